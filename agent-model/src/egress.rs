@@ -1,0 +1,138 @@
+//! Egress rules and policies, in no dialect. What a pod may reach is a [`Policy`]: a set of rules
+//! and a default. The set is canonical, so pods with equal rules share one.
+
+use std::{fmt, num::NonZeroU16, sync::Arc};
+
+use ipnet::IpNet;
+
+/// The transport that a rule is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// What a rule does with what it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// Out, untouched.
+    Direct,
+    /// To the node's proxy.
+    Proxy(ProxyDuty),
+}
+
+/// What the proxy has to decide before it may carry the bytes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProxyDuty {
+    /// The address is allowed as it is; the protocol may still refine where the bytes go.
+    AddressAllowed,
+    /// Only the name (Host or SNI) allows it, whatever the address.
+    NameRequired,
+}
+
+/// Which rules outrank which, whatever their prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// From the registry: Services, ServiceEntries, backends.
+    Registered,
+    /// What is exempt from the registry: resolvers, exclusions by annotation.
+    Exempt,
+}
+
+/// One rule. Of all rules that match a packet the one that decides is the greatest by class, then
+/// prefix length, then an exact port before any, then age (the older one), then source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rule {
+    /// Outranks the prefix length.
+    pub class: Class,
+    /// The transport.
+    pub protocol: Protocol,
+    /// The destination, masked.
+    pub cidr: IpNet,
+    /// The destination port; `None` is any.
+    pub port: Option<NonZeroU16>,
+    /// What to do.
+    pub action: Action,
+    /// Position among all sources by age: 0 is the oldest. Sources of one age differ by `source`.
+    pub age: u32,
+    /// Where it comes from.
+    pub source: Arc<RuleSource>,
+}
+
+/// The object and the field that a rule comes from, as `sekisho why` names them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleSource {
+    /// The object's kind.
+    pub kind: &'static str,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The field, for instance `spec.ports[0]`.
+    pub field: String,
+    /// The host that a user knows it by, where there is one.
+    pub host: Option<String>,
+}
+
+impl fmt::Display for RuleSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{} {}", self.kind, self.namespace, self.name, self.field)
+    }
+}
+
+/// The policy's answer where no rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DefaultAction {
+    /// Let through.
+    AllowAny,
+    /// Deny.
+    RegistryOnly,
+    /// Let through, and report what `RegistryOnly` would deny.
+    Audit,
+}
+
+/// Rules in canonical order without duplicates: equal sets compare and hash equal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RuleSet(Vec<Rule>);
+
+impl RuleSet {
+    /// The canonical form of any collection of rules; their order never matters.
+    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
+        let mut rules: Vec<Rule> = rules
+            .into_iter()
+            .map(|rule| Rule { cidr: fold_mapped(rule.cidr), ..rule })
+            .collect();
+        rules.sort_unstable();
+        rules.dedup();
+        Self(rules)
+    }
+
+    /// The rules, sorted.
+    pub fn rules(&self) -> &[Rule] {
+        &self.0
+    }
+}
+
+/// Masks a prefix, and turns an IPv4-mapped one (`::ffff:0:0/96` or longer) into the IPv4 prefix
+/// that it stands for: the kernel's judgement knows mapped addresses as IPv4 only.
+fn fold_mapped(cidr: IpNet) -> IpNet {
+    if let IpNet::V6(v6) = cidr
+        && v6.prefix_len() >= 96
+        && let Some(v4) = v6.network().to_ipv4_mapped()
+        && let Ok(folded) = ipnet::Ipv4Net::new(v4, v6.prefix_len() - 96)
+    {
+        return IpNet::V4(folded).trunc();
+    }
+    cidr.trunc()
+}
+
+/// How a pod's traffic is judged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Policy {
+    /// Where no rule matches.
+    pub default_action: DefaultAction,
+    /// Shared between pods whose rules are equal.
+    pub rules: Arc<RuleSet>,
+}

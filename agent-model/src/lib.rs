@@ -1,0 +1,12 @@
+//! What the objects of a cluster mean for one node. Pure: no I/O, no clock, no kernel.
+//!
+//! ```text
+//! resource/   objects as on the wire           knows Istio, App Mesh, Kubernetes
+//! translate/  objects + node -> Snapshot       the only place that knows dialects
+//! egress      rules and policies               knows no dialect
+//! compile     a rule set -> a prefix table     what the kernel's maps are filled from
+//! ```
+
+pub mod compile;
+pub mod egress;
+pub mod snapshot;
