@@ -46,8 +46,10 @@ pub struct Judgement {
     pub rule: u32,
     /// The generation that judged.
     pub generation: u64,
-    /// The pod's policy; all zero for a namespace that is not judged.
-    pub policy: PodPolicy,
+    /// For an enrolled pod: [`PodPolicy::default_action`].
+    pub default_action: u32,
+    /// For an enrolled pod: [`PodPolicy::proxy_port`].
+    pub proxy_port: u32,
 }
 
 /// Judges one flow.
@@ -57,6 +59,37 @@ pub struct Judgement {
 /// default.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Judgement {
+    let (policy, mut judgement) = match enrolled(tables, flow.netns) {
+        Ok(found) => found,
+        Err(outside) => return outside,
+    };
+    if flow.dst.is_local() || flow.dst == policy.addr4 || flow.dst == policy.addr6 {
+        (judgement.verdict, judgement.reason) = (Verdict::Direct, Reason::Local);
+        return judgement;
+    }
+    let slot = (judgement.generation & 1) as u32;
+    if let Some(rule) = find(tables, policy.table, slot, flow) {
+        let proxied = rule.action == rule_action::PROXY;
+        judgement.verdict = if proxied { Verdict::Proxy } else { Verdict::Direct };
+        judgement.reason = Reason::Rule;
+        judgement.rule = rule.rule;
+    }
+    judgement
+}
+
+/// What the policy says of something that no rule can name, such as a frame that is not IP.
+#[inline(always)]
+pub fn decide_unnamed<T: Tables>(tables: &T, netns: u64) -> Judgement {
+    match enrolled(tables, netns) {
+        Ok((_, fallback)) => fallback,
+        Err(outside) => outside,
+    }
+}
+
+/// The policy of an enrolled pod with its answer where no rule matches, or else the judgement of a
+/// namespace that is not judged by rules.
+#[inline(always)]
+fn enrolled<T: Tables>(tables: &T, netns: u64) -> Result<(PodPolicy, Judgement), Judgement> {
     let generation = tables.generation();
     let slot = (generation & 1) as u32;
     let mut judgement = Judgement {
@@ -64,52 +97,35 @@ pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Judgement {
         reason: Reason::Host,
         rule: 0,
         generation,
-        policy: PodPolicy::default(),
+        default_action: 0,
+        proxy_port: 0,
     };
-    if flow.netns == tables.host_netns() {
-        return judgement;
+    if netns == tables.host_netns() {
+        return Err(judgement);
     }
-    let Some(policy) = tables.pod(&PodKey { netns: flow.netns, slot, pad: 0 }) else {
+    let Some(policy) = tables.pod(&PodKey { netns, slot, pad: 0 }) else {
         let hold = tables.flags() & node_flag::HOLD_UNKNOWN != 0;
-        (judgement.verdict, judgement.reason) = if hold {
-            (Verdict::Hold, Reason::UnknownHeld)
-        } else {
-            (Verdict::Direct, Reason::UnknownAllowed)
-        };
-        return judgement;
+        judgement.verdict = if hold { Verdict::Hold } else { Verdict::Direct };
+        judgement.reason = if hold { Reason::UnknownHeld } else { Reason::UnknownAllowed };
+        return Err(judgement);
     };
-    judgement.policy = policy;
     if policy.flags & policy_flag::ENROLLED == 0 {
         judgement.reason = Reason::NotEnrolled;
-        return judgement;
+        return Err(judgement);
     }
-    if flow.dst.is_local() || flow.dst == policy.addr4 || flow.dst == policy.addr6 {
-        judgement.reason = Reason::Local;
-        return judgement;
-    }
-    if let Some(rule) = find(tables, &policy, slot, flow) {
-        let proxied = rule.action == rule_action::PROXY;
-        judgement.verdict = if proxied { Verdict::Proxy } else { Verdict::Direct };
-        judgement.reason = Reason::Rule;
-        judgement.rule = rule.rule;
-        return judgement;
-    }
+    judgement.default_action = policy.default_action;
+    judgement.proxy_port = policy.proxy_port;
     (judgement.verdict, judgement.reason) = match policy.default_action {
         policy_default::ALLOW_ANY => (Verdict::Direct, Reason::DefaultAllow),
         policy_default::AUDIT => (Verdict::Direct, Reason::WouldDeny),
         _ => (Verdict::Deny, Reason::NoRule),
     };
-    judgement
+    Ok((policy, judgement))
 }
 
 #[inline(always)]
-fn find<T: Tables>(
-    tables: &T,
-    policy: &PodPolicy,
-    slot: u32,
-    flow: &Flow,
-) -> Option<RuleValue> {
-    let prefix = tables.prefix(&PrefixKey::exact(policy.table, flow.dst))?;
+fn find<T: Tables>(tables: &T, table: u32, slot: u32, flow: &Flow) -> Option<RuleValue> {
+    let prefix = tables.prefix(&PrefixKey::exact(table, flow.dst))?;
     let set = if slot == 0 { prefix.set[0] } else { prefix.set[1] };
     if set == 0 {
         return None;

@@ -20,7 +20,7 @@ mod verdict;
 
 pub use addr::{Addr, FAMILY_V4, FAMILY_V6};
 pub use event::{Event, EventKind, LAYER_CONNECT, LAYER_PACKET, LAYER_WIRE, counter};
-pub use judge::{Flow, Judgement, Tables, decide};
+pub use judge::{Flow, Judgement, Tables, decide, decide_unnamed};
 pub use limits::{
     MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_RULES, MAX_VETHS,
     RING_BYTES,

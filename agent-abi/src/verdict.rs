@@ -58,6 +58,8 @@ pub enum Reason {
     OriginsFull = 19,
     /// The verdict has turned to deny while the connection was open.
     Revoked = 20,
+    /// The connection is for the proxy, and the proxy has no listener in the pod.
+    ProxyAbsent = 21,
 }
 
 macro_rules! from_word {
@@ -77,6 +79,7 @@ from_word!(
     Reason: Host, NotEnrolled, UnknownAllowed, UnknownHeld, Local, Rule, DefaultAllow, NoRule,
     WouldDeny, Answer, Agent, ReservedPort, BypassesProxy, NotIp, Malformed, StrayFragment,
     Neighbour, Kept, OriginsFull, Revoked,
+    ProxyAbsent,
 );
 
 impl Verdict {
@@ -115,6 +118,7 @@ impl Reason {
             Self::Kept => "kept",
             Self::OriginsFull => "origins-full",
             Self::Revoked => "revoked",
+            Self::ProxyAbsent => "proxy-absent",
         }
     }
 }
