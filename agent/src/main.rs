@@ -1,2 +1,13 @@
-//! Not written yet.
-fn main() {}
+//! The program `sekisho`: a contents page of what it can do.
+
+mod args;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    eprintln!("sekisho: this build cannot do that yet: {:?}", args.command);
+    ExitCode::from(args::exit::FAILURE)
+}

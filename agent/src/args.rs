@@ -1,0 +1,324 @@
+//! The command line: what it accepts and what `--help` says. The environment is read here and
+//! nowhere else.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use agent_model::egress::Protocol;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Where an agent keeps its socket and state when nothing else is said.
+pub const DEFAULT_RUN_DIR: &str = "/run/sekisho";
+/// Where the kernel keeps the maps and links.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/sekisho";
+
+/// What the process tells its caller. Documented in [`EXIT_CODES`].
+pub mod exit {
+    /// Done.
+    pub const OK: u8 = 0;
+    /// Something failed; the message says what to do.
+    pub const FAILURE: u8 = 1;
+    /// The command line was not understood (clap's own code).
+    #[cfg(test)]
+    pub const USAGE: u8 = 2;
+    /// `why`: the destination is denied or held.
+    pub const DENIED: u8 = 3;
+    /// `analyze`: an object is refused.
+    pub const REFUSED: u8 = 4;
+    /// No agent answers at the run directory.
+    pub const NO_AGENT: u8 = 5;
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; why: the destination is allowed; analyze: no errors (there may be warnings)
+  1  failed, the message says what to do; status: the agent answers but is not ready
+  2  the command line was not understood
+  3  why: the destination is denied, or held until the pod is known
+  4  analyze: at least one object is refused
+  5  no agent answers at --run-dir";
+
+const EXAMPLES: &str = "\
+Examples:
+  sekisho agent --config-dir /etc/sekisho --node-name node-1
+  sekisho status
+  sekisho flows --follow --denied
+  sekisho why shop/web-0 203.0.113.7:3306
+  sekisho analyze manifests/";
+
+/// The node agent of a service mesh without sidecars: it judges every socket that a pod opens.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "sekisho", version, arg_required_else_help = true)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent of a node on a directory of manifests
+    Agent(AgentArgs),
+    /// Show what the agent enforces: pods, generation, layers, counters, findings
+    Status(StatusArgs),
+    /// Show recent verdicts and ended connections
+    Flows(FlowsArgs),
+    /// Say why a pod may or may not reach a destination, and what would allow it
+    Why(WhyArgs),
+    /// Check manifests without an agent
+    Analyze(AnalyzeArgs),
+    /// Detach everything from the kernel: nothing is judged any more
+    Uninstall(UninstallArgs),
+}
+
+/// What happens to a pod that no rule set knows yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum UnknownPods {
+    /// Refused for now; the application may try again (EAGAIN)
+    Hold,
+    /// Let be
+    Allow,
+}
+
+/// What happens to an open connection when its rule goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnRevoke {
+    /// It is reset
+    Reset,
+    /// It stays open until its end
+    Keep,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text an event
+    Text,
+    /// One JSON object an event
+    Json,
+}
+
+/// How a command writes its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned words for people
+    #[default]
+    Table,
+    /// One JSON document; one object a line for flows
+    Json,
+    /// YAML, one document an answer
+    Yaml,
+}
+
+/// `sekisho agent`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+The directory holds the same manifests as a cluster, several documents a file. A Pod carries
+status.podIPs, spec.nodeName and the annotation sekisho.dev/netns: /run/netns/NAME.
+A refused call fails with EPERM, a held one with EAGAIN; neither hangs.")]
+pub struct AgentArgs {
+    /// Directory of YAML manifests, watched for changes (one level of subdirectories is read too)
+    #[arg(long, value_name = "DIR")]
+    pub config_dir: PathBuf,
+    /// The node whose pods this agent judges: Pods with this spec.nodeName
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub node_name: String,
+    /// Directory for the agent's socket and state; one agent a directory
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUN_DIR)]
+    pub run_dir: PathBuf,
+    /// Directory in a BPF file system where maps and links outlive the agent
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
+    pub pin_dir: PathBuf,
+    /// The cgroup v2 directory where hooks attach [default: the root that the agent sees]
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// What happens to pods that the directory does not name
+    #[arg(long, value_enum, default_value_t = UnknownPods::Allow)]
+    pub unknown_pods: UnknownPods,
+    /// What happens to an open connection whose destination is no longer allowed
+    #[arg(long, value_enum, default_value_t = OnRevoke::Reset)]
+    pub on_revoke: OnRevoke,
+    /// Also serve /healthz, /readyz and /metrics on this TCP address
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub admin: Option<SocketAddr>,
+    /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
+    #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = "info")]
+    pub log: String,
+    /// How to write the log
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Which agent to ask, and how to answer.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Ask {
+    /// The run directory of the agent to ask
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_RUN_DIR)]
+    pub run_dir: PathBuf,
+    /// How to write the answer
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `-o`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Output {
+    /// How to write the answer
+    #[arg(short = 'o', long = "output", value_enum, value_name = "FORMAT", default_value_t)]
+    pub format: Format,
+}
+
+/// `sekisho status`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 ready, 1 not ready, 5 no agent answers at --run-dir")]
+pub struct StatusArgs {
+    /// Which agent, and how to answer.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// `sekisho flows`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Example: sekisho flows --follow --denied -o json
+Exit codes: 0 done, 5 no agent answers at --run-dir")]
+pub struct FlowsArgs {
+    /// Which agent, and how to answer.
+    #[command(flatten)]
+    pub ask: Ask,
+    /// Keep showing flows as they happen
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only what was denied or held, or would be (audit)
+    #[arg(long)]
+    pub denied: bool,
+}
+
+/// `sekisho why`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sekisho why shop/web-0 203.0.113.7:3306
+  sekisho why web-0 '[2001:db8::7]:53/udp'
+Exit codes: 0 allowed, 3 denied or held, 1 no such pod, 5 no agent answers at --run-dir")]
+pub struct WhyArgs {
+    /// The pod, as NAMESPACE/NAME, or NAME where only one pod has it
+    pub pod: PodRef,
+    /// ADDRESS:PORT, IPv6 in brackets; /udp for UDP (default /tcp)
+    #[arg(value_name = "DEST:PORT[/udp]")]
+    pub destination: Destination,
+    /// Which agent, and how to answer.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// `sekisho analyze`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sekisho analyze manifests/ serviceentry.yaml
+  kubectl get serviceentries,sidecars -A -o yaml | sekisho analyze -
+Exit codes: 0 no errors (there may be warnings), 4 an object is refused, 1 a file cannot be read")]
+pub struct AnalyzeArgs {
+    /// Files, directories, or - for the standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `sekisho uninstall`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Stop the agent first: a running one is refused. Only this command removes what an agent pinned;
+a killed agent leaves it judging.
+Exit codes: 0 done or nothing was there, 1 an agent still runs or the kernel refused")]
+pub struct UninstallArgs {
+    /// The directory that the agent was given
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
+    pub pin_dir: PathBuf,
+    /// Which agent, and how to answer.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// A pod as a person names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRef {
+    /// The Kubernetes namespace, where it was given.
+    pub namespace: Option<String>,
+    /// The pod's name.
+    pub name: String,
+}
+
+/// Why a [`PodRef`] was not understood.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a pod is NAMESPACE/NAME or NAME, for instance shop/web-0")]
+pub struct PodRefError;
+
+impl FromStr for PodRef {
+    type Err = PodRefError;
+
+    fn from_str(text: &str) -> Result<Self, PodRefError> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, text),
+        };
+        if name.is_empty() || name.contains('/') || namespace.is_some_and(str::is_empty) {
+            return Err(PodRefError);
+        }
+        Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() })
+    }
+}
+
+/// Where a pod would connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The address; an IPv4-mapped one is IPv4 already.
+    pub addr: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// The transport.
+    pub protocol: Protocol,
+}
+
+/// Why a [`Destination`] was not understood.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum DestinationError {
+    /// Neither an address nor a port.
+    #[error(
+        "a destination is ADDRESS:PORT, for instance 203.0.113.7:3306 or [2001:db8::7]:53/udp; \
+         a name has to be resolved first, rules for TCP and UDP go by address"
+    )]
+    Shape,
+    /// A suffix that names no transport.
+    #[error("after the port comes /tcp or /udp")]
+    Protocol,
+}
+
+impl FromStr for Destination {
+    type Err = DestinationError;
+
+    fn from_str(text: &str) -> Result<Self, DestinationError> {
+        let (socket, protocol) = match text.split_once('/') {
+            None => (text, Protocol::Tcp),
+            Some((socket, "tcp")) => (socket, Protocol::Tcp),
+            Some((socket, "udp")) => (socket, Protocol::Udp),
+            Some(_) => return Err(DestinationError::Protocol),
+        };
+        let socket: SocketAddr = socket.parse().map_err(|_| DestinationError::Shape)?;
+        if socket.port() == 0 {
+            return Err(DestinationError::Shape);
+        }
+        Ok(Self { addr: socket.ip().to_canonical(), port: socket.port(), protocol })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+use clap::CommandFactory;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Args, clap::Error> {
+    Args::try_parse_from(line.split_whitespace())
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Args::command().debug_assert();
+}
+
+#[test]
+fn an_agent_needs_a_directory_and_a_node() {
+    let Command::Agent(agent) =
+        parse("sekisho agent --config-dir c --node-name n").unwrap().command
+    else {
+        panic!("not an agent");
+    };
+    assert_eq!(agent.run_dir, PathBuf::from(DEFAULT_RUN_DIR));
+    assert_eq!(agent.pin_dir, PathBuf::from(DEFAULT_PIN_DIR));
+    assert_eq!(agent.unknown_pods, UnknownPods::Allow);
+    assert_eq!(agent.on_revoke, OnRevoke::Reset);
+    assert_eq!(agent.cgroup, None);
+    let error = parse("sekisho agent --node-name n").unwrap_err();
+    assert_eq!(error.exit_code(), i32::from(exit::USAGE));
+    assert!(error.to_string().contains("--config-dir"), "{error}");
+}
+
+#[test]
+fn every_option_of_the_agent_is_read() {
+    let line = "sekisho agent --config-dir c --node-name n --run-dir r --pin-dir p --cgroup g \
+                --unknown-pods hold --on-revoke keep --admin [::1]:9090 --log deny=warn \
+                --log-format json";
+    let Command::Agent(agent) = parse(line).unwrap().command else { panic!("not an agent") };
+    assert_eq!(agent.run_dir, PathBuf::from("r"));
+    assert_eq!(agent.pin_dir, PathBuf::from("p"));
+    assert_eq!(agent.cgroup, Some(PathBuf::from("g")));
+    assert_eq!(agent.unknown_pods, UnknownPods::Hold);
+    assert_eq!(agent.on_revoke, OnRevoke::Keep);
+    assert_eq!(agent.admin, Some("[::1]:9090".parse().unwrap()));
+    assert_eq!((agent.log.as_str(), agent.log_format), ("deny=warn", LogFormat::Json));
+}
+
+#[test]
+fn each_question_takes_a_format_and_a_run_dir() {
+    for verb in ["status", "flows", "why a/b 203.0.113.1:80", "uninstall"] {
+        for format in ["table", "json", "yaml"] {
+            parse(&format!("sekisho {verb} -o {format} --run-dir r")).unwrap();
+            parse(&format!("sekisho {verb} --output {format}")).unwrap();
+        }
+        assert!(parse(&format!("sekisho {verb} -o xml")).is_err());
+    }
+    parse("sekisho analyze -o yaml - a.yaml dir").unwrap();
+    assert!(parse("sekisho analyze").is_err());
+}
+
+#[test]
+fn a_destination_is_an_address_and_a_port() {
+    let destination = |text: &str| text.parse::<Destination>();
+    let expected =
+        |addr: &str, port, protocol| Destination { addr: addr.parse().unwrap(), port, protocol };
+    for (text, wanted) in [
+        ("203.0.113.7:3306", expected("203.0.113.7", 3306, Protocol::Tcp)),
+        ("203.0.113.7:53/udp", expected("203.0.113.7", 53, Protocol::Udp)),
+        ("203.0.113.7:53/tcp", expected("203.0.113.7", 53, Protocol::Tcp)),
+        ("[2001:db8::7]:443", expected("2001:db8::7", 443, Protocol::Tcp)),
+        ("[::ffff:203.0.113.7]:1/udp", expected("203.0.113.7", 1, Protocol::Udp)),
+    ] {
+        assert_eq!(destination(text).unwrap(), wanted, "{text}");
+    }
+    for wrong in [
+        "",
+        "203.0.113.7",
+        "203.0.113.7:",
+        "203.0.113.7:0",
+        "203.0.113.7:65536",
+        "db:3306",
+        "2001:db8::7:443",
+        "203.0.113.7:53/sctp",
+        "203.0.113.7:53/",
+        "203.0.113.0/24:80",
+    ] {
+        assert!(destination(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_pod_may_come_without_its_namespace() {
+    let pod = |text: &str| text.parse::<PodRef>().ok().map(|pod| (pod.namespace, pod.name));
+    assert_eq!(pod("shop/web-0"), Some((Some("shop".into()), "web-0".into())));
+    assert_eq!(pod("web-0"), Some((None, "web-0".into())));
+    for wrong in ["", "/", "shop/", "/web", "a/b/c"] {
+        assert_eq!(pod(wrong), None, "{wrong}");
+    }
+}
