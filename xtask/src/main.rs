@@ -1,2 +1,46 @@
-//! Not written yet.
-fn main() {}
+//! `cargo xtask VERB`: everything that is done to this tree, a file per verb.
+
+mod command;
+mod ebpf;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Set up, build, check, test and show sekisho")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Install what the build, the tests and the demo need, where it is missing
+    Setup(setup::Options),
+    /// Build the kernel programs alone and print their sizes
+    Ebpf(ebpf::Options),
+    /// Build everything and run every test (as root: kernel tests make namespaces of their own)
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            // Without anyhow's backtrace: what failed is another program, and its words are here.
+            eprintln!("xtask: {problem:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    match verb {
+        Verb::Setup(options) => setup::run(&options),
+        Verb::Ebpf(options) => ebpf::run(&options),
+        Verb::Test(options) => test::run(&options),
+    }
+}

@@ -1,0 +1,53 @@
+//! `cargo xtask setup`: what the build, the tests and the demo need, installed where it is missing.
+//!
+//! It looks at what is really there, never at a stamp, so the second time takes a second and a
+//! half-removed toolchain is found.
+
+mod apt;
+mod linker;
+mod toolchain;
+
+use clap::{Args, ValueEnum};
+
+use crate::command::{quiet, succeeds};
+use std::process::Command;
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Options {
+    /// Take only this road to the compiler for the kernel programs, and make it anew
+    #[arg(long)]
+    road: Option<Road>,
+}
+
+/// Where the compiler for the kernel programs comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Road {
+    /// A nightly with rust-src, by rustup
+    Rustup,
+    /// Debian's own packages
+    Debian,
+}
+
+/// Programs that the tests and the demo start, each with the Debian package that brings it.
+const PROGRAMS: [(&str, &str); 3] =
+    [("ip", "iproute2"), ("psql", "postgresql-client"), ("pg_ctlcluster", "postgresql")];
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    components()?;
+    let linker = linker::ensure()?;
+    let compiler = toolchain::ensure(options.road, linker)?;
+    apt::ensure_programs(&PROGRAMS)?;
+    println!("setup: kernel programs by {compiler}, linked by bpf-linker ({linker})");
+    Ok(())
+}
+
+/// The host's toolchain has these in rustup's default profile, but not in its minimal one.
+fn components() -> anyhow::Result<()> {
+    for (component, program) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if !succeeds(Command::new("cargo").args([program, "--version"])) {
+            println!("setup: adding the component {component}");
+            quiet(Command::new("rustup").args(["component", "add", component]))?;
+        }
+    }
+    Ok(())
+}
