@@ -1,0 +1,74 @@
+//! Network namespaces of a test's own: gone when the test ends, however it ends.
+
+use std::{
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::mpsc,
+    thread::{self, JoinHandle},
+};
+
+use rustix::thread::{UnshareFlags, gettid, move_into_link_name_space};
+
+use super::netns::{NetNs, Worker};
+
+/// A namespace with its loopback up, held by a thread that waits inside it.
+pub(crate) struct Sandbox {
+    path: PathBuf,
+    hold: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Sandbox {
+    pub(crate) fn new() -> Self {
+        let (ready, path) = mpsc::channel();
+        let (hold, end) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            unshare();
+            ip(&["link", "set", "lo", "up"]);
+            let task = gettid().as_raw_nonzero();
+            ready.send(format!("/proc/self/task/{task}/ns/net").into()).unwrap();
+            let _ = end.recv();
+        });
+        let path = path.recv().expect("the namespace could not be made: is this root?");
+        Self { path, hold: Some((hold, thread)) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs something inside, on a thread of its own, and waits for it.
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let enter = || {
+            let namespace = std::fs::File::open(&self.path).unwrap();
+            move_into_link_name_space(namespace.as_fd(), None).unwrap();
+            work()
+        };
+        thread::scope(|scope| scope.spawn(enter).join().unwrap())
+    }
+
+    pub(crate) async fn open(&self, worker: &Worker) -> NetNs {
+        NetNs::open(worker, &self.path).await.unwrap()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some((hold, thread)) = self.hold.take() {
+            drop(hold);
+            let _ = thread.join();
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "unsharing file descriptors would be unsound; the network is not")]
+fn unshare() {
+    // SAFETY: only the network namespace is unshared, so no descriptor changes hands.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
+}
+
+/// Runs `ip` in the calling thread's namespace.
+pub(crate) fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().expect("iproute2 is installed");
+    assert!(status.success(), "ip {}", arguments.join(" "));
+}
