@@ -108,7 +108,7 @@ pub(crate) fn library_source() -> Option<PathBuf> {
 fn cargo_build(workspace: &Path, target_dir: &Path, layout: Layout) -> io::Result<Output> {
     let mut command = Command::new("rustup");
     command
-        .args(["run", TOOLCHAIN, "cargo", "build", "--release", "--locked"])
+        .args(["run", TOOLCHAIN, "cargo", "build", "--release"])
         .args(["--package", PACKAGE, "--bin", BINARY, "--target", TARGET])
         // The target has no compiled `core`; building it is unstable outside a nightly.
         .args(["-Z", "build-std=core"])
