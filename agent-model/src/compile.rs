@@ -17,6 +17,7 @@ mod fold;
 mod limits;
 mod prefix;
 mod rank;
+mod sets;
 
 use std::sync::Arc;
 

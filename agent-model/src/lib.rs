@@ -5,8 +5,12 @@
 //! translate/  objects + node -> Snapshot       the only place that knows dialects
 //! egress      rules and policies               knows no dialect
 //! compile     a rule set -> a prefix table     what the kernel's maps are filled from
+//! tables      compiled tables as the kernel asks
 //! ```
 
 pub mod compile;
 pub mod egress;
 pub mod snapshot;
+pub mod tables;
+#[cfg(test)]
+mod universe;
