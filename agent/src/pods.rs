@@ -10,7 +10,7 @@
 
 pub(crate) mod netns;
 pub(crate) mod sockets;
-//pub mod veth;
+pub(crate) mod veth;
 
 #[cfg(test)]
 mod testing;

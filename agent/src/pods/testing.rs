@@ -15,26 +15,32 @@ use super::netns::{NetNs, Worker};
 /// A namespace with its loopback up, held by a thread that waits inside it.
 pub(crate) struct Sandbox {
     path: PathBuf,
+    task: String,
     hold: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Sandbox {
     pub(crate) fn new() -> Self {
-        let (ready, path) = mpsc::channel();
+        let (ready, task) = mpsc::channel();
         let (hold, end) = mpsc::channel::<()>();
         let thread = thread::spawn(move || {
             unshare();
             ip(&["link", "set", "lo", "up"]);
-            let task = gettid().as_raw_nonzero();
-            ready.send(format!("/proc/self/task/{task}/ns/net").into()).unwrap();
+            ready.send(gettid().as_raw_nonzero().to_string()).unwrap();
             let _ = end.recv();
         });
-        let path = path.recv().expect("the namespace could not be made: is this root?");
-        Self { path, hold: Some((hold, thread)) }
+        let task = task.recv().expect("the namespace could not be made: is this root?");
+        let path = format!("/proc/self/task/{task}/ns/net").into();
+        Self { path, task, hold: Some((hold, thread)) }
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The thread that holds it: how `ip link set .. netns` names it.
+    pub(crate) fn task(&self) -> String {
+        self.task.clone()
     }
 
     /// Runs something inside, on a thread of its own, and waits for it.
