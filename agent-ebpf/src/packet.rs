@@ -1,0 +1,70 @@
+//! Layer 2: packets that leave a socket. Catches what has no socket hook (raw and ping sockets)
+//! and connections that are older than the rule that denies them.
+//!
+//! Wants `bpf_get_netns_cookie` for this program type (6.11); without it layers 1 and 3 remain.
+//! Detached, raw and ping sockets get no errno; layer 3 still stops their frames.
+
+use agent_abi::{LAYER_PACKET, SocketKind, Tables, protocol};
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::bpf_sock,
+    helpers::generated::{bpf_get_netns_cookie, bpf_sk_fullsock},
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+
+use crate::{
+    maps::{Live, socket},
+    traffic::{self, Sight},
+};
+
+const ALLOW: i32 = 1;
+const REFUSE: i32 = 0;
+/// Loopback is the first interface of every namespace.
+const LOOPBACK: u32 = 1;
+
+#[cgroup_skb(egress)]
+pub(crate) fn skb_egress(ctx: SkBuffContext) -> i32 {
+    if judge(&ctx) { ALLOW } else { REFUSE }
+}
+
+#[inline(always)]
+fn judge(ctx: &SkBuffContext) -> bool {
+    let raw = ctx.skb.skb;
+    // SAFETY: words of the context.
+    let (interface, sk) = unsafe { ((*raw).ifindex, (*raw).__bindgen_anon_2.sk) };
+    if interface == LOOPBACK || sk.is_null() {
+        return true;
+    }
+    // SAFETY: a socket pointer of the context, not null.
+    let full: *mut bpf_sock = unsafe { bpf_sk_fullsock(sk) };
+    if full.is_null() {
+        // A connection request or one that waits out its end: only the kernel sends for these.
+        return true;
+    }
+    let Some(tables) = Live::new() else { return false };
+    // SAFETY: a full socket, not null.
+    let state = unsafe { socket(full) };
+    let mut was_direct = false;
+    if let Some(state) = state {
+        match state.kind {
+            SocketKind::AGENT | SocketKind::ACCEPTED => return true,
+            // A TCP socket's peer cannot change without another connect().
+            SocketKind::DIRECT if state.protocol == protocol::TCP => {
+                if state.generation == tables.generation() {
+                    return true;
+                }
+                was_direct = true;
+            }
+            SocketKind::DIRECT => was_direct = true,
+            _ => {}
+        }
+    }
+    // SAFETY: the context of the program that runs.
+    let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    if netns == tables.host_netns() {
+        return true;
+    }
+    let sight = Sight { layer: LAYER_PACKET, netns, skb: &ctx.skb, offset: 0, was_direct };
+    traffic::leaving(&sight, &tables)
+}

@@ -1,0 +1,137 @@
+//! TCP connections as they begin and end: where a proxied one was going, which ones a pod accepted,
+//! and what a direct one carried.
+//!
+//! Detached, proxied connections are refused (no original destination), and servers' answers pass
+//! by layer 3's memory of what came in.
+
+use agent_abi::{
+    FlowKey, Origin, OriginKey, PodKey, SocketKind, SocketState, Tables, counter, policy_flag,
+    protocol,
+};
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, bpf_sock,
+    },
+    helpers::generated::bpf_get_netns_cookie,
+    macros::sock_ops,
+    programs::SockOpsContext,
+};
+
+use crate::{
+    context::remote,
+    maps::{Live, ORIGINS, remember, socket},
+    report::{self, Carried},
+    traffic,
+};
+
+#[sock_ops]
+pub(crate) fn tcp_events(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        BPF_SOCK_OPS_TCP_CONNECT_CB => begins(&ctx),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => accepted(&ctx),
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == BPF_TCP_CLOSE => ends(&ctx),
+        _ => {}
+    }
+    1
+}
+
+#[inline(always)]
+fn full_socket(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
+    // SAFETY: a word of the context; null unless the socket is a full one.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    (!sk.is_null()).then_some(sk)
+}
+
+/// Runs with the source port chosen and before the SYN leaves.
+#[inline(always)]
+fn begins(ctx: &SockOpsContext) {
+    let Some(sk) = full_socket(ctx) else { return };
+    // SAFETY: a full socket, not null.
+    let Some(state) = (unsafe { socket(sk) }) else { return };
+    match state.kind {
+        SocketKind::AGENT => traffic::begin_agents(&agents_flow(ctx)),
+        SocketKind::PROXIED => {
+            let origin = Origin {
+                dst: state.dst,
+                dst_port: state.dst_port,
+                pad: 0,
+                rule: state.rule,
+                pad2: 0,
+                generation: state.generation,
+            };
+            // Full: the proxy finds no original destination and refuses.
+            if ORIGINS.insert(origin_key(state, ctx), origin, 0).is_err() {
+                report::count(counter::ORIGINS_FULL);
+            }
+        }
+        SocketKind::DIRECT => {}
+        _ => return,
+    }
+    // Wanted: the state callback, for `ends`. It is refused on no kernel that has the operation.
+    let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+}
+
+/// A pod's server took a connection: what it sends there are answers.
+#[inline(always)]
+fn accepted(ctx: &SockOpsContext) {
+    // SAFETY: the context of the program that runs.
+    let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    let Some(tables) = Live::new() else { return };
+    if netns == tables.host_netns() {
+        return;
+    }
+    let key = PodKey { netns, slot: (tables.generation() & 1) as u32, pad: 0 };
+    let enrolled = tables.pod(&key).is_some_and(|pod| pod.flags & policy_flag::ENROLLED != 0);
+    if !enrolled {
+        return;
+    }
+    let Some(sk) = full_socket(ctx) else { return };
+    let mut state = SocketState { kind: SocketKind::ACCEPTED, netns, ..SocketState::default() };
+    // SAFETY: a full socket, not null.
+    if !unsafe { remember(sk, &mut state) } {
+        report::count(counter::SOCKETS_FULL);
+    }
+}
+
+#[inline(always)]
+fn ends(ctx: &SockOpsContext) {
+    let Some(sk) = full_socket(ctx) else { return };
+    // SAFETY: a full socket, not null.
+    let Some(state) = (unsafe { socket(sk) }) else { return };
+    match state.kind {
+        SocketKind::AGENT => traffic::end_agents(&agents_flow(ctx)),
+        SocketKind::PROXIED => {
+            // Nothing to remove when the proxy has taken it.
+            let _ = ORIGINS.remove(origin_key(state, ctx));
+        }
+        SocketKind::DIRECT => {
+            // SAFETY: words of the context.
+            let (sent, received, rtt) =
+                unsafe { ((*ctx.ops).bytes_acked, (*ctx.ops).bytes_received, (*ctx.ops).srtt_us) };
+            let src_port = ctx.local_port() as u16;
+            report::closed(state, &Carried { src_port, sent, received, rtt_us: rtt >> 3 });
+        }
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn origin_key(state: &SocketState, ctx: &SockOpsContext) -> OriginKey {
+    OriginKey { netns: state.netns, port: ctx.local_port(), family: state.dst.family }
+}
+
+#[inline(always)]
+fn agents_flow(ctx: &SockOpsContext) -> FlowKey {
+    let (peer, peer_port) = remote(ctx);
+    FlowKey {
+        // SAFETY: the context of the program that runs.
+        netns: unsafe { bpf_get_netns_cookie(ctx.as_ptr()) },
+        peer,
+        peer_port,
+        pod_port: ctx.local_port() as u16,
+        protocol: u32::from(protocol::TCP),
+        pad: 0,
+    }
+}

@@ -1,0 +1,289 @@
+//! What layers 2 and 3 make of one packet. They see packets and not calls, so they must tell a
+//! pod's own packets from its answers to others and from the agent's.
+//!
+//! A flow is known by who sent its first packet ([`OpenedBy`]). Only an arriving packet makes a
+//! flow the peer's, so no pod can make its own traffic an answer by sending.
+
+use agent_abi::{
+    Flow, FlowKey, FlowState, FragmentKey, Judgement, OpenedBy, Reason, Tables, Verdict, decide,
+    decide_unnamed, node_flag, policy_default, protocol,
+};
+use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::sk_buff::SkBuff};
+
+use crate::{
+    headers::{self, Fragment, Packet},
+    maps::{FLOWS, FRAGMENTS, Live},
+    report,
+};
+
+const SECOND: u64 = 1_000_000_000;
+/// How long a flow of the peer's is answered without a packet either way. For TCP and UDP these
+/// are the kernel's own for connection tracking (nf_conntrack-sysctl, established and stream).
+const TCP_IDLE: u64 = 432_000 * SECOND;
+const TCP_CLOSED_IDLE: u64 = 120 * SECOND;
+const UDP_IDLE: u64 = 120 * SECOND;
+const ICMP_IDLE: u64 = 30 * SECOND;
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+#[inline(always)]
+fn is_fresh(state: &FlowState, protocol_number: u8, now: u64) -> bool {
+    let closed = state.closing == 3;
+    let idle = match protocol_number {
+        protocol::TCP if closed => TCP_CLOSED_IDLE,
+        protocol::TCP if state.opened_by == OpenedBy::AGENT => return true,
+        protocol::TCP => TCP_IDLE,
+        protocol::UDP => UDP_IDLE,
+        _ => ICMP_IDLE,
+    };
+    now.saturating_sub(state.seen_ns) < idle
+}
+
+#[inline(always)]
+fn touch(state: &mut FlowState, packet: &Packet, by_peer: bool, now: u64) {
+    // Written at most once a second, lest every packet dirty a shared line.
+    if now.saturating_sub(state.seen_ns) > SECOND {
+        state.seen_ns = now;
+    }
+    let ends = packet.ends();
+    if ends != 0 {
+        state.closing |= if by_peer && ends == 1 { 2 } else { ends };
+        state.seen_ns = now;
+    }
+}
+
+#[inline(always)]
+fn flow_state<'a>(key: &FlowKey) -> Option<&'a mut FlowState> {
+    // SAFETY: entries are written by these programs alone, each field by a single store; a stale
+    // read of one costs a judgement by the rules.
+    FLOWS.get_ptr_mut(key).and_then(|state| unsafe { state.as_mut() })
+}
+
+#[inline(always)]
+fn begin(key: &FlowKey, opened_by: u32, generation: u64, now: u64) {
+    let state = FlowState { opened_by, closing: 0, generation, seen_ns: now };
+    // Least recently used entries make room; a failure costs a judgement for each packet.
+    let _ = FLOWS.insert(key, state, 0);
+}
+
+/// True when a datagram to `flow` answers one that came in.
+#[inline(always)]
+pub(crate) fn answers(flow: &Flow, own_port: u16) -> bool {
+    let key = FlowKey {
+        netns: flow.netns,
+        peer: flow.dst,
+        peer_port: flow.dst_port,
+        pod_port: own_port,
+        protocol: u32::from(flow.protocol),
+        pad: 0,
+    };
+    flow_state(&key)
+        .is_some_and(|s| s.opened_by == OpenedBy::PEER && is_fresh(s, flow.protocol, now()))
+}
+
+/// Marks a flow of the agent's own, before its first packet leaves.
+#[inline(always)]
+pub(crate) fn begin_agents(key: &FlowKey) {
+    begin(key, OpenedBy::AGENT, 0, now());
+}
+
+/// Marks a flow of the agent's own as over.
+#[inline(always)]
+pub(crate) fn end_agents(key: &FlowKey) {
+    if let Some(state) = flow_state(key) {
+        state.closing = 3;
+        state.seen_ns = now();
+    }
+}
+
+/// Where a packet was seen, and what else is known of it.
+pub(crate) struct Sight<'a> {
+    pub(crate) layer: u32,
+    pub(crate) netns: u64,
+    pub(crate) skb: &'a SkBuff,
+    /// Where the network header begins.
+    pub(crate) offset: u32,
+    /// The socket was let out directly under some generation.
+    pub(crate) was_direct: bool,
+}
+
+/// Judges a packet that leaves a pod: true lets it out.
+#[inline(always)]
+pub(crate) fn leaving(sight: &Sight<'_>, tables: &Live) -> bool {
+    let Some(packet) = headers::read(sight.skb, sight.offset) else {
+        return unnamed(sight, tables, Reason::Malformed);
+    };
+    if packet.is_neighbour() {
+        return true;
+    }
+    let fragment = FragmentKey {
+        netns: sight.netns,
+        dst: packet.dst,
+        id: packet.fragment_id,
+        protocol: u32::from(packet.protocol),
+        pad: 0,
+    };
+    if packet.fragment == Fragment::Later {
+        // SAFETY: the value is a word that is never read, only found.
+        let known = unsafe { FRAGMENTS.get(fragment) }.is_some();
+        return known || unnamed(sight, tables, Reason::StrayFragment);
+    }
+    let pass = whole(sight, tables, &packet);
+    if pass && packet.fragment == Fragment::First {
+        // Without an entry the later fragments are refused: the safe side.
+        let _ = FRAGMENTS.insert(fragment, 1, 0);
+    }
+    pass
+}
+
+#[inline(always)]
+fn key_of(netns: u64, packet: &Packet) -> FlowKey {
+    FlowKey {
+        netns,
+        peer: packet.dst,
+        peer_port: packet.dst_port,
+        pod_port: packet.src_port,
+        protocol: u32::from(packet.protocol),
+        pad: 0,
+    }
+}
+
+#[inline(always)]
+fn whole(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> bool {
+    let key = key_of(sight.netns, packet);
+    let opens = packet.opens();
+    let now = now();
+    let mut was_let_out = sight.was_direct;
+    if let Some(state) = flow_state(&key) {
+        let passes = match state.opened_by {
+            OpenedBy::AGENT => is_fresh(state, packet.protocol, now),
+            OpenedBy::PEER => !opens && is_fresh(state, packet.protocol, now),
+            _ => !opens && state.generation == tables.generation(),
+        };
+        if passes {
+            touch(state, packet, false, now);
+            return true;
+        }
+        was_let_out |= state.opened_by == OpenedBy::POD;
+    }
+    if packet.is_icmp_error() && quotes_known_flow(sight, packet) {
+        return true;
+    }
+    judge(sight, tables, packet, &key, was_let_out && !opens)
+}
+
+/// An ICMP error quotes the packet that came in; it passes when that packet's flow is known.
+#[inline(always)]
+fn quotes_known_flow(sight: &Sight<'_>, packet: &Packet) -> bool {
+    let Some(quoted) = headers::read_quoted(sight.skb, packet.transport + 8) else { return false };
+    let key = FlowKey {
+        netns: sight.netns,
+        peer: quoted.src,
+        peer_port: quoted.src_port,
+        pod_port: quoted.dst_port,
+        protocol: u32::from(quoted.protocol),
+        pad: 0,
+    };
+    quoted.src == packet.dst && flow_state(&key).is_some()
+}
+
+#[inline(always)]
+fn judge(
+    sight: &Sight<'_>,
+    tables: &Live,
+    packet: &Packet,
+    key: &FlowKey,
+    was_let_out: bool,
+) -> bool {
+    let has_ports = matches!(packet.protocol, protocol::TCP | protocol::UDP);
+    let flow = Flow {
+        netns: sight.netns,
+        dst: packet.dst,
+        dst_port: if has_ports { packet.dst_port } else { 0 },
+        protocol: packet.protocol,
+    };
+    let mut judgement = decide(tables, &flow);
+    match judgement.verdict {
+        Verdict::Direct => {
+            if !has_ports && judgement.reason as u32 == Reason::WouldDeny as u32 {
+                report::verdict(sight.layer, &flow, packet.src_port, &judgement);
+            }
+            begin(key, OpenedBy::POD, judgement.generation, now());
+            return true;
+        }
+        // A connection from before the rule keeps its way; nobody enforces a route on it.
+        Verdict::Proxy if was_let_out || judgement.default_action != policy_default::REGISTRY_ONLY => {
+            begin(key, OpenedBy::POD, judgement.generation, now());
+            return true;
+        }
+        Verdict::Proxy => {
+            (judgement.verdict, judgement.reason) = (Verdict::Deny, Reason::BypassesProxy);
+        }
+        Verdict::Deny if was_let_out && tables.flags() & node_flag::KEEP_REVOKED != 0 => {
+            return true;
+        }
+        Verdict::Deny if was_let_out => judgement.reason = Reason::Revoked,
+        Verdict::Deny | Verdict::Hold => {}
+    }
+    report::verdict(sight.layer, &flow, packet.src_port, &judgement);
+    false
+}
+
+/// Judges what no rule can name, by the policy's default.
+#[inline(always)]
+pub(crate) fn unnamed(sight: &Sight<'_>, tables: &Live, reason: Reason) -> bool {
+    let mut judgement: Judgement = decide_unnamed(tables, sight.netns);
+    if judgement.verdict == Verdict::Direct {
+        return true;
+    }
+    if judgement.verdict == Verdict::Deny {
+        judgement.reason = reason;
+    }
+    let flow = Flow { netns: sight.netns, ..Flow::default() };
+    report::verdict(sight.layer, &flow, 0, &judgement);
+    false
+}
+
+/// Learns from a packet that arrives at a pod which flows are the peer's.
+#[inline(always)]
+pub(crate) fn arriving(netns: u64, skb: &SkBuff, offset: u32) {
+    let Some(packet) = headers::read(skb, offset) else { return };
+    if packet.fragment == Fragment::Later {
+        return;
+    }
+    let is_tcp = packet.protocol == protocol::TCP;
+    let starts = match packet.protocol {
+        protocol::TCP => packet.opens(),
+        protocol::UDP => true,
+        _ => packet.is_echo_request(),
+    };
+    if !starts && packet.ends() == 0 {
+        return;
+    }
+    let key = FlowKey {
+        netns,
+        peer: packet.src,
+        peer_port: packet.src_port,
+        pod_port: packet.dst_port,
+        protocol: u32::from(packet.protocol),
+        pad: 0,
+    };
+    let now = now();
+    if let Some(state) = flow_state(&key) {
+        let over = state.closing == 3 || (!is_tcp && now.saturating_sub(state.seen_ns) > UDP_IDLE);
+        // A TCP connection of the peer's begins anew with each SYN; one of the pod's does only
+        // when the old one is over.
+        let restarts = starts && (over || (is_tcp && state.opened_by == OpenedBy::PEER));
+        if !restarts {
+            touch(state, &packet, true, now);
+            return;
+        }
+    }
+    if starts {
+        begin(&key, OpenedBy::PEER, 0, now);
+    }
+}
