@@ -1,6 +1,11 @@
 //! The program `sekisho`: a contents page of what it can do.
 
+mod admin;
 mod args;
+mod kernel;
+mod observe;
+mod pods;
+mod source;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,122 @@
+//! The kernel's side of the agent: programs, the maps they read, the links they hang on.
+//!
+//! ```text
+//! preflight   what this machine lacks, said before anything is touched
+//! load        programs, on maps that outlive the agent
+//! hooks       where each program hangs; links keeps it there
+//! maps        what is under which key; sys is the one door to bpf(2)
+//! netlink     links and sockets of a namespace; sock_diag dumps and resets sockets
+//! ```
+#![expect(unsafe_code, reason = "bpf(2) and shared maps have no safe wrapper; see each SAFETY")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use agent_abi::node_flag;
+use thiserror::Error;
+
+pub(crate) mod hooks;
+pub(crate) mod links;
+mod load;
+pub(crate) mod maps;
+pub(crate) mod netlink;
+pub(crate) mod preflight;
+pub(crate) mod sys;
+
+use links::{LinkError, Links};
+use load::{LoadError, Programs};
+use maps::{Maps, MapsError};
+use preflight::PreflightError;
+
+/// Why the kernel's side cannot be set up.
+#[derive(Debug, Error)]
+pub(crate) enum KernelError {
+    /// The machine lacks something.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The programs cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The maps cannot be opened.
+    #[error(transparent)]
+    Maps(#[from] MapsError),
+    /// The programs cannot be attached.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// What an agent asks of the kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// Where maps and links are pinned.
+    pub(crate) pin_dir: PathBuf,
+    /// The cgroup whose sockets are judged; the v2 root when not given.
+    pub(crate) cgroup: Option<PathBuf>,
+    /// The cookie of the namespace that the agent runs in.
+    pub(crate) host_netns: u64,
+    /// Unknown pods are held.
+    pub(crate) hold_unknown: bool,
+    /// Open flows outlive their rule.
+    pub(crate) keep_revoked: bool,
+}
+
+/// The loaded programs, their maps and links.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) maps: Arc<Maps>,
+    pub(crate) links: Links,
+    pub(crate) programs: Programs,
+    pub(crate) cgroup: PathBuf,
+    pin_dir: PathBuf,
+}
+
+impl Kernel {
+    /// Loads the programs and opens the maps. Nothing judges by them until [`Kernel::attach`],
+    /// unless an agent of the same layout has attached its own.
+    pub(crate) fn open(setup: &Setup) -> Result<Self, KernelError> {
+        let cgroup = preflight::check(&setup.pin_dir, setup.cgroup.as_deref())?;
+        let programs = load::load(&setup.pin_dir)?;
+        let maps = Maps::open(&load::maps_directory(&setup.pin_dir))?;
+        let mut flags = 0;
+        if setup.hold_unknown {
+            flags |= node_flag::HOLD_UNKNOWN;
+        }
+        if setup.keep_revoked {
+            flags |= node_flag::KEEP_REVOKED;
+        }
+        maps.node.configure(setup.host_netns, flags);
+        Ok(Self {
+            maps: Arc::new(maps),
+            links: Links::new(&setup.pin_dir, &cgroup)?,
+            programs,
+            cgroup,
+            pin_dir: setup.pin_dir.clone(),
+        })
+    }
+
+    /// True when the programs in force read the maps of another layout: they must judge until
+    /// ours are filled.
+    pub(crate) fn replaces_another_layout(&self) -> bool {
+        self.links.any() && self.maps.node.generation() == 0
+    }
+
+    /// Attaches every program of the cgroup, in the place of an earlier agent's where there is
+    /// one, and lets go of what only that one needed.
+    pub(crate) fn attach(&self) -> Result<(), KernelError> {
+        self.links.attach_cgroup(&self.programs)?;
+        Ok(links::remove_other_layouts(&self.pin_dir, &load::maps_directory(&self.pin_dir))?)
+    }
+
+    /// Where the ring of events is.
+    pub(crate) fn maps_directory(&self) -> PathBuf {
+        load::maps_directory(&self.pin_dir)
+    }
+}
+
+/// Detaches and forgets everything below a pin directory; the names of what was removed.
+pub(crate) fn uninstall(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
+    preflight::check_privileges()?;
+    Ok(links::remove_all(pin_dir)?)
+}

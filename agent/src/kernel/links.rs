@@ -1,0 +1,248 @@
+//! Links: made once, adopted by the next agent, never doubled and never gone in between.
+//!
+//! A link is pinned under `links/<name>`. The next agent puts its own program in its place, which
+//! the kernel does between two runs of the hook. A link that hangs elsewhere than it should (the
+//! cgroup or the interface has gone, or the agent is told another cgroup) is replaced: the new one
+//! is attached before the old one goes.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+use super::{
+    hooks::{CGROUP, Hook, WIRE},
+    load::Programs,
+    sys::{self, Place, SysError, Target},
+};
+
+/// Why a program does not hang where it should.
+#[derive(Debug, Error)]
+pub(crate) enum LinkError {
+    /// The cgroup directory cannot be opened.
+    #[error("cannot open the cgroup {}", path.display())]
+    Cgroup {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel does not attach the program.
+    #[error("cannot attach {hook} to {place}")]
+    Attach {
+        /// The hook.
+        hook: &'static str,
+        /// The cgroup or interface.
+        place: String,
+        /// Why.
+        source: SysError,
+    },
+    /// The link's pin cannot be made, read or removed.
+    #[error("cannot keep the link at {}", path.display())]
+    Pin {
+        /// The pin.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The links of one pin directory.
+#[derive(Debug)]
+pub(crate) struct Links {
+    directory: PathBuf,
+    cgroup: File,
+    cgroup_path: PathBuf,
+}
+
+impl Links {
+    /// Opens the place of the links; nothing is attached yet.
+    pub(crate) fn new(pin_dir: &Path, cgroup: &Path) -> Result<Self, LinkError> {
+        let directory = pin_dir.join("links");
+        fs::create_dir_all(&directory)
+            .map_err(|source| LinkError::Pin { path: directory.clone(), source })?;
+        let opened = File::open(cgroup)
+            .map_err(|source| LinkError::Cgroup { path: cgroup.to_owned(), source })?;
+        Ok(Self { directory, cgroup: opened, cgroup_path: cgroup.to_owned() })
+    }
+
+    /// Whether an agent before has left links here.
+    pub(crate) fn any(&self) -> bool {
+        CGROUP.iter().any(|hook| self.directory.join(hook.name).exists())
+    }
+
+    /// Attaches every program of the cgroup, or puts it in the place of its predecessor.
+    pub(crate) fn attach_cgroup(&self, programs: &Programs) -> Result<(), LinkError> {
+        let metadata = self
+            .cgroup
+            .metadata()
+            .map_err(|source| LinkError::Cgroup { path: self.cgroup_path.clone(), source })?;
+        // The id of a cgroup is the inode of its directory.
+        let wanted = Place::Cgroup(metadata.ino());
+        for hook in &CGROUP {
+            let path = self.directory.join(hook.name);
+            match programs.get(hook) {
+                Some(program) => {
+                    let target = Target::Cgroup(self.cgroup.as_fd());
+                    self.ensure(hook, &path, (program, target, wanted))?;
+                }
+                // A predecessor's, of a kernel that had it, cannot be: the kernel is the same.
+                None => remove(&path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches both programs to the host's end of a pod's link.
+    pub(crate) fn attach_wire(&self, programs: &Programs, interface: u32) -> Result<(), LinkError> {
+        for hook in &WIRE {
+            let path = self.wire_path(hook, interface);
+            let program = programs.get(hook).expect("the wire's programs are not optional");
+            let target = Target::Interface(interface);
+            self.ensure(hook, &path, (program, target, Place::Interface(interface)))?;
+        }
+        Ok(())
+    }
+
+    /// Detaches both programs from an interface.
+    pub(crate) fn detach_wire(&self, interface: u32) -> Result<(), LinkError> {
+        WIRE.iter().try_for_each(|hook| remove(&self.wire_path(hook, interface)))
+    }
+
+    /// The interfaces whose links are pinned here, whether they still exist or not.
+    pub(crate) fn wires(&self) -> Vec<u32> {
+        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
+        let mut found: Vec<u32> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter_map(|name| {
+                let (hook, interface) = name.rsplit_once('-')?;
+                WIRE.iter().any(|wire| wire.name == hook).then(|| interface.parse().ok())?
+            })
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Whether a hook of the cgroup hangs where it should, as the kernel says.
+    pub(crate) fn is_attached(&self, hook: &Hook) -> bool {
+        let wanted = self.cgroup.metadata().map(|metadata| Place::Cgroup(metadata.ino()));
+        matches!((place_of(&self.directory.join(hook.name)), wanted), (Some(is), Ok(want)) if is == want)
+    }
+
+    /// Whether a hook of the wire hangs on an interface, as the kernel says.
+    pub(crate) fn is_wired(&self, hook: &Hook, interface: u32) -> bool {
+        place_of(&self.wire_path(hook, interface)) == Some(Place::Interface(interface))
+    }
+
+    fn wire_path(&self, hook: &Hook, interface: u32) -> PathBuf {
+        self.directory.join(format!("{}-{interface}", hook.name))
+    }
+
+    fn ensure(
+        &self,
+        hook: &Hook,
+        path: &Path,
+        (program, target, wanted): (BorrowedFd<'_>, Target<'_>, Place),
+    ) -> Result<(), LinkError> {
+        let failed = |source| LinkError::Attach {
+            hook: hook.name,
+            place: match target {
+                Target::Cgroup(_) => self.cgroup_path.display().to_string(),
+                Target::Interface(index) => format!("interface {index}"),
+            },
+            source,
+        };
+        if let Some(link) = sys::open(path).map_err(failed)?
+            && sys::link_place(link.as_fd()).map_err(failed)? == wanted
+        {
+            return sys::link_update(link.as_fd(), program).map_err(failed);
+        }
+        let link: OwnedFd = sys::link_create(program, target, hook.attach_type).map_err(failed)?;
+        replace_pin(&link, path).map_err(|source| LinkError::Pin { path: path.to_owned(), source })
+    }
+}
+
+fn place_of(path: &Path) -> Option<Place> {
+    let link = sys::open(path).ok()??;
+    sys::link_place(link.as_fd()).ok()
+}
+
+/// Pins a link where another may be pinned: the name is never without one.
+fn replace_pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    sys::pin(link.as_fd(), &fresh).map_err(|error| error.source)?;
+    fs::rename(&fresh, path)
+}
+
+fn remove(path: &Path) -> Result<(), LinkError> {
+    if let Ok(Some(link)) = sys::open(path) {
+        // The pin may not be the last holder: an agent that still runs has the link open too.
+        // A link whose cgroup or interface has gone has nothing left to detach.
+        let _ = sys::link_detach(link.as_fd());
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(LinkError::Pin { path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Detaches and unpins everything below a pin directory; the names of what was removed.
+pub(crate) fn remove_all(pin_dir: &Path) -> Result<Vec<String>, LinkError> {
+    let mut removed = Vec::new();
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| LinkError::Pin { path, source }
+    };
+    let links = pin_dir.join("links");
+    // What judges goes first, so that nothing is sent to a proxy that is about to lose its memory.
+    for directory in std::iter::once(links).chain(layouts(pin_dir)) {
+        let Ok(entries) = fs::read_dir(&directory) else { continue };
+        for entry in entries {
+            let path = entry.map_err(failed(&directory))?.path();
+            let name = path.strip_prefix(pin_dir).unwrap_or(&path).display().to_string();
+            remove(&path)?;
+            removed.push(name);
+        }
+        fs::remove_dir(&directory).map_err(failed(&directory))?;
+    }
+    if pin_dir.exists() {
+        fs::remove_dir(pin_dir).map_err(failed(pin_dir))?;
+    }
+    removed.sort();
+    Ok(removed)
+}
+
+/// The directories of maps, of every layout.
+fn layouts(pin_dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(pin_dir) else { return Vec::new() };
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("maps-v")))
+        .collect()
+}
+
+/// Removes the maps of every layout but one: nothing of ours reads them any more.
+pub(crate) fn remove_other_layouts(pin_dir: &Path, keep: &Path) -> Result<(), LinkError> {
+    for directory in layouts(pin_dir) {
+        if directory == keep {
+            continue;
+        }
+        fs::remove_dir_all(&directory)
+            .map_err(|source| LinkError::Pin { path: directory.clone(), source })?;
+    }
+    Ok(())
+}

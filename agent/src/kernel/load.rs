@@ -1,0 +1,125 @@
+//! Loads the kernel programs on maps that outlive the agent.
+//!
+//! Maps are pinned in a directory named after [`ABI_VERSION`]: an agent of the same layout finds
+//! and shares them, one of another layout makes its own beside them.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+};
+
+use agent_abi::ABI_VERSION;
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    programs::{Program, ProgramError, ProgramFd},
+    util::KernelVersion,
+};
+use thiserror::Error;
+
+use super::hooks::{CGROUP, Hook, WIRE};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekisho"));
+
+/// Maps by their names in the object, which are those of their pins.
+pub(crate) const MAPS: [&str; 11] = [
+    "NODE", "PODS", "PREFIXES", "RULES", "SOCKETS", "ORIGINS", "FLOWS", "FRAGMENTS", "VETHS",
+    "EVENTS", "COUNTERS",
+];
+
+/// Why the programs cannot run here.
+#[derive(Debug, Error)]
+pub(crate) enum LoadError {
+    /// The directory for the maps cannot be made.
+    #[error("cannot make {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The object or its maps cannot be loaded.
+    #[error("cannot load the kernel programs' maps")]
+    Object(#[from] Box<EbpfError>),
+    /// The kernel refuses a program.
+    #[error(
+        "the kernel refuses the program for {hook}; Sekisho needs Linux 5.15 or newer \
+         with CONFIG_CGROUP_BPF and CONFIG_NET_CLS_BPF"
+    )]
+    Program {
+        /// The hook.
+        hook: &'static str,
+        /// Why.
+        source: Box<ProgramError>,
+    },
+}
+
+/// The loaded programs. The kernel keeps those that are attached when this is dropped.
+pub(crate) struct Programs {
+    programs: BTreeMap<&'static str, ProgramFd>,
+    /// Optional ones that this kernel refuses.
+    pub(crate) missing: Vec<Hook>,
+}
+
+impl std::fmt::Debug for Programs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Programs").field("loaded", &self.programs.len()).finish_non_exhaustive()
+    }
+}
+
+impl Programs {
+    /// The program of a hook, unless this kernel refused it.
+    pub(crate) fn get(&self, hook: &Hook) -> Option<BorrowedFd<'_>> {
+        self.programs.get(hook.program).map(AsFd::as_fd)
+    }
+}
+
+/// The directory of the maps of a layout.
+pub(crate) fn maps_directory(pin_dir: &Path) -> PathBuf {
+    pin_dir.join(format!("maps-v{ABI_VERSION}"))
+}
+
+/// Loads everything, on the pinned maps of this layout or on new ones.
+pub(crate) fn load(pin_dir: &Path) -> Result<Programs, LoadError> {
+    let maps = maps_directory(pin_dir);
+    std::fs::create_dir_all(&maps)
+        .map_err(|source| LoadError::Directory { path: maps.clone(), source })?;
+    let has_set_retval = u8::from(KernelVersion::at_least(5, 18, 0));
+    let mut loader = EbpfLoader::new();
+    loader.override_global("HAS_SET_RETVAL", &has_set_retval, true);
+    for name in MAPS {
+        loader.map_pin_path(name, maps.join(name));
+    }
+    let mut object = loader.load(OBJECT).map_err(Box::new)?;
+    let mut loaded = Programs { programs: BTreeMap::new(), missing: Vec::new() };
+    for hook in CGROUP.iter().chain(&WIRE) {
+        match load_program(&mut object, hook.program) {
+            Ok(program) => {
+                loaded.programs.insert(hook.program, program);
+            }
+            Err(error) if hook.optional.is_some() => {
+                tracing::warn!(hook = hook.name, %error, "the kernel refuses an optional program");
+                loaded.missing.push(*hook);
+            }
+            Err(source) => {
+                return Err(LoadError::Program { hook: hook.name, source: Box::new(source) });
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+fn load_program(object: &mut Ebpf, name: &str) -> Result<ProgramFd, ProgramError> {
+    let program = object.program_mut(name).expect("the object is built with this list of hooks");
+    match program {
+        Program::CgroupSockAddr(program) => program.load()?,
+        Program::CgroupSkb(program) => program.load()?,
+        Program::SockOps(program) => program.load()?,
+        Program::SchedClassifier(program) => program.load()?,
+        other => unreachable!("{name} is a program of another kind: {:?}", other.prog_type()),
+    }
+    Ok(program.fd()?.try_clone().map_err(|io_error| {
+        ProgramError::SyscallError(aya::sys::SyscallError { call: "dup", io_error })
+    })?)
+}

@@ -1,0 +1,140 @@
+//! What this machine lacks, found before anything is touched, each with its remedy.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+/// What is missing.
+#[derive(Debug, Error)]
+pub(crate) enum PreflightError {
+    /// Capabilities are missing.
+    #[error(
+        "the agent lacks {missing}: run it as root, or give its container these capabilities \
+         (BPF and PERFMON load programs, NET_ADMIN attaches them, SYS_ADMIN enters pods' namespaces)"
+    )]
+    Capabilities {
+        /// Their names.
+        missing: String,
+    },
+    /// The pin directory is not in a BPF file system.
+    #[error(
+        "{} is not in a BPF file system, where maps and links outlive the agent: \
+         `mount -t bpf bpf /sys/fs/bpf`, or name a directory in one with --pin-dir",
+        path.display()
+    )]
+    NoBpfFs {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no cgroup v2 hierarchy.
+    #[error(
+        "no cgroup v2 hierarchy is mounted, and the hooks of sockets hang there: \
+         `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified` beside cgroup v1, \
+         or boot with systemd.unified_cgroup_hierarchy=1"
+    )]
+    NoCgroup2,
+    /// The directory named for the hooks is not a cgroup v2 one.
+    #[error("--cgroup {} is not a directory of a cgroup v2 hierarchy", path.display())]
+    NotCgroup2 {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The kernel does not say what we ask.
+    #[error("cannot read {path}")]
+    Proc {
+        /// The file.
+        path: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+const STATUS: &str = "/proc/self/status";
+const MOUNTS: &str = "/proc/self/mountinfo";
+/// linux/magic.h
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+/// Bits of a capability set (linux/capability.h).
+const NEEDED: [(&str, u32); 4] =
+    [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+
+/// Checks privileges and the pin directory, and finds the cgroup for the hooks.
+pub(crate) fn check(pin_dir: &Path, cgroup: Option<&Path>) -> Result<PathBuf, PreflightError> {
+    check_privileges()?;
+    if magic(pin_dir) != Some(BPF_FS_MAGIC) {
+        return Err(PreflightError::NoBpfFs { path: pin_dir.to_owned() });
+    }
+    let Some(cgroup) = cgroup else {
+        let mounts = fs::read_to_string(MOUNTS)
+            .map_err(|source| PreflightError::Proc { path: MOUNTS, source })?;
+        return cgroup2_root(&mounts).ok_or(PreflightError::NoCgroup2);
+    };
+    if !cgroup.is_dir() || magic(cgroup) != Some(CGROUP2_MAGIC) {
+        return Err(PreflightError::NotCgroup2 { path: cgroup.to_owned() });
+    }
+    Ok(cgroup.to_owned())
+}
+
+/// Checks the capabilities that everything here needs.
+pub(crate) fn check_privileges() -> Result<(), PreflightError> {
+    let status = fs::read_to_string(STATUS)
+        .map_err(|source| PreflightError::Proc { path: STATUS, source })?;
+    let missing = missing_capabilities(&status);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(PreflightError::Capabilities { missing: missing.join(", ") })
+}
+
+fn missing_capabilities(status: &str) -> Vec<&'static str> {
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .unwrap_or(0);
+    NEEDED.iter().filter(|(_, bit)| effective >> bit & 1 == 0).map(|(name, _)| *name).collect()
+}
+
+/// The file system's magic number at the nearest directory that exists.
+fn magic(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let stat = rustix::fs::statfs(existing).ok()?;
+    u64::try_from(stat.f_type).ok()
+}
+
+/// The mount point of the cgroup v2 hierarchy: the first, which is the root that this process
+/// sees (proc_pid_mountinfo(5)).
+fn cgroup2_root(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let (fields, file_system) = line.split_once(" - ")?;
+        let is_cgroup2 = file_system.split(' ').next() == Some("cgroup2");
+        is_cgroup2.then(|| PathBuf::from(fields.split(' ').nth(4).unwrap_or("/")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_v2_root_is_found_beside_v1_and_alone() {
+        let hybrid = "30 25 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                      31 25 0:27 / /sys/fs/cgroup/unified rw,relatime shared:3 - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_root(hybrid), Some("/sys/fs/cgroup/unified".into()));
+        let unified = "31 25 0:27 /kubepods /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
+        assert_eq!(cgroup2_root(unified), Some("/sys/fs/cgroup".into()));
+        assert_eq!(cgroup2_root("30 25 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw\n"), None);
+    }
+
+    #[test]
+    fn each_missing_capability_is_named() {
+        assert!(missing_capabilities("CapEff:\t000001ffffffffff\n").is_empty());
+        assert_eq!(missing_capabilities("CapEff:\t000001ff7fffffff\n"), Vec::<&str>::new());
+        assert_eq!(missing_capabilities("CapEff:\t0000017fffffffff\n"), ["CAP_BPF"]);
+        assert_eq!(missing_capabilities("Name: x\n").len(), NEEDED.len());
+    }
+}
