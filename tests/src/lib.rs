@@ -1,1 +1,31 @@
-//! Not written yet.
+//! The harness of the kernel suites: guards for what a test makes, a small world of namespaces to
+//! make it in, and the ways out that a pod may try.
+//!
+//! ```text
+//! name, netns, cgroup, process   guards; each undoes itself when dropped
+//! world                          a node, its pods, and hosts far away, wired up
+//! way, errand                    a way out of a pod, and what the probe is told about it
+//! packet, frame, capture         frames: built by the probe, read at the far end
+//! serve                          what the far hosts answer
+//! agent, manifest, links         the program under test, its configuration, its hooks
+//! ground                         where every way out is tried at once
+//! sys                            the few calls that need `unsafe`
+//! ```
+//!
+//! The machine's own network namespace is never touched, and everything has a name that starts
+//! with `skt-` and the process's number, so that what a killed run left behind can be told from
+//! what a live one uses (see [`name`]).
+
+pub mod capture;
+pub mod cgroup;
+pub mod errand;
+pub mod frame;
+pub mod ground;
+pub mod name;
+pub mod netns;
+pub mod packet;
+pub mod process;
+pub mod serve;
+pub mod sys;
+pub mod way;
+pub mod world;

@@ -1,0 +1,167 @@
+//! A child in a namespace and a group of the test's choice; killed when dropped.
+
+use std::{
+    io::{BufRead as _, BufReader, Read, Write as _},
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sched::{CloneFlags, setns};
+
+use crate::{cgroup, netns::Netns, sys};
+
+/// Where a child runs. What is left out stays as it is for the test itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// The network namespace.
+    pub netns: Option<&'a Netns>,
+    /// The group of the v2 tree.
+    pub cgroup: Option<&'a Path>,
+}
+
+impl Place<'_> {
+    /// Makes `command` start here.
+    pub fn prepare(&self, command: &mut Command) -> Result<()> {
+        let netns: Option<OwnedFd> =
+            self.netns.map(|n| n.as_fd().try_clone_to_owned()).transpose()?;
+        let door = self.cgroup.map(cgroup::door).transpose()?;
+        sys::before_exec(command, move || {
+            if let Some(door) = &door {
+                (&*door).write_all(b"0")?;
+            }
+            if let Some(netns) = &netns {
+                setns(netns, CloneFlags::CLONE_NEWNET)?;
+            }
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+/// A running child whose output is read line by line.
+#[derive(Debug)]
+pub struct Process {
+    what: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Receiver<String>,
+    errors: Receiver<String>,
+}
+
+impl Process {
+    /// Starts `command` at `place`, with its three streams piped.
+    pub fn start(mut command: Command, place: Place<'_>) -> Result<Self> {
+        place.prepare(&mut command)?;
+        let what = format!("{command:?}");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("starting {what}"))?;
+        let output = lines(child.stdout.take().context("no output pipe")?);
+        let errors = lines(child.stderr.take().context("no error pipe")?);
+        Ok(Self { what, input: child.stdin.take(), child, output, errors })
+    }
+
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes a line to its input.
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        let input = self.input.as_mut().context("the input is closed")?;
+        writeln!(input, "{line}").with_context(|| format!("writing to {}", self.what))
+    }
+
+    /// The next line of its output.
+    pub fn line(&mut self, patience: Duration) -> Result<String> {
+        match self.output.recv_timeout(patience) {
+            Ok(line) => Ok(line),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("{} said nothing for {patience:?}; {}", self.what, self.complaints())
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = self.child.wait()?;
+                bail!("{} ended ({status}); {}", self.what, self.complaints())
+            }
+        }
+    }
+
+    /// The next line of its output, parsed.
+    pub fn answer<T: serde::de::DeserializeOwned>(&mut self, patience: Duration) -> Result<T> {
+        let line = self.line(patience)?;
+        serde_json::from_str(&line).with_context(|| format!("{} said {line:?}", self.what))
+    }
+
+    /// Every line that has come and was not read yet.
+    pub fn pending(&self) -> Vec<String> {
+        self.output.try_iter().collect()
+    }
+
+    /// What it has written to its error stream since the last call.
+    pub fn complaints(&self) -> String {
+        self.errors.try_iter().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Sends SIGKILL, and waits for the end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Closes its input and waits for it to end by itself.
+    pub fn finish(&mut self, patience: Duration) -> Result<ExitStatus> {
+        drop(self.input.take());
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("{} did not end within {patience:?}; {}", self.what, self.complaints());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A program that Cargo built beside the running test.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let deps = test.parent().context("the test has no directory")?;
+    let profile = if deps.ends_with("deps") { deps.parent().unwrap_or(deps) } else { deps };
+    let path = profile.join(name);
+    if !path.exists() {
+        bail!("{} is missing: `cargo xtask test` builds it", path.display());
+    }
+    Ok(path)
+}
+
+/// The probe, with its arguments still to come.
+pub fn probe() -> Result<Command> {
+    built("skt-probe").map(Command::new)
+}
+
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
