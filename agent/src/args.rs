@@ -11,25 +11,25 @@ use agent_model::egress::Protocol;
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Where an agent keeps its socket and state when nothing else is said.
-pub const DEFAULT_RUN_DIR: &str = "/run/sekisho";
+pub(crate) const DEFAULT_RUN_DIR: &str = "/run/sekisho";
 /// Where the kernel keeps the maps and links.
-pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/sekisho";
+pub(crate) const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/sekisho";
 
 /// What the process tells its caller. Documented in [`EXIT_CODES`].
-pub mod exit {
+pub(crate) mod exit {
     /// Done.
-    pub const OK: u8 = 0;
+    pub(crate) const OK: u8 = 0;
     /// Something failed; the message says what to do.
-    pub const FAILURE: u8 = 1;
+    pub(crate) const FAILURE: u8 = 1;
     /// The command line was not understood (clap's own code).
     #[cfg(test)]
-    pub const USAGE: u8 = 2;
+    pub(crate) const USAGE: u8 = 2;
     /// `why`: the destination is denied or held.
-    pub const DENIED: u8 = 3;
+    pub(crate) const DENIED: u8 = 3;
     /// `analyze`: an object is refused.
-    pub const REFUSED: u8 = 4;
+    pub(crate) const REFUSED: u8 = 4;
     /// No agent answers at the run directory.
-    pub const NO_AGENT: u8 = 5;
+    pub(crate) const NO_AGENT: u8 = 5;
 }
 
 const EXIT_CODES: &str = "\
@@ -53,15 +53,15 @@ Examples:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "sekisho", version, arg_required_else_help = true)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
-pub struct Args {
+pub(crate) struct Args {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// The verbs.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the agent of a node on a directory of manifests
     Agent(AgentArgs),
     /// Show what the agent enforces: pods, generation, layers, counters, findings
@@ -78,7 +78,7 @@ pub enum Command {
 
 /// What happens to a pod that no rule set knows yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum UnknownPods {
+pub(crate) enum UnknownPods {
     /// Refused for now; the application may try again (EAGAIN)
     Hold,
     /// Let be
@@ -87,7 +87,7 @@ pub enum UnknownPods {
 
 /// What happens to an open connection when its rule goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnRevoke {
+pub(crate) enum OnRevoke {
     /// It is reset
     Reset,
     /// It stays open until its end
@@ -96,7 +96,7 @@ pub enum OnRevoke {
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// One line of text an event
     Text,
     /// One JSON object an event
@@ -105,7 +105,7 @@ pub enum LogFormat {
 
 /// How a command writes its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Aligned words for people
     #[default]
     Table,
@@ -121,65 +121,65 @@ pub enum Format {
 The directory holds the same manifests as a cluster, several documents a file. A Pod carries
 status.podIPs, spec.nodeName and the annotation sekisho.dev/netns: /run/netns/NAME.
 A refused call fails with EPERM, a held one with EAGAIN; neither hangs.")]
-pub struct AgentArgs {
+pub(crate) struct AgentArgs {
     /// Directory of YAML manifests, watched for changes (one level of subdirectories is read too)
     #[arg(long, value_name = "DIR")]
-    pub config_dir: PathBuf,
+    pub(crate) config_dir: PathBuf,
     /// The node whose pods this agent judges: Pods with this spec.nodeName
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
-    pub node_name: String,
+    pub(crate) node_name: String,
     /// Directory for the agent's socket and state; one agent a directory
     #[arg(long, value_name = "DIR", default_value = DEFAULT_RUN_DIR)]
-    pub run_dir: PathBuf,
+    pub(crate) run_dir: PathBuf,
     /// Directory in a BPF file system where maps and links outlive the agent
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
-    pub pin_dir: PathBuf,
+    pub(crate) pin_dir: PathBuf,
     /// The cgroup v2 directory where hooks attach [default: the root that the agent sees]
     #[arg(long, value_name = "DIR")]
-    pub cgroup: Option<PathBuf>,
+    pub(crate) cgroup: Option<PathBuf>,
     /// What happens to pods that the directory does not name
     #[arg(long, value_enum, default_value_t = UnknownPods::Allow)]
-    pub unknown_pods: UnknownPods,
+    pub(crate) unknown_pods: UnknownPods,
     /// What happens to an open connection whose destination is no longer allowed
     #[arg(long, value_enum, default_value_t = OnRevoke::Reset)]
-    pub on_revoke: OnRevoke,
+    pub(crate) on_revoke: OnRevoke,
     /// Also serve /healthz, /readyz and /metrics on this TCP address
     #[arg(long, value_name = "ADDR:PORT")]
-    pub admin: Option<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
     #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = "info")]
-    pub log: String,
+    pub(crate) log: String,
     /// How to write the log
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }
 
 /// Which agent to ask, and how to answer.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Ask {
+pub(crate) struct Ask {
     /// The run directory of the agent to ask
     #[arg(long, value_name = "DIR", default_value = DEFAULT_RUN_DIR)]
-    pub run_dir: PathBuf,
+    pub(crate) run_dir: PathBuf,
     /// How to write the answer
     #[command(flatten)]
-    pub output: Output,
+    pub(crate) output: Output,
 }
 
 /// `-o`.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Output {
+pub(crate) struct Output {
     /// How to write the answer
     #[arg(short = 'o', long = "output", value_enum, value_name = "FORMAT", default_value_t)]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 /// `sekisho status`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 ready, 1 not ready, 5 no agent answers at --run-dir")]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Which agent, and how to answer.
     #[command(flatten)]
-    pub ask: Ask,
+    pub(crate) ask: Ask,
 }
 
 /// `sekisho flows`.
@@ -187,16 +187,16 @@ pub struct StatusArgs {
 #[command(after_help = "\
 Example: sekisho flows --follow --denied -o json
 Exit codes: 0 done, 5 no agent answers at --run-dir")]
-pub struct FlowsArgs {
+pub(crate) struct FlowsArgs {
     /// Which agent, and how to answer.
     #[command(flatten)]
-    pub ask: Ask,
+    pub(crate) ask: Ask,
     /// Keep showing flows as they happen
     #[arg(long, short)]
-    pub follow: bool,
+    pub(crate) follow: bool,
     /// Only what was denied or held, or would be (audit)
     #[arg(long)]
-    pub denied: bool,
+    pub(crate) denied: bool,
 }
 
 /// `sekisho why`.
@@ -206,15 +206,15 @@ Examples:
   sekisho why shop/web-0 203.0.113.7:3306
   sekisho why web-0 '[2001:db8::7]:53/udp'
 Exit codes: 0 allowed, 3 denied or held, 1 no such pod, 5 no agent answers at --run-dir")]
-pub struct WhyArgs {
+pub(crate) struct WhyArgs {
     /// The pod, as NAMESPACE/NAME, or NAME where only one pod has it
-    pub pod: PodRef,
+    pub(crate) pod: PodRef,
     /// ADDRESS:PORT, IPv6 in brackets; /udp for UDP (default /tcp)
     #[arg(value_name = "DEST:PORT[/udp]")]
-    pub destination: Destination,
+    pub(crate) destination: Destination,
     /// Which agent, and how to answer.
     #[command(flatten)]
-    pub ask: Ask,
+    pub(crate) ask: Ask,
 }
 
 /// `sekisho analyze`.
@@ -224,13 +224,13 @@ Examples:
   sekisho analyze manifests/ serviceentry.yaml
   kubectl get serviceentries,sidecars -A -o yaml | sekisho analyze -
 Exit codes: 0 no errors (there may be warnings), 4 an object is refused, 1 a file cannot be read")]
-pub struct AnalyzeArgs {
+pub(crate) struct AnalyzeArgs {
     /// Files, directories, or - for the standard input
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// How to answer.
     #[command(flatten)]
-    pub output: Output,
+    pub(crate) output: Output,
 }
 
 /// `sekisho uninstall`.
@@ -239,28 +239,28 @@ pub struct AnalyzeArgs {
 Stop the agent first: a running one is refused. Only this command removes what an agent pinned;
 a killed agent leaves it judging.
 Exit codes: 0 done or nothing was there, 1 an agent still runs or the kernel refused")]
-pub struct UninstallArgs {
+pub(crate) struct UninstallArgs {
     /// The directory that the agent was given
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
-    pub pin_dir: PathBuf,
+    pub(crate) pin_dir: PathBuf,
     /// Which agent, and how to answer.
     #[command(flatten)]
-    pub ask: Ask,
+    pub(crate) ask: Ask,
 }
 
 /// A pod as a person names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodRef {
+pub(crate) struct PodRef {
     /// The Kubernetes namespace, where it was given.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// The pod's name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// Why a [`PodRef`] was not understood.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("a pod is NAMESPACE/NAME or NAME, for instance shop/web-0")]
-pub struct PodRefError;
+pub(crate) struct PodRefError;
 
 impl FromStr for PodRef {
     type Err = PodRefError;
@@ -279,18 +279,18 @@ impl FromStr for PodRef {
 
 /// Where a pod would connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Destination {
+pub(crate) struct Destination {
     /// The address; an IPv4-mapped one is IPv4 already.
-    pub addr: IpAddr,
+    pub(crate) addr: IpAddr,
     /// The port.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The transport.
-    pub protocol: Protocol,
+    pub(crate) protocol: Protocol,
 }
 
 /// Why a [`Destination`] was not understood.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-pub enum DestinationError {
+pub(crate) enum DestinationError {
     /// Neither an address nor a port.
     #[error(
         "a destination is ADDRESS:PORT, for instance 203.0.113.7:3306 or [2001:db8::7]:53/udp; \

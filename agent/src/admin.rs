@@ -1,0 +1,45 @@
+//! The agent's answers to questions from outside: a Unix socket in the run directory for the
+//! command line, and, where asked for, a TCP port with health and metrics only.
+//!
+//! ```text
+//! sekisho status ─► client ─► <run-dir>/admin.sock ─► server ─► Answers (the agent)
+//!                                                         └──► FlowLog, Metrics
+//! kubelet, Prometheus ─────► --admin ADDR:PORT ───────► /healthz /readyz /metrics
+//! ```
+//!
+//! It only reads: nothing that arrives here changes a verdict.
+
+use std::{fmt, sync::Arc};
+
+use crate::observe::{flows::FlowLog, metrics::Metrics, status::Status};
+
+pub(crate) mod client;
+mod follow;
+pub(crate) mod rundir;
+pub(crate) mod server;
+
+/// What the agent knows about itself.
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// Everything at this moment. Asked at every scrape and probe, so it must not block for long.
+    fn status(&self) -> Status;
+}
+
+/// What the server reads from.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    /// The agent.
+    pub(crate) answers: Arc<dyn Answers>,
+    /// Recent flows.
+    pub(crate) flows: Arc<FlowLog>,
+    /// Durations; the rest is read from the status.
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("flows", &self.flows).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

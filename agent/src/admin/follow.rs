@@ -1,0 +1,90 @@
+//! A response body of flows, one JSON object a line: those kept, then those to come. The
+//! connection owns it, so it ends with the client.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::body::Bytes;
+use hyper::body::{Body, Frame};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::observe::flows::FlowRecord;
+
+/// A line of the stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Line {
+    /// The follower was too slow.
+    Missed {
+        /// So many flows are lost to it.
+        missed: u64,
+    },
+    /// A flow.
+    Flow(Arc<FlowRecord>),
+}
+
+type Flow = Arc<FlowRecord>;
+type Next = Pin<Box<dyn Future<Output = (Result<Flow, RecvError>, Receiver<Flow>)> + Send>>;
+
+/// The body.
+pub(super) struct Lines {
+    kept: VecDeque<Flow>,
+    next: Option<Next>,
+    denied_only: bool,
+}
+
+impl Lines {
+    pub(super) fn new(kept: Vec<Flow>, to_come: Option<Receiver<Flow>>, denied_only: bool) -> Self {
+        Self { kept: kept.into(), next: to_come.map(next), denied_only }
+    }
+
+    fn wants(&self, flow: &FlowRecord) -> bool {
+        !self.denied_only || flow.is_denied()
+    }
+}
+
+fn next(mut receiver: Receiver<Flow>) -> Next {
+    Box::pin(async move { (receiver.recv().await, receiver) })
+}
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        while let Some(flow) = self.kept.pop_front() {
+            if self.wants(&flow) {
+                return Poll::Ready(frame(&Line::Flow(flow)));
+            }
+        }
+        while let Some(waiting) = &mut self.next {
+            let (received, receiver) = ready!(waiting.as_mut().poll(cx));
+            self.next = Some(next(receiver));
+            match received {
+                Ok(flow) if self.wants(&flow) => return Poll::Ready(frame(&Line::Flow(flow))),
+                Ok(_) => {}
+                Err(RecvError::Lagged(missed)) => {
+                    return Poll::Ready(frame(&Line::Missed { missed }));
+                }
+                Err(RecvError::Closed) => self.next = None,
+            }
+        }
+        Poll::Ready(None)
+    }
+}
+
+fn frame(line: &Line) -> Option<Result<Frame<Bytes>, Infallible>> {
+    // A record holds strings and numbers only, which JSON can always say.
+    let mut text = serde_json::to_vec(line).ok()?;
+    text.push(b'\n');
+    Some(Ok(Frame::data(text.into())))
+}

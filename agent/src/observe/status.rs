@@ -1,0 +1,216 @@
+//! The words in which an agent describes itself: made by the agent, sent over its socket, printed
+//! by `sekisho status`. Plain data, with no way back into the agent.
+
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+
+use agent_model::{
+    egress::DefaultAction,
+    snapshot::{Finding, Severity},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A name from a fixed list, or one that another version of the program sent.
+pub(crate) type Word = Cow<'static, str>;
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// `--node-name`.
+    pub(crate) node: String,
+    /// The program's version.
+    pub(crate) version: String,
+    /// Whether it does its job.
+    pub(crate) state: State,
+    /// When the process started.
+    pub(crate) started: Timestamp,
+    /// The generation in force; 0 before the first one.
+    pub(crate) generation: u64,
+    /// Since when, if this process published it.
+    pub(crate) generation_since: Option<Timestamp>,
+    /// Rules of all policies, each counted once however many pods share it.
+    pub(crate) rules: u64,
+    /// Prefixes in the kernel's table.
+    pub(crate) prefixes: u64,
+    /// What happens to unknown pods: `hold` or `allow`.
+    pub(crate) unknown_pods: Word,
+    /// What happens to open connections whose rule goes: `reset` or `keep`.
+    pub(crate) on_revoke: Word,
+    /// The hooks of the node.
+    pub(crate) hooks: Vec<Hook>,
+    /// The pods of this node, by namespace and name.
+    pub(crate) pods: Vec<Pod>,
+    /// Named counts since the maps were made ([`agent_abi::counter::NAMES`]).
+    pub(crate) counters: BTreeMap<String, u64>,
+    /// Objects read, by kind.
+    pub(crate) objects: BTreeMap<String, u64>,
+    /// What could not be honoured, worst first.
+    pub(crate) findings: Vec<Note>,
+}
+
+impl Status {
+    /// Objects that are refused or of which an older form is in force.
+    pub(crate) fn errors(&self) -> usize {
+        self.findings.iter().filter(|note| note.severity == "error").count()
+    }
+}
+
+/// Whether the agent does its job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub(crate) enum State {
+    /// No generation of this process is in force yet. What an earlier one pinned judges meanwhile.
+    #[default]
+    Starting,
+    /// The newest configuration is in force.
+    Ready,
+    /// An older generation is in force than the configuration asks for, or a hook is missing.
+    Degraded {
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// A program in the kernel, and where it hangs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Hook {
+    /// 1 socket calls, 2 packets that leave a socket, 3 frames on the host's end of a pod's link.
+    pub(crate) layer: u8,
+    /// The hook, for instance `connect4` or `tcx-ingress`.
+    pub(crate) hook: String,
+    /// The cgroup, or the link's name.
+    pub(crate) place: String,
+    /// Whether the kernel says that it is attached, asked when the status was made.
+    pub(crate) attached: bool,
+    /// What its absence costs, or what stands in for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) note: Option<String>,
+}
+
+/// A pod of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pod {
+    /// The Kubernetes namespace.
+    pub(crate) namespace: String,
+    /// The pod's name.
+    pub(crate) name: String,
+    /// Judged, let be, or on the way.
+    #[serde(flatten)]
+    pub(crate) enrolment: Enrolment,
+    /// Its addresses.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// The cookie of its network namespace, once that was entered.
+    pub(crate) netns: Option<u64>,
+    /// What happens where no rule matches: `allow-any`, `registry-only` or `audit`.
+    pub(crate) default_action: Option<Word>,
+    /// Rules of its policy.
+    pub(crate) rules: u64,
+    /// The port of the proxy's listeners in the pod's namespace.
+    pub(crate) proxy_port: Option<u16>,
+    /// The hooks on its links.
+    pub(crate) hooks: Vec<Hook>,
+}
+
+/// Whether a pod is judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "enrolment", rename_all = "lowercase")]
+pub(crate) enum Enrolment {
+    /// Judged by a policy in every layer.
+    Enrolled,
+    /// Let be, as configured.
+    Outside {
+        /// Which label, annotation or field says so.
+        why: String,
+    },
+    /// Should be judged, and something is missing.
+    Failing {
+        /// What, and what to do.
+        why: String,
+    },
+}
+
+impl Enrolment {
+    /// One word for a table.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Enrolled => "enrolled",
+            Self::Outside { .. } => "outside",
+            Self::Failing { .. } => "failing",
+        }
+    }
+
+    /// The reason, where the word alone does not say it.
+    pub(crate) fn why(&self) -> Option<&str> {
+        match self {
+            Self::Enrolled => None,
+            Self::Outside { why } | Self::Failing { why } => Some(why),
+        }
+    }
+}
+
+/// The name that users see of a default.
+pub(crate) const fn default_action(action: DefaultAction) -> &'static str {
+    match action {
+        DefaultAction::AllowAny => "allow-any",
+        DefaultAction::RegistryOnly => "registry-only",
+        DefaultAction::Audit => "audit",
+    }
+}
+
+/// Something about an object or a file that a person should know: a [`Finding`] and where the
+/// object comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    /// `error`, `warning` or `info`.
+    pub(crate) severity: Word,
+    /// A stable code.
+    pub(crate) code: Word,
+    /// The object's kind; empty when a file has no readable object.
+    pub(crate) kind: String,
+    /// The object's namespace.
+    pub(crate) namespace: String,
+    /// The object's name.
+    pub(crate) name: String,
+    /// The path of the field.
+    pub(crate) field: String,
+    /// What is wrong and what to do.
+    pub(crate) message: String,
+    /// The file and the document in it, where the source is a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<String>,
+}
+
+impl Note {
+    /// A finding about an object, with the place that gave the object.
+    pub(crate) fn new(finding: &Finding, place: Option<String>) -> Self {
+        let Finding { severity, code, kind, namespace, name, field, message } = finding;
+        Self {
+            severity: severity_name(*severity).into(),
+            code: (*code).into(),
+            kind: kind.clone(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+            field: field.clone(),
+            message: message.clone(),
+            place,
+        }
+    }
+
+    /// `Kind namespace/name`, as far as it is known.
+    pub(crate) fn object(&self) -> String {
+        match (self.kind.as_str(), self.namespace.as_str()) {
+            ("", _) => String::new(),
+            (kind, "") => format!("{kind} {}", self.name),
+            (kind, namespace) => format!("{kind} {namespace}/{}", self.name),
+        }
+    }
+}
+
+/// The name that users see of a severity.
+pub(crate) const fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    }
+}
