@@ -1,7 +1,14 @@
 //! `cargo xtask VERB`: everything that is done to this tree, a file per verb.
 
+mod agent;
+mod bench;
+mod cgroup;
+mod check;
 mod command;
+mod demo;
 mod ebpf;
+mod interrupt;
+mod place;
 mod setup;
 mod test;
 
@@ -22,8 +29,17 @@ enum Verb {
     Setup(setup::Options),
     /// Build the kernel programs alone and print their sizes
     Ebpf(ebpf::Options),
+    /// Format, lints, documentation, licences, and which room may know which
+    Check(check::Options),
     /// Build everything and run every test (as root: kernel tests make namespaces of their own)
     Test(test::Options),
+    /// Show a database refused, then allowed, in namespaces of the demo's own (as root)
+    Demo(demo::Options),
+    /// Measure, against no agent, in one interleaved run (as root)
+    Bench(bench::Options),
+    /// A side of the load that `bench` makes
+    #[command(hide = true)]
+    Load(bench::load::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +57,10 @@ fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Setup(options) => setup::run(&options),
         Verb::Ebpf(options) => ebpf::run(&options),
+        Verb::Check(options) => check::run(&options),
         Verb::Test(options) => test::run(&options),
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Bench(options) => bench::run(&options),
+        Verb::Load(options) => bench::load::run(&options),
     }
 }

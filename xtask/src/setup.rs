@@ -41,6 +41,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Packages that one verb alone needs.
+pub(crate) fn packages(names: &[&str]) -> anyhow::Result<()> {
+    apt::ensure_packages(names)
+}
+
 /// The host's toolchain has these in rustup's default profile, but not in its minimal one.
 fn components() -> anyhow::Result<()> {
     for (component, program) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
