@@ -6,6 +6,7 @@ mod kernel;
 mod observe;
 mod pods;
 mod source;
+mod sync;
 
 use std::process::ExitCode;
 

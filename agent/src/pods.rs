@@ -2,13 +2,17 @@
 //! theirs is reset when a rule goes.
 //!
 //! ```text
+//! enrol     the pods of this node, each with what the agent has open in it
 //! netns     a namespace as an open handle; the one thread that enters namespaces
 //! sockets   listeners and upstream sockets inside a namespace
 //! veth      the host's ends of a namespace's links
+//! proxied   what the node's proxy borrows from the agent
 //! revoke    which open sockets a change of rules resets
 //! ```
 
+pub(crate) mod enrol;
 pub(crate) mod netns;
+pub(crate) mod proxied;
 pub(crate) mod sockets;
 pub(crate) mod veth;
 

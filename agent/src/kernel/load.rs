@@ -85,7 +85,7 @@ pub(crate) fn load(pin_dir: &Path) -> Result<Programs, LoadError> {
     let maps = maps_directory(pin_dir);
     std::fs::create_dir_all(&maps)
         .map_err(|source| LoadError::Directory { path: maps.clone(), source })?;
-    let has_set_retval = u8::from(KernelVersion::at_least(5, 18, 0));
+    let has_set_retval = u8::from(is_at_least(5, 18));
     let mut loader = EbpfLoader::new();
     loader.override_global("HAS_SET_RETVAL", &has_set_retval, true);
     for name in MAPS {
@@ -108,6 +108,11 @@ pub(crate) fn load(pin_dir: &Path) -> Result<Programs, LoadError> {
         }
     }
     Ok(loaded)
+}
+
+/// Compared by release; a kernel whose release cannot be read is taken for an old one.
+fn is_at_least(major: u8, minor: u8) -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(major, minor, 0))
 }
 
 fn load_program(object: &mut Ebpf, name: &str) -> Result<ProgramFd, ProgramError> {

@@ -124,7 +124,6 @@ impl Drop for Node {
 }
 
 /// Every map that user space reads or writes.
-#[derive(Debug)]
 pub(crate) struct Maps {
     pub(crate) node: Node,
     pub(crate) pods: RawMap<PodKey, PodPolicy>,
@@ -135,6 +134,12 @@ pub(crate) struct Maps {
     pub(crate) flows: RawMap<FlowKey, FlowState>,
     pub(crate) veths: RawMap<u32, u64>,
     counters: PerCpuArray<MapData, u64>,
+}
+
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maps").field("node", &self.node).finish_non_exhaustive()
+    }
 }
 
 fn raw<K: aya::Pod, V: aya::Pod>(directory: &Path, name: &str) -> Result<RawMap<K, V>, MapsError> {

@@ -1,0 +1,66 @@
+//! Reads the kernel's events and hands them on with names. The kernel never waits for this: what
+//! does not fit in the ring is lost and counted.
+
+use std::{io, mem::size_of, sync::Arc, time::Duration};
+
+use agent_abi::Event;
+use arc_swap::ArcSwap;
+use aya::maps::{MapData, RingBuf};
+use jiff::Timestamp;
+use tokio::io::unix::AsyncFd;
+
+use crate::{
+    observe::flows::{FlowLog, FlowRecord, Names},
+    pods::proxied::Members,
+    sync::plan::RuleNames,
+};
+
+/// Where events go, and what gives them names.
+#[derive(Clone, Debug)]
+pub(crate) struct Sink {
+    pub(crate) flows: Arc<FlowLog>,
+    pub(crate) members: Arc<ArcSwap<Members>>,
+    pub(crate) rules: RuleNames,
+}
+
+impl Sink {
+    fn take(&self, event: &Event, booted: Timestamp) {
+        let time = booted + Duration::from_nanos(event.time_ns);
+        let pod = self.members.load().get(&event.netns).map(|member| member.id.to_string().into());
+        let rule = self.rules.get(event.rule).map(|rule| rule.source.to_string().into());
+        match FlowRecord::from_event(event, time, Names { pod, rule }) {
+            Some(record) => self.flows.record(record),
+            None => tracing::warn!(?event, "the kernel sent an event of another ABI"),
+        }
+    }
+}
+
+/// Reads events until the ring cannot be read any more.
+pub(crate) async fn read(ring: RingBuf<MapData>, sink: Sink) -> io::Result<()> {
+    let mut ring = AsyncFd::new(ring)?;
+    loop {
+        let mut ready = ring.readable_mut().await?;
+        let booted = boot_time();
+        let ring = ready.get_inner_mut();
+        while let Some(item) = ring.next() {
+            if item.len() < size_of::<Event>() {
+                continue;
+            }
+            // SAFETY: plain data, long enough, and read without asking for its alignment.
+            let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
+            sink.take(&event, booted);
+        }
+        ready.clear_ready();
+    }
+}
+
+/// When the monotonic clock was at zero; asked for anew with each batch, since the wall clock is
+/// set now and then.
+fn boot_time() -> Timestamp {
+    let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let since_boot = Duration::new(
+        monotonic.tv_sec.unsigned_abs(),
+        u32::try_from(monotonic.tv_nsec).unwrap_or_default(),
+    );
+    Timestamp::now() - since_boot
+}

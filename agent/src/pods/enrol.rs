@@ -1,0 +1,342 @@
+//! The pods of this node as the kernel knows them: each with its namespace open, and, when it is
+//! judged, with the proxy's listeners inside it and the host's ends of its links.
+//!
+//! Enrolling has an order. What the agent opens inside the pod comes first, since it can fail;
+//! then the policy is published; then the wire layer is attached, which refuses everything of a
+//! pod that has no policy yet. A pod that cannot be enrolled whole is reported as failing, with
+//! the reason, and is tried again.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    net::IpAddr,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use agent_abi::PodKey;
+use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
+use agent_proxy::{Drain, DrainTrigger, Proxy, Workload, WorkloadId};
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use super::{
+    netns::{NetNs, NetNsError, Worker},
+    sockets::{self, Listeners, Port, SocketError},
+    veth::{self, HostEnd, HostEnds, VethError},
+};
+use crate::kernel::{Kernel, hooks::WIRE, links::LinkError, maps::Maps, sys::SysError};
+
+/// How long connections through the proxy may go on when their pod leaves the mesh.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Why a pod is not enrolled whole.
+#[derive(Debug, Error)]
+pub(crate) enum EnrolError {
+    /// The manifest does not say where the pod's namespace is.
+    #[error("the Pod has no annotation sekisho.dev/netns: /run/netns/NAME")]
+    NoNamespace,
+    /// The namespace is the host's.
+    #[error("the annotation sekisho.dev/netns names the agent's own namespace")]
+    HostNamespace,
+    /// Two pods name one namespace.
+    #[error("the annotation sekisho.dev/netns names the namespace of Pod {0}")]
+    SharedNamespace(PodId),
+    /// The namespace cannot be opened.
+    #[error(transparent)]
+    Namespace(#[from] NetNsError),
+    /// The proxy cannot listen inside it.
+    #[error(transparent)]
+    Listen(#[from] SocketError),
+    /// Its links cannot be found.
+    #[error(transparent)]
+    Veth(#[from] VethError),
+    /// Nothing sees the frames of a link.
+    #[error("layer 3 does not see the frames of {0}")]
+    Unseen(String),
+    /// The wire layer cannot be attached.
+    #[error(transparent)]
+    Wire(#[from] LinkError),
+    /// A map cannot be written.
+    #[error("the map {map} cannot be written")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// Why.
+        source: SysError,
+    },
+}
+
+/// A pod with its namespace open.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    /// Kept open, so that its cookie stays its own.
+    pub(crate) netns: NetNs,
+    /// The manifest's.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Judged or let be.
+    pub(crate) enrolment: Enrolment,
+    /// The proxy inside it, when judged.
+    proxy: Option<InPod>,
+    /// The host's ends of its links, when judged.
+    ends: HostEnds,
+    /// Ends on which this process has put its programs.
+    wired: Vec<u32>,
+}
+
+impl Pod {
+    /// The port of the proxy's listeners.
+    pub(crate) fn proxy_port(&self) -> Option<u16> {
+        self.proxy.as_ref().map(|proxy| proxy.port)
+    }
+
+    /// The host's ends of its links.
+    pub(crate) fn ends(&self) -> &[HostEnd] {
+        &self.ends.ends
+    }
+
+    fn is_enrolled(&self) -> bool {
+        matches!(self.enrolment, Enrolment::Enrolled(_))
+    }
+}
+
+struct InPod {
+    port: u16,
+    workload: Arc<Workload>,
+    trigger: DrainTrigger,
+}
+
+impl fmt::Debug for InPod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InPod").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// All pods of this node.
+#[derive(Debug)]
+pub(crate) struct Pods {
+    worker: Arc<Worker>,
+    maps: Arc<Maps>,
+    proxy: Arc<Proxy>,
+    servers: JoinSet<()>,
+    known: BTreeMap<PodId, Pod>,
+    problems: BTreeMap<PodId, String>,
+}
+
+impl Pods {
+    /// No pods yet.
+    pub(crate) fn new(worker: Arc<Worker>, maps: Arc<Maps>, proxy: Arc<Proxy>) -> Self {
+        Self {
+            worker,
+            maps,
+            proxy,
+            servers: JoinSet::new(),
+            known: BTreeMap::new(),
+            problems: BTreeMap::new(),
+        }
+    }
+
+    /// The pods whose namespaces are open.
+    pub(crate) fn known(&self) -> &BTreeMap<PodId, Pod> {
+        &self.known
+    }
+
+    /// What is wrong with a pod.
+    pub(crate) fn problem(&self, id: &PodId) -> Option<&str> {
+        self.problems.get(id).map(String::as_str)
+    }
+
+    /// Opens what the snapshot's pods need and closes what the others had. Pods that are enrolled
+    /// by this call are returned: they want their old connections looked at.
+    pub(crate) async fn prepare(&mut self, snapshot: &Snapshot) -> Vec<PodId> {
+        self.problems.clear();
+        self.known.retain(|id, pod| {
+            let stays = snapshot.pods.get(id).is_some_and(|plan| {
+                plan.netns.as_deref() == Some(pod.netns.path()) && pod.netns.is_current()
+            });
+            if !stays {
+                tracing::info!(pod = %id, "pod is gone");
+            }
+            stays
+        });
+        let mut fresh = Vec::new();
+        for (id, plan) in &snapshot.pods {
+            match self.prepare_one(id, plan).await {
+                Ok(true) => fresh.push(id.clone()),
+                Ok(false) => {}
+                Err(error) => self.report(id, &error),
+            }
+        }
+        fresh
+    }
+
+    fn report(&mut self, id: &PodId, error: &EnrolError) {
+        let text = chain(error);
+        tracing::warn!(pod = %id, error = %text, "pod is not enrolled whole");
+        self.problems.insert(id.clone(), text);
+    }
+
+    async fn prepare_one(&mut self, id: &PodId, plan: &PodPlan) -> Result<bool, EnrolError> {
+        if !self.known.contains_key(id) {
+            let path = match (&plan.netns, &plan.enrolment) {
+                (Some(path), _) => path,
+                (None, Enrolment::Enrolled(_)) => return Err(EnrolError::NoNamespace),
+                (None, Enrolment::Outside(_)) => return Ok(false),
+            };
+            let pod = self.open(id, plan, path).await?;
+            self.known.insert(id.clone(), pod);
+        }
+        let pod = self.known.get_mut(id).expect("it was there or has just been put there");
+        pod.addresses.clone_from(&plan.addresses);
+        pod.enrolment = plan.enrolment.clone();
+        if !pod.is_enrolled() {
+            if let Some(proxy) = pod.proxy.take() {
+                proxy.trigger.drain(DRAIN);
+            }
+            return Ok(false);
+        }
+        pod.ends = veth::host_ends(&self.worker, &pod.netns).await?;
+        if pod.proxy.is_some() {
+            return Ok(false);
+        }
+        let listeners = listen(&self.worker, &self.maps, &pod.netns).await?;
+        pod.proxy = Some(serve(&self.proxy, &mut self.servers, &pod.netns, listeners));
+        Ok(true)
+    }
+
+    async fn open(&self, id: &PodId, plan: &PodPlan, path: &Path) -> Result<Pod, EnrolError> {
+        let netns = NetNs::open(&self.worker, path).await?;
+        if netns.same_as(self.worker.own()) {
+            return Err(EnrolError::HostNamespace);
+        }
+        if let Some((other, _)) =
+            self.known.iter().find(|(other, pod)| *other != id && pod.netns.same_as(&netns))
+        {
+            return Err(EnrolError::SharedNamespace(other.clone()));
+        }
+        Ok(Pod {
+            netns,
+            addresses: plan.addresses.clone(),
+            enrolment: plan.enrolment.clone(),
+            proxy: None,
+            ends: HostEnds::default(),
+            wired: Vec::new(),
+        })
+    }
+
+    /// Attaches the wire layer to the links of judged pods, whose policies are published by now,
+    /// and takes it from all others.
+    pub(crate) fn wire(&mut self, kernel: &Kernel) {
+        let mut stale = kernel.links.wires();
+        let mut failures = Vec::new();
+        for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
+            for end in &pod.ends.ends {
+                stale.retain(|interface| *interface != end.ifindex);
+                let kept = pod.wired.contains(&end.ifindex) && is_wired(kernel, end);
+                if kept {
+                    continue;
+                }
+                match wire_one(kernel, pod.netns.cookie(), end) {
+                    Ok(()) => pod.wired.push(end.ifindex),
+                    Err(error) => failures.push((id.clone(), error)),
+                }
+            }
+            if !pod.ends.unseen.is_empty() {
+                let unseen: Vec<String> = pod.ends.unseen.iter().map(ToString::to_string).collect();
+                failures.push((id.clone(), EnrolError::Unseen(unseen.join("; "))));
+            }
+        }
+        for (id, error) in failures {
+            self.report(&id, &error);
+        }
+        for interface in stale {
+            let detached = kernel.links.detach_wire(interface).map_err(EnrolError::from);
+            let forgotten = kernel.maps.veths.remove(&interface).map_err(map_error("VETHS"));
+            if let Err(error) = detached.and(forgotten) {
+                tracing::warn!(interface, error = %chain(&error), "cannot let go of a link");
+            }
+        }
+    }
+
+    /// Namespaces of pods that are gone are noticed without an event: nobody sends one.
+    pub(crate) fn any_vanished(&self) -> bool {
+        self.known.values().any(|pod| !pod.netns.is_current())
+    }
+}
+
+fn is_wired(kernel: &Kernel, end: &HostEnd) -> bool {
+    WIRE.iter().all(|hook| kernel.links.is_wired(hook, end.ifindex))
+}
+
+fn wire_one(kernel: &Kernel, cookie: u64, end: &HostEnd) -> Result<(), EnrolError> {
+    kernel.maps.veths.set(&end.ifindex, &cookie).map_err(map_error("VETHS"))?;
+    Ok(kernel.links.attach_wire(&kernel.programs, end.ifindex)?)
+}
+
+fn map_error(map: &'static str) -> impl Fn(SysError) -> EnrolError {
+    move |source| EnrolError::Map { map, source }
+}
+
+/// Listens inside the pod: on the port that an agent before has told the kernel of, or a free one.
+async fn listen(
+    worker: &Worker,
+    maps: &Arc<Maps>,
+    netns: &NetNs,
+) -> Result<Listeners, SocketError> {
+    let mark = || Arc::clone(maps) as Arc<dyn sockets::Mark>;
+    if let Some(port) = port_before(maps, netns.cookie()) {
+        match sockets::listen(worker, netns, Port::TakeOver(port), mark()).await {
+            Err(SocketError::Taken { .. }) => {}
+            listening => return listening,
+        }
+    }
+    sockets::listen(worker, netns, Port::FirstFree, mark()).await
+}
+
+fn port_before(maps: &Maps, cookie: u64) -> Option<u16> {
+    let slot = u32::from(maps.node.generation() & 1 == 1);
+    let policy = maps.pods.get(&PodKey { netns: cookie, slot, pad: 0 }).ok()??;
+    u16::try_from(policy.proxy_port).ok().filter(|port| *port != 0)
+}
+
+fn serve(
+    proxy: &Arc<Proxy>,
+    servers: &mut JoinSet<()>,
+    netns: &NetNs,
+    listeners: Listeners,
+) -> InPod {
+    let workload = Workload::new(WorkloadId(netns.cookie()), proxy);
+    let (trigger, drain): (DrainTrigger, Drain) = agent_proxy::drain();
+    let port = listeners.port;
+    for listener in std::iter::once(listeners.v4).chain(listeners.v6) {
+        let serving = agent_proxy::serve(
+            Arc::clone(proxy),
+            Arc::clone(&workload),
+            listener,
+            drain.clone(),
+        );
+        servers.spawn(serving);
+    }
+    InPod { port, workload, trigger }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// The pods' names by the cookies of their namespaces.
+pub(crate) fn by_cookie(pods: &BTreeMap<PodId, Pod>) -> HashMap<u64, PodId> {
+    pods.iter().map(|(id, pod)| (pod.netns.cookie(), id.clone())).collect()
+}

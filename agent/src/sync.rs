@@ -1,0 +1,179 @@
+//! Brings the kernel and the proxy from one generation to the next: the one place that publishes.
+//!
+//! ```text
+//! prepare   open what new pods need, seed what is known of their open connections
+//! widen     new tables beside the old ones        fails: stay at N-1 everywhere, report, retry
+//! publish   the proxy's members, then one store in the kernel
+//! wire      layer 3 on the links of judged pods
+//! narrow    after a grace period what no hook reads any more goes
+//! revoke    open connections that are denied now are reset
+//! ```
+
+use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc};
+
+use agent_model::{
+    snapshot::{Enrolment, PodId, Snapshot},
+    tables::Pod as ModelPod,
+};
+use arc_swap::ArcSwap;
+use thiserror::Error;
+
+pub(crate) mod found;
+pub(crate) mod plan;
+
+use crate::{
+    kernel::{Kernel, KernelError, maps::Maps, sys::{self, SysError}},
+    pods::{
+        enrol::{Pods, chain},
+        proxied::{Member, Members},
+    },
+};
+use plan::{Desired, PlanError, Planner, RuleNames};
+
+/// Why a generation is not in force.
+#[derive(Debug, Error)]
+pub(crate) enum SyncError {
+    /// The rules do not fit or do not compile.
+    #[error("the generation is refused and the one before stays")]
+    Plan(#[from] PlanError),
+    /// The kernel did not take a write.
+    #[error("the kernel does not take the new generation and the one before stays")]
+    Write(#[from] SysError),
+    /// The hooks cannot be attached.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// What a publication did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Published {
+    /// The generation in force.
+    pub(crate) generation: u64,
+    /// Entries that were written for it.
+    pub(crate) writes: usize,
+    /// Connections that were reset.
+    pub(crate) resets: usize,
+}
+
+/// The one writer of the maps.
+#[derive(Debug)]
+pub(crate) struct Sync {
+    kernel: Kernel,
+    planner: Planner,
+    pods: Pods,
+    members: Arc<ArcSwap<Members>>,
+    keep_revoked: bool,
+    attached: bool,
+    said: Option<Desired>,
+}
+
+impl Sync {
+    /// Takes over what the maps hold. Attaches the hooks at once, unless those in force read
+    /// another layout's maps: then they judge on until the first generation of ours is whole.
+    pub(crate) fn new(
+        kernel: Kernel,
+        planner: Planner,
+        (pods, members): (Pods, Arc<ArcSwap<Members>>),
+        keep_revoked: bool,
+    ) -> Result<Self, SyncError> {
+        let attached = !kernel.replaces_another_layout();
+        if attached {
+            kernel.attach()?;
+        }
+        Ok(Self { kernel, planner, pods, members, keep_revoked, attached, said: None })
+    }
+
+    /// The live maps.
+    pub(crate) fn maps(&self) -> &Arc<Maps> {
+        &self.kernel.maps
+    }
+
+    /// The kernel's side, for `status`.
+    pub(crate) fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// The pods whose namespaces are open.
+    pub(crate) fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
+    /// What rule numbers stand for.
+    pub(crate) fn names(&self) -> RuleNames {
+        self.planner.names()
+    }
+
+    /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in
+    /// force already makes no new generation.
+    pub(crate) async fn publish(&mut self, snapshot: &Snapshot) -> Result<Published, SyncError> {
+        let _fresh = self.pods.prepare(snapshot).await;
+        let desired = self.desired();
+        let mut published =
+            Published { generation: self.planner.generation(), writes: 0, resets: 0 };
+        let changed = self.changed(&desired);
+        if changed.is_some() {
+            published.writes = self.write(&desired)?;
+            published.generation = self.planner.generation();
+        }
+        if !self.attached {
+            self.kernel.attach()?;
+            self.attached = true;
+        }
+        self.pods.wire(&self.kernel);
+        if let Some(changed) = changed {
+            let _ = (changed, self.keep_revoked);
+            self.said = Some(desired);
+        }
+        Ok(published)
+    }
+
+    fn write(&mut self, desired: &Desired) -> Result<usize, SyncError> {
+        let plan = self.planner.plan(desired)?;
+        let writes = plan.writes();
+        let mut writer = found::Writer(&self.kernel.maps);
+        self.planner.widen(&plan, &mut writer)?;
+        // The proxy first: what the kernel sends it from the next store on it must know.
+        self.members.store(Arc::new(self.members_now()));
+        self.kernel.maps.node.publish(plan.generation());
+        self.planner.flipped(plan);
+        sys::grace_period();
+        if let Err(error) = self.planner.narrow(&mut writer) {
+            tracing::warn!(error = %chain(&error), "what the generation does not need stays for now");
+        }
+        Ok(writes)
+    }
+
+    fn desired(&self) -> Desired {
+        let word = |pod: &crate::pods::enrol::Pod| ModelPod {
+            policy: match &pod.enrolment {
+                Enrolment::Enrolled(policy) => Some(Arc::clone(policy)),
+                Enrolment::Outside(_) => None,
+            },
+            addresses: pod.addresses.clone(),
+            proxy_port: pod.proxy_port().and_then(NonZeroU16::new),
+        };
+        self.pods.known().values().map(|pod| (pod.netns.cookie(), word(pod))).collect()
+    }
+
+    fn members_now(&self) -> Members {
+        let member = |(id, pod): (&PodId, &crate::pods::enrol::Pod)| {
+            let default_action = match &pod.enrolment {
+                Enrolment::Enrolled(policy) => Some(policy.default_action),
+                Enrolment::Outside(_) => None,
+            };
+            let member = Member { id: id.clone(), netns: pod.netns.clone(), default_action };
+            (pod.netns.cookie(), member)
+        };
+        self.pods.known().iter().map(member).collect()
+    }
+
+    /// The pods about which something else is said than before; `None` when that is nothing.
+    fn changed(&self, desired: &Desired) -> Option<Vec<u64>> {
+        let empty = BTreeMap::new();
+        let said = self.said.as_ref().unwrap_or(&empty);
+        let differs = |(cookie, pod): &(&u64, &ModelPod)| said.get(cookie) != Some(*pod);
+        let changed: Vec<u64> = desired.iter().filter(differs).map(|(cookie, _)| *cookie).collect();
+        let gone = said.keys().any(|cookie| !desired.contains_key(cookie));
+        (self.said.is_none() || gone || !changed.is_empty()).then_some(changed)
+    }
+}
