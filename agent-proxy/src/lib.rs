@@ -1,1 +1,49 @@
-//! Not written yet.
+//! The user-space data path: what happens to a connection that a rule sends to the proxy.
+//!
+//! ```text
+//! listener (inside the pod's namespace)
+//!    │ accept            serve       one loop for every listener; bounds and draining
+//!    ▼
+//! origin                 origin      what the pod dialled; none found is refused
+//!    ▼
+//! ruling                 judge       what the rule and the policy say about it
+//!    ▼
+//! route                  route       pure: carry or refuse, and the protocol to speak
+//!    ▼
+//! upstream               dial        a socket in the same namespace
+//!    ▼
+//! bytes both ways        carry       half-close, back-pressure, reset on failure
+//!    ▼
+//! record                 record      one a connection, also when it is cut short
+//! ```
+//!
+//! The crate knows neither Kubernetes nor BPF. The program gives it four seams: [`Origins`],
+//! [`Judge`], [`Dial`] and [`Records`]. It never decides what is allowed: it does what the
+//! [`Ruling`] says, and refuses with a reset where there is none.
+
+mod addrs;
+mod carry;
+mod connection;
+mod dial;
+mod drain;
+mod failure;
+mod judge;
+mod origin;
+mod record;
+mod route;
+mod serve;
+mod wire;
+
+pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};
+pub use connection::{Limits, Proxy, Seams};
+pub use dial::{Dial, DialError, Dialling};
+pub use drain::{Drain, DrainTrigger, drain};
+pub use failure::{Blame, Failure};
+pub use judge::{Judge, Ruling};
+pub use origin::{Origin, OriginError, Origins};
+pub use record::{Record, Records};
+pub use route::Protocol;
+pub use serve::{Workload, serve};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,21 @@
+//! What the configuration says about a connection.
+
+use agent_model::egress::{DefaultAction, ProxyDuty};
+
+use crate::{Origin, WorkloadId};
+
+/// What the rule and the workload's policy say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// What is left to decide before the bytes may be carried.
+    pub duty: ProxyDuty,
+    /// The policy's answer where nothing that was named allows the connection.
+    pub default_action: DefaultAction,
+}
+
+/// Asks the snapshot in force.
+pub trait Judge: Send + Sync {
+    /// The ruling for one connection; `None` when the rule or the workload is not known (any
+    /// more), and then the connection is refused.
+    fn judge(&self, workload: WorkloadId, origin: &Origin) -> Option<Ruling>;
+}

@@ -1,0 +1,101 @@
+//! One record a connection. It is written when the [`Ledger`] goes, so a connection that is cut
+//! short by a panic, an abort or the end of the runtime leaves one too.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{Failure, Origin, PeerAddr, Protocol, UpstreamAddr, WorkloadId};
+
+/// What became of a connection.
+#[derive(Debug)]
+pub struct Record {
+    /// Who opened it.
+    pub workload: WorkloadId,
+    /// The client's end.
+    pub client: PeerAddr,
+    /// What it dialled, and by which rule it came; `None` when that is not known.
+    pub origin: Option<Origin>,
+    /// What the proxy dialled; `None` when it did not come to that.
+    pub upstream: Option<UpstreamAddr>,
+    /// How its bytes were treated.
+    pub protocol: Protocol,
+    /// Only an audit let it pass.
+    pub would_deny: bool,
+    /// Bytes from the client to the far end.
+    pub bytes_sent: u64,
+    /// Bytes from the far end to the client.
+    pub bytes_received: u64,
+    /// From accept to end.
+    pub duration: Duration,
+    /// `None` when both ends said that they were done.
+    pub failure: Option<Failure>,
+}
+
+/// Takes the records. Called on the connection's task: it must not wait.
+pub trait Records: Send + Sync {
+    /// Takes one.
+    fn record(&self, record: Record);
+}
+
+/// Bytes carried so far, both ways.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) sent: AtomicU64,
+    pub(crate) received: AtomicU64,
+}
+
+/// The record of a connection that is still open.
+pub(crate) struct Ledger {
+    records: Arc<dyn Records>,
+    opened: Instant,
+    pub(crate) tally: Tally,
+    entry: Option<Record>,
+}
+
+impl Ledger {
+    pub(crate) fn open(records: Arc<dyn Records>, workload: WorkloadId, client: PeerAddr) -> Self {
+        let entry = Record {
+            workload,
+            client,
+            origin: None,
+            upstream: None,
+            protocol: Protocol::Opaque,
+            would_deny: false,
+            bytes_sent: 0,
+            bytes_received: 0,
+            duration: Duration::ZERO,
+            failure: Some(Failure::Stopped),
+        };
+        Self { records, opened: Instant::now(), tally: Tally::default(), entry: Some(entry) }
+    }
+
+    /// Notes what has been learnt.
+    pub(crate) fn note(&mut self, learn: impl FnOnce(&mut Record)) {
+        if let Some(entry) = &mut self.entry {
+            learn(entry);
+        }
+    }
+
+    /// Writes the record with what the connection came to.
+    pub(crate) fn close(mut self, outcome: Result<(), Failure>) {
+        self.note(|entry| entry.failure = outcome.err());
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if let Some(mut entry) = self.entry.take() {
+            entry.duration = self.opened.elapsed();
+            entry.bytes_sent = self.tally.sent.load(Ordering::Relaxed);
+            entry.bytes_received = self.tally.received.load(Ordering::Relaxed);
+            self.records.record(entry);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The accept loop: one for every listener.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::Instant,
+};
+
+use crate::{Drain, Failure, PeerAddr, Proxy, WorkloadId};
+
+/// After an error that is not the connection's own (no descriptors, no memory): long enough not to
+/// spin, short enough not to be noticed.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A workload and what it has open, over all of its listeners.
+#[derive(Debug)]
+pub struct Workload {
+    id: WorkloadId,
+    limit: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Workload {
+    /// A workload with nothing open.
+    pub fn new(id: WorkloadId, proxy: &Proxy) -> Arc<Self> {
+        let limit = proxy.limits().connections_per_workload;
+        Arc::new(Self { id, limit, free: Arc::new(Semaphore::new(limit)) })
+    }
+
+    /// Connections open through the proxy now.
+    pub fn open(&self) -> usize {
+        self.limit.saturating_sub(self.free.available_permits())
+    }
+
+    fn admit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let permit = Arc::clone(&self.free).try_acquire_owned();
+        permit.map_err(|_| Failure::TooManyConnections { limit: self.limit })
+    }
+}
+
+/// Serves a workload on one of its listeners until it is asked to end. Then it takes what already
+/// waits in the listener's queue, closes the listener, and lets what is open finish up to the
+/// deadline; what is left is reset. Dropping the future resets everything at once.
+pub async fn serve(
+    proxy: Arc<Proxy>,
+    workload: Arc<Workload>,
+    listener: TcpListener,
+    mut drain: Drain,
+) {
+    let mut server = Server { proxy, workload, connections: JoinSet::new() };
+    let deadline = loop {
+        tokio::select! {
+            biased;
+            deadline = drain.requested() => break deadline,
+            Some(_) = server.connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => server.take_on(stream, PeerAddr(peer)),
+                Err(error) => pause_after(&error).await,
+            },
+        }
+    };
+    server.empty_queue(listener);
+    server.finish(deadline).await;
+}
+
+struct Server {
+    proxy: Arc<Proxy>,
+    workload: Arc<Workload>,
+    connections: JoinSet<()>,
+}
+
+impl Server {
+    fn take_on(&mut self, stream: TcpStream, peer: PeerAddr) {
+        let id = self.workload.id;
+        match self.workload.admit() {
+            Ok(permit) => {
+                let proxy = Arc::clone(&self.proxy);
+                self.connections.spawn(async move {
+                    proxy.run(id, stream, peer).await;
+                    drop(permit);
+                });
+            }
+            Err(failure) => self.proxy.refuse(id, (stream, peer), failure),
+        }
+    }
+
+    /// The kernel resets what still waits when a listener closes.
+    fn empty_queue(&mut self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, peer)) = listener.accept() {
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                self.take_on(stream, PeerAddr(peer));
+            }
+        }
+    }
+
+    async fn finish(&mut self, deadline: Instant) {
+        let all = async { while self.connections.join_next().await.is_some() {} };
+        if tokio::time::timeout_at(deadline, all).await.is_err() {
+            self.connections.shutdown().await;
+        }
+    }
+}
+
+/// A connection that was reset while it waited is nobody's trouble; anything else passes by
+/// waiting, since the connections stay in the queue meanwhile.
+async fn pause_after(error: &io::Error) {
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    ) {
+        return;
+    }
+    tracing::warn!(%error, "cannot accept connections for the moment");
+    tokio::time::sleep(PAUSE).await;
+}

@@ -1,0 +1,6 @@
+//! The data path in one process, over loopback, with a fixed answer at each seam.
+
+mod carrying;
+mod ending;
+mod refusing;
+mod rig;

@@ -1,0 +1,113 @@
+//! How it ends: draining, the deadline, an end without warning.
+
+use std::{io::ErrorKind, sync::Arc, time::Duration};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use super::rig::{Answers, Rig, WORKLOAD, end_of, soon};
+use crate::{PeerAddr, serve, wire::Wire};
+
+const LONG: Duration = Duration::from_mins(10);
+
+#[tokio::test]
+async fn draining_finishes_what_is_open_and_takes_nothing_on() {
+    let mut rig = Rig::new(Answers::allow()).await;
+    let (mut client, mut server) = rig.pair().await;
+    rig.trigger.drain(LONG);
+    // The address is free again once the listener has closed.
+    soon(async {
+        while std::net::TcpListener::bind(rig.addr).is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(TcpStream::connect(rig.addr).await.is_err());
+    client.write_all(b"still here").await.unwrap();
+    let mut read = [0; 10];
+    soon(server.read_exact(&mut read)).await.unwrap();
+    drop((client, server));
+    soon(rig.trigger.done()).await;
+    let record = rig.record().await;
+    assert!(record.failure.is_none(), "{record:?}");
+    assert_eq!(record.bytes_sent, 10);
+}
+
+#[tokio::test]
+async fn what_is_open_at_the_deadline_is_reset_and_recorded() {
+    let mut rig = Rig::new(Answers::allow()).await;
+    let (mut client, mut server) = rig.pair().await;
+    rig.trigger.drain(Duration::from_millis(50));
+    soon(rig.trigger.done()).await;
+    for stream in [&mut client, &mut server] {
+        assert_eq!(end_of(stream).await, (0, Some(ErrorKind::ConnectionReset)));
+    }
+    assert_eq!(rig.cause().await, Some("agent-stopped"));
+}
+
+#[tokio::test]
+async fn connections_that_wait_in_the_queue_are_served_before_the_listener_closes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (mut rig, drain) = Rig::idle(Answers::allow(), listener.local_addr().unwrap()).await;
+    let mut waiting = Vec::new();
+    for _ in 0..20 {
+        waiting.push(rig.dial().await);
+    }
+    rig.trigger.drain(LONG);
+    let serving = serve(Arc::clone(&rig.proxy), Arc::clone(&rig.workload), listener, drain);
+    rig.tasks.spawn(serving);
+    for mut client in waiting {
+        let (mut server, _) = soon(rig.upstream.accept()).await.unwrap();
+        server.write_all(b"served").await.unwrap();
+        drop(server);
+        client.shutdown().await.unwrap();
+        assert_eq!(end_of(&mut client).await.1, None);
+    }
+    soon(rig.trigger.done()).await;
+}
+
+#[tokio::test]
+async fn an_end_without_warning_resets_and_leaves_a_record() {
+    let mut rig = Rig::new(Answers::allow()).await;
+    let (mut client, mut server) = rig.pair().await;
+    client.write_all(b"words").await.unwrap();
+    let mut read = [0; 5];
+    soon(server.read_exact(&mut read)).await.unwrap();
+    rig.serving.abort();
+    for stream in [&mut client, &mut server] {
+        assert_eq!(end_of(stream).await, (0, Some(ErrorKind::ConnectionReset)));
+    }
+    let record = rig.record().await;
+    assert_eq!(record.failure.unwrap().cause(), "agent-stopped");
+    assert_eq!(record.bytes_sent, 5);
+}
+
+/// The kernel of an agent that is killed resets, since the reset is arranged beforehand.
+#[tokio::test]
+async fn a_reset_is_arranged_for_from_the_start() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let dialled = Wire::dialled(stream).unwrap();
+    let accepted = Wire::accepted(listener.accept().await.unwrap().0).unwrap();
+    for wire in [&dialled, &accepted] {
+        let socket = SockRef::from(wire.stream());
+        assert_eq!(socket.linger().unwrap(), Some(Duration::ZERO));
+        assert!(socket.tcp_nodelay().unwrap());
+    }
+    assert!(SockRef::from(dialled.stream()).keepalive().unwrap());
+}
+
+/// What an idle connection costs besides its two sockets.
+#[tokio::test]
+async fn the_future_of_a_connection_is_small() {
+    const MOST: usize = 2_048;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (rig, _drain) = Rig::idle(Answers::allow(), listener.local_addr().unwrap()).await;
+    let client = rig.dial().await;
+    let peer = PeerAddr(client.local_addr().unwrap());
+    let size = size_of_val(&rig.proxy.run(WORKLOAD, client, peer));
+    assert!(size <= MOST, "{size} bytes");
+}

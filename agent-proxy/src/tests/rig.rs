@@ -1,0 +1,176 @@
+//! A proxy with one workload, an upstream and a client.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use agent_model::egress::{DefaultAction, ProxyDuty};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
+
+use crate::{
+    Dial, DialError, Dialling, Drain, DrainTrigger, Judge, Limits, Origin, OriginError,
+    OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, UpstreamAddr, Workload,
+    WorkloadId, drain, serve,
+};
+
+pub(super) const WORKLOAD: WorkloadId = WorkloadId(7);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One answer at each seam.
+#[derive(Clone, Debug)]
+pub(super) struct Answers {
+    pub(super) origin: bool,
+    pub(super) ruling: Option<Ruling>,
+    pub(super) dial: How,
+    pub(super) limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How {
+    Connect,
+    Never,
+}
+
+impl Answers {
+    pub(super) fn allow() -> Self {
+        let (duty, default_action) = (ProxyDuty::AddressAllowed, DefaultAction::RegistryOnly);
+        Self {
+            origin: true,
+            ruling: Some(Ruling { duty, default_action }),
+            dial: How::Connect,
+            limits: Limits::default(),
+        }
+    }
+}
+
+struct Fixed {
+    answers: Answers,
+    upstream: SocketAddr,
+    records: Mutex<mpsc::UnboundedSender<Record>>,
+}
+
+impl Origins for Fixed {
+    fn origin(&self, workload: WorkloadId, _: &TcpStream) -> Result<Origin, OriginError> {
+        assert_eq!(workload, WORKLOAD);
+        let dst = OriginalDst(self.upstream);
+        let found = self.answers.origin.then_some(Origin { dst, rule: 3, generation: 9 });
+        found.ok_or(OriginError::Unknown)
+    }
+}
+
+impl Judge for Fixed {
+    fn judge(&self, _: WorkloadId, origin: &Origin) -> Option<Ruling> {
+        assert_eq!((origin.rule, origin.generation), (3, 9));
+        self.answers.ruling
+    }
+}
+
+impl Dial for Fixed {
+    fn dial(&self, from: WorkloadId, to: UpstreamAddr, _: Duration) -> Dialling<'_> {
+        assert_eq!(from, WORKLOAD);
+        let how = self.answers.dial;
+        Box::pin(async move {
+            if let How::Never = how {
+                return std::future::pending().await;
+            }
+            TcpStream::connect(to.0).await.map_err(|_| DialError::Refused { addr: to })
+        })
+    }
+}
+
+impl Records for Fixed {
+    fn record(&self, record: Record) {
+        // A test that has ended listens no more.
+        let _ = self.records.lock().unwrap().send(record);
+    }
+}
+
+/// What a test holds. The proxy ends with it.
+pub(super) struct Rig {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) workload: Arc<Workload>,
+    pub(super) upstream: TcpListener,
+    pub(super) addr: SocketAddr,
+    pub(super) trigger: DrainTrigger,
+    pub(super) serving: AbortHandle,
+    pub(super) tasks: JoinSet<()>,
+    records: mpsc::UnboundedReceiver<Record>,
+}
+
+impl Rig {
+    pub(super) async fn new(answers: Answers) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (mut rig, drain) = Self::idle(answers, listener.local_addr().unwrap()).await;
+        let serving = serve(Arc::clone(&rig.proxy), Arc::clone(&rig.workload), listener, drain);
+        rig.serving = rig.tasks.spawn(serving);
+        rig
+    }
+
+    /// Without anybody who serves.
+    pub(super) async fn idle(answers: Answers, addr: SocketAddr) -> (Self, Drain) {
+        let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (sender, records) = mpsc::unbounded_channel();
+        let fixed = Arc::new(Fixed {
+            upstream: upstream.local_addr().unwrap(),
+            records: Mutex::new(sender),
+            answers: answers.clone(),
+        });
+        let seams = Seams {
+            origins: Arc::clone(&fixed) as Arc<dyn Origins>,
+            judge: Arc::clone(&fixed) as Arc<dyn Judge>,
+            dial: Arc::clone(&fixed) as Arc<dyn Dial>,
+            records: fixed,
+        };
+        let proxy = Proxy::new(seams, answers.limits);
+        let workload = Workload::new(WORKLOAD, &proxy);
+        let (trigger, drain) = drain();
+        let mut tasks = JoinSet::new();
+        let serving = tasks.spawn(async {});
+        (Self { proxy, workload, upstream, addr, trigger, serving, tasks, records }, drain)
+    }
+
+    pub(super) async fn dial(&self) -> TcpStream {
+        TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    /// A client and what its upstream sees of it.
+    pub(super) async fn pair(&self) -> (TcpStream, TcpStream) {
+        let client = self.dial().await;
+        let (server, _) = soon(self.upstream.accept()).await.unwrap();
+        (client, server)
+    }
+
+    pub(super) async fn record(&mut self) -> Record {
+        soon(self.records.recv()).await.unwrap()
+    }
+
+    /// The cause of the next record's failure; `None` for a good end.
+    pub(super) async fn cause(&mut self) -> Option<&'static str> {
+        self.record().await.failure.map(|failure| failure.cause())
+    }
+}
+
+/// A test that would hang fails instead.
+pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("nothing happened")
+}
+
+/// The error that a read ends in, after whatever came before.
+pub(super) async fn end_of(stream: &mut TcpStream) -> (usize, Option<std::io::ErrorKind>) {
+    use tokio::io::AsyncReadExt;
+    let mut bytes = Vec::new();
+    let ended = soon(stream.read_to_end(&mut bytes)).await;
+    (bytes.len(), ended.err().map(|error| error.kind()))
+}
+
+/// The peer will see a reset.
+pub(super) fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}

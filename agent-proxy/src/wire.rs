@@ -1,0 +1,66 @@
+//! A TCP stream that ends with a reset unless it is closed on purpose.
+//!
+//! The kernel closes the sockets of a process that dies as if they had been closed in good order,
+//! and a stream that was cut short would look whole to its reader. So the reset is arranged for
+//! when the stream is taken on, and called off only once both ends have said that they are done.
+
+use std::{io, net::Shutdown, time::Duration};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{io::Interest, net::TcpStream};
+
+/// The first probe of an idle upstream. Clients cannot probe it: theirs end at the proxy. Short
+/// enough to keep the state of the usual balancers and NATs (350 s on AWS) alive.
+const KEEPALIVE: Duration = Duration::from_mins(1);
+
+/// Between probes that go unanswered, nine of them.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Wire(TcpStream);
+
+impl Wire {
+    /// Takes on an accepted connection.
+    pub(crate) fn accepted(stream: TcpStream) -> io::Result<Self> {
+        let socket = SockRef::from(&stream);
+        socket.set_linger(Some(Duration::ZERO))?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(Self(stream))
+    }
+
+    /// Takes on a connection that was dialled.
+    pub(crate) fn dialled(stream: TcpStream) -> io::Result<Self> {
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(9);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Self::accepted(stream)
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.0
+    }
+
+    /// Waits until the other end has reset the connection (or it has broken otherwise). Does not
+    /// look at what may still be read.
+    pub(crate) async fn broken(&self) -> io::Error {
+        let error = match self.0.ready(Interest::ERROR).await {
+            Ok(_) => self.0.take_error(),
+            Err(error) => return error,
+        };
+        // A reader that was quicker has taken the error; the connection is gone all the same.
+        error.ok().flatten().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Says that no more will be written; what was written still arrives.
+    pub(crate) fn finish_writing(&self) -> io::Result<()> {
+        SockRef::from(&self.0).shutdown(Shutdown::Write)
+    }
+
+    /// Closes in good order: what is still on its way arrives.
+    pub(crate) fn close(self) -> io::Result<()> {
+        SockRef::from(&self.0).set_linger(None)
+    }
+}
