@@ -22,13 +22,16 @@ pub(crate) mod found;
 pub(crate) mod plan;
 
 use crate::{
-    kernel::{Kernel, KernelError, maps::Maps, sys::{self, SysError}},
+    kernel::{
+        Kernel, KernelError,
+        sys::{self, SysError},
+    },
     pods::{
         enrol::{Pods, chain},
         proxied::{Member, Members},
     },
 };
-use plan::{Desired, PlanError, Planner, RuleNames};
+use plan::{Desired, PlanError, Planner};
 
 /// Why a generation is not in force.
 #[derive(Debug, Error)]
@@ -58,7 +61,7 @@ pub(crate) struct Published {
 /// The one writer of the maps.
 #[derive(Debug)]
 pub(crate) struct Sync {
-    kernel: Kernel,
+    kernel: Arc<Kernel>,
     planner: Planner,
     pods: Pods,
     members: Arc<ArcSwap<Members>>,
@@ -71,7 +74,7 @@ impl Sync {
     /// Takes over what the maps hold. Attaches the hooks at once, unless those in force read
     /// another layout's maps: then they judge on until the first generation of ours is whole.
     pub(crate) fn new(
-        kernel: Kernel,
+        kernel: Arc<Kernel>,
         planner: Planner,
         (pods, members): (Pods, Arc<ArcSwap<Members>>),
         keep_revoked: bool,
@@ -83,24 +86,9 @@ impl Sync {
         Ok(Self { kernel, planner, pods, members, keep_revoked, attached, said: None })
     }
 
-    /// The live maps.
-    pub(crate) fn maps(&self) -> &Arc<Maps> {
-        &self.kernel.maps
-    }
-
-    /// The kernel's side, for `status`.
-    pub(crate) fn kernel(&self) -> &Kernel {
-        &self.kernel
-    }
-
     /// The pods whose namespaces are open.
     pub(crate) fn pods(&self) -> &Pods {
         &self.pods
-    }
-
-    /// What rule numbers stand for.
-    pub(crate) fn names(&self) -> RuleNames {
-        self.planner.names()
     }
 
     /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in

@@ -37,7 +37,8 @@ impl Sink {
 
 /// Reads events until the ring cannot be read any more.
 pub(crate) async fn read(ring: RingBuf<MapData>, sink: Sink) -> io::Result<()> {
-    let mut ring = AsyncFd::new(ring)?;
+    // SAFETY: the ring owns its descriptor and closes it only when it is dropped.
+    let mut ring = unsafe { AsyncFd::register(ring) }?;
     loop {
         let mut ready = ring.readable_mut().await?;
         let booted = boot_time();

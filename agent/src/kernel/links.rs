@@ -231,7 +231,9 @@ fn layouts(pin_dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(pin_dir) else { return Vec::new() };
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("maps-v")))
+        .filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("maps-v"))
+        })
         .collect()
 }
 

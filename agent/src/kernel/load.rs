@@ -24,8 +24,17 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/se
 
 /// Maps by their names in the object, which are those of their pins.
 pub(crate) const MAPS: [&str; 11] = [
-    "NODE", "PODS", "PREFIXES", "RULES", "SOCKETS", "ORIGINS", "FLOWS", "FRAGMENTS", "VETHS",
-    "EVENTS", "COUNTERS",
+    "NODE",
+    "PODS",
+    "PREFIXES",
+    "RULES",
+    "SOCKETS",
+    "ORIGINS",
+    "FLOWS",
+    "FRAGMENTS",
+    "VETHS",
+    "EVENTS",
+    "COUNTERS",
 ];
 
 /// Why the programs cannot run here.

@@ -41,7 +41,12 @@ fn bpf(call: &'static str, command: bpf_cmd, attr: &mut bpf_attr) -> Result<i64>
     // SAFETY: the attribute is as large as it says, and every pointer in it comes from a reference
     // that outlives the call.
     let answer = unsafe {
-        libc::syscall(libc::SYS_bpf, command as i64, std::ptr::from_mut(attr), size_of::<bpf_attr>())
+        libc::syscall(
+            libc::SYS_bpf,
+            command as i64,
+            std::ptr::from_mut(attr),
+            size_of::<bpf_attr>(),
+        )
     };
     if answer < 0 {
         return Err(SysError { call, source: io::Error::last_os_error() });
@@ -267,8 +272,7 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Resu
 /// Detaches a link's program, whoever else holds the link.
 pub(crate) fn link_detach(link: BorrowedFd<'_>) -> Result<()> {
     let mut attr = empty();
-    // SAFETY: the whole union is zero; this is its field for this command.
-    unsafe { attr.link_detach.link_fd = word(link) };
+    attr.link_detach.link_fd = word(link);
     bpf("BPF_LINK_DETACH", bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
 }
 

@@ -259,9 +259,10 @@ impl Pods {
         }
     }
 
-    /// Namespaces of pods that are gone are noticed without an event: nobody sends one.
-    pub(crate) fn any_vanished(&self) -> bool {
-        self.known.values().any(|pod| !pod.netns.is_current())
+    /// True when a namespace has vanished, or something failed the last time: nobody sends an
+    /// event for either.
+    pub(crate) fn want_another_look(&self) -> bool {
+        !self.problems.is_empty() || self.known.values().any(|pod| !pod.netns.is_current())
     }
 }
 
@@ -310,12 +311,8 @@ fn serve(
     let (trigger, drain): (DrainTrigger, Drain) = agent_proxy::drain();
     let port = listeners.port;
     for listener in std::iter::once(listeners.v4).chain(listeners.v6) {
-        let serving = agent_proxy::serve(
-            Arc::clone(proxy),
-            Arc::clone(&workload),
-            listener,
-            drain.clone(),
-        );
+        let serving =
+            agent_proxy::serve(Arc::clone(proxy), Arc::clone(&workload), listener, drain.clone());
         servers.spawn(serving);
     }
     InPod { port, workload, trigger }

@@ -1,0 +1,138 @@
+//! The agent, put together: what starts, in which order, and who ends it.
+//!
+//! ```text
+//! directory ──► Observed ──► Publisher: translate ──► Sync ──► kernel, proxy
+//!                                │
+//! kernel events, proxy records   └──► Report ──► admin ──► sekisho status, why
+//!        └──► FlowLog ──────────────────────────►  └─────► sekisho flows
+//! ```
+//!
+//! A signal ends the process and nothing else: the pinned programs judge on.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use agent_proxy::{Limits, Proxy, Seams};
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+
+use crate::{
+    admin::{Admin, rundir::RunDir, server},
+    args::{AgentArgs, OnRevoke, UnknownPods},
+    kernel::{Kernel, Setup, events, maps::Maps},
+    observe::{flows::FlowLog, metrics::Metrics},
+    pods::{
+        enrol::Pods,
+        netns::Worker,
+        proxied::{Borrowed, Members},
+    },
+    publisher::Publisher,
+    report::Report,
+    source::directory,
+    sync::{Sync, found, plan::Planner},
+};
+
+type Tasks = JoinSet<anyhow::Result<()>>;
+
+/// Runs the agent until a signal ends it.
+pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
+    let run_dir = RunDir::claim(&args.run_dir)?;
+    let socket = server::bind_socket(&run_dir).await?;
+    let port = bind_port(args.admin).await?;
+    let worker = Arc::new(Worker::start()?);
+    let keep_revoked = args.on_revoke == OnRevoke::Keep;
+    let kernel = Arc::new(Kernel::open(&Setup {
+        pin_dir: args.pin_dir.clone(),
+        cgroup: args.cgroup.clone(),
+        host_netns: worker.own().cookie(),
+        hold_unknown: args.unknown_pods == UnknownPods::Hold,
+        keep_revoked,
+    })?);
+    let flows = Arc::new(FlowLog::default());
+    let metrics = Arc::new(Metrics::default());
+    let report = Arc::new(Report::new(&args, Arc::clone(&kernel)));
+
+    let mut tasks = Tasks::new();
+    let admin = Admin {
+        answers: Arc::clone(&report) as _,
+        flows: Arc::clone(&flows),
+        metrics: Arc::clone(&metrics),
+    };
+    serve_admin(&mut tasks, admin, socket, port);
+    let sync = start_sync(&mut tasks, &kernel, worker, (&flows, keep_revoked))?;
+    let reader = directory::watch(&args.config_dir)?;
+    let publisher = Publisher::new(&args, sync, (report, metrics));
+    tasks.spawn(publisher.run(reader));
+    tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
+    until_signal(&mut tasks).await
+}
+
+async fn bind_port(addr: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    match addr {
+        Some(addr) => Ok(Some(server::bind_port(addr).await?)),
+        None => Ok(None),
+    }
+}
+
+fn serve_admin(tasks: &mut Tasks, admin: Admin, socket: UnixListener, port: Option<TcpListener>) {
+    if let Some(port) = port {
+        let admin = admin.clone();
+        tasks.spawn(async move { server::serve_port(port, admin).await.context("--admin") });
+    }
+    tasks.spawn(async move { server::serve_socket(socket, admin).await.context("the socket") });
+}
+
+/// Takes over what the maps hold, starts the proxy and the reader of events.
+fn start_sync(
+    tasks: &mut Tasks,
+    kernel: &Arc<Kernel>,
+    worker: Arc<Worker>,
+    (flows, keep_revoked): (&Arc<FlowLog>, bool),
+) -> anyhow::Result<Sync> {
+    let maps: &Arc<Maps> = &kernel.maps;
+    let planner = Planner::new(found::found(maps)?);
+    let members: Arc<ArcSwap<Members>> = Arc::default();
+    let ring = Maps::events(&kernel.maps_directory())?;
+    let sink = events::Sink {
+        flows: Arc::clone(flows),
+        members: Arc::clone(&members),
+        rules: planner.names(),
+    };
+    tasks.spawn(async move { events::read(ring, sink).await.context("the ring of events") });
+    let borrowed = Arc::new(Borrowed {
+        maps: Arc::clone(maps),
+        worker: Arc::clone(&worker),
+        members: Arc::clone(&members),
+        names: planner.names(),
+        flows: Arc::clone(flows),
+    });
+    let seams = Seams {
+        origins: Arc::clone(&borrowed) as _,
+        judge: Arc::clone(&borrowed) as _,
+        dial: Arc::clone(&borrowed) as _,
+        records: borrowed,
+    };
+    let proxy = Proxy::new(seams, Limits::default());
+    let pods = Pods::new(worker, Arc::clone(maps), proxy);
+    Ok(Sync::new(Arc::clone(kernel), planner, (pods, members), keep_revoked)?)
+}
+
+/// Waits for SIGTERM or SIGINT, or for a task that should never end.
+async fn until_signal(tasks: &mut Tasks) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        Some(ended) = tasks.join_next() => {
+            ended.context("a task of the agent panicked")??;
+            anyhow::bail!("a task of the agent ended");
+        }
+    }
+    tracing::info!("agent stops; the pinned programs judge on");
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! From a change of objects to a generation in force. What is refused stays refused until
+//! something changes or the next look, and the generation before stays.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_model::{
+    snapshot::Snapshot,
+    translate::{Interner, NodeContext, translate},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::{
+    args::AgentArgs,
+    observe::metrics::Metrics,
+    pods::enrol::chain,
+    report::Report,
+    source::{Observed, Reader, resolvers},
+    sync::Sync,
+};
+
+/// How often pods are looked after without a change of objects: namespaces that have vanished or
+/// come, links, and what failed the last time.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// The one task that publishes.
+#[derive(Debug)]
+pub(crate) struct Publisher {
+    context: NodeContext,
+    interner: Interner,
+    sync: Sync,
+    report: Arc<Report>,
+    metrics: Arc<Metrics>,
+    latest: Option<(Observed, Arc<Snapshot>)>,
+}
+
+impl Publisher {
+    /// A publisher that has not seen any objects yet.
+    pub(crate) fn new(
+        args: &AgentArgs,
+        sync: Sync,
+        (report, metrics): (Arc<Report>, Arc<Metrics>),
+    ) -> Self {
+        let mut context = NodeContext::new(&args.node_name);
+        context.admin = args.admin;
+        Self { context, interner: Interner::default(), sync, report, metrics, latest: None }
+    }
+
+    /// Publishes what the source says, as long as it says anything.
+    pub(crate) async fn run(mut self, mut reader: Reader) -> anyhow::Result<()> {
+        let mut looks = interval(LOOK_AFTER);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                changed = reader.changed() => {
+                    changed?;
+                    let observed = reader.borrow_and_update().clone();
+                    if let Some(observed) = observed {
+                        self.take(observed).await;
+                    }
+                }
+                _ = looks.tick() => self.look_after().await,
+            }
+        }
+    }
+
+    async fn take(&mut self, observed: Observed) {
+        let since = Instant::now();
+        self.context.resolvers = resolvers::of_pods(&observed.objects);
+        let snapshot = Arc::new(translate(&observed.objects, &self.context, &mut self.interner));
+        self.latest = Some((observed, snapshot));
+        if self.publish().await {
+            self.metrics.published(since.elapsed());
+        }
+    }
+
+    /// Publishes the latest snapshot again where something of it is not in force.
+    async fn look_after(&mut self) {
+        if self.sync.pods().want_another_look() || self.report.is_degraded() {
+            self.publish().await;
+        }
+    }
+
+    async fn publish(&mut self) -> bool {
+        let Some((observed, snapshot)) = &self.latest else { return false };
+        let outcome = self.sync.publish(snapshot).await;
+        match &outcome {
+            Ok(published) if published.writes > 0 => tracing::info!(
+                target: "config",
+                generation = published.generation,
+                objects = observed.objects.len(),
+                writes = published.writes,
+                resets = published.resets,
+                "generation in force"
+            ),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(target: "config", error = %chain(error), "generation refused");
+            }
+        }
+        let refused = outcome.as_ref().err().map(|error| chain(error));
+        self.report.update(&self.sync, (observed, snapshot), refused);
+        outcome.is_ok_and(|published| published.writes > 0)
+    }
+}

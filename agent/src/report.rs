@@ -1,0 +1,225 @@
+//! What the agent says of itself: made after each publication, with the parts that change by
+//! themselves (counters, what hangs where) asked of the kernel when somebody wants to know.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use agent_abi::{Flow, Judgement, counter, decide};
+use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+
+use crate::{
+    admin::Answers,
+    args::{AgentArgs, OnRevoke, UnknownPods},
+    kernel::{Kernel, hooks},
+    observe::status::{self, Hook, Note, State, Status, default_action},
+    pods::enrol::{Pod, Pods},
+    source::Observed,
+    sync::Sync,
+};
+
+/// The parts that a publication decides.
+#[derive(Debug)]
+struct Latest {
+    state: State,
+    generation_since: Option<Timestamp>,
+    rules: u64,
+    pods: Vec<Judged>,
+    objects: BTreeMap<String, u64>,
+    findings: Vec<Note>,
+    snapshot: Arc<Snapshot>,
+}
+
+/// A pod's part of the status, with the interfaces where its hooks hang.
+#[derive(Debug)]
+struct Judged {
+    pod: status::Pod,
+    ends: Vec<(u32, String)>,
+}
+
+/// The agent's report.
+#[derive(Debug)]
+pub(crate) struct Report {
+    fixed: Status,
+    kernel: Arc<Kernel>,
+    latest: ArcSwapOption<Latest>,
+    published: Mutex<(u64, Option<Timestamp>)>,
+}
+
+impl Report {
+    /// A report of an agent that has just started.
+    pub(crate) fn new(args: &AgentArgs, kernel: Arc<Kernel>) -> Self {
+        let hold = args.unknown_pods == UnknownPods::Hold;
+        let keep = args.on_revoke == OnRevoke::Keep;
+        let fixed = Status {
+            node: args.node_name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: Timestamp::now(),
+            unknown_pods: if hold { "hold" } else { "allow" }.into(),
+            on_revoke: if keep { "keep" } else { "reset" }.into(),
+            ..Status::default()
+        };
+        let published = Mutex::new((0, None));
+        Self { fixed, kernel, latest: ArcSwapOption::empty(), published }
+    }
+
+    /// True when something of the latest snapshot is not in force.
+    pub(crate) fn is_degraded(&self) -> bool {
+        let latest = self.latest.load();
+        latest.as_ref().is_some_and(|latest| matches!(latest.state, State::Degraded { .. }))
+    }
+
+    /// Takes in what a publication came to.
+    pub(crate) fn update(
+        &self,
+        sync: &Sync,
+        (observed, snapshot): (&Observed, &Arc<Snapshot>),
+        refused: Option<String>,
+    ) {
+        let pods = sync.pods();
+        let failing = snapshot.pods.keys().filter(|id| pods.problem(id).is_some()).count();
+        let state = match refused {
+            Some(why) => State::Degraded { why },
+            None if failing > 0 => {
+                State::Degraded { why: format!("{failing} pods are not enrolled whole") }
+            }
+            None => State::Ready,
+        };
+        let mut findings: Vec<Note> = observed.notes.to_vec();
+        findings.extend(snapshot.findings.iter().map(|finding| Note::new(finding, None)));
+        self.latest.store(Some(Arc::new(Latest {
+            state,
+            generation_since: self.since(self.kernel.maps.node.generation()),
+            rules: distinct_rules(snapshot),
+            pods: snapshot.pods.iter().map(|(id, plan)| judged(id, plan, pods)).collect(),
+            objects: observed.by_kind(),
+            findings,
+            snapshot: Arc::clone(snapshot),
+        })));
+    }
+
+    fn since(&self, generation: u64) -> Option<Timestamp> {
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        if published.0 != generation {
+            *published = (generation, Some(Timestamp::now()));
+        }
+        published.1
+    }
+
+    /// What the live maps say about a flow now.
+    pub(crate) fn judge(&self, flow: &Flow) -> Judgement {
+        decide(&*self.kernel.maps, flow)
+    }
+
+    /// The snapshot of the latest publication.
+    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.latest.load().as_ref().map(|latest| Arc::clone(&latest.snapshot))
+    }
+}
+
+impl Answers for Report {
+    fn status(&self) -> Status {
+        let maps = &self.kernel.maps;
+        let mut status = self.fixed.clone();
+        status.generation = maps.node.generation();
+        status.hooks = hooks_of(&self.kernel);
+        let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
+        status.counters = (0..).zip(&counter::NAMES).map(count).collect();
+        let Some(latest) = self.latest.load_full() else { return status };
+        status.state = latest.state.clone();
+        status.generation_since = latest.generation_since;
+        status.rules = latest.rules;
+        status.objects.clone_from(&latest.objects);
+        status.findings.clone_from(&latest.findings);
+        status.pods = latest.pods.iter().map(|judged| self.with_hooks(judged)).collect();
+        if matches!(status.state, State::Ready)
+            && let Some(missing) = missing(&status)
+        {
+            status.state = State::Degraded { why: format!("{missing} is not attached") };
+        }
+        status
+    }
+}
+
+impl Report {
+    fn with_hooks(&self, judged: &Judged) -> status::Pod {
+        let hook = |(interface, name): &(u32, String)| {
+            hooks::WIRE
+                .iter()
+                .map(|hook| Hook {
+                    layer: hook.layer,
+                    hook: hook.name.to_owned(),
+                    place: name.clone(),
+                    attached: self.kernel.links.is_wired(hook, *interface),
+                    note: None,
+                })
+                .collect::<Vec<_>>()
+        };
+        status::Pod { hooks: judged.ends.iter().flat_map(hook).collect(), ..judged.pod.clone() }
+    }
+}
+
+fn hooks_of(kernel: &Kernel) -> Vec<Hook> {
+    let missing = |name| kernel.programs.missing.iter().any(|hook| hook.name == name);
+    hooks::CGROUP
+        .iter()
+        .map(|hook| Hook {
+            layer: hook.layer,
+            hook: hook.name.to_owned(),
+            place: kernel.cgroup.display().to_string(),
+            attached: kernel.links.is_attached(hook),
+            note: hook.optional.filter(|_| missing(hook.name)).map(str::to_owned),
+        })
+        .collect()
+}
+
+/// A hook that should hang somewhere and does not.
+fn missing(status: &Status) -> Option<String> {
+    let pods = status.pods.iter().flat_map(|pod| &pod.hooks);
+    let mut hooks = status.hooks.iter().chain(pods);
+    let hook = hooks.find(|hook| !hook.attached && hook.note.is_none())?;
+    Some(format!("{} at {}", hook.hook, hook.place))
+}
+
+fn judged(id: &PodId, plan: &PodPlan, pods: &Pods) -> Judged {
+    let known: Option<&Pod> = pods.known().get(id);
+    let policy = match &plan.enrolment {
+        Enrolment::Enrolled(policy) => Some(policy),
+        Enrolment::Outside(_) => None,
+    };
+    let enrolment = match (&plan.enrolment, pods.problem(id)) {
+        (_, Some(why)) => status::Enrolment::Failing { why: why.to_owned() },
+        (Enrolment::Enrolled(_), None) => status::Enrolment::Enrolled,
+        (Enrolment::Outside(why), None) => status::Enrolment::Outside { why: why.clone() },
+    };
+    let pod = status::Pod {
+        namespace: id.namespace.clone(),
+        name: id.name.clone(),
+        enrolment,
+        addresses: plan.addresses.clone(),
+        netns: known.map(|pod| pod.netns.cookie()),
+        default_action: policy.map(|policy| default_action(policy.default_action).into()),
+        rules: policy.map_or(0, |policy| policy.rules.rules().len() as u64),
+        proxy_port: known.and_then(Pod::proxy_port),
+        hooks: Vec::new(),
+    };
+    let ends = known.map_or(&[][..], Pod::ends);
+    Judged { pod, ends: ends.iter().map(|end| (end.ifindex, end.name.clone())).collect() }
+}
+
+fn distinct_rules(snapshot: &Snapshot) -> u64 {
+    let mut sets: Vec<_> = snapshot
+        .pods
+        .values()
+        .filter_map(|plan| match &plan.enrolment {
+            Enrolment::Enrolled(policy) => Some(&policy.rules),
+            Enrolment::Outside(_) => None,
+        })
+        .collect();
+    sets.sort_unstable_by_key(|set| Arc::as_ptr(set));
+    sets.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    sets.iter().map(|set| set.rules().len() as u64).sum()
+}
