@@ -35,7 +35,7 @@ pub enum ProxyDuty {
 /// Which rules outrank which, whatever their prefixes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// From the registry: Services, ServiceEntries, backends.
+    /// From the registry: Services, `ServiceEntry`s, backends.
     Registered,
     /// What is exempt from the registry: resolvers, exclusions by annotation.
     Exempt,
@@ -55,21 +55,24 @@ pub struct Rule {
     pub port: Option<NonZeroU16>,
     /// What to do.
     pub action: Action,
-    /// Position among all sources by age: 0 is the oldest. Sources of one age differ by `source`.
+    /// When its source was created, in seconds since 1970; 0 where that is not known, and so the
+    /// oldest. It does not move when other objects come and go. Sources of one age differ by
+    /// `source`.
     pub age: u32,
     /// Where it comes from.
     pub source: Arc<RuleSource>,
 }
 
-/// The object and the field that a rule comes from, as `sekisho why` names them.
+/// The object and the field that a rule comes from, as `sekisho why` names them. The order settles
+/// ties of age, by name and then namespace as Istio does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleSource {
-    /// The object's kind.
-    pub kind: &'static str,
-    /// Its namespace.
-    pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The object's kind.
+    pub kind: &'static str,
     /// The field, for instance `spec.ports[0]`.
     pub field: String,
     /// The host that a user knows it by, where there is one.
@@ -78,7 +81,9 @@ pub struct RuleSource {
 
 impl fmt::Display for RuleSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{} {}", self.kind, self.namespace, self.name, self.field)
+        let Self { name, namespace, kind, field, host: _ } = self;
+        let slash = if namespace.is_empty() { "" } else { "/" };
+        write!(f, "{kind} {namespace}{slash}{name} {field}")
     }
 }
 
@@ -100,10 +105,8 @@ pub struct RuleSet(Vec<Rule>);
 impl RuleSet {
     /// The canonical form of any collection of rules; their order never matters.
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
-        let mut rules: Vec<Rule> = rules
-            .into_iter()
-            .map(|rule| Rule { cidr: fold_mapped(rule.cidr), ..rule })
-            .collect();
+        let mut rules: Vec<Rule> =
+            rules.into_iter().map(|rule| Rule { cidr: fold_mapped(rule.cidr), ..rule }).collect();
         rules.sort_unstable();
         rules.dedup();
         Self(rules)

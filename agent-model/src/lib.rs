@@ -4,13 +4,17 @@
 //! resource/   objects as on the wire           knows Istio, App Mesh, Kubernetes
 //! translate/  objects + node -> Snapshot       the only place that knows dialects
 //! egress      rules and policies               knows no dialect
+//! registry    what is declared, who sees it    knows no dialect
 //! compile     a rule set -> a prefix table     what the kernel's maps are filled from
 //! tables      compiled tables as the kernel asks
 //! ```
 
 pub mod compile;
 pub mod egress;
+pub mod registry;
+pub mod resource;
 pub mod snapshot;
 pub mod tables;
+pub mod translate;
 #[cfg(test)]
 mod universe;

@@ -1,8 +1,17 @@
 //! What one generation says about this node.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+pub mod code;
+mod display;
 
-use crate::egress::Policy;
+use std::{collections::BTreeMap, fmt, net::IpAddr, num::NonZeroU16, path::PathBuf, sync::Arc};
+
+use ipnet::IpNet;
+
+use crate::{
+    egress::{Policy, RuleSource},
+    registry::Registry,
+    resource::ObjectKey,
+};
 
 /// A pod by its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,8 +49,67 @@ pub enum Enrolment {
 pub struct Snapshot {
     /// The pods of this node.
     pub pods: BTreeMap<PodId, PodPlan>,
+    /// Where the proxy carries what a rule sends to it, by the rule's source. A source that is not
+    /// here goes to the address and port that the pod dialled.
+    pub upstreams: BTreeMap<Arc<RuleSource>, Upstream>,
+    /// All that is declared, whoever may see it: what `why` searches.
+    pub registry: Arc<Registry>,
     /// What could not be honoured.
     pub findings: Vec<Finding>,
+}
+
+/// Where the bytes of a proxied connection go.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Upstream {
+    /// To the address that the pod dialled, on another port.
+    Original {
+        /// The port.
+        port: NonZeroU16,
+    },
+    /// To one of these, and never to the address that the pod dialled; to nobody when there is
+    /// none.
+    Endpoints(Arc<[Endpoint]>),
+    /// To what one of these names resolves to. Until names are resolved, a connection whose address
+    /// a rule allows goes to the address that the pod dialled, and one that needs a name is refused.
+    Named(Arc<[NamedEndpoint]>),
+    /// To what the name in the request resolves to; see [`Upstream::Named`] for the time until then.
+    AsRequested {
+        /// The port.
+        port: NonZeroU16,
+    },
+}
+
+impl Upstream {
+    /// Whether this leads to one address and port and nowhere else.
+    pub fn is_just(&self, cidr: IpNet, port: NonZeroU16) -> bool {
+        match self {
+            Self::Endpoints(endpoints) => matches!(
+                endpoints[..],
+                [one] if IpNet::from(one.address) == cidr && one.port == port
+            ),
+            Self::Original { .. } | Self::Named(_) | Self::AsRequested { .. } => false,
+        }
+    }
+}
+
+/// Where a service is reached, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedEndpoint {
+    /// The name, in lower case.
+    pub host: String,
+    /// The port.
+    pub port: NonZeroU16,
+}
+
+/// Where a service is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: NonZeroU16,
+    /// Its share of the load, at least 1.
+    pub weight: u32,
 }
 
 /// How bad a [`Finding`] is.
@@ -72,4 +140,42 @@ pub struct Finding {
     pub field: String,
     /// What is wrong and what to do about it.
     pub message: String,
+}
+
+impl Finding {
+    /// A finding about a field of an object.
+    pub fn new(
+        severity: Severity,
+        code: &'static str,
+        key: &ObjectKey,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            code,
+            kind: key.kind.name().to_owned(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl Severity {
+    /// The name that users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for PodId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }

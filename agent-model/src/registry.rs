@@ -1,0 +1,164 @@
+//! What is declared, whoever may see it, and what of it one client sees.
+//!
+//! A [`Definition`] is one object's rules, ready-made. A [`Scope`] is a client's point of view: its
+//! namespace and its filter. [`Registry::select`] brings the two together; translation and `why`
+//! both ask it, so what is explained is what is done.
+
+mod scope;
+mod select;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crate::{
+    egress::{Rule, RuleSource},
+    resource::ObjectKey,
+    snapshot::{Finding, PodId, Upstream},
+};
+
+pub use scope::{Filter, HostPattern, Listener, NamespacePattern, Scope};
+pub use select::{Hidden, Ports, Selected};
+
+/// The rules of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// The object.
+    pub key: ObjectKey,
+    /// When it was created, in seconds since 1970; 0 where that is not known.
+    pub created: u32,
+    /// Its names, in lower case.
+    pub hosts: Vec<String>,
+    /// Who vouches for it.
+    pub origin: Origin,
+    /// Who may see it; `None` is whatever the mesh says.
+    pub exposure: Option<Exposure>,
+    /// What must be equal for two definitions of one host to be taken together.
+    pub likeness: Likeness,
+    /// Its ports.
+    pub ports: Vec<DefinedPort>,
+    /// What in it could not be honoured.
+    pub findings: Vec<Finding>,
+}
+
+/// Who vouches for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// The cluster itself; nobody squats its names, and nothing is taken together with it.
+    Cluster,
+    /// An object that anybody with write access to a namespace may create.
+    Declared,
+}
+
+/// See [`Definition::likeness`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Likeness {
+    /// How endpoints are found.
+    pub resolution: &'static str,
+    /// The object's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The labels that it selects endpoints by.
+    pub selector: BTreeMap<String, String>,
+}
+
+/// Who may see a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Everybody.
+    All,
+    /// Some namespaces; nobody when there is none.
+    Only {
+        /// The definition's own.
+        own: bool,
+        /// Others, by name.
+        named: BTreeSet<String>,
+    },
+}
+
+impl Exposure {
+    /// Whether clients of a namespace see what lives in another.
+    pub fn includes(&self, client: &str, owner: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only { own, named } => (*own && client == owner) || named.contains(client),
+        }
+    }
+}
+
+/// A port of a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefinedPort {
+    /// The number that clients dial.
+    pub number: u16,
+    /// Where its rules say that they come from.
+    pub source: Arc<RuleSource>,
+    /// Its rules; none for what cannot be honoured.
+    pub rules: Vec<Rule>,
+    /// Where the proxy carries its connections, if not to where they were dialled.
+    pub upstream: Option<Upstream>,
+}
+
+/// All definitions, and the point of view of each pod of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// In order of precedence: the cluster's own first, then the oldest.
+    definitions: Vec<Arc<Definition>>,
+    /// Hosts that several definitions name, with those definitions in order.
+    contested: BTreeMap<String, Vec<usize>>,
+    default_exposure: Exposure,
+    scopes: BTreeMap<PodId, Arc<Scope>>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new(Vec::new(), Exposure::All)
+    }
+}
+
+impl Registry {
+    /// A registry of definitions; `default_exposure` is for those that do not say.
+    pub fn new(mut definitions: Vec<Arc<Definition>>, default_exposure: Exposure) -> Self {
+        definitions.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
+        let contested = contested(&definitions);
+        Self { definitions, contested, default_exposure, scopes: BTreeMap::new() }
+    }
+
+    /// Notes the point of view of a pod.
+    pub fn place(&mut self, pod: PodId, scope: Arc<Scope>) {
+        self.scopes.insert(pod, scope);
+    }
+
+    /// All definitions, in order of precedence.
+    pub fn definitions(&self) -> &[Arc<Definition>] {
+        &self.definitions
+    }
+
+    /// The point of view of a pod that is enrolled.
+    pub fn scope(&self, pod: &PodId) -> Option<&Arc<Scope>> {
+        self.scopes.get(pod)
+    }
+}
+
+/// Ties of age go by name and then namespace, as in Istio.
+fn precedence(definition: &Definition) -> (Origin, u32, &str, &str) {
+    let ObjectKey { name, namespace, .. } = &definition.key;
+    (definition.origin, definition.created, name, namespace)
+}
+
+fn contested(definitions: &[Arc<Definition>]) -> BTreeMap<String, Vec<usize>> {
+    let mut first = hashbrown::HashMap::with_capacity(definitions.len());
+    let mut contested: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, definition) in definitions.iter().enumerate() {
+        for host in &definition.hosts {
+            let holder = *first.entry(host.as_str()).or_insert(index);
+            if holder != index {
+                let members = contested.entry(host.clone()).or_insert_with(|| vec![holder]);
+                if members.last() != Some(&index) {
+                    members.push(index);
+                }
+            }
+        }
+    }
+    contested
+}

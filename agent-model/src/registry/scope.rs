@@ -1,0 +1,113 @@
+//! A client's point of view.
+
+use crate::resource::ObjectKey;
+
+use super::{Definition, Ports};
+
+/// From where a client looks at the registry. Pods with equal scopes see the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The client's namespace.
+    pub namespace: String,
+    /// What narrows its view; `None` is all that is exported to the namespace.
+    pub filter: Option<Filter>,
+}
+
+/// What narrows a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The object that says so.
+    pub key: ObjectKey,
+    /// Each lets some through; what none does is not seen.
+    pub listeners: Vec<Listener>,
+}
+
+/// Hosts that are let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The only port that is; all without it.
+    pub port: Option<u16>,
+    /// Any of these.
+    pub hosts: Vec<HostPattern>,
+}
+
+/// `namespace/dnsName`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPattern {
+    /// Of the definition.
+    pub namespace: NamespacePattern,
+    /// `*`, `*.suffix` or a name, in lower case.
+    pub host: String,
+}
+
+/// Which namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamespacePattern {
+    /// Each.
+    Any,
+    /// None at all.
+    None,
+    /// One.
+    Exactly(String),
+}
+
+impl Filter {
+    /// The ports of a definition that may be seen under one of its hosts.
+    pub fn ports(&self, definition: &Definition, host: &str) -> Ports {
+        let mut seen = Ports::none(definition);
+        for listener in &self.listeners {
+            let namespace = &definition.key.namespace;
+            if listener.hosts.iter().any(|pattern| pattern.matches(namespace, host)) {
+                let on_port = |number| listener.port.is_none_or(|port| port == number);
+                seen.add(definition, |_, port| on_port(port.number));
+            }
+        }
+        seen
+    }
+}
+
+impl HostPattern {
+    fn matches(&self, namespace: &str, host: &str) -> bool {
+        let in_namespace = match &self.namespace {
+            NamespacePattern::Any => true,
+            NamespacePattern::None => false,
+            NamespacePattern::Exactly(name) => name == namespace,
+        };
+        in_namespace && covers(&self.host, host)
+    }
+}
+
+/// Whether every name that `host` stands for is one that `pattern` stands for. `*.a.b` covers
+/// `x.a.b` and `*.x.a.b`, never `a.b` itself.
+fn covers(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix('*') {
+        Some("") => true,
+        // The suffix starts with the dot, so the parent itself is too short to end with it.
+        Some(suffix) => host.ends_with(suffix),
+        None => pattern == host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_covers_names_below_it_and_not_its_parent() {
+        for (pattern, host, expected) in [
+            ("*", "a.b", true),
+            ("*", "*.b", true),
+            ("*.foo.com", "a.foo.com", true),
+            ("*.foo.com", "a.b.foo.com", true),
+            ("*.foo.com", "foo.com", false),
+            ("*.foo.com", "afoo.com", false),
+            ("*.foo.com", "*.foo.com", true),
+            ("*.foo.com", "*.a.foo.com", true),
+            ("*.a.foo.com", "*.foo.com", false),
+            ("a.foo.com", "*.foo.com", false),
+            ("a.foo.com", "a.foo.com", true),
+        ] {
+            assert_eq!(covers(pattern, host), expected, "{pattern} {host}");
+        }
+    }
+}

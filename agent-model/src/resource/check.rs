@@ -1,0 +1,44 @@
+//! Whether an object is valid: Istio's own checks, since its webhook need not be installed. An
+//! Error refuses the object, and its last good form stays; a Warning lets it through.
+
+mod entry;
+mod export;
+mod names;
+mod sidecar;
+
+use super::{Object, ObjectKey};
+use crate::snapshot::{Finding, Severity};
+
+/// What is wrong with an object by itself.
+pub fn validate(object: &Object) -> Vec<Finding> {
+    let key = object.key();
+    let mut report = Report { key: &key, findings: Vec::new() };
+    match object {
+        Object::ServiceEntry(entry) => entry::check(&entry.spec, &mut report),
+        Object::WorkloadEntry(entry) => entry::check_workload(&entry.spec, &mut report),
+        Object::Sidecar(sidecar) => sidecar::check(&sidecar.spec, &mut report),
+        Object::Service(service) => export::check_annotation(&service.metadata, &mut report),
+        Object::Namespace(_)
+        | Object::Pod(_)
+        | Object::Endpoints(_)
+        | Object::EndpointSlice(_)
+        | Object::MeshConfig(_) => {}
+    }
+    report.findings
+}
+
+/// Findings of one object, in the making.
+struct Report<'a> {
+    key: &'a ObjectKey,
+    findings: Vec<Finding>,
+}
+
+impl Report<'_> {
+    fn error(&mut self, code: &'static str, field: impl Into<String>, message: impl Into<String>) {
+        self.findings.push(Finding::new(Severity::Error, code, self.key, field, message));
+    }
+
+    fn warn(&mut self, code: &'static str, field: impl Into<String>, message: impl Into<String>) {
+        self.findings.push(Finding::new(Severity::Warning, code, self.key, field, message));
+    }
+}

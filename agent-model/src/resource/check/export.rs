@@ -1,0 +1,43 @@
+//! Who an object is exported to.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{Report, names::is_label};
+use crate::snapshot::code;
+
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+
+pub(super) fn check(list: &[String], field: &str, report: &mut Report<'_>) {
+    let own = report.key.namespace.clone();
+    let mut seen = BTreeSet::new();
+    for (index, entry) in list.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        let meant = if entry == "." { own.as_str() } else { entry.as_str() };
+        let known = meant == "*" || is_label(meant) || meant == "~";
+        if !known {
+            let message =
+                format!("{entry:?} names no namespace: use \"*\", \".\" or a namespace's name");
+            report.error(code::EXPORT_TO, field.clone(), message);
+        }
+        if !seen.insert(meant.to_owned()) {
+            let message = format!("{entry:?} is there already (\".\" is {own}): remove it");
+            report.error(code::EXPORT_TO, field, message);
+        }
+    }
+    for alone in ["*", "~"] {
+        if list.len() > 1 && list.iter().any(|entry| entry == alone) {
+            let message = format!("{alone:?} stands alone: remove it or all the others");
+            report.error(code::EXPORT_TO, field, message);
+        }
+    }
+}
+
+/// On a Service the same list is an annotation.
+pub(super) fn check_annotation(metadata: &ObjectMeta, report: &mut Report<'_>) {
+    let value = metadata.annotations.as_ref().and_then(|all| all.get(EXPORT_TO));
+    let Some(value) = value else { return };
+    let list: Vec<String> = value.split(',').map(|entry| entry.trim().to_owned()).collect();
+    check(&list, &format!("metadata.annotations[{EXPORT_TO}]"), report);
+}

@@ -1,0 +1,50 @@
+//! The mesh's own settings: the `ConfigMap` `istio` in `istio-system`, whose key `mesh` is YAML.
+//!
+//! Only the fields below are read; each other one becomes a finding, so nobody believes that it has
+//! an effect here.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+
+use super::traffic::{OutboundMode, OutboundTrafficPolicy};
+
+/// Where the `ConfigMap` lives.
+pub const NAMESPACE: &str = "istio-system";
+/// The `ConfigMap`'s name.
+pub const NAME: &str = "istio";
+/// The key of its data.
+pub const KEY: &str = "mesh";
+
+/// The `ConfigMap` with its text read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeshConfigMap {
+    /// Name, namespace, labels, annotations and age.
+    pub metadata: ObjectMeta,
+    /// The settings.
+    pub mesh: MeshConfig,
+}
+
+/// The settings that are read, with Istio's defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MeshConfig {
+    /// What happens to traffic that no rule names.
+    pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// The namespace whose Sidecar without selector is everybody's.
+    pub root_namespace: String,
+    /// Who sees Services and `ServiceEntry`s that do not say so themselves.
+    pub default_service_export_to: Vec<String>,
+}
+
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            outbound_traffic_policy: OutboundTrafficPolicy {
+                mode: OutboundMode::AllowAny,
+                egress_proxy: None,
+            },
+            root_namespace: NAMESPACE.to_owned(),
+            default_service_export_to: Vec::new(),
+        }
+    }
+}

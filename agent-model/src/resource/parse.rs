@@ -1,0 +1,297 @@
+//! A document to a typed object: dispatch, the path of whatever is wrong, and no field dropped
+//! without a word.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{
+    Kind, Object, ObjectKey,
+    mesh_config::{self, MeshConfigMap},
+    yaml,
+};
+use crate::snapshot::{Finding, Severity, code};
+
+/// What a document holds.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The object; `None` for what is not for us.
+    pub object: Option<Object>,
+    /// Fields that we do not know, and kinds that we do not read.
+    pub findings: Vec<Finding>,
+}
+
+/// Why a document is no object. The last good form of that object stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    /// A list, a number, …
+    #[error("a manifest is a mapping with apiVersion and kind, and this is {found}")]
+    NotAMapping {
+        /// What it is.
+        found: &'static str,
+    },
+    /// Without it nothing can be told.
+    #[error("{field} is missing or not a string")]
+    Missing {
+        /// The field.
+        field: &'static str,
+        /// The object, as far as it is known.
+        key: Option<ObjectKey>,
+    },
+    /// A field has the wrong type or an unknown value.
+    #[error("{key}: {field}: {source}")]
+    Field {
+        /// The object.
+        key: ObjectKey,
+        /// The path of the field.
+        field: String,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The mesh's settings are not YAML.
+    #[error("{key}: data.mesh: {source}")]
+    MeshConfig {
+        /// The object.
+        key: ObjectKey,
+        /// What is wrong.
+        #[source]
+        source: Box<serde_saphyr::Error>,
+    },
+}
+
+impl ResourceError {
+    /// The object that is refused, if it gets as far as having a name.
+    pub fn key(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::NotAMapping { .. } => None,
+            Self::Missing { key, .. } => key.as_ref(),
+            Self::Field { key, .. } | Self::MeshConfig { key, .. } => Some(key),
+        }
+    }
+
+    /// The path of the field that is wrong.
+    pub fn field(&self) -> &str {
+        match self {
+            Self::NotAMapping { .. } => "",
+            Self::Missing { field, .. } => field,
+            Self::Field { field, .. } => field,
+            Self::MeshConfig { .. } => "data.mesh",
+        }
+    }
+}
+
+/// Reads one document. A `List` gives as many results as it has items.
+pub fn parse(value: Value) -> Vec<Result<Parsed, ResourceError>> {
+    match value {
+        Value::Object(mut map) if is_list(&map) => match map.remove("items") {
+            Some(Value::Array(items)) => items.into_iter().flat_map(parse).collect(),
+            _ => Vec::new(),
+        },
+        Value::Object(map) => vec![parse_one(map)],
+        other => vec![Err(ResourceError::NotAMapping { found: type_name(&other) })],
+    }
+}
+
+/// `List`, and the `PodList` and its like that an API server answers.
+fn is_list(map: &Map<String, Value>) -> bool {
+    map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
+        && map.contains_key("items")
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a mapping",
+    }
+}
+
+fn parse_one(mut map: Map<String, Value>) -> Result<Parsed, ResourceError> {
+    let text = |map: &Map<String, Value>, field: &'static str| {
+        let found = map.get(field).and_then(Value::as_str).map(str::to_owned);
+        found.ok_or(ResourceError::Missing { field, key: None })
+    };
+    let (version, kind_name) = (text(&map, "apiVersion")?, text(&map, "kind")?);
+    let Some(kind) = kind_of(&version, &kind_name) else {
+        return Ok(not_read(&map, &version, &kind_name));
+    };
+    let key = name(&mut map, kind)?;
+    decode(map, &key)
+}
+
+fn kind_of(version: &str, kind: &str) -> Option<Kind> {
+    const ISTIO: [&str; 3] =
+        ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+    Some(match (version, kind) {
+        ("v1", "Namespace") => Kind::Namespace,
+        ("v1", "Pod") => Kind::Pod,
+        ("v1", "Service") => Kind::Service,
+        ("v1", "Endpoints") => Kind::Endpoints,
+        ("v1", "ConfigMap") => Kind::ConfigMap,
+        ("discovery.k8s.io/v1", "EndpointSlice") => Kind::EndpointSlice,
+        (version, "ServiceEntry") if ISTIO.contains(&version) => Kind::ServiceEntry,
+        (version, "WorkloadEntry") if ISTIO.contains(&version) => Kind::WorkloadEntry,
+        (version, "Sidecar") if ISTIO.contains(&version) => Kind::Sidecar,
+        _ => return None,
+    })
+}
+
+/// Fills in the namespace that the API server would, and takes the name.
+fn name(map: &mut Map<String, Value>, kind: Kind) -> Result<ObjectKey, ResourceError> {
+    let metadata = map.get_mut("metadata").and_then(Value::as_object_mut);
+    let missing = |key| ResourceError::Missing { field: "metadata.name", key };
+    let Some(metadata) = metadata else { return Err(missing(None)) };
+    let namespace = if kind.is_namespaced() {
+        let given = metadata.get("namespace").and_then(Value::as_str).unwrap_or("default");
+        let given = given.to_owned();
+        metadata.insert("namespace".to_owned(), Value::String(given.clone()));
+        given
+    } else {
+        metadata.remove("namespace");
+        String::new()
+    };
+    match metadata.get("name").and_then(Value::as_str) {
+        Some(name) if !name.is_empty() => Ok(ObjectKey { kind, namespace, name: name.to_owned() }),
+        _ => Err(missing(None)),
+    }
+}
+
+fn not_read(map: &Map<String, Value>, version: &str, kind: &str) -> Parsed {
+    let metadata = |field| {
+        let found = map.get("metadata").and_then(|metadata| metadata.get(field));
+        found.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let finding = Finding {
+        severity: Severity::Info,
+        code: code::KIND_NOT_READ,
+        kind: kind.to_owned(),
+        namespace: metadata("namespace"),
+        name: metadata("name"),
+        field: "kind".to_owned(),
+        message: format!("{version} {kind} is not read: the object has no effect here"),
+    };
+    Parsed { object: None, findings: vec![finding] }
+}
+
+fn decode(mut map: Map<String, Value>, key: &ObjectKey) -> Result<Parsed, ResourceError> {
+    let mut findings = Vec::new();
+    let found = &mut findings;
+    let object = match key.kind {
+        Kind::Namespace => Object::Namespace(typed(Value::Object(map), key, found)?),
+        Kind::Pod => Object::Pod(typed(Value::Object(map), key, found)?),
+        Kind::Service => Object::Service(typed(Value::Object(map), key, found)?),
+        Kind::Endpoints => Object::Endpoints(typed(Value::Object(map), key, found)?),
+        Kind::EndpointSlice => Object::EndpointSlice(typed(Value::Object(map), key, found)?),
+        Kind::ServiceEntry => Object::ServiceEntry(custom(&mut map, key, found)?),
+        Kind::WorkloadEntry => Object::WorkloadEntry(custom(&mut map, key, found)?),
+        Kind::Sidecar => Object::Sidecar(custom(&mut map, key, found)?),
+        Kind::ConfigMap => match mesh(map, key, found)? {
+            Some(object) => object,
+            None => return Ok(Parsed::default()),
+        },
+    };
+    Ok(Parsed { object: Some(object), findings })
+}
+
+/// A custom resource as the API server stores it: a field that is null is a field that is not there.
+fn custom<T: DeserializeOwned>(
+    map: &mut Map<String, Value>,
+    key: &ObjectKey,
+    findings: &mut Vec<Finding>,
+) -> Result<Arc<T>, ResourceError> {
+    prune_nulls(map);
+    typed(Value::Object(std::mem::take(map)), key, findings)
+}
+
+fn prune_nulls(map: &mut Map<String, Value>) {
+    map.retain(|_, value| !value.is_null());
+    map.values_mut().for_each(prune_nulls_within);
+}
+
+fn prune_nulls_within(value: &mut Value) {
+    match value {
+        Value::Object(map) => prune_nulls(map),
+        Value::Array(items) => items.iter_mut().for_each(prune_nulls_within),
+        _ => {}
+    }
+}
+
+fn typed<T: DeserializeOwned>(
+    value: Value,
+    key: &ObjectKey,
+    findings: &mut Vec<Finding>,
+) -> Result<Arc<T>, ResourceError> {
+    let mut ignored = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let traced = serde_path_to_error::Deserializer::new(value, &mut track);
+    let found = serde_ignored::deserialize(traced, |path| ignored.push(path.to_string()));
+    let object = found.map_err(|source| ResourceError::Field {
+        key: key.clone(),
+        field: track.path().to_string(),
+        source,
+    })?;
+    findings.extend(ignored.into_iter().map(|path| unknown_field(key, &path)));
+    Ok(Arc::new(object))
+}
+
+/// `serde_ignored` writes `a.0.b` and `a.?.b`; people write `a[0].b` and `a.b`.
+fn unknown_field(key: &ObjectKey, path: &str) -> Finding {
+    let mut field = String::new();
+    for part in path.split('.').filter(|part| *part != "?") {
+        match part.parse::<usize>() {
+            Ok(_) => field.extend(["[", part, "]"]),
+            Err(_) if field.is_empty() => field.push_str(part),
+            Err(_) => field.extend([".", part]),
+        }
+    }
+    let message = format!("{field} is not a field that is read here: it has no effect");
+    Finding::new(Severity::Warning, code::FIELD_NOT_READ, key, field, message)
+}
+
+/// The one `ConfigMap` that is read; any other is not for us.
+fn mesh(
+    map: Map<String, Value>,
+    key: &ObjectKey,
+    findings: &mut Vec<Finding>,
+) -> Result<Option<Object>, ResourceError> {
+    if (key.namespace.as_str(), key.name.as_str()) != (mesh_config::NAMESPACE, mesh_config::NAME) {
+        return Ok(None);
+    }
+    let config: Arc<ConfigMap> = typed(Value::Object(map), key, findings)?;
+    let text = config.data.as_ref().and_then(|data| data.get(mesh_config::KEY));
+    let text = text.map_or("", String::as_str);
+    let value: Value = if text.trim().is_empty() {
+        Value::Object(Map::new())
+    } else {
+        serde_saphyr::from_str_with_options(text, yaml::options()).map_err(|source| {
+            ResourceError::MeshConfig { key: key.clone(), source: Box::new(source) }
+        })?
+    };
+    let mut value = if value.is_null() { Value::Object(Map::new()) } else { value };
+    prune_nulls_within(&mut value);
+    let before = findings.len();
+    let mesh: Arc<mesh_config::MeshConfig> =
+        typed(value, key, findings).map_err(|error| within("data.mesh", error))?;
+    for finding in &mut findings[before..] {
+        // Most of a mesh's settings are for parts that do not exist here, so this is no warning.
+        finding.severity = Severity::Info;
+        finding.field = format!("data.mesh: {}", finding.field);
+    }
+    let metadata = config.metadata.clone();
+    Ok(Some(Object::MeshConfig(Arc::new(MeshConfigMap { metadata, mesh: (*mesh).clone() }))))
+}
+
+fn within(prefix: &str, error: ResourceError) -> ResourceError {
+    match error {
+        ResourceError::Field { key, field, source } => {
+            ResourceError::Field { key, field: format!("{prefix}: {field}"), source }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,102 @@
+//! Text to documents. A document that is not YAML does not take its neighbours with it.
+
+use serde_json::Value;
+
+/// One document of a stream.
+#[derive(Debug)]
+pub struct Document {
+    /// Its place in the stream, from 1, empty ones counted.
+    pub number: usize,
+    /// The line that it starts at, from 1.
+    pub line: usize,
+    /// What it holds.
+    pub value: Result<Value, YamlError>,
+}
+
+/// A document that is not YAML.
+#[derive(Debug, thiserror::Error)]
+#[error("not YAML at line {line}: {source}")]
+pub struct YamlError {
+    /// The line in the whole stream, from 1.
+    pub line: u64,
+    /// What the parser says; its own line numbers count from the document's start.
+    #[source]
+    pub source: Box<serde_saphyr::Error>,
+}
+
+/// The documents of a stream, without the empty ones. JSON is YAML too.
+pub fn documents(text: &str) -> Vec<Document> {
+    let mut documents = Vec::new();
+    for (index, (line, text)) in split(text).into_iter().enumerate() {
+        let value = read(text, line);
+        if !matches!(value, Ok(Value::Null)) {
+            documents.push(Document { number: index + 1, line, value });
+        }
+    }
+    documents
+}
+
+/// A marker at the start of a line ends a document whatever comes before it: block scalars are
+/// indented, and YAML forbids it inside quotes.
+fn split(text: &str) -> Vec<(usize, &str)> {
+    let mut parts = Vec::new();
+    let (mut start, mut first_line, mut offset) = (0, 1, 0);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let is_marker = line.trim_end() == "---" || line.starts_with("--- ");
+        if is_marker && offset > start {
+            parts.push((first_line, &text[start..offset]));
+            (start, first_line) = (offset, index + 1);
+        }
+        offset += line.len();
+    }
+    parts.push((first_line, &text[start..]));
+    parts
+}
+
+fn read(text: &str, first_line: usize) -> Result<Value, YamlError> {
+    let only_comments = |line: &str| {
+        let line = line.trim();
+        line.is_empty() || line == "---" || line.starts_with('#')
+    };
+    if text.lines().all(only_comments) {
+        return Ok(Value::Null);
+    }
+    serde_saphyr::from_str_with_options(text, options()).map_err(|source| {
+        let within = source.location().map_or(1, |location| location.line());
+        YamlError { line: first_line as u64 + within - 1, source: Box::new(source) }
+    })
+}
+
+/// Keys given twice are refused, as by Kubernetes' own reader. The budget lets a list with a hundred
+/// thousand addresses through; the limits on aliases are the parser's own.
+pub(super) fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_nodes: 4_000_000, max_events: 16_000_000 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_document_leaves_the_others_whole() {
+        let found =
+            documents("# note\n---\na: 1\n---\nb: [\n---\n# nothing\n---\nc: |\n  ---\n  x\n");
+        let lines: Vec<(usize, usize)> = found.iter().map(|one| (one.number, one.line)).collect();
+        assert_eq!(lines, [(2, 2), (3, 4), (5, 8)]);
+        assert_eq!(found[0].value.as_ref().unwrap()["a"], 1);
+        let broken = found[1].value.as_ref().unwrap_err();
+        assert!((5..=6).contains(&broken.line), "{broken}");
+        assert_eq!(found[2].value.as_ref().unwrap()["c"], "---\nx\n");
+    }
+
+    #[test]
+    fn a_key_given_twice_is_refused() {
+        let found = documents("spec: 1\nspec: 2\n");
+        let error = found[0].value.as_ref().unwrap_err();
+        assert_eq!(error.line, 2);
+        assert!(error.source.to_string().contains("spec"), "{}", error.source);
+    }
+}

@@ -1,0 +1,136 @@
+//! A snapshot as text: canonical, so that two are equal when their texts are, and readable, so that
+//! a golden file can be reviewed.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use super::{Enrolment, Finding, PodPlan, Snapshot, Upstream};
+use crate::egress::{Action, Class, DefaultAction, Protocol, ProxyDuty, Rule, RuleSet};
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sets = number_sets(self);
+        for (id, plan) in &self.pods {
+            write!(f, "pod {id}")?;
+            write_plan(f, plan, &sets)?;
+        }
+        let mut by_number: Vec<(usize, &RuleSet)> =
+            sets.values().map(|(number, set)| (*number, set.as_ref())).collect();
+        by_number.sort_unstable_by_key(|(number, _)| *number);
+        for (number, set) in by_number {
+            writeln!(f, "rules #{number}")?;
+            set.rules().iter().try_for_each(|rule| writeln!(f, "  {rule}"))?;
+        }
+        for (source, upstream) in &self.upstreams {
+            writeln!(f, "upstream {source} -> {upstream}")?;
+        }
+        self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))
+    }
+}
+
+type Numbered<'a> = BTreeMap<*const RuleSet, (usize, &'a Arc<RuleSet>)>;
+
+/// Sets by allocation, numbered in the order of the pods that use them: two pods with one number
+/// share the memory.
+fn number_sets(snapshot: &Snapshot) -> Numbered<'_> {
+    let mut sets = BTreeMap::new();
+    for plan in snapshot.pods.values() {
+        if let Enrolment::Enrolled(policy) = &plan.enrolment {
+            let next = sets.len() + 1;
+            sets.entry(Arc::as_ptr(&policy.rules)).or_insert((next, &policy.rules));
+        }
+    }
+    sets
+}
+
+fn write_plan(f: &mut fmt::Formatter<'_>, plan: &PodPlan, sets: &Numbered<'_>) -> fmt::Result {
+    match &plan.enrolment {
+        Enrolment::Outside(why) => write!(f, " outside: {why}")?,
+        Enrolment::Enrolled(policy) => {
+            let (number, _) = sets[&Arc::as_ptr(&policy.rules)];
+            write!(f, " enrolled, {}, rules #{number}", policy.default_action)?;
+        }
+    }
+    let addresses: Vec<String> = plan.addresses.iter().map(ToString::to_string).collect();
+    let netns = plan.netns.as_ref().map_or("-".into(), |path| path.to_string_lossy());
+    writeln!(f, "; addresses {}; netns {netns}", addresses.join(" "))
+}
+
+impl fmt::Display for DefaultAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AllowAny => "allow-any",
+            Self::RegistryOnly => "registry-only",
+            Self::Audit => "audit",
+        })
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Proxy(ProxyDuty::AddressAllowed) => "proxy",
+            Self::Proxy(ProxyDuty::NameRequired) => "proxy by name",
+        })
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { class, protocol, cidr, port, action, age, source } = self;
+        if *class == Class::Exempt {
+            write!(f, "exempt ")?;
+        }
+        write!(f, "{action} {protocol} {cidr} ")?;
+        match port {
+            Some(port) => write!(f, "port {port}")?,
+            None => write!(f, "any port")?,
+        }
+        write!(f, " <- {source}")?;
+        if let Some(host) = &source.host {
+            write!(f, " ({host})")?;
+        }
+        if *age > 0 {
+            write!(f, " since {age}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Original { port } => write!(f, "address dialled, port {port}"),
+            Self::AsRequested { port } => write!(f, "name requested, port {port}"),
+            Self::Named(names) => {
+                names.iter().try_for_each(|one| write!(f, "{}:{} ", one.host, one.port))
+            }
+            Self::Endpoints(endpoints) if endpoints.is_empty() => f.write_str("nobody"),
+            Self::Endpoints(endpoints) => {
+                let socket = |one: &super::Endpoint| {
+                    let address = std::net::SocketAddr::new(one.address, one.port.get());
+                    format!("{address} weight {}", one.weight)
+                };
+                f.write_str(&endpoints.iter().map(socket).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { severity, code, kind, namespace, name, field, message } = self;
+        let severity = severity.name();
+        let slash = if namespace.is_empty() { "" } else { "/" };
+        write!(f, "{severity} {code} {kind} {namespace}{slash}{name} {field}: {message}")
+    }
+}

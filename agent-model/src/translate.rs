@@ -1,0 +1,102 @@
+//! Objects and a node to a [`Snapshot`]. Pure: equal inputs give equal snapshots.
+//!
+//! ```text
+//! Service, ServiceEntry ─► Definition (ready-made rules)          define/, kept between generations
+//! Pod ─► enrolled? ─► Scope (namespace, Sidecar) ─► what it sees  registry
+//!                     └► + what is exempt ─► RuleSet, shared      intern
+//! ```
+
+pub(crate) mod address;
+mod annotation;
+mod combine;
+mod context;
+mod define_entry;
+mod define_service;
+mod endpoints;
+mod exempt;
+mod intern;
+mod mesh;
+mod pods;
+mod rules;
+mod sidecars;
+mod workloads;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    registry::{Definition, Registry},
+    resource::{Object, Objects},
+    snapshot::{Finding, PodId, PodPlan, Snapshot},
+};
+
+pub use context::{Exclusions, NodeContext};
+pub use intern::Interner;
+
+/// What the objects mean for a node. The interner carries what did not change over from one
+/// generation to the next.
+pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Snapshot {
+    let (mesh, mut findings) = mesh::read(objects);
+    let definitions = define(objects, node, interner);
+    findings.extend(definitions.iter().flat_map(|definition| definition.findings.clone()));
+    let registry = Registry::new(definitions, mesh.default_exposure.clone());
+    let upstreams = registry
+        .definitions()
+        .iter()
+        .flat_map(|definition| &definition.ports)
+        .filter_map(|port| Some((port.source.clone(), port.upstream.clone()?)))
+        .collect();
+
+    let mut planner = pods::Planner::new(objects, node, &mesh, registry, interner);
+    let mut pods: BTreeMap<PodId, PodPlan> = BTreeMap::new();
+    for pod in objects.pods() {
+        if let Some((id, plan)) = planner.plan(pod, &mut findings) {
+            pods.insert(id, plan);
+        }
+    }
+    let registry = Arc::new(planner.into_registry());
+    findings.sort();
+    findings.dedup();
+    Snapshot { pods, upstreams, registry, findings }
+}
+
+/// The rules of each object, taken over from the generation before where nothing that they follow
+/// from has changed.
+fn define(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Vec<Arc<Definition>> {
+    let endpoints = endpoints::Index::new(objects);
+    let workloads = workloads::Workloads::new(objects);
+    let mut definitions = Vec::new();
+    interner.begin(&node.cluster_domain);
+    for service in objects.services() {
+        let object = Object::Service(service.clone());
+        let depends = endpoints::is_headless(service);
+        definitions.push(interner.definition(object, depends, || {
+            define_service::define(service, &endpoints, &node.cluster_domain)
+        }));
+    }
+    for entry in objects.service_entries() {
+        let object = Object::ServiceEntry(entry.clone());
+        let depends = entry.spec.workload_selector.is_some();
+        definitions
+            .push(interner.definition(object, depends, || define_entry::define(entry, &workloads)));
+    }
+    interner.end();
+    definitions
+}
+
+/// Findings of one object, in the making.
+#[derive(Debug)]
+struct Notes<'a> {
+    key: &'a crate::resource::ObjectKey,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Notes<'a> {
+    fn new(key: &'a crate::resource::ObjectKey) -> Self {
+        Self { key, findings: Vec::new() }
+    }
+
+    fn warn(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
+        let severity = crate::snapshot::Severity::Warning;
+        self.findings.push(Finding::new(severity, code, self.key, field, message));
+    }
+}

@@ -1,0 +1,47 @@
+//! Labels and annotations that steer the agent.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// Where a pod's network namespace is, for pods that come from a directory.
+pub(super) const NETNS: &str = "sekisho.dev/netns";
+/// On a pod or a namespace: report what `REGISTRY_ONLY` would deny, and deny nothing.
+pub(super) const AUDIT: &str = "sekisho.dev/audit";
+/// On a namespace.
+pub(super) const INJECTION: &str = "istio-injection";
+/// On a namespace or a pod.
+pub(super) const INJECT: &str = "sidecar.istio.io/inject";
+/// On a Service.
+pub(super) const EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// On a pod: CIDRs.
+pub(super) const EXCLUDE_RANGES: &str = "traffic.sidecar.istio.io/excludeOutboundIPRanges";
+/// On a pod: ports.
+pub(super) const EXCLUDE_PORTS: &str = "traffic.sidecar.istio.io/excludeOutboundPorts";
+/// On a pod; would narrow what is judged at all, and so is not honoured.
+pub(super) const INCLUDE: [&str; 2] = [
+    "traffic.sidecar.istio.io/includeOutboundIPRanges",
+    "traffic.sidecar.istio.io/includeOutboundPorts",
+];
+
+pub(super) fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The path of an annotation, as findings name it.
+pub(super) fn path(key: &str) -> String {
+    format!("metadata.annotations[{key}]")
+}
+
+/// The comma-separated parts of a value, without empty ones.
+pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// When an object was created, in seconds since 1970; 0 where it does not say.
+pub(super) fn created(metadata: &ObjectMeta) -> u32 {
+    let time = metadata.creation_timestamp.as_ref();
+    time.and_then(|time| u32::try_from(time.0.as_second()).ok()).unwrap_or(0)
+}

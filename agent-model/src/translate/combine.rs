@@ -1,0 +1,52 @@
+//! The rules of all that a client sees, made into one set.
+
+use std::{collections::BTreeMap, num::NonZeroU16};
+
+use super::rules::{ALLOWED, BY_NAME};
+use crate::{
+    egress::{Action, Protocol, Rule, RuleSet},
+    registry::Selected,
+    resource::protocol::is_server_first,
+};
+
+pub(super) fn rule_set(selected: &[Selected], exempt: &[Rule]) -> RuleSet {
+    let mut rules: Vec<Rule> = Vec::new();
+    for one in selected {
+        for port in one.ports() {
+            rules.extend_from_slice(&port.rules);
+        }
+    }
+    merge_whole_ports(&mut rules);
+    rules.extend_from_slice(exempt);
+    RuleSet::new(rules)
+}
+
+/// Where one rule allows every address on a port and another decides by name there, both cannot
+/// hold as they stand: the proxy tells the two apart by the first bytes, and what is neither HTTP
+/// nor TLS is allowed. On the ports of server-first protocols that would hang, so the older one
+/// decides.
+fn merge_whole_ports(rules: &mut [Rule]) {
+    let mut ports: BTreeMap<NonZeroU16, (bool, bool)> = BTreeMap::new();
+    for rule in rules.iter().filter(|rule| is_whole_port(rule)) {
+        if let Some(port) = rule.port {
+            let (by_name, by_address) = ports.entry(port).or_default();
+            *by_name |= rule.action == BY_NAME;
+            *by_address |= rule.action != BY_NAME;
+        }
+    }
+    ports.retain(|port, found| *found == (true, true) && !is_server_first(port.get()));
+    if ports.is_empty() {
+        return;
+    }
+    for rule in rules.iter_mut().filter(|rule| is_whole_port(rule)) {
+        if rule.port.is_some_and(|port| ports.contains_key(&port)) {
+            rule.action = ALLOWED;
+        }
+    }
+}
+
+fn is_whole_port(rule: &Rule) -> bool {
+    rule.cidr.prefix_len() == 0
+        && rule.protocol == Protocol::Tcp
+        && matches!(rule.action, Action::Direct | Action::Proxy(_))
+}

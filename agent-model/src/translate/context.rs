@@ -1,0 +1,47 @@
+//! What a translation needs to know of the node besides objects.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::snapshot::PodId;
+
+/// The node that a snapshot is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeContext {
+    /// As pods name it in `spec.nodeName`.
+    pub node_name: String,
+    /// The domain of Services' names, `cluster.local` as a rule.
+    pub cluster_domain: String,
+    /// The name servers of each pod's `resolv.conf`.
+    pub resolvers: BTreeMap<PodId, Vec<IpAddr>>,
+    /// Where the agent's own health is served.
+    pub admin: Option<SocketAddr>,
+    /// Whether a pod may exclude addresses and ports by annotation.
+    pub exclusions: Exclusions,
+}
+
+/// Whether the annotations `traffic.sidecar.istio.io/excludeOutbound*` count. They let whoever may
+/// create a pod leave the allowlist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exclusions {
+    /// As Istio has it.
+    #[default]
+    Honour,
+    /// The annotations are reported and have no effect.
+    Ignore,
+}
+
+impl NodeContext {
+    /// A node of which nothing but the name is known.
+    pub fn new(node_name: impl Into<String>) -> Self {
+        Self {
+            node_name: node_name.into(),
+            cluster_domain: "cluster.local".to_owned(),
+            resolvers: BTreeMap::new(),
+            admin: None,
+            exclusions: Exclusions::Honour,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What is exempt from the registry: resolvers, the agent's own health, and what a pod excludes.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Pod, Service};
+
+use super::{
+    address, annotation,
+    annotation::{EXCLUDE_PORTS, EXCLUDE_RANGES, INCLUDE},
+    context::{Exclusions, NodeContext},
+    endpoints::{self, Index},
+};
+use crate::{
+    egress::{Action, Class, Protocol, Rule, RuleSource},
+    resource::{ObjectKey, Objects},
+    snapshot::{Finding, PodId, Severity, code},
+};
+
+const DNS_PORT: NonZeroU16 = NonZeroU16::new(53).expect("53 is not zero");
+const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+
+/// What is exempt for every pod of the node.
+pub(super) fn of_node(objects: &Objects, node: &NodeContext) -> Vec<Rule> {
+    let index = Index::new(objects);
+    let mut rules = Vec::new();
+    for service in objects.services().filter(|service| is_cluster_dns(service)) {
+        cluster_dns(service, &index, &mut rules);
+    }
+    if let Some(admin) = node.admin.filter(is_reachable)
+        && let Some(port) = NonZeroU16::new(admin.port())
+    {
+        let source = source("Agent", "", &node.node_name, "--admin");
+        rules.push(rule(Protocol::Tcp, IpNet::from(admin.ip()), Some(port), &source));
+    }
+    rules
+}
+
+/// An address that a pod's connection could have as its destination.
+fn is_reachable(admin: &SocketAddr) -> bool {
+    !admin.ip().is_unspecified() && !admin.ip().is_loopback()
+}
+
+/// The cluster's resolver by its usual name or its usual label; both live in `kube-system` only, so
+/// nobody else can open port 53 by a label.
+fn is_cluster_dns(service: &Service) -> bool {
+    let metadata = &service.metadata;
+    metadata.namespace.as_deref() == Some("kube-system")
+        && (metadata.name.as_deref() == Some("kube-dns")
+            || annotation::label(metadata, "k8s-app") == Some("kube-dns"))
+}
+
+fn cluster_dns(service: &Service, index: &Index, rules: &mut Vec<Rule>) {
+    let name = service.metadata.name.clone().unwrap_or_default();
+    let spec = service.spec.clone().unwrap_or_default();
+    let vips = spec.cluster_ips.unwrap_or_default();
+    let of_service = source("Service", "kube-system", &name, "spec.clusterIPs");
+    if !endpoints::is_headless(service) {
+        for address in vips.iter().chain(&spec.cluster_ip).filter_map(|text| text.parse().ok()) {
+            serve(address, DNS_PORT, &of_service, rules);
+        }
+    }
+    let of_endpoints = source("Service", "kube-system", &name, "endpoints");
+    let on_dns_port = |port: &&k8s_openapi::api::core::v1::ServicePort| port.port == 53;
+    let ports: Vec<_> = spec.ports.unwrap_or_default();
+    for subset in index.of("kube-system", &name) {
+        for port in ports.iter().filter(on_dns_port) {
+            let served = subset.ports.get(port.name.as_deref().unwrap_or_default());
+            let Some(served) = served else { continue };
+            let served = served.and_then(NonZeroU16::new).unwrap_or(DNS_PORT);
+            subset.addresses.iter().for_each(|one| serve(*one, served, &of_endpoints, rules));
+        }
+    }
+}
+
+/// A resolver answers over UDP and, what is too long for that, over TCP.
+fn serve(address: IpAddr, port: NonZeroU16, source: &Arc<RuleSource>, rules: &mut Vec<Rule>) {
+    let cidr = IpNet::from(address);
+    rules.extend(BOTH.map(|protocol| rule(protocol, cidr, Some(port), source)));
+}
+
+/// What is exempt for one pod.
+pub(super) fn of_pod(
+    pod: &Pod,
+    id: &PodId,
+    node: &NodeContext,
+    findings: &mut Vec<Finding>,
+) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    // A resolver on loopback is the pod itself.
+    let resolvers = node.resolvers.get(id).into_iter().flatten().filter(|one| !one.is_loopback());
+    let of_resolvers = source("Pod", &id.namespace, &id.name, "resolv.conf");
+    for resolver in resolvers {
+        serve(*resolver, DNS_PORT, &of_resolvers, &mut rules);
+    }
+    let mut notes = Excluder { pod, id, honour: node.exclusions, findings, rules: &mut rules };
+    notes.exclude(EXCLUDE_RANGES, |text| address::net(text).map(|cidr| (vec![cidr], None)));
+    notes.exclude(EXCLUDE_PORTS, |text| {
+        text.parse().ok().map(|port: NonZeroU16| (address::everywhere().to_vec(), Some(port)))
+    });
+    for name in INCLUDE {
+        if annotation::annotation(&pod.metadata, name).is_some() {
+            let message = "not honoured: all of the pod's traffic is judged";
+            notes.note(code::NOT_SUPPORTED, name, message.to_owned());
+        }
+    }
+    rules
+}
+
+type Excluded = (Vec<IpNet>, Option<NonZeroU16>);
+
+struct Excluder<'a> {
+    pod: &'a Pod,
+    id: &'a PodId,
+    honour: Exclusions,
+    findings: &'a mut Vec<Finding>,
+    rules: &'a mut Vec<Rule>,
+}
+
+impl Excluder<'_> {
+    fn exclude(&mut self, name: &str, read: impl Fn(&str) -> Option<Excluded>) {
+        let Some(value) = annotation::annotation(&self.pod.metadata, name) else { return };
+        if self.honour == Exclusions::Ignore {
+            let message = "ignored: this node does not let pods leave the allowlist";
+            return self.note(code::FIELD_WITHOUT_EFFECT, name, message.to_owned());
+        }
+        let source = source("Pod", &self.id.namespace, &self.id.name, &annotation::path(name));
+        for text in annotation::list(value) {
+            let Some((cidrs, port)) = read(text) else {
+                let message = format!("{text:?} cannot be read; the rest of the list is honoured");
+                self.note(code::ANNOTATION, name, message);
+                continue;
+            };
+            for cidr in cidrs {
+                self.rules.extend(BOTH.map(|protocol| rule(protocol, cidr, port, &source)));
+            }
+        }
+    }
+
+    fn note(&mut self, code: &'static str, name: &str, message: String) {
+        let PodId { namespace, name: pod } = self.id.clone();
+        let key = ObjectKey { kind: crate::resource::Kind::Pod, namespace, name: pod };
+        let field = annotation::path(name);
+        self.findings.push(Finding::new(Severity::Warning, code, &key, field, message));
+    }
+}
+
+fn source(kind: &'static str, namespace: &str, name: &str, field: &str) -> Arc<RuleSource> {
+    let (namespace, name, field) = (namespace.to_owned(), name.to_owned(), field.to_owned());
+    Arc::new(RuleSource { kind, namespace, name, field, host: None })
+}
+
+fn rule(
+    protocol: Protocol,
+    cidr: IpNet,
+    port: Option<NonZeroU16>,
+    source: &Arc<RuleSource>,
+) -> Rule {
+    let (class, action, age) = (Class::Exempt, Action::Direct, 0);
+    Rule { class, protocol, cidr, port, action, age, source: source.clone() }
+}

@@ -1,0 +1,56 @@
+//! The mesh's own settings.
+
+use super::define_entry::exposure;
+use crate::{
+    egress::DefaultAction,
+    registry::Exposure,
+    resource::{Objects, mesh_config, traffic::OutboundMode},
+    snapshot::{Finding, Severity, code},
+};
+
+/// What of the settings matters here.
+#[derive(Clone, Debug)]
+pub(super) struct Mesh {
+    pub(super) outbound: DefaultAction,
+    pub(super) root_namespace: String,
+    pub(super) default_exposure: Exposure,
+}
+
+pub(super) fn read(objects: &Objects) -> (Mesh, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let config = objects.mesh_configs().next();
+    let settings = config.map(|config| config.mesh.clone()).unwrap_or_default();
+    let mesh_config::MeshConfig {
+        outbound_traffic_policy: policy,
+        root_namespace,
+        default_service_export_to,
+    } = settings;
+    if let Some(config) = config {
+        let key = crate::resource::Object::MeshConfig(config.clone()).key();
+        let mut warn = |field: &str, message: &str| {
+            let severity = Severity::Warning;
+            findings.push(Finding::new(severity, code::NOT_SUPPORTED, &key, field, message));
+        };
+        if policy.mode == OutboundMode::AllowAnyDynamicDns {
+            let message = "names are not resolved from the Host yet: the mode acts as ALLOW_ANY";
+            warn("data.mesh: outboundTrafficPolicy.mode", message);
+        }
+        if policy.egress_proxy.is_some() {
+            let message = "an egress proxy is not supported: unknown traffic goes out directly";
+            warn("data.mesh: outboundTrafficPolicy.egressProxy", message);
+        }
+    }
+    let mesh = Mesh {
+        outbound: outbound(policy.mode),
+        default_exposure: exposure(&default_service_export_to).unwrap_or(Exposure::All),
+        root_namespace,
+    };
+    (mesh, findings)
+}
+
+pub(super) const fn outbound(mode: OutboundMode) -> DefaultAction {
+    match mode {
+        OutboundMode::RegistryOnly => DefaultAction::RegistryOnly,
+        OutboundMode::AllowAny | OutboundMode::AllowAnyDynamicDns => DefaultAction::AllowAny,
+    }
+}

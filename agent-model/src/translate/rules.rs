@@ -1,0 +1,72 @@
+//! The rules of one port.
+
+use std::{num::NonZeroU16, sync::Arc};
+
+use ipnet::IpNet;
+
+use super::address::everywhere;
+use crate::{
+    egress::{Action, Class, Protocol, ProxyDuty, Rule, RuleSource},
+    resource::ObjectKey,
+};
+
+pub(super) const ALLOWED: Action = Action::Proxy(ProxyDuty::AddressAllowed);
+pub(super) const BY_NAME: Action = Action::Proxy(ProxyDuty::NameRequired);
+
+/// Rules for one port, all from one field of one object.
+#[derive(Debug)]
+pub(super) struct PortRules {
+    pub(super) source: Arc<RuleSource>,
+    age: u32,
+    port: NonZeroU16,
+    pub(super) rules: Vec<Rule>,
+}
+
+impl PortRules {
+    pub(super) fn new(
+        key: &ObjectKey,
+        field: String,
+        host: Option<&String>,
+        age: u32,
+        port: NonZeroU16,
+    ) -> Self {
+        let source = RuleSource {
+            kind: key.kind.name(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            field,
+            host: host.cloned(),
+        };
+        Self { source: Arc::new(source), age, port, rules: Vec::new() }
+    }
+
+    pub(super) fn number(&self) -> NonZeroU16 {
+        self.port
+    }
+
+    pub(super) fn tcp(&mut self, cidr: IpNet, action: Action) {
+        self.push(Protocol::Tcp, cidr, self.port, action);
+    }
+
+    pub(super) fn tcp_everywhere(&mut self, action: Action) {
+        for cidr in everywhere() {
+            self.tcp(cidr, action);
+        }
+    }
+
+    /// Datagrams are never redirected.
+    pub(super) fn udp(&mut self, cidr: IpNet) {
+        self.push(Protocol::Udp, cidr, self.port, Action::Direct);
+    }
+
+    pub(super) fn push(
+        &mut self,
+        protocol: Protocol,
+        cidr: IpNet,
+        port: NonZeroU16,
+        action: Action,
+    ) {
+        let (class, age, source) = (Class::Registered, self.age, self.source.clone());
+        self.rules.push(Rule { class, protocol, cidr, port: Some(port), action, age, source });
+    }
+}

@@ -1,0 +1,95 @@
+//! Which `Sidecar` a pod has, and what it lets the pod see.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::annotation;
+use crate::{
+    registry::{Filter, HostPattern, Listener, NamespacePattern},
+    resource::{
+        Kind, ObjectKey, Objects,
+        sidecar::{EgressListener, Sidecar},
+    },
+};
+
+/// Sidecars by namespace, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Sidecars {
+    by_namespace: BTreeMap<String, Vec<Arc<Sidecar>>>,
+    root_namespace: String,
+}
+
+impl Sidecars {
+    pub(super) fn new(objects: &Objects, root_namespace: &str) -> Self {
+        let mut by_namespace: BTreeMap<String, Vec<Arc<Sidecar>>> = BTreeMap::new();
+        for sidecar in objects.sidecars() {
+            let namespace = sidecar.metadata.namespace.clone().unwrap_or_default();
+            by_namespace.entry(namespace).or_default().push(sidecar.clone());
+        }
+        for sidecars in by_namespace.values_mut() {
+            // The store has them by name already, which settles ties of age.
+            sidecars.sort_by_key(|sidecar| annotation::created(&sidecar.metadata));
+        }
+        Self { by_namespace, root_namespace: root_namespace.to_owned() }
+    }
+
+    /// The own namespace's that selects the pod, else the own namespace's without selector, else
+    /// the root namespace's without selector.
+    pub(super) fn of(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Option<&Arc<Sidecar>> {
+        let of_namespace =
+            |name: &str| self.by_namespace.get(name).map_or(&[][..], Vec::as_slice).iter();
+        let selecting = |sidecar: &&Arc<Sidecar>| {
+            let selector = sidecar.spec.workload_selector.as_ref();
+            selector.is_some_and(|one| !one.labels.is_empty() && one.selects(labels))
+        };
+        of_namespace(namespace)
+            .find(selecting)
+            .or_else(|| of_namespace(namespace).find(|sidecar| is_for_all(sidecar)))
+            .or_else(|| of_namespace(&self.root_namespace).find(|sidecar| is_for_all(sidecar)))
+    }
+}
+
+/// Without a selector, or with one that has no labels, it is for the whole namespace.
+pub(crate) fn is_for_all(sidecar: &Sidecar) -> bool {
+    sidecar.spec.workload_selector.as_ref().is_none_or(|selector| selector.labels.is_empty())
+}
+
+pub(super) fn key(sidecar: &Sidecar) -> ObjectKey {
+    ObjectKey {
+        kind: Kind::Sidecar,
+        namespace: sidecar.metadata.namespace.clone().unwrap_or_default(),
+        name: sidecar.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// What a Sidecar lets clients of a namespace see; all where it has no egress listeners.
+pub(super) fn filter(sidecar: &Sidecar, client_namespace: &str) -> Option<Filter> {
+    if sidecar.spec.egress.is_empty() {
+        return None;
+    }
+    let listeners = sidecar.spec.egress.iter().map(|egress| listener(egress, client_namespace));
+    Some(Filter { key: key(sidecar), listeners: listeners.collect() })
+}
+
+fn listener(egress: &EgressListener, client_namespace: &str) -> Listener {
+    // A Unix socket and a generic HTTP proxy are for all ports of their hosts.
+    let port = egress.port.as_ref();
+    let port = port.filter(|port| !port.protocol.eq_ignore_ascii_case("HTTP_PROXY"));
+    let port = port.and_then(|port| u16::try_from(port.number).ok()).filter(|number| *number != 0);
+    let hosts = egress.hosts.iter().filter_map(|host| pattern(host, client_namespace));
+    Listener { port, hosts: hosts.collect() }
+}
+
+fn pattern(text: &str, client_namespace: &str) -> Option<HostPattern> {
+    let (namespace, host) = text.split_once('/')?;
+    let namespace = match namespace {
+        "*" => NamespacePattern::Any,
+        "." => NamespacePattern::Exactly(client_namespace.to_owned()),
+        "~" => NamespacePattern::None,
+        name => NamespacePattern::Exactly(name.to_owned()),
+    };
+    Some(HostPattern { namespace, host: host.to_ascii_lowercase() })
+}

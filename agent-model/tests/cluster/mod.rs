@@ -1,0 +1,96 @@
+//! A cluster in a string.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use agent_model::{
+    resource::{self, Objects, validate},
+    snapshot::{Finding, PodId, Severity, Snapshot},
+    translate::{Exclusions, Interner, NodeContext, translate},
+};
+use serde::Deserialize;
+
+/// What a manifest stream holds.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) objects: Objects,
+    pub(crate) node: NodeContext,
+    /// What is refused, as text.
+    pub(crate) refused: Vec<String>,
+    /// What reading and checking found.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// The document that describes the node.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TestNode {
+    #[serde(rename = "kind")]
+    _kind: String,
+    #[serde(default)]
+    resolvers: BTreeMap<String, Vec<IpAddr>>,
+    admin: Option<std::net::SocketAddr>,
+    #[serde(default)]
+    ignore_exclusions: bool,
+}
+
+impl Cluster {
+    pub(crate) fn read(text: &str) -> Self {
+        let mut cluster = Self {
+            objects: Objects::default(),
+            node: NodeContext::new("node-1"),
+            refused: Vec::new(),
+            findings: Vec::new(),
+        };
+        for document in resource::documents(text) {
+            let value = document.value.expect("the input is YAML");
+            if value["kind"] == "TestNode" {
+                cluster.describe_node(serde_json::from_value(value).expect("a TestNode"));
+                continue;
+            }
+            for parsed in resource::parse(value) {
+                cluster.take(parsed);
+            }
+        }
+        cluster
+    }
+
+    fn describe_node(&mut self, node: TestNode) {
+        let pods = node.resolvers.into_iter().map(|(pod, servers)| {
+            let (namespace, name) = pod.split_once('/').expect("namespace/name");
+            (PodId { namespace: namespace.to_owned(), name: name.to_owned() }, servers)
+        });
+        self.node.resolvers = pods.collect();
+        self.node.admin = node.admin;
+        if node.ignore_exclusions {
+            self.node.exclusions = Exclusions::Ignore;
+        }
+    }
+
+    fn take(&mut self, parsed: Result<resource::Parsed, resource::ResourceError>) {
+        let parsed = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => return self.refused.push(error.to_string()),
+        };
+        self.findings.extend(parsed.findings);
+        let Some(object) = parsed.object else { return };
+        let findings = validate(&object);
+        let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
+        self.findings.extend(findings);
+        if refused {
+            self.refused.push(object.key().to_string());
+        } else {
+            self.objects.insert(object);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        translate(&self.objects, &self.node, &mut Interner::default())
+    }
+
+    /// All that comes of it.
+    pub(crate) fn report(&self) -> String {
+        let refused = self.refused.iter().map(|refused| format!("refused {refused}\n"));
+        let findings = self.findings.iter().map(|finding| format!("{finding}\n"));
+        refused.chain(findings).chain([self.snapshot().to_string()]).collect()
+    }
+}

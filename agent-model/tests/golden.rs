@@ -1,0 +1,38 @@
+//! Golden files: `golden/<case>/input.yaml` to `golden/<case>/snapshot.txt`.
+//!
+//! The input holds a cluster's objects. A document of kind `TestNode` says what the node knows
+//! besides: `resolvers`, `admin`, `exclusions`. The node is always `node-1`.
+//!
+//! `GOLDEN=write cargo test -p agent-model --test golden` writes the files anew; read the diff.
+
+mod cluster;
+
+use std::{fs, path::Path};
+
+use cluster::Cluster;
+
+#[test]
+fn every_case_gives_the_snapshot_on_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let write = std::env::var("GOLDEN").is_ok_and(|value| value == "write");
+    let mut cases: Vec<_> =
+        fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() > 30, "only {} cases", cases.len());
+    let mut wrong = Vec::new();
+    for case in cases {
+        let cluster = Cluster::read(&fs::read_to_string(case.join("input.yaml")).unwrap());
+        let found = cluster.report();
+        let file = case.join("snapshot.txt");
+        if write {
+            fs::write(&file, &found).unwrap();
+        }
+        let expected = fs::read_to_string(&file).unwrap_or_default();
+        if found != expected {
+            let name = case.file_name().unwrap().to_string_lossy().into_owned();
+            println!("--- {name}, on file\n{expected}--- {name}, now\n{found}");
+            wrong.push(name);
+        }
+    }
+    assert!(wrong.is_empty(), "differ: {wrong:?}");
+}
