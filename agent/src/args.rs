@@ -320,5 +320,10 @@ impl FromStr for Destination {
     }
 }
 
+/// Whether the user wants no colours (<https://no-color.org>).
+pub(crate) fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,48 @@
-//! Where objects come from.
+//! Where objects come from. A source says which objects each of its places holds; the store keeps
+//! the last good form of each object and decides which one counts.
+//!
+//! ```text
+//! directory ─ scan ─► manifest (one file) ─► Statement ─┐
+//!                                                       ├─► Store ─► Observed (watch channel)
+//! API server ─ list and watch ─► Statement ─────────────┘
+//! ```
+//!
+//! Nothing here knows what an object means.
 
 pub(crate) mod debounce;
+pub(crate) mod directory;
+pub(crate) mod manifest;
+pub(crate) mod resolvers;
+mod scan;
+pub(crate) mod store;
+mod watcher;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use agent_model::resource::Objects;
+use tokio::sync::watch;
+
+use crate::observe::status::Note;
+
+/// What a source says at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Observed {
+    /// The objects in force: valid ones, each once.
+    pub(crate) objects: Arc<Objects>,
+    /// What is wrong with the others, and what is worth knowing, by place.
+    pub(crate) notes: Arc<[Note]>,
+}
+
+impl Observed {
+    /// Objects in force by kind.
+    pub(crate) fn by_kind(&self) -> BTreeMap<String, u64> {
+        let mut kinds = BTreeMap::new();
+        for (key, _) in self.objects.iter() {
+            *kinds.entry(key.kind.name().to_owned()).or_default() += 1;
+        }
+        kinds
+    }
+}
+
+/// The reader's end of a source: `None` until everything was read once.
+pub(crate) type Reader = watch::Receiver<Option<Observed>>;

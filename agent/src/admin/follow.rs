@@ -67,9 +67,9 @@ impl Body for Lines {
             }
         }
         while let Some(waiting) = &mut self.next {
-            let (received, receiver) = ready!(waiting.as_mut().poll(cx));
-            self.next = Some(next(receiver));
-            match received {
+            let (outcome, channel) = ready!(waiting.as_mut().poll(cx));
+            self.next = Some(next(channel));
+            match outcome {
                 Ok(flow) if self.wants(&flow) => return Poll::Ready(frame(&Line::Flow(flow))),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {

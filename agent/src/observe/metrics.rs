@@ -1,4 +1,4 @@
-//! Metrics in the OpenMetrics text format, named `sekisho_<room>_<noun>_<unit>`.
+//! Metrics in the `OpenMetrics` text format, named `sekisho_<room>_<noun>_<unit>`.
 //!
 //! What the agent's [`Status`] already knows is read from it at each scrape, so that both never
 //! disagree; only durations are collected as they happen. Label values are from fixed lists or
@@ -91,13 +91,8 @@ impl Writer<'_, '_> {
             .filter(|(name, _)| *name != "events_lost")
             .map(|(name, count)| (name.as_str(), *count))
             .collect();
-        self.family(
-            "kernel_verdicts",
-            "Verdicts of the kernel's hooks by outcome",
-            "outcome",
-            MetricType::Counter,
-            &outcomes,
-        )?;
+        let help = "Verdicts of the kernel's hooks by outcome";
+        self.family(("kernel_verdicts", help), "outcome", MetricType::Counter, &outcomes)?;
         let name = "kernel_events_lost";
         let lost = ConstCounter::new(lost);
         let help = "Events that found the ring full";
@@ -118,7 +113,7 @@ impl Writer<'_, '_> {
             ("outside", count(|enrolment| matches!(enrolment, Enrolment::Outside { .. }))),
             ("failing", count(|enrolment| matches!(enrolment, Enrolment::Failing { .. }))),
         ];
-        self.family("pods_enrolment", "Pods of this node", "state", MetricType::Gauge, &pods)?;
+        self.family(("pods_enrolment", "Pods of this node"), "state", MetricType::Gauge, &pods)?;
         let missing = status
             .hooks
             .iter()
@@ -128,11 +123,11 @@ impl Writer<'_, '_> {
         self.gauge("kernel_hooks_missing", "Hooks that should be attached and are not", missing)?;
         let kinds: Vec<_> =
             status.objects.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
-        self.family("source_objects", "Objects in force", "kind", MetricType::Gauge, &kinds)?;
+        self.family(("source_objects", "Objects in force"), "kind", MetricType::Gauge, &kinds)?;
         let count =
             |name| status.findings.iter().filter(|note| note.severity == name).count() as u64;
         let findings = ["error", "warning", "info"].map(|severity| (severity, count(severity)));
-        self.family("source_findings", "Findings", "severity", MetricType::Gauge, &findings)
+        self.family(("source_findings", "Findings"), "severity", MetricType::Gauge, &findings)
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -142,8 +137,7 @@ impl Writer<'_, '_> {
 
     fn family(
         &mut self,
-        name: &str,
-        help: &str,
+        (name, help): (&str, &str),
         label: &str,
         kind: MetricType,
         values: &[(&str, u64)],

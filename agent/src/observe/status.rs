@@ -73,6 +73,7 @@ pub(crate) enum State {
 
 /// A program in the kernel, and where it hangs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the field says which hook; users read it in JSON")]
 pub(crate) struct Hook {
     /// 1 socket calls, 2 packets that leave a socket, 3 frames on the host's end of a pod's link.
     pub(crate) layer: u8,

@@ -1,0 +1,157 @@
+//! Tells that something in some directories changed. It may say so too often, and its reader
+//! rescans once in a while in case it said nothing when it should have.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode, ModifyKind},
+};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+/// What the kernel said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A file was written to, and the writer has not closed it yet.
+    Writing(PathBuf),
+    /// A file or directory is another than before, and whole as far as that can be told.
+    Done(PathBuf),
+    /// Events were lost: anything may have changed.
+    Unknown,
+}
+
+/// Watches on directories, by inode: a directory that was replaced is watched anew.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    inner: RecommendedWatcher,
+    watched: BTreeMap<PathBuf, (u64, u64)>,
+}
+
+impl Watcher {
+    /// A watcher of nothing yet, and what it says.
+    pub(super) fn new() -> notify::Result<(Self, UnboundedReceiver<Change>)> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let inner = notify::recommended_watcher(move |event| tell(&sender, event))?;
+        Ok((Self { inner, watched: BTreeMap::new() }, receiver))
+    }
+
+    /// Watches these directories and no others.
+    pub(super) fn watch(&mut self, directories: &[PathBuf]) -> notify::Result<()> {
+        let gone: Vec<PathBuf> =
+            self.watched.keys().filter(|path| !directories.contains(path)).cloned().collect();
+        for path in gone {
+            self.forget(&path);
+        }
+        for path in directories {
+            let id = identity(path).map_err(notify::Error::io)?;
+            if self.watched.get(path) == Some(&id) {
+                continue;
+            }
+            self.forget(path);
+            self.inner.watch(path, RecursiveMode::NonRecursive)?;
+            self.watched.insert(path.clone(), id);
+        }
+        Ok(())
+    }
+
+    /// A watch does not survive its directory, although the next one may get the same inode.
+    pub(super) fn changed(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Done(path) if self.watched.contains_key(path) => self.forget(path),
+                _ => {}
+            }
+        }
+    }
+
+    fn forget(&mut self, path: &Path) {
+        if self.watched.remove(path).is_some() {
+            // The kernel has dropped it already when the directory is gone.
+            let _ = self.inner.unwatch(path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// A send fails only when nobody listens any more.
+fn tell(sender: &UnboundedSender<Change>, event: notify::Result<Event>) {
+    let Ok(event) = event else {
+        let _ = sender.send(Change::Unknown);
+        return;
+    };
+    if event.need_rescan() {
+        let _ = sender.send(Change::Unknown);
+    }
+    let change: fn(PathBuf) -> Change = match event.kind {
+        // Looking is no change; without this, reading a file would call for reading it again.
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Change::Done,
+        EventKind::Access(_) => return,
+        EventKind::Modify(ModifyKind::Data(_)) => Change::Writing,
+        _ => Change::Done,
+    };
+    for path in event.paths {
+        let _ = sender.send(change(path));
+    }
+}
+
+/// True while a file of these changes is open for writing, by what was said last about it.
+pub(super) fn is_being_written(changes: &[Change]) -> bool {
+    let mut open = std::collections::BTreeSet::new();
+    for change in changes {
+        match change {
+            Change::Writing(path) => {
+                open.insert(path);
+            }
+            Change::Done(path) => {
+                open.remove(path);
+            }
+            Change::Unknown => {}
+        }
+    }
+    !open.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_being_written_until_its_writer_closes_it() {
+        let (one, other) = (PathBuf::from("a"), PathBuf::from("b"));
+        let writing = |path: &PathBuf| Change::Writing(path.clone());
+        let done = |path: &PathBuf| Change::Done(path.clone());
+        assert!(!is_being_written(&[]));
+        assert!(is_being_written(&[writing(&one)]));
+        assert!(is_being_written(&[writing(&one), writing(&other), done(&one)]));
+        assert!(!is_being_written(&[writing(&one), writing(&other), done(&one), done(&other)]));
+        assert!(is_being_written(&[done(&one), writing(&one), Change::Unknown]));
+    }
+
+    #[test]
+    fn lost_events_and_errors_call_for_a_rescan_and_looking_does_not() {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let told = |event| {
+            tell(&sender, event);
+            std::iter::from_fn(|| receiver.try_recv().ok()).collect::<Vec<_>>()
+        };
+        let event = |kind| Ok(Event::new(kind).add_path("a".into()));
+        let mut told = told;
+        assert_eq!(told(Err(notify::Error::generic("no"))), [Change::Unknown]);
+        let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        assert_eq!(told(Ok(overflow)), [Change::Unknown]);
+        let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        assert_eq!(told(event(open)), []);
+        let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        assert_eq!(told(event(close)), [Change::Done("a".into())]);
+        let data = EventKind::Modify(ModifyKind::Data(notify::event::DataChange::Any));
+        assert_eq!(told(event(data)), [Change::Writing("a".into())]);
+    }
+}
