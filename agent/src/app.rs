@@ -32,7 +32,7 @@ use crate::{
     },
     publisher::Publisher,
     report::Report,
-    source::directory,
+    source::directory::Directory,
     sync::{Sync, found, plan::Planner},
 };
 
@@ -64,7 +64,11 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     };
     serve_admin(&mut tasks, admin, socket, port);
     let sync = start_sync(&mut tasks, &kernel, worker, (&flows, keep_revoked))?;
-    let reader = directory::watch(&args.config_dir)?;
+    let (directory, reader) = Directory::open(&args.config_dir)?;
+    tasks.spawn(async move {
+        directory.run().await;
+        Ok(())
+    });
     let publisher = Publisher::new(&args, sync, (report, metrics));
     tasks.spawn(publisher.run(reader));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");

@@ -177,7 +177,10 @@ fn place_of(path: &Path) -> Option<Place> {
 
 /// Pins a link where another may be pinned: the name is never without one.
 fn replace_pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
-    let fresh = path.with_extension("new");
+    // A name with a dot is refused in a BPF file system.
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push("~");
+    let fresh = path.with_file_name(name);
     match fs::remove_file(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
