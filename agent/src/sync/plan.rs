@@ -1,0 +1,347 @@
+//! Plans how the kernel's maps get from one generation to the next, and knows what they hold. No
+//! I/O: the writes go through [`MapWriter`], so a test can stand in for the kernel and look at the
+//! maps after each one.
+//!
+//! ```text
+//! plan     what to write for generation N+1, checked against the limits    nothing is written
+//! widen    new rule sets; then every prefix and pod in the idle slot       N judges as before
+//! flip     the caller stores N+1                                           N+1 judges, whole
+//! narrow   after a grace period: what N+1 does not need goes, idle = N+1   N+1 judges as before
+//! ```
+//!
+//! The kernel finds the longest prefix of a table that covers an address and then reads the slot
+//! in force. One trie serves both slots, so two things hold at every moment, also half-way through
+//! a widening that fails:
+//! * In the slot in force, each key holds what the table's rules say at that key, whether or not
+//!   the rules name it: a key that only the next generation has repeats what covers it.
+//! * A set that a key of the slot in force names is in the map of rules, whole.
+//!
+//! After a narrowing both slots say the same and nothing is left over. Widening compares the idle
+//! slot with what it must hold and writes the difference, so a change of one rule among many is a
+//! few writes. [`Planner::narrow`] goes by the content of the maps alone; it is also how a failed
+//! widening is undone, and how what an earlier process left is cleared away.
+
+mod names;
+mod pods;
+mod prefixes;
+mod refusal;
+mod rules;
+mod writer;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use agent_abi::{
+    MAX_PODS, MAX_PREFIXES, MAX_RULES, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey,
+};
+use agent_model::{
+    compile::{Table, compile},
+    egress::RuleSet,
+    tables::Pod,
+};
+
+pub(crate) use names::RuleNames;
+pub(crate) use refusal::PlanError;
+pub(crate) use writer::MapWriter;
+
+use pods::{PodWrites, Pods};
+use prefixes::Prefixes;
+use rules::{FreshSets, Rules};
+
+/// What a generation is to say: the pods of this node by the cookie of their namespace. Pods that
+/// share an `Arc` of rules share a table at no cost; pods with equal rules share one as well.
+pub(crate) type Desired = BTreeMap<u64, Pod>;
+
+/// What the maps hold when the planner starts: nothing, or what an earlier process left.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The generation in force; zero before the first one.
+    pub(crate) generation: u64,
+    pub(crate) prefixes: Vec<(PrefixKey, PrefixValue)>,
+    pub(crate) rules: Vec<(RuleKey, agent_abi::RuleValue)>,
+    pub(crate) pods: Vec<(PodKey, PodPolicy)>,
+}
+
+/// A rule set in the form that the maps hold.
+#[derive(Clone, Debug)]
+struct Compiled {
+    rules: Arc<RuleSet>,
+    table: Arc<Table>,
+    /// The number of each set of `table`.
+    sets: Arc<[u32]>,
+}
+
+/// The writes that make a generation ready. Carried out by [`Planner::widen`].
+#[derive(Debug)]
+pub(crate) struct Plan {
+    generation: u64,
+    /// The planner's edition that the differences were taken from.
+    edition: u64,
+    sets: FreshSets,
+    prefixes: Vec<(PrefixKey, PrefixValue)>,
+    pods: PodWrites,
+    /// By table number.
+    tables: BTreeMap<u32, Compiled>,
+}
+
+impl Plan {
+    /// The generation that this makes ready.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// How many entries are written before the flip.
+    pub(crate) fn writes(&self) -> usize {
+        self.sets.len() + self.prefixes.len() + self.pods.len()
+    }
+}
+
+/// The one writer's view of the maps.
+#[derive(Debug)]
+pub(crate) struct Planner {
+    generation: u64,
+    /// Counts what was written; a plan made before the last write is void.
+    edition: u64,
+    prefixes: Prefixes,
+    rules: Rules,
+    pods: Pods,
+    /// The tables of the generation in force by number; none of an earlier process's.
+    tables: BTreeMap<u32, Compiled>,
+    next_table: u32,
+}
+
+impl Planner {
+    /// Starts from what the maps hold. Numbers of tables, sets and rules begin beyond those found.
+    pub(crate) fn new(found: Found) -> Self {
+        let Found { generation, prefixes, rules, pods } = found;
+        let table_of = prefixes.iter().map(|(key, _)| key.table);
+        let table_of = table_of.chain(pods.iter().map(|(_, policy)| policy.table));
+        let sets_named = prefixes.iter().flat_map(|(_, value)| value.set).max().unwrap_or(0);
+        Self {
+            generation,
+            edition: 0,
+            next_table: table_of.max().unwrap_or(0).saturating_add(1),
+            rules: Rules::new(&rules, sets_named),
+            prefixes: Prefixes::new(prefixes),
+            pods: Pods::new(&pods),
+            tables: BTreeMap::new(),
+        }
+    }
+
+    /// What rule numbers stand for, to be read from any task.
+    pub(crate) fn names(&self) -> RuleNames {
+        self.rules.names()
+    }
+
+    /// The generation in force.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The compiled form of rules of the generation in force.
+    pub(crate) fn compiled(&self, rules: &Arc<RuleSet>) -> Option<&Arc<Table>> {
+        let mut tables = self.tables.values();
+        tables.find(|held| same(&held.rules, rules)).map(|held| &held.table)
+    }
+
+    /// Plans the next generation. Nothing is written, and a refusal changes nothing.
+    pub(crate) fn plan(&mut self, desired: &Desired) -> Result<Plan, PlanError> {
+        let generation = self.generation + 1;
+        let wanted = self.tables_wanted(desired)?;
+        let mut fresh = FreshSets::default();
+        let mut tables = BTreeMap::new();
+        for (number, table) in wanted.tables {
+            let compiled = match table {
+                Wanted::Held(compiled) => compiled,
+                Wanted::New(rules, table) => {
+                    let sets = self.rules.number(&table, &mut fresh)?;
+                    Compiled { rules, table, sets }
+                }
+            };
+            tables.insert(number, compiled);
+        }
+        let mut prefixes = Vec::new();
+        let mut prefix_count = self.prefixes.count();
+        for (number, compiled) in &tables {
+            if self.is_unchanged(*number, compiled) && self.prefixes.is_settled(*number) {
+                continue;
+            }
+            let wanted = compiled.table.prefixes.iter();
+            let wanted = wanted.map(|(prefix, set)| (*prefix, compiled.sets[*set as usize]));
+            let place = (slot(generation), self.is_new(*number));
+            prefix_count += self.prefixes.widen(*number, wanted, place, &mut prefixes);
+        }
+        let word = |(netns, pod): (&u64, &Pod)| {
+            (*netns, pod.word(wanted.number_of.get(netns).copied().unwrap_or(0)))
+        };
+        let pods = self.pods.widen(desired.iter().map(word), slot(generation));
+        let rule_count = self.rules.count() + fresh.len();
+        // The narrowing after it writes the other slot, too.
+        let pod_count = self.pods.count_after(&pods).max(2 * desired.len());
+        refuse_past_limits(prefix_count, rule_count, pod_count)?;
+        Ok(Plan { generation, edition: self.edition, sets: fresh, prefixes, pods, tables })
+    }
+
+    /// Writes what a plan says. Until the flip the generation in force judges as before. If a
+    /// write fails, what was written is removed again as far as the maps let us, and the plan is
+    /// void.
+    pub(crate) fn widen<M: MapWriter>(
+        &mut self,
+        plan: &Plan,
+        maps: &mut M,
+    ) -> Result<(), M::Error> {
+        assert_eq!(plan.edition, self.edition, "a plan is carried out before anything else");
+        self.edition += 1;
+        let written = self.rules.write(&plan.sets, maps);
+        let written = written.and_then(|()| self.prefixes.write(&plan.prefixes, maps));
+        let written = written.and_then(|()| self.pods.write(&plan.pods, maps));
+        if written.is_err() {
+            // What cannot be removed either stays in the mirror, for the next narrowing to try.
+            let _ = self.narrow(maps);
+        }
+        written
+    }
+
+    /// The caller has stored the plan's generation: it is in force.
+    pub(crate) fn flipped(&mut self, plan: Plan) {
+        assert_eq!(plan.edition + 1, self.edition, "a plan is widened before it is in force");
+        self.edition += 1;
+        self.generation = plan.generation;
+        self.tables = plan.tables;
+    }
+
+    /// Removes what the generation in force does not need and fills the idle slot with what it
+    /// says. After a flip this has to wait until no hook can still be reading the slot before.
+    /// Tries every write; returns the first failure.
+    pub(crate) fn narrow<M: MapWriter>(&mut self, maps: &mut M) -> Result<(), M::Error> {
+        self.edition += 1;
+        let in_force = slot(self.generation);
+        let pods = self.pods.narrow(in_force, maps);
+        let tables: HashSet<u32> = self.pods.tables(in_force).collect();
+        let (prefixes, sets) = self.prefixes.narrow(&tables, in_force, maps);
+        let rules = self.rules.narrow(&sets, maps);
+        pods.and(prefixes).and(rules)
+    }
+
+    /// Whether no pod in force has a table: an earlier process's numbers are never given out.
+    fn is_new(&self, number: u32) -> bool {
+        !self.tables.contains_key(&number)
+    }
+
+    fn is_unchanged(&self, number: u32, compiled: &Compiled) -> bool {
+        let held = self.tables.get(&number);
+        held.is_some_and(|held| Arc::ptr_eq(&held.table, &compiled.table))
+    }
+
+    /// Gives each distinct rule set a table: the one it has, else the one of the rules that it
+    /// replaces (so that the difference is small), else a new one.
+    fn tables_wanted(&mut self, desired: &Desired) -> Result<TablesWanted, PlanError> {
+        let distinct = self.distinct_rules(desired);
+        let mut taken: HashSet<u32> = distinct.iter().filter_map(|one| one.held).collect();
+        let mut wanted = TablesWanted::default();
+        for Distinct { rules, pods, held } in distinct {
+            let (number, table) = if let Some(number) = held {
+                let Compiled { table, sets, .. } = self.tables[&number].clone();
+                (number, Wanted::Held(Compiled { rules: rules.clone(), table, sets }))
+            } else {
+                let table = compile(rules)
+                    .map_err(|source| PlanError::Compile { netns: pods[0], source })?;
+                let number = match self.predecessor(&pods, &taken) {
+                    Some(number) => number,
+                    None => self.new_table()?,
+                };
+                taken.insert(number);
+                (number, Wanted::New(rules.clone(), Arc::new(table)))
+            };
+            wanted.tables.insert(number, table);
+            wanted.number_of.extend(pods.into_iter().map(|netns| (netns, number)));
+        }
+        Ok(wanted)
+    }
+
+    fn distinct_rules<'a>(&self, desired: &'a Desired) -> Vec<Distinct<'a>> {
+        let mut distinct: Vec<Distinct<'a>> = Vec::new();
+        let mut by_pointer: HashMap<*const RuleSet, usize> = HashMap::new();
+        for (netns, pod) in desired {
+            let Some(policy) = &pod.policy else { continue };
+            let rules = &policy.rules;
+            let at = *by_pointer.entry(Arc::as_ptr(rules)).or_insert_with(|| {
+                let equal = distinct.iter().position(|one| same(one.rules, rules));
+                equal.unwrap_or_else(|| {
+                    let held = self.tables.iter().find(|(_, held)| same(&held.rules, rules));
+                    let held = held.map(|(number, _)| *number);
+                    distinct.push(Distinct { rules, pods: Vec::new(), held });
+                    distinct.len() - 1
+                })
+            });
+            distinct[at].pods.push(*netns);
+        }
+        distinct
+    }
+
+    /// The table that one of these pods has now, if no rules of the next generation keep it.
+    fn predecessor(&self, pods: &[u64], taken: &HashSet<u32>) -> Option<u32> {
+        let now = pods.iter().filter_map(|netns| self.pods.table(*netns, slot(self.generation)));
+        now.filter(|number| self.tables.contains_key(number)).find(|now| !taken.contains(now))
+    }
+
+    fn new_table(&mut self) -> Result<u32, PlanError> {
+        let number = self.next_table;
+        self.next_table = number.checked_add(1).ok_or(PlanError::NumbersSpent)?;
+        Ok(number)
+    }
+}
+
+/// A rule set of a generation, the pods that have it, and the table that holds it already.
+struct Distinct<'a> {
+    rules: &'a Arc<RuleSet>,
+    pods: Vec<u64>,
+    held: Option<u32>,
+}
+
+enum Wanted {
+    Held(Compiled),
+    New(Arc<RuleSet>, Arc<Table>),
+}
+
+#[derive(Default)]
+struct TablesWanted {
+    tables: BTreeMap<u32, Wanted>,
+    number_of: HashMap<u64, u32>,
+}
+
+/// The pointer first: a snapshot shares what has not changed.
+fn same(one: &Arc<RuleSet>, other: &Arc<RuleSet>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
+}
+
+fn slot(generation: u64) -> usize {
+    usize::from(generation & 1 == 1)
+}
+
+/// Keeps the first failure of several writes that are tried all.
+fn keep_first<E>(outcome: &mut Result<(), E>, next: Result<(), E>) {
+    if outcome.is_ok() {
+        *outcome = next;
+    }
+}
+
+/// The moment of greatest width is the end of the widening: nothing has been removed by then but
+/// pods of the idle slot, which go first.
+fn refuse_past_limits(prefixes: usize, rules: usize, pods: usize) -> Result<(), PlanError> {
+    if prefixes > MAX_PREFIXES as usize {
+        return Err(PlanError::TooManyPrefixes { needed: prefixes });
+    }
+    if rules > MAX_RULES as usize {
+        return Err(PlanError::TooManyRules { needed: rules });
+    }
+    if pods > MAX_PODS as usize {
+        return Err(PlanError::TooManyPods { needed: pods });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,361 @@
+use std::{
+    collections::{BTreeSet, HashMap},
+    convert::Infallible,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use agent_abi::{RuleValue, decide, policy_flag};
+use agent_model::{compile::scan, egress::Rule};
+use fastrand::Rng;
+use ipnet::IpNet;
+
+use super::*;
+use maps::{Full, Maps, Watched};
+use world::{World, expected, pod, rule, source};
+
+mod maps;
+mod world;
+
+/// Asserts that a flow is judged as the rules in force say, by the right rule.
+fn check(maps: &Maps, in_force: &Desired, names: Option<&RuleNames>, flow: &agent_abi::Flow) {
+    let judgement = decide(maps, flow);
+    let (verdict, reason, decision) = expected(in_force, flow);
+    let context = format!("{flow:?} under generation {}", maps.generation);
+    assert_eq!((judgement.verdict, judgement.reason), (verdict, reason), "{context}");
+    if let Some(names) = names {
+        assert_eq!(names.get(judgement.rule), decision, "{context}");
+    }
+}
+
+/// A process of the agent on maps that outlive it.
+struct Agent {
+    maps: Maps,
+    planner: Planner,
+    in_force: Desired,
+    /// The names of the generation in force are known: it is of this process.
+    named: bool,
+}
+
+impl Agent {
+    fn new() -> Self {
+        let planner = Planner::new(Found::default());
+        Self { maps: Maps::default(), planner, in_force: Desired::new(), named: true }
+    }
+
+    /// Publishes and narrows, looking at random flows after every write. `refuses` is asked before
+    /// each; a refused widening must leave everything as it is.
+    fn publish(
+        &mut self,
+        world: &World,
+        random: &mut Rng,
+        refuses: &mut dyn FnMut() -> bool,
+    ) -> bool {
+        let desired = world.desired();
+        let plan = self.planner.plan(&desired).unwrap();
+        let (names, generation) = (self.planner.names(), plan.generation());
+        let Self { maps, planner, in_force, named } = self;
+        let mut look = |maps: &Maps, in_force: &Desired, named: bool| {
+            for _ in 0..4 {
+                check(maps, in_force, named.then_some(&names), &world.random_flow(random));
+            }
+        };
+        let mut after = |maps: &Maps| look(maps, in_force, *named);
+        let mut watched = Watched { maps, refuses, after: &mut after };
+        if planner.widen(&plan, &mut watched).is_err() {
+            return false;
+        }
+        maps.generation = generation;
+        planner.flipped(plan);
+        (*in_force, *named) = (desired, true);
+        look(maps, in_force, true);
+        let mut after = |maps: &Maps| look(maps, in_force, true);
+        let _ = planner.narrow(&mut Watched { maps, refuses, after: &mut after });
+        true
+    }
+
+    /// Asserts that the maps hold what the mirror says, the same in both slots, and nothing that
+    /// is not needed.
+    fn assert_tidy(&self) {
+        let (maps, slot) = (&self.maps, self.maps.slot());
+        for (key, policy) in &maps.pods {
+            assert_eq!(maps.pods.get(&PodKey { slot: 1 - key.slot, ..*key }), Some(policy));
+        }
+        let netns: BTreeSet<u64> = maps.pods.keys().map(|key| key.netns).collect();
+        assert!(netns.iter().eq(self.in_force.keys()), "pods that are gone stay");
+        let in_force = maps.pods.iter().filter(|(key, _)| key.slot as usize == slot);
+        let enrolled = in_force.filter(|(_, policy)| policy.flags & policy_flag::ENROLLED != 0);
+        let tables: BTreeSet<u32> = enrolled.map(|(_, policy)| policy.table).collect();
+        let mut sets = BTreeSet::new();
+        for (key, value) in &maps.prefixes {
+            assert!(tables.contains(&key.table), "{key:?} is of a table that no pod has");
+            assert_eq!(value.set[0], value.set[1], "{key:?}");
+            sets.insert(value.set[slot]);
+            let Some(compiled) = self.planner.tables.get(&key.table) else { continue };
+            let named = |(prefix, _): &(_, _)| agent_model::compile::Prefix::key(prefix, key.table);
+            assert!(compiled.table.prefixes.iter().any(|prefix| named(prefix) == *key), "{key:?}");
+        }
+        let held: BTreeSet<u32> = maps.rules.keys().map(|key| key.set).collect();
+        assert_eq!(held, sets, "sets without a prefix, or prefixes without a set");
+        self.assert_mirrored();
+    }
+
+    fn assert_mirrored(&self) {
+        assert_eq!(self.planner.rules.count(), self.maps.rules.len());
+        assert_eq!(self.planner.pods.count_after(&PodWrites::default()), self.maps.pods.len());
+        let mirrored: HashMap<PrefixKey, PrefixValue> = self.planner.prefixes.all().collect();
+        assert_eq!(mirrored, self.maps.prefixes);
+    }
+}
+
+fn never() -> bool {
+    false
+}
+
+#[test]
+fn no_write_ever_shows_half_a_generation() {
+    for seed in 0..150 {
+        let mut random = Rng::with_seed(seed);
+        let mut world = World::new(&mut random);
+        let mut agent = Agent::new();
+        for _ in 0..20 {
+            for _ in 0..1 + random.usize(..3) {
+                world.change(&mut random);
+            }
+            let mut luck = random.fork();
+            assert!(agent.publish(&world, &mut random, &mut never), "seed {seed}");
+            agent.assert_tidy();
+            if luck.u8(..8) == 0 {
+                // The process is replaced by one that knows only the maps.
+                agent.planner = Planner::new(agent.maps.found());
+                agent.named = false;
+                assert_eq!(
+                    agent.planner.narrow(&mut Watched {
+                        maps: &mut agent.maps,
+                        refuses: &mut never,
+                        after: &mut |_| panic!("seed {seed}: nothing has to go"),
+                    }),
+                    Ok(())
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_widening_leaves_the_generation_before_and_can_be_tried_again() {
+    let (mut failed, mut done) = (0, 0);
+    for seed in 0..150 {
+        let mut random = Rng::with_seed(seed);
+        let mut world = World::new(&mut random);
+        let mut agent = Agent::new();
+        let mut luck = random.fork();
+        for _ in 0..20 {
+            world.change(&mut random);
+            // Fails at any write, those that undo or narrow included.
+            let mut left = luck.usize(..40);
+            let mut refuses = || {
+                left = left.saturating_sub(1);
+                left == 0 && luck.u8(..3) > 0
+            };
+            if agent.publish(&world, &mut random, &mut refuses) {
+                done += 1;
+            } else {
+                failed += 1;
+            }
+            agent.assert_mirrored();
+        }
+        assert!(agent.publish(&world, &mut random, &mut never), "seed {seed}");
+        agent.assert_tidy();
+    }
+    assert!(failed > 500 && done > 500, "{failed} failed, {done} done");
+}
+
+fn host(at: u32) -> IpNet {
+    IpNet::new(Ipv4Addr::from(0x0a00_0000 + at * 4).into(), 32).unwrap()
+}
+
+/// Rules for so many hosts, each with a source of its own.
+fn hosts(count: u32) -> Vec<Rule> {
+    (0..count).map(|at| rule(host(at), 443, &source(&at.to_string()))).collect()
+}
+
+/// Takes every write.
+impl MapWriter for Maps {
+    type Error = Infallible;
+
+    fn put_rule(&mut self, key: &RuleKey, value: &RuleValue) -> Result<(), Infallible> {
+        self.rules.insert(*key, *value);
+        Ok(())
+    }
+    fn remove_rule(&mut self, key: &RuleKey) -> Result<(), Infallible> {
+        self.rules.remove(key);
+        Ok(())
+    }
+    fn put_prefix(&mut self, key: &PrefixKey, value: &PrefixValue) -> Result<(), Infallible> {
+        self.prefixes.insert(*key, *value);
+        Ok(())
+    }
+    fn remove_prefix(&mut self, key: &PrefixKey) -> Result<(), Infallible> {
+        self.prefixes.remove(key);
+        Ok(())
+    }
+    fn put_pod(&mut self, key: &PodKey, value: &PodPolicy) -> Result<(), Infallible> {
+        self.pods.insert(*key, *value);
+        Ok(())
+    }
+    fn remove_pod(&mut self, key: &PodKey) -> Result<(), Infallible> {
+        self.pods.remove(key);
+        Ok(())
+    }
+}
+
+/// Publishes; returns how many writes it took and how long planning did.
+fn published(planner: &mut Planner, maps: &mut Maps, desired: &Desired) -> (usize, Duration) {
+    let start = Instant::now();
+    let plan = planner.plan(desired).unwrap();
+    let planned = start.elapsed();
+    let writes = plan.writes();
+    let Ok(()) = planner.widen(&plan, maps);
+    maps.generation = plan.generation();
+    planner.flipped(plan);
+    let Ok(()) = planner.narrow(maps);
+    (writes, planned)
+}
+
+#[test]
+fn one_rule_among_a_hundred_thousand_is_a_handful_of_writes() {
+    let (mut planner, mut maps) = (Planner::new(Found::default()), Maps::default());
+    let mut rules = hosts(100_000);
+    let desired = |rules: &[Rule]| {
+        let rules = Arc::new(RuleSet::new(rules.iter().cloned()));
+        Desired::from([(7, pod(&rules)), (8, pod(&rules))])
+    };
+    let (writes, planned) = published(&mut planner, &mut maps, &desired(&rules));
+    println!("first: {writes} writes, planned with compiling in {planned:?}");
+    for port in 1..4 {
+        rules[50_000].port = std::num::NonZero::new(port);
+        let desired = desired(&rules);
+        let start = Instant::now();
+        let table = compile(&desired[&7].policy.as_ref().unwrap().rules).unwrap();
+        let compiled = start.elapsed();
+        assert_eq!(table.prefixes.len(), 100_000);
+        let (writes, planned) = published(&mut planner, &mut maps, &desired);
+        println!("one rule: {writes} writes, compiled in {compiled:?}, with planning {planned:?}");
+        assert!(writes < 10, "{writes} writes");
+    }
+    let mut desired = desired(&rules);
+    published(&mut planner, &mut maps, &desired);
+    desired.insert(9, desired[&7].clone());
+    let (writes, planned) = published(&mut planner, &mut maps, &desired);
+    println!("one pod: {writes} writes, planned in {planned:?}");
+    assert!(writes <= 3, "{writes} writes");
+}
+
+#[test]
+fn a_thousand_pods_with_the_same_rules_hold_the_rules_once() {
+    let mut sizes = Vec::new();
+    for count in [1, 1_000] {
+        let (mut planner, mut maps) = (Planner::new(Found::default()), Maps::default());
+        let rules = RuleSet::new(hosts(10_000));
+        // Each pod's rules are a copy, as a translator may make them.
+        let copies = if count == 1 { 1 } else { 10 };
+        let copies: Vec<_> = (0..copies).map(|_| Arc::new(rules.clone())).collect();
+        let pods = (0..count).map(|at: usize| (10 + at as u64, pod(&copies[at % copies.len()])));
+        let (_, planned) = published(&mut planner, &mut maps, &pods.collect());
+        println!(
+            "{count} pods: {} prefixes, {} rules, {} pods in {planned:?}",
+            maps.prefixes.len(),
+            maps.rules.len(),
+            maps.pods.len()
+        );
+        assert_eq!(maps.pods.len(), 2 * count);
+        sizes.push((maps.prefixes.len(), maps.rules.len(), planner.tables.len()));
+    }
+    assert_eq!(sizes[0], sizes[1]);
+    assert_eq!(sizes[0], (10_000, 10_000, 1));
+}
+
+#[test]
+fn past_a_limit_a_generation_is_refused_by_name_and_the_one_before_stays() {
+    let (mut planner, mut maps) = (Planner::new(Found::default()), Maps::default());
+    let let_be = Pod { policy: None, addresses: Vec::new(), proxy_port: None };
+    let pods = |from: u64, count: u64| -> Desired {
+        (from..from + count).map(|netns| (netns, let_be.clone())).collect()
+    };
+    published(&mut planner, &mut maps, &pods(10, 2_000));
+    let error = planner.plan(&pods(5_000, 2_100)).unwrap_err().to_string();
+    assert!(error.contains("4200") && error.contains("MAX_PODS"), "{error}");
+    assert_eq!((planner.generation(), maps.pods.len()), (1, 4_000));
+    published(&mut planner, &mut maps, &pods(5_000, 2_048));
+    assert_eq!(maps.pods.len(), 4_096);
+
+    let many_ports = |first: u16| {
+        let wide: IpNet = "10.0.0.0/8".parse().unwrap();
+        let ports = (first..first + 500).map(|port| rule(wide, port, &source("wide")));
+        let hosts = (0..1_000).map(|at| rule(host(at), 9, &source(&at.to_string())));
+        Desired::from([(7, pod(&Arc::new(RuleSet::new(ports.chain(hosts)))))])
+    };
+    published(&mut planner, &mut maps, &many_ports(1_000));
+    let error = planner.plan(&many_ports(2_000)).unwrap_err().to_string();
+    assert!(error.contains("MAX_RULES") && error.contains(&MAX_RULES.to_string()), "{error}");
+
+    let networks = |net: u32| {
+        let at = |at: u32| IpNet::new(Ipv4Addr::from((net << 24) + at).into(), 32).unwrap();
+        let source = source("all");
+        let rules = (0..270_000).map(|host| rule(at(host), 443, &source));
+        Desired::from([(7, pod(&Arc::new(RuleSet::new(rules))))])
+    };
+    published(&mut planner, &mut maps, &networks(10));
+    let error = planner.plan(&networks(11)).unwrap_err().to_string();
+    assert!(error.contains("540000") && error.contains("MAX_PREFIXES"), "{error}");
+    assert!(planner.plan(&networks(10)).unwrap().writes() < 3, "what is in force still fits");
+}
+
+#[test]
+fn the_names_of_rules_that_are_gone_stay_for_a_while() {
+    let (mut planner, mut maps) = (Planner::new(Found::default()), Maps::default());
+    let with = |name: &str| {
+        let rules = RuleSet::new([rule(host(1), 443, &source(name))]);
+        Desired::from([(7, pod(&Arc::new(rules)))])
+    };
+    published(&mut planner, &mut maps, &with("first"));
+    let first = maps.rules.values().next().unwrap().rule;
+    let names = planner.names();
+    assert_eq!(names.get(first).unwrap().source.name, "first");
+    for at in 0..4_096 {
+        published(&mut planner, &mut maps, &with(&at.to_string()));
+    }
+    assert_eq!(names.get(first).unwrap().source.name, "first");
+    published(&mut planner, &mut maps, &with("last"));
+    assert_eq!(names.get(first), None);
+    assert_eq!(names.get(0), None);
+}
+
+#[test]
+fn a_process_that_takes_over_gives_no_number_out_again() {
+    let (mut planner, mut maps) = (Planner::new(Found::default()), Maps::default());
+    let rules = Arc::new(RuleSet::new(hosts(10)));
+    let desired = Desired::from([(7, pod(&rules))]);
+    published(&mut planner, &mut maps, &desired);
+    let before: BTreeSet<u32> = maps.rules.values().map(|value: &RuleValue| value.rule).collect();
+    let tables: BTreeSet<u32> = maps.prefixes.keys().map(|key| key.table).collect();
+    let mut planner = Planner::new(maps.found());
+    assert_eq!(planner.generation(), 1);
+    published(&mut planner, &mut maps, &desired);
+    assert_eq!(maps.generation, 2);
+    assert!(maps.rules.values().all(|value| !before.contains(&value.rule)));
+    assert!(maps.prefixes.keys().all(|key| !tables.contains(&key.table)));
+    assert_eq!((maps.prefixes.len(), maps.rules.len(), maps.pods.len()), (10, 10, 2));
+    assert!(scan(rules.rules(), agent_model::compile::addr_of(host(3).addr()), 6, 443).is_some());
+}
+
+#[test]
+#[should_panic(expected = "a plan is carried out before anything else")]
+fn a_plan_made_before_the_last_write_is_refused() {
+    let (mut planner, mut maps) = (Planner::new(Found::default()), Maps::default());
+    let plan = planner.plan(&Desired::new()).unwrap();
+    published(&mut planner, &mut maps, &Desired::new());
+    let _: Result<(), Full> = planner
+        .widen(&plan, &mut Watched { maps: &mut maps, refuses: &mut never, after: &mut |_| () });
+}
