@@ -17,12 +17,14 @@ use std::{
 use agent_abi::node_flag;
 use thiserror::Error;
 
+pub(crate) mod events;
 pub(crate) mod hooks;
 pub(crate) mod links;
 mod load;
 pub(crate) mod maps;
 pub(crate) mod netlink;
 pub(crate) mod preflight;
+pub(crate) mod sock_diag;
 pub(crate) mod sys;
 
 use links::{LinkError, Links};

@@ -13,8 +13,9 @@
 pub(crate) mod enrol;
 pub(crate) mod netns;
 pub(crate) mod proxied;
+pub(crate) mod revoke;
 pub(crate) mod sockets;
 pub(crate) mod veth;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
