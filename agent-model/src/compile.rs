@@ -87,6 +87,16 @@ impl Table {
         &self.port_rules[start..self.set_ends[index] as usize]
     }
 
+    /// All port sets, in the order of their indices.
+    pub fn sets(&self) -> impl Iterator<Item = &[PortRule]> {
+        let mut start = 0;
+        self.set_ends.iter().map(move |end| {
+            let set = &self.port_rules[start..*end as usize];
+            start = *end as usize;
+            set
+        })
+    }
+
     /// How many ports all sets have together.
     pub fn port_rule_count(&self) -> usize {
         self.port_rules.len()
