@@ -1,8 +1,8 @@
 //! The compiler for the kernel programs: a rustup toolchain with the source of `core`.
 //!
-//! Two roads lead there. rustup's nightly with `rust-src` is the usual one; where rustup cannot
-//! fetch it, or where that nightly's LLVM is newer than the linker's, Debian packages a compiler
-//! with its source. Either way the result is linked under one name, so the build asks for no more.
+//! Two roads lead there. A nightly of rustup's with `rust-src` is the usual one; where rustup cannot
+//! fetch it, Debian packages a compiler with its source. Either way the result is linked under one
+//! name, so the build asks for no more.
 
 use std::{
     fmt,
@@ -18,7 +18,9 @@ use crate::{
     ebpf::programs::TOOLCHAIN,
 };
 
-const NIGHTLY: &str = "nightly";
+/// The last one that was tried. Later ones carry an LLVM that the linker may not read, and a
+/// compiler that changes every day makes programs that the verifier may one day refuse.
+const NIGHTLY: &str = "nightly-2026-05-20";
 /// Debian's compiler lives in the system's own prefix.
 const DEBIAN_SYSROOT: &str = "/usr";
 /// rustup waits much longer for a server that does not answer.
@@ -70,25 +72,15 @@ fn usable(linker: Llvm) -> Option<Compiler> {
 
 fn by_rustup(linker: Llvm) -> anyhow::Result<Compiler> {
     if !sysroot(NIGHTLY).is_some_and(|sysroot| has_source(&sysroot)) {
-        println!("setup: asking rustup for a nightly with rust-src");
-        fetch_nightly()?;
+        println!("setup: asking rustup for {NIGHTLY} with rust-src");
+        let install = ["toolchain", "install", NIGHTLY, "--profile", "minimal"];
+        let source = ["--component", "rust-src", "--no-self-update"];
+        let mut rustup = Command::new("timeout");
+        quiet(rustup.args([PATIENCE_SECONDS, "rustup"]).args(install).args(source))?;
     }
-    let sysroot = sysroot(NIGHTLY).context("rustup has no nightly")?;
+    let sysroot = sysroot(NIGHTLY).context("rustup has no such nightly")?;
     link(&sysroot)?;
-    usable(linker).context("this nightly lacks rust-src, or its LLVM is newer than the linker's")
-}
-
-/// An installed nightly is not updated: that could take a compiler away that others rely on.
-fn fetch_nightly() -> anyhow::Result<()> {
-    let mut command = Command::new("timeout");
-    command.args([PATIENCE_SECONDS, "rustup"]);
-    if sysroot(NIGHTLY).is_some() {
-        command.args(["component", "add", "rust-src", "--toolchain", NIGHTLY]);
-    } else {
-        command.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
-        command.args(["--component", "rust-src", "--no-self-update"]);
-    }
-    quiet(&mut command).map(drop)
+    usable(linker).context("that nightly lacks rust-src, or its LLVM is newer than the linker's")
 }
 
 fn by_debian(linker: Llvm) -> anyhow::Result<Compiler> {
