@@ -4,7 +4,7 @@
 //! Wants `bpf_get_netns_cookie` for this program type (6.11); without it layers 1 and 3 remain.
 //! Detached, raw and ping sockets get no errno; layer 3 still stops their frames.
 
-use agent_abi::{LAYER_PACKET, SocketKind, Tables, protocol};
+use agent_abi::{LAYER_PACKET, Reason, SocketKind, Tables, decide_unnamed, protocol};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock,
@@ -62,7 +62,9 @@ fn judge(ctx: &SkBuffContext) -> bool {
     }
     // SAFETY: the context of the program that runs.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
-    if netns == tables.host_netns() {
+    // Most namespaces of a node are not ours: they are told before a header is read.
+    let standing = decide_unnamed(&tables, netns).reason;
+    if matches!(standing, Reason::Host | Reason::NotEnrolled | Reason::UnknownAllowed) {
         return true;
     }
     let sight = Sight { layer: LAYER_PACKET, netns, skb: &ctx.skb, offset: 0, was_direct };

@@ -4,9 +4,14 @@ use agent_abi::{
     Event, EventKind, Flow, Judgement, LAYER_CONNECT, LAYER_PACKET, Reason, SocketState, Verdict,
     counter,
 };
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+};
 
 use crate::maps::{COUNTERS, EVENTS};
+
+const NO_WAKEUP: u64 = BPF_RB_NO_WAKEUP as u64;
 
 #[inline(always)]
 pub(crate) fn count(index: u32) {
@@ -47,7 +52,9 @@ pub(crate) fn verdict(layer: u32, flow: &Flow, src_port: u16, judgement: &Judgem
         rtt_us: 0,
         pid,
     });
-    entry.submit(0);
+    // What was let out can wait for the reader's next look; waking it costs more than the verdict.
+    let waits = matches!(judgement.verdict, Verdict::Direct | Verdict::Proxy);
+    entry.submit(if waits { NO_WAKEUP } else { 0 });
 }
 
 #[inline(always)]
@@ -99,5 +106,5 @@ pub(crate) fn closed(state: &SocketState, carried: &Carried) {
         rtt_us: carried.rtt_us,
         pid: 0,
     });
-    entry.submit(0);
+    entry.submit(NO_WAKEUP);
 }

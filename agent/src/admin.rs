@@ -11,17 +11,27 @@
 
 use std::{fmt, sync::Arc};
 
+use agent_abi::{Flow, Judgement};
+use agent_model::snapshot::Snapshot;
+
 use crate::observe::{flows::FlowLog, metrics::Metrics, status::Status};
 
 pub(crate) mod client;
 mod follow;
 pub(crate) mod rundir;
 pub(crate) mod server;
+pub(crate) mod why;
 
 /// What the agent knows about itself.
 pub(crate) trait Answers: Send + Sync + 'static {
     /// Everything at this moment. Asked at every scrape and probe, so it must not block for long.
     fn status(&self) -> Status;
+
+    /// What the live maps say about a flow now.
+    fn judge(&self, flow: &Flow) -> Judgement;
+
+    /// What the newest configuration means; `None` before the first was read.
+    fn snapshot(&self) -> Option<Arc<Snapshot>>;
 }
 
 /// What the server reads from.

@@ -122,7 +122,8 @@ fn start_sync(
     };
     let proxy = Proxy::new(seams, Limits::default());
     let pods = Pods::new(worker, Arc::clone(maps), proxy);
-    Ok(Sync::new(Arc::clone(kernel), planner, (pods, members), keep_revoked)?)
+    let log = (Arc::clone(flows), keep_revoked);
+    Ok(Sync::new(Arc::clone(kernel), planner, (pods, members), log)?)
 }
 
 /// Waits for SIGTERM or SIGINT, or for a task that should never end.

@@ -3,6 +3,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
     path::PathBuf,
     str::FromStr,
 };
@@ -270,7 +271,12 @@ impl FromStr for PodRef {
             Some((namespace, name)) => (Some(namespace), name),
             None => (None, text),
         };
-        if name.is_empty() || name.contains('/') || namespace.is_some_and(str::is_empty) {
+        // What Kubernetes takes for names (RFC 1123); it needs no escaping in a request either.
+        let is_name = |name: &str| {
+            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+            !name.is_empty() && name.bytes().all(|byte| plain(byte) || b"-.".contains(&byte))
+        };
+        if !is_name(name) || !namespace.is_none_or(is_name) {
             return Err(PodRefError);
         }
         Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() })
@@ -283,7 +289,7 @@ pub(crate) struct Destination {
     /// The address; an IPv4-mapped one is IPv4 already.
     pub(crate) addr: IpAddr,
     /// The port.
-    pub(crate) port: u16,
+    pub(crate) port: NonZeroU16,
     /// The transport.
     pub(crate) protocol: Protocol,
 }
@@ -313,10 +319,8 @@ impl FromStr for Destination {
             Some(_) => return Err(DestinationError::Protocol),
         };
         let socket: SocketAddr = socket.parse().map_err(|_| DestinationError::Shape)?;
-        if socket.port() == 0 {
-            return Err(DestinationError::Shape);
-        }
-        Ok(Self { addr: socket.ip().to_canonical(), port: socket.port(), protocol })
+        let port = NonZeroU16::new(socket.port()).ok_or(DestinationError::Shape)?;
+        Ok(Self { addr: socket.ip().to_canonical(), port, protocol })
     }
 }
 

@@ -108,19 +108,17 @@ impl Report {
         }
         published.1
     }
-
-    /// What the live maps say about a flow now.
-    pub(crate) fn judge(&self, flow: &Flow) -> Judgement {
-        decide(&*self.kernel.maps, flow)
-    }
-
-    /// The snapshot of the latest publication.
-    pub(crate) fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.latest.load().as_ref().map(|latest| Arc::clone(&latest.snapshot))
-    }
 }
 
 impl Answers for Report {
+    fn judge(&self, flow: &Flow) -> Judgement {
+        decide(&*self.kernel.maps, flow)
+    }
+
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.latest.load().as_ref().map(|latest| Arc::clone(&latest.snapshot))
+    }
+
     fn status(&self) -> Status {
         let maps = &self.kernel.maps;
         let mut status = self.fixed.clone();

@@ -26,7 +26,9 @@ use crate::{
         Kernel, KernelError,
         sys::{self, SysError},
     },
+    observe::flows::FlowLog,
     pods::{
+        connections,
         enrol::{Pods, chain},
         proxied::{Member, Members},
     },
@@ -65,6 +67,7 @@ pub(crate) struct Sync {
     planner: Planner,
     pods: Pods,
     members: Arc<ArcSwap<Members>>,
+    flows: Arc<FlowLog>,
     keep_revoked: bool,
     attached: bool,
     said: Option<Desired>,
@@ -77,13 +80,13 @@ impl Sync {
         kernel: Arc<Kernel>,
         planner: Planner,
         (pods, members): (Pods, Arc<ArcSwap<Members>>),
-        keep_revoked: bool,
+        (flows, keep_revoked): (Arc<FlowLog>, bool),
     ) -> Result<Self, SyncError> {
         let attached = !kernel.replaces_another_layout();
         if attached {
             kernel.attach()?;
         }
-        Ok(Self { kernel, planner, pods, members, keep_revoked, attached, said: None })
+        Ok(Self { kernel, planner, pods, members, flows, keep_revoked, attached, said: None })
     }
 
     /// The pods whose namespaces are open.
@@ -94,7 +97,8 @@ impl Sync {
     /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in
     /// force already makes no new generation.
     pub(crate) async fn publish(&mut self, snapshot: &Snapshot) -> Result<Published, SyncError> {
-        let _fresh = self.pods.prepare(snapshot).await;
+        let fresh = self.pods.prepare(snapshot).await;
+        connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
         let desired = self.desired();
         let mut published =
             Published { generation: self.planner.generation(), writes: 0, resets: 0 };
@@ -109,7 +113,11 @@ impl Sync {
         }
         self.pods.wire(&self.kernel);
         if let Some(changed) = changed {
-            let _ = (changed, self.keep_revoked);
+            if !self.keep_revoked {
+                let maps = &self.kernel.maps;
+                published.resets =
+                    connections::reset(&self.pods, maps, &changed, &self.flows).await;
+            }
             self.said = Some(desired);
         }
         Ok(published)

@@ -126,6 +126,15 @@ pub(crate) fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join(SOCKET)
 }
 
+/// The process that has a run directory, if one lives.
+pub(crate) fn holder_of(run_dir: &Path) -> Option<String> {
+    let mut lock = File::open(run_dir.join(LOCK)).ok()?;
+    match lock.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(holder(&mut lock)),
+        _ => None,
+    }
+}
+
 fn sign(lock: &mut File) -> io::Result<()> {
     lock.set_len(0)?;
     lock.rewind()?;
@@ -152,7 +161,9 @@ mod tests {
         let error = RunDir::claim(&path).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         assert!(error.contains("--run-dir"), "{error}");
+        assert_eq!(holder_of(&path), Some(std::process::id().to_string()));
         drop(first);
+        assert_eq!(holder_of(&path), None);
         RunDir::claim(&path).unwrap();
     }
 

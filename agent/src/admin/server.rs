@@ -18,7 +18,11 @@ use axum::{
 use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::{Admin, follow, rundir::RunDir};
+use super::{
+    Admin, follow,
+    rundir::RunDir,
+    why::{self, WhyError, WhyQuery},
+};
 use crate::observe::{
     metrics::CONTENT_TYPE,
     status::{self, Status},
@@ -96,7 +100,7 @@ pub(crate) async fn bind_port(addr: SocketAddr) -> Result<TcpListener, BindError
 pub(crate) async fn serve_socket(listener: UnixListener, admin: Admin) -> io::Result<()> {
     let questions = Router::new()
         .route("/status", get(status))
-        .route("/flows", get(flows))
+        .route("/flows", get(flows)).route("/why", get(why))
         .with_state(admin.clone());
     axum::serve(listener, questions.merge(probes(admin))).await
 }
@@ -145,4 +149,17 @@ async fn flows(State(admin): State<Admin>, Query(query): Query<FlowsQuery>) -> R
     let (kept, to_come) = admin.flows.follow();
     let lines = follow::Lines::new(kept, query.follow.then_some(to_come), query.denied);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(lines)).into_response()
+}
+
+async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery>) -> Response {
+    let Some((pod, to)) = query.words() else {
+        return (StatusCode::BAD_REQUEST, crate::args::PodRefError.to_string()).into_response();
+    };
+    let status = match why::answer(&*admin.answers, &pod, to) {
+        Ok(answer) => return Json(answer).into_response(),
+        Err(error @ WhyError::Starting) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+        Err(error @ WhyError::NoSuchPod { .. }) => (StatusCode::NOT_FOUND, error.to_string()),
+        Err(error @ WhyError::Ambiguous { .. }) => (StatusCode::CONFLICT, error.to_string()),
+    };
+    status.into_response()
 }

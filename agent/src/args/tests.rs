@@ -91,7 +91,7 @@ fn a_pod_may_come_without_its_namespace() {
     let pod = |text: &str| text.parse::<PodRef>().ok().map(|pod| (pod.namespace, pod.name));
     assert_eq!(pod("shop/web-0"), Some((Some("shop".into()), "web-0".into())));
     assert_eq!(pod("web-0"), Some((None, "web-0".into())));
-    for wrong in ["", "/", "shop/", "/web", "a/b/c"] {
+    for wrong in ["", "/", "shop/", "/web", "a/b/c", "a/b&c", "Shop/web", "a b"] {
         assert_eq!(pod(wrong), None, "{wrong}");
     }
 }

@@ -7,7 +7,10 @@ use agent_abi::Event;
 use arc_swap::ArcSwap;
 use aya::maps::{MapData, RingBuf};
 use jiff::Timestamp;
-use tokio::io::unix::AsyncFd;
+use tokio::{
+    io::unix::AsyncFd,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::{
     observe::flows::{FlowLog, FlowRecord, Names},
@@ -35,23 +38,34 @@ impl Sink {
     }
 }
 
+/// How long an event that wakes nobody may lie in the ring: only refusals wake the reader. At
+/// 80,000 connections a second the ring is full after this long.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Reads events until the ring cannot be read any more.
 pub(crate) async fn read(ring: RingBuf<MapData>, sink: Sink) -> io::Result<()> {
     // SAFETY: the ring owns its descriptor and closes it only when it is dropped.
     let mut ring = unsafe { AsyncFd::register(ring) }?;
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let mut ready = ring.readable_mut().await?;
-        let booted = boot_time();
-        let ring = ready.get_inner_mut();
-        while let Some(item) = ring.next() {
-            if item.len() < size_of::<Event>() {
-                continue;
-            }
-            // SAFETY: plain data, long enough, and read without asking for its alignment.
-            let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
-            sink.take(&event, booted);
+        tokio::select! {
+            ready = ring.readable() => ready?.clear_ready(),
+            _ = looks.tick() => {}
         }
-        ready.clear_ready();
+        drain(ring.get_mut(), &sink);
+    }
+}
+
+fn drain(ring: &mut RingBuf<MapData>, sink: &Sink) {
+    let booted = boot_time();
+    while let Some(item) = ring.next() {
+        if item.len() < size_of::<Event>() {
+            continue;
+        }
+        // SAFETY: plain data, long enough, and read without asking for its alignment.
+        let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
+        sink.take(&event, booted);
     }
 }
 

@@ -106,6 +106,11 @@ impl<K: Pod, V: Pod> RawMap<K, V> {
         Ok(Self { fd, types: std::marker::PhantomData })
     }
 
+    /// Another descriptor of the same map.
+    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
     /// What is under a key; in a trie, under the longest prefix of it.
     pub(crate) fn get(&self, key: &K) -> Result<Option<V>> {
         // SAFETY: `V` is plain data, for which all zero is a value.

@@ -96,7 +96,8 @@ impl Pod {
         &self.ends.ends
     }
 
-    fn is_enrolled(&self) -> bool {
+    /// True when it is to be judged.
+    pub(crate) fn is_enrolled(&self) -> bool {
         matches!(self.enrolment, Enrolment::Enrolled(_))
     }
 }
@@ -140,6 +141,11 @@ impl Pods {
     /// The pods whose namespaces are open.
     pub(crate) fn known(&self) -> &BTreeMap<PodId, Pod> {
         &self.known
+    }
+
+    /// The thread that enters namespaces.
+    pub(crate) fn worker(&self) -> &Worker {
+        &self.worker
     }
 
     /// What is wrong with a pod.

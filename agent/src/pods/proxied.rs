@@ -1,12 +1,7 @@
 //! What the node's proxy borrows from the agent: original destinations from the kernel, rulings
 //! from the generation in force, sockets inside the pods' namespaces, and a place for its records.
 
-use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey};
 use agent_model::{
@@ -60,7 +55,8 @@ impl Origins for Borrowed {
         let peer = accepted.peer_addr().map_err(OriginError::Lookup)?;
         let family = if peer.is_ipv4() { FAMILY_V4 } else { FAMILY_V6 };
         let key = OriginKey { netns: workload.0, port: peer.port().into(), family };
-        let found = self.maps.origins.get(&key).map_err(|error| OriginError::Lookup(error.source))?;
+        let found =
+            self.maps.origins.get(&key).map_err(|error| OriginError::Lookup(error.source))?;
         let origin = found.ok_or(OriginError::Unknown)?;
         // The entry goes with the pod's socket too; taking it now keeps the table small.
         if let Err(error) = self.maps.origins.remove(&key) {

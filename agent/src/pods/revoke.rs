@@ -8,7 +8,7 @@
 //! * an unconnected UDP socket has no verdict: each of its datagrams is judged when it is sent;
 //! * Hold means that the pod is not known for the moment, which is no reason to cut anything.
 
-use std::{os::fd::AsFd, sync::Arc};
+use std::{io, os::fd::AsFd, sync::Arc};
 
 use agent_abi::{
     Addr, Flow, FlowKey, Judgement, SocketKind, SocketState, Tables, Verdict, decide, protocol,
@@ -34,6 +34,9 @@ pub(crate) enum RevokeError {
     /// Its sockets cannot be listed, or one of them not reset.
     #[error("the pod's open sockets cannot be listed or reset")]
     Netlink(#[from] NetlinkError),
+    /// A map of ours cannot be shared or written.
+    #[error("a map of the agent's cannot be used")]
+    Map(#[source] io::Error),
 }
 
 /// A socket that is to be reset, and why.

@@ -1,0 +1,93 @@
+//! The open connections of pods when rules change: those of a pod that is enrolled while it runs
+//! are learnt, those that a change denies are reset.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_abi::{FlowState, OpenedBy, Reason};
+use agent_model::snapshot::PodId;
+use jiff::Timestamp;
+
+use super::{
+    enrol::{Pod, Pods, chain},
+    revoke::{self, RevokeError, Revoked},
+};
+use crate::{
+    kernel::maps::Maps,
+    observe::flows::{FlowLog, FlowRecord, ip, protocol_name},
+};
+
+/// Tells the wire layer which connections of newly enrolled pods their peers have opened, so that
+/// what the pods send on them passes as answers.
+pub(crate) async fn learn(pods: &Pods, maps: &Maps, fresh: &[PodId]) {
+    for id in fresh {
+        let Some(pod) = pods.known().get(id) else { continue };
+        if let Err(error) = learn_one(pods, pod, maps).await {
+            tracing::warn!(pod = %id, error = %chain(&error), "open connections are not learnt");
+        }
+    }
+}
+
+async fn learn_one(pods: &Pods, pod: &Pod, maps: &Maps) -> Result<(), RevokeError> {
+    let storage = maps.sockets.share().map_err(RevokeError::Map)?;
+    let sockets = revoke::open_sockets(pods.worker(), &pod.netns, storage).await?;
+    let seen_ns = monotonic_ns();
+    for key in revoke::accepted_flows(&sockets, pod.netns.cookie()) {
+        let state = FlowState { opened_by: OpenedBy::PEER, seen_ns, ..FlowState::default() };
+        maps.flows.set(&key, &state).map_err(|error| RevokeError::Map(error.source))?;
+    }
+    Ok(())
+}
+
+/// Resets what is open and denied now in the pods with these cookies: how many connections.
+pub(crate) async fn reset(pods: &Pods, maps: &Arc<Maps>, changed: &[u64], log: &FlowLog) -> usize {
+    let mut count = 0;
+    for (id, pod) in pods.known() {
+        if !changed.contains(&pod.netns.cookie()) || !pod.is_enrolled() {
+            continue;
+        }
+        match reset_one(pods, pod, maps).await {
+            Ok(revoked) => {
+                count += revoked.len();
+                revoked.iter().for_each(|one| log.record(record(id, pod, one)));
+            }
+            Err(error) => {
+                tracing::error!(pod = %id, error = %chain(&error), "denied connections stay open, cut off");
+            }
+        }
+    }
+    count
+}
+
+async fn reset_one(
+    pods: &Pods,
+    pod: &Pod,
+    maps: &Arc<Maps>,
+) -> Result<Vec<Revoked>, RevokeError> {
+    let storage = maps.sockets.share().map_err(RevokeError::Map)?;
+    revoke::sweep(pods.worker(), &pod.netns, storage, Arc::clone(maps)).await
+}
+
+fn record(id: &PodId, pod: &Pod, revoked: &Revoked) -> FlowRecord {
+    FlowRecord {
+        time: Timestamp::now(),
+        event: "verdict".into(),
+        pod: Some(id.to_string().into()),
+        netns: pod.netns.cookie(),
+        dst: ip(revoked.dst.0),
+        port: revoked.dst.1,
+        protocol: protocol_name(revoked.socket.protocol.into()),
+        layer: "connect".into(),
+        verdict: revoked.judgement.verdict.name().into(),
+        reason: Reason::Revoked.name().into(),
+        generation: revoked.judgement.generation,
+        rule: None,
+        pid: None,
+        carried: None,
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0));
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
