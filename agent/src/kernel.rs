@@ -10,6 +10,8 @@
 #![expect(unsafe_code, reason = "bpf(2) and shared maps have no safe wrapper; see each SAFETY")]
 
 use std::{
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -47,6 +49,34 @@ pub(crate) enum KernelError {
     /// The programs cannot be attached.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// Two agents would write the same maps.
+    #[error(
+        "another agent runs on the pins in {}: stop it first, or name another --pin-dir",
+        path.display()
+    )]
+    InUse {
+        /// The pin directory.
+        path: PathBuf,
+    },
+    /// The pin directory cannot be made or locked.
+    #[error("cannot use the pin directory {}", path.display())]
+    PinDir {
+        /// The pin directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Takes a pin directory for this process, until the answer is dropped.
+fn claim(path: &Path) -> Result<File, KernelError> {
+    let failed = |source| KernelError::PinDir { path: path.to_owned(), source };
+    let directory = File::open(path).map_err(failed)?;
+    match directory.try_lock() {
+        Ok(()) => Ok(directory),
+        Err(TryLockError::WouldBlock) => Err(KernelError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 /// What an agent asks of the kernel.
@@ -72,6 +102,7 @@ pub(crate) struct Kernel {
     pub(crate) programs: Programs,
     pub(crate) cgroup: PathBuf,
     pin_dir: PathBuf,
+    _lock: File,
 }
 
 impl Kernel {
@@ -79,6 +110,11 @@ impl Kernel {
     /// unless an agent of the same layout has attached its own.
     pub(crate) fn open(setup: &Setup) -> Result<Self, KernelError> {
         let cgroup = preflight::check(&setup.pin_dir, setup.cgroup.as_deref())?;
+        fs::create_dir_all(&setup.pin_dir).map_err(|source| {
+            let path = setup.pin_dir.clone();
+            KernelError::PinDir { path, source }
+        })?;
+        let lock = claim(&setup.pin_dir)?;
         let programs = load::load(&setup.pin_dir)?;
         let maps = Maps::open(&load::maps_directory(&setup.pin_dir))?;
         let mut flags = 0;
@@ -95,6 +131,7 @@ impl Kernel {
             programs,
             cgroup,
             pin_dir: setup.pin_dir.clone(),
+            _lock: lock,
         })
     }
 
@@ -120,5 +157,9 @@ impl Kernel {
 /// Detaches and forgets everything below a pin directory; the names of what was removed.
 pub(crate) fn uninstall(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
     preflight::check_privileges()?;
+    if !pin_dir.exists() {
+        return Ok(Vec::new());
+    }
+    let _lock = claim(pin_dir)?;
     Ok(links::remove_all(pin_dir)?)
 }
