@@ -43,6 +43,12 @@ impl<'a> Sock<'a> {
         self.ctx.sock_addr
     }
 
+    /// The context as the log wants it.
+    #[inline(always)]
+    pub(crate) fn log_context(&self) -> &'a SockAddrContext {
+        self.ctx
+    }
+
     /// The context as the helpers want it.
     #[inline(always)]
     pub(crate) fn context(&self) -> *mut core::ffi::c_void {

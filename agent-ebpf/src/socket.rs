@@ -12,6 +12,7 @@ use aya_ebpf::{
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
+use aya_log_ebpf::warn;
 
 use crate::{
     context::{Call, Sock, loopback},
@@ -232,6 +233,7 @@ fn note(sock: &Sock<'_>, kind: u32, flow: &Flow, judgement: &Judgement) -> bool 
     let noted = unsafe { remember(sock.socket(), &mut state) };
     if !noted {
         report::count(counter::SOCKETS_FULL);
+        warn!(sock.log_context(), "no memory to remember a socket of namespace {}", flow.netns);
     }
     noted
 }

@@ -18,6 +18,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
+use aya_log_ebpf::warn;
 
 use crate::{
     context::remote,
@@ -64,6 +65,7 @@ fn begins(ctx: &SockOpsContext) {
             // Full: the proxy finds no original destination and refuses.
             if ORIGINS.insert(origin_key(state, ctx), origin, 0).is_err() {
                 report::count(counter::ORIGINS_FULL);
+                warn!(ctx, "no room for an original destination of namespace {}", state.netns);
             }
         }
         SocketKind::DIRECT => {}
@@ -92,6 +94,7 @@ fn accepted(ctx: &SockOpsContext) {
     // SAFETY: a full socket, not null.
     if !unsafe { remember(sk, &mut state) } {
         report::count(counter::SOCKETS_FULL);
+        warn!(ctx, "no memory to remember a socket of namespace {}", netns);
     }
 }
 

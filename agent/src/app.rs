@@ -45,18 +45,24 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let port = bind_port(args.admin).await?;
     let worker = Arc::new(Worker::start()?);
     let keep_revoked = args.on_revoke == OnRevoke::Keep;
-    let kernel = Arc::new(Kernel::open(&Setup {
+    let mut kernel = Kernel::open(&Setup {
         pin_dir: args.pin_dir.clone(),
         cgroup: args.cgroup.clone(),
         host_netns: worker.own().cookie(),
         hold_unknown: args.unknown_pods == UnknownPods::Hold,
         keep_revoked,
-    })?);
+        log: args.kernel_log,
+    })?;
+    let log = kernel.programs.logger.take();
+    let kernel = Arc::new(kernel);
     let flows = Arc::new(FlowLog::default());
     let metrics = Arc::new(Metrics::default());
     let report = Arc::new(Report::new(&args, Arc::clone(&kernel)));
 
     let mut tasks = Tasks::new();
+    if let Some(log) = log {
+        tasks.spawn(async move { events::read_log(log).await.context("the programs' log") });
+    }
     let admin = Admin {
         answers: Arc::clone(&report) as _,
         flows: Arc::clone(&flows),

@@ -104,6 +104,17 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// How much the kernel programs say about their own trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KernelLog {
+    /// Nothing; their counters tell of trouble all the same
+    Off,
+    /// What cost a verdict or a memory
+    Warn,
+    /// Everything
+    Debug,
+}
+
 /// How a command writes its answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -153,6 +164,9 @@ pub(crate) struct AgentArgs {
     /// How to write the log
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+    /// How much the kernel programs say about their own trouble
+    #[arg(long, value_enum, default_value_t = KernelLog::Off)]
+    pub(crate) kernel_log: KernelLog,
 }
 
 /// Which agent to ask, and how to answer.

@@ -34,6 +34,8 @@ use load::{LoadError, Programs};
 use maps::{Maps, MapsError};
 use preflight::PreflightError;
 
+use crate::args::KernelLog;
+
 /// Why the kernel's side cannot be set up.
 #[derive(Debug, Error)]
 pub(crate) enum KernelError {
@@ -92,6 +94,8 @@ pub(crate) struct Setup {
     pub(crate) hold_unknown: bool,
     /// Open flows outlive their rule.
     pub(crate) keep_revoked: bool,
+    /// How much the programs say.
+    pub(crate) log: KernelLog,
 }
 
 /// The loaded programs, their maps and links.
@@ -115,7 +119,7 @@ impl Kernel {
             KernelError::PinDir { path, source }
         })?;
         let lock = claim(&setup.pin_dir)?;
-        let programs = load::load(&setup.pin_dir)?;
+        let programs = load::load(&setup.pin_dir, setup.log)?;
         let maps = Maps::open(&load::maps_directory(&setup.pin_dir))?;
         let mut flags = 0;
         if setup.hold_unknown {

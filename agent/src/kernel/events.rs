@@ -6,9 +6,10 @@ use std::{io, mem::size_of, sync::Arc, time::Duration};
 use agent_abi::Event;
 use arc_swap::ArcSwap;
 use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
 use jiff::Timestamp;
 use tokio::{
-    io::unix::AsyncFd,
+    io::{Interest, unix::AsyncFd},
     time::{MissedTickBehavior, interval},
 };
 
@@ -66,6 +67,16 @@ fn drain(ring: &mut RingBuf<MapData>, sink: &Sink) {
         // SAFETY: plain data, long enough, and read without asking for its alignment.
         let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
         sink.take(&event, booted);
+    }
+}
+
+/// Hands what the programs say about their own trouble to the log, until that cannot be read.
+pub(crate) async fn read_log(logger: EbpfLogger<&'static dyn log::Log>) -> io::Result<()> {
+    // SAFETY: the logger owns its descriptor and closes it only when it is dropped.
+    let mut logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }?;
+    loop {
+        logger.readable().await?.clear_ready();
+        logger.get_mut().flush();
     }
 }
 

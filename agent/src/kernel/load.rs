@@ -16,9 +16,11 @@ use aya::{
     programs::{Program, ProgramError, ProgramFd},
     util::KernelVersion,
 };
+use aya_log::EbpfLogger;
 use thiserror::Error;
 
 use super::hooks::{CGROUP, Hook, WIRE};
+use crate::args::KernelLog;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekisho"));
 
@@ -51,6 +53,9 @@ pub(crate) enum LoadError {
     /// The object or its maps cannot be loaded.
     #[error("cannot load the kernel programs' maps")]
     Object(#[from] Box<EbpfError>),
+    /// The programs' log cannot be read.
+    #[error("cannot open the kernel programs' log")]
+    Log(#[source] aya_log::Error),
     /// The kernel refuses a program.
     #[error(
         "the kernel refuses the program for {hook}; Sekisho needs Linux 5.15 or newer \
@@ -69,6 +74,8 @@ pub(crate) struct Programs {
     programs: BTreeMap<&'static str, ProgramFd>,
     /// Optional ones that this kernel refuses.
     pub(crate) missing: Vec<Hook>,
+    /// What they say about their own trouble.
+    pub(crate) logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl std::fmt::Debug for Programs {
@@ -90,18 +97,23 @@ pub(crate) fn maps_directory(pin_dir: &Path) -> PathBuf {
 }
 
 /// Loads everything, on the pinned maps of this layout or on new ones.
-pub(crate) fn load(pin_dir: &Path) -> Result<Programs, LoadError> {
+pub(crate) fn load(pin_dir: &Path, log: KernelLog) -> Result<Programs, LoadError> {
     let maps = maps_directory(pin_dir);
     std::fs::create_dir_all(&maps)
         .map_err(|source| LoadError::Directory { path: maps.clone(), source })?;
     let has_set_retval = u8::from(is_at_least(5, 18));
     let mut loader = EbpfLoader::new();
     loader.override_global("HAS_SET_RETVAL", &has_set_retval, true);
+    let level = log_level(log);
+    loader.override_global(aya_log::LEVEL, &level, true);
     for name in MAPS {
         loader.map_pin_path(name, maps.join(name));
     }
     let mut object = loader.load(OBJECT).map_err(Box::new)?;
-    let mut loaded = Programs { programs: BTreeMap::new(), missing: Vec::new() };
+    // The programs refer to the log's ring, so it is taken before they are loaded and kept.
+    let logger = EbpfLogger::init(&mut object).map_err(LoadError::Log)?;
+    let mut loaded =
+        Programs { programs: BTreeMap::new(), missing: Vec::new(), logger: Some(logger) };
     for hook in CGROUP.iter().chain(&WIRE) {
         match load_program(&mut object, hook.program) {
             Ok(program) => {
@@ -117,6 +129,15 @@ pub(crate) fn load(pin_dir: &Path) -> Result<Programs, LoadError> {
         }
     }
     Ok(loaded)
+}
+
+/// The programs' own scale: 0 is nothing, 5 everything (`aya_log::Level`).
+const fn log_level(log: KernelLog) -> u8 {
+    match log {
+        KernelLog::Off => 0,
+        KernelLog::Warn => aya_log::Level::Warn as u8,
+        KernelLog::Debug => aya_log::Level::Debug as u8,
+    }
 }
 
 /// Compared by release; a kernel whose release cannot be read is taken for an old one.

@@ -58,11 +58,7 @@ pub(crate) async fn reset(pods: &Pods, maps: &Arc<Maps>, changed: &[u64], log: &
     count
 }
 
-async fn reset_one(
-    pods: &Pods,
-    pod: &Pod,
-    maps: &Arc<Maps>,
-) -> Result<Vec<Revoked>, RevokeError> {
+async fn reset_one(pods: &Pods, pod: &Pod, maps: &Arc<Maps>) -> Result<Vec<Revoked>, RevokeError> {
     let storage = maps.sockets.share().map_err(RevokeError::Map)?;
     revoke::sweep(pods.worker(), &pod.netns, storage, Arc::clone(maps)).await
 }
