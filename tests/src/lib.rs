@@ -7,8 +7,9 @@
 //! way, errand                    a way out of a pod, and what the probe is told about it
 //! packet, frame, capture         frames: built by the probe, read at the far end
 //! serve                          what the far hosts answer
+//! stage, client                  a pod, a far host, an agent, and somebody to talk through them
 //! agent, manifest, links         the program under test, its configuration, its hooks
-//! ground                         where every way out is tried at once
+//! ground, posture                where every way out is tried at once, and what should come of it
 //! sys                            the few calls that need `unsafe`
 //! ```
 //!
@@ -16,16 +17,22 @@
 //! with `skt-` and the process's number, so that what a killed run left behind can be told from
 //! what a live one uses (see [`name`]).
 
+pub mod agent;
 pub mod capture;
 pub mod cgroup;
+pub mod client;
 pub mod errand;
 pub mod frame;
 pub mod ground;
+pub mod links;
+pub mod manifest;
 pub mod name;
 pub mod netns;
 pub mod packet;
+pub mod posture;
 pub mod process;
 pub mod serve;
+pub mod stage;
 pub mod sys;
 pub mod way;
 pub mod world;

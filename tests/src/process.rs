@@ -106,6 +106,11 @@ impl Process {
         self.errors.try_iter().collect::<Vec<_>>().join("\n")
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Sends SIGKILL, and waits for the end.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;

@@ -32,10 +32,20 @@ const BACKLOG: i32 = 4_096;
 impl Echo {
     /// Echoes on `port` of `host`: TCP at every address, UDP at each of `addresses`.
     pub fn start(host: &Host, port: u16, addresses: &[IpAddr]) -> Result<Self> {
-        Self::inside(host.netns(), port, addresses)
+        Self::inside(host.netns(), port, addresses, "")
     }
 
-    fn inside(netns: &Netns, port: u16, addresses: &[IpAddr]) -> Result<Self> {
+    /// As above, but the server speaks first, as a database does.
+    pub fn with_greeting(host: &Host, port: u16, greeting: &'static str) -> Result<Self> {
+        Self::inside(host.netns(), port, &[], greeting)
+    }
+
+    fn inside(
+        netns: &Netns,
+        port: u16,
+        addresses: &[IpAddr],
+        greeting: &'static str,
+    ) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (streams, datagrams) = netns.enter(|| {
             // Data in the SYN, without a cookie (Documentation/networking/ip-sysctl.rst).
@@ -48,7 +58,7 @@ impl Echo {
             Ok((streams, datagrams.collect::<Result<Vec<_>>>()?))
         })?;
         let (stop, stopped) = oneshot::channel();
-        let thread = thread::spawn(move || run(&runtime, streams, datagrams, stopped));
+        let thread = thread::spawn(move || run(&runtime, streams, datagrams, (stopped, greeting)));
         Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
@@ -88,13 +98,13 @@ fn run(
     runtime: &Runtime,
     streams: [std::net::TcpListener; 2],
     datagrams: Vec<std::net::UdpSocket>,
-    stopped: oneshot::Receiver<()>,
+    (stopped, greeting): (oneshot::Receiver<()>, &'static str),
 ) {
     runtime.block_on(async {
         let mut tasks = JoinSet::new();
         for listener in streams {
             if let Ok(listener) = TcpListener::from_std(listener) {
-                tasks.spawn(accept(listener));
+                tasks.spawn(accept(listener, greeting));
             }
         }
         for socket in datagrams {
@@ -107,16 +117,19 @@ fn run(
     });
 }
 
-async fn accept(listener: TcpListener) {
+async fn accept(listener: TcpListener, greeting: &'static str) {
     let mut streams = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        streams.spawn(echo(stream));
+        streams.spawn(echo(stream, greeting));
         while streams.try_join_next().is_some() {}
     }
 }
 
 /// Echoes until the peer sends no more, then says so too.
-async fn echo(mut stream: TcpStream) {
+async fn echo(mut stream: TcpStream, greeting: &'static str) {
+    if stream.write_all(greeting.as_bytes()).await.is_err() {
+        return;
+    }
     let mut buffer = vec![0; 16_384];
     while let Ok(length @ 1..) = stream.read(&mut buffer).await {
         if stream.write_all(&buffer[..length]).await.is_err() {

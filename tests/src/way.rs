@@ -233,6 +233,27 @@ impl Way {
         }
     }
 
+    /// Whether the probe alone decides every byte of what it sends.
+    pub fn is_hand_made(self) -> bool {
+        self.profile().layer as u8 == Layer::Wire as u8
+            && self.profile().stand as u8 == Stand::Pod as u8
+    }
+
+    /// Whether a report about it names its destination: of what cannot be read, none can.
+    pub fn is_named(self) -> bool {
+        !matches!(
+            self,
+            Self::UdpSourceRoute
+                | Self::PacketSegmentsLeft
+                | Self::PacketDeepHeaders
+                | Self::PacketLaterFragment
+                | Self::PacketTinyFragment
+                | Self::PacketTagged
+                | Self::PacketUnknown
+                | Self::PacketWrongFamily
+        )
+    }
+
     /// Whether a router would pass on what it sends.
     pub fn is_routed(self) -> bool {
         !matches!(

@@ -4,15 +4,21 @@
 //! ```text
 //! skt-probe out ERRAND     one way out; once more for each line on its input
 //! skt-probe borrow         what a process of the pod does with sockets that it is handed
+//! skt-probe talk           a TCP client that does as its input says
+//! skt-probe load LOAD      many connections at once
+//! skt-probe serve P PORT   an echo server in the pod; P is tcp or udp
 //! ```
 
 mod datagram;
 mod exchange;
 mod foreign;
 mod frames;
+mod load;
 mod raw;
 mod ring;
+mod serve;
 mod stream;
+mod talk;
 
 use std::{
     io::{self, BufRead as _},
@@ -45,10 +51,16 @@ impl Attempt {
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("out"), Some(errand)) => out(&serde_json::from_str(&errand)?),
-        (Some("borrow"), None) => foreign::borrow(),
-        _ => bail!("usage: skt-probe out ERRAND | borrow"),
+    let verb = arguments.next();
+    let words: Vec<String> = arguments.collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match (verb.as_deref(), &words[..]) {
+        (Some("out"), [errand]) => out(&serde_json::from_str(errand)?),
+        (Some("borrow"), []) => foreign::borrow(),
+        (Some("talk"), []) => talk::run(),
+        (Some("load"), [load]) => load::run(&serde_json::from_str(load)?),
+        (Some("serve"), [protocol, port]) => serve::run(protocol, port.parse()?),
+        _ => bail!("see the head of src/bin/skt-probe/main.rs"),
     }
 }
 

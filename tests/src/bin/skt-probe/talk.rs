@@ -1,0 +1,94 @@
+//! A TCP client that does as it is told, a line of its input at a time, and answers each line.
+
+use std::{
+    io::{self, BufRead as _, Read as _, Write as _},
+    net::{Shutdown, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use sekisho_tests::errand::Said;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// A stranger's answer may take a while through a proxy; a test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// ```text
+/// dial ADDR:PORT   connect a new socket
+/// bind ADDR:PORT   bind a new socket
+/// send TEXT        write it
+/// read COUNT       read exactly so many bytes
+/// rest             read to the end of the stream
+/// shut             say that no more will be sent
+/// names            getsockname() and getpeername()
+/// ```
+pub(crate) fn run() -> Result<()> {
+    let mut socket = None;
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let (verb, argument) = line.split_once(' ').unwrap_or((&line, ""));
+        let start = Instant::now();
+        let outcome = obey(&mut socket, verb, argument)?;
+        let took_ms = u64::try_from(start.elapsed().as_millis())?;
+        let said = match outcome {
+            Ok(text) => Said { errno: None, text, took_ms },
+            Err(error) => {
+                let errno = error.raw_os_error().or(Some(libc::EPROTO));
+                Said { errno, text: error.to_string(), took_ms }
+            }
+        };
+        println!("{}", serde_json::to_string(&said)?);
+    }
+    Ok(())
+}
+
+fn obey(held: &mut Option<Socket>, verb: &str, argument: &str) -> Result<io::Result<String>> {
+    if verb == "dial" || verb == "bind" {
+        let address: SocketAddr = argument.parse()?;
+        return Ok(open(verb, address).map(|socket| {
+            *held = Some(socket);
+            String::new()
+        }));
+    }
+    let socket = held.as_mut().context("nothing is open")?;
+    Ok(match verb {
+        "send" => socket.write_all(argument.as_bytes()).map(|()| String::new()),
+        "read" => {
+            let mut bytes = vec![0; argument.parse()?];
+            socket.read_exact(&mut bytes).map(|()| text(&bytes))
+        }
+        "rest" => {
+            let mut bytes = Vec::new();
+            socket.read_to_end(&mut bytes).map(|_| text(&bytes))
+        }
+        "shut" => socket.shutdown(Shutdown::Write).map(|()| String::new()),
+        "names" => names(socket),
+        _ => bail!("unknown verb {verb:?}"),
+    })
+}
+
+fn open(verb: &str, address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    if verb == "bind" {
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+    } else {
+        socket.connect(&address.into())?;
+    }
+    Ok(socket)
+}
+
+fn names(socket: &Socket) -> io::Result<String> {
+    let own = socket.local_addr()?.as_socket();
+    let peer = socket.peer_addr()?.as_socket();
+    match (own, peer) {
+        (Some(own), Some(peer)) => Ok(format!("{} {peer}", own.ip())),
+        _ => Err(io::Error::other("not an address of this family")),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,119 @@
+//! The kernel's own word on what is attached, and holes made on purpose. Independent of the agent,
+//! so that it cannot share the agent's mistakes.
+
+use std::{
+    ffi::CString,
+    fs::File,
+    io,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::sys;
+
+/// Commands of `bpf()` (`linux/bpf.h`).
+const OBJ_GET: u32 = 7;
+const PROG_QUERY: u32 = 16;
+const LINK_DETACH: u32 = 34;
+
+/// Where programs hang at a group, with the names of their hooks (`enum bpf_attach_type`).
+pub const CGROUP_HOOKS: [(&str, u32); 12] = [
+    ("skb_egress", 1),
+    ("sock_ops", 3),
+    ("bind4", 8),
+    ("bind6", 9),
+    ("connect4", 10),
+    ("connect6", 11),
+    ("sendmsg4", 14),
+    ("sendmsg6", 15),
+    ("getpeername4", 29),
+    ("getpeername6", 30),
+    ("getsockname4", 31),
+    ("getsockname6", 32),
+];
+
+/// How many programs hang at each hook of a group.
+pub fn count_at(cgroup: &Path) -> Result<Vec<(&'static str, u32)>> {
+    let group = File::open(cgroup).with_context(|| format!("opening {}", cgroup.display()))?;
+    CGROUP_HOOKS
+        .iter()
+        .map(|(name, kind)| {
+            let mut ids = [0_u32; 64];
+            let mut attributes = Attributes::default();
+            attributes.push(word(group.as_raw_fd()));
+            attributes.push(*kind);
+            attributes.push(0);
+            attributes.push(0);
+            attributes.push_pointer(ids.as_mut_ptr().expose_provenance());
+            attributes.push(64);
+            attributes.push(0);
+            sys::bpf(PROG_QUERY, &mut attributes.0)
+                .with_context(|| format!("asking what hangs at {name}"))?;
+            Ok((*name, attributes.word_at(24)))
+        })
+        .collect()
+}
+
+/// Detaches a pinned link, and leaves its pin where it is.
+pub fn detach(pin: &Path) -> Result<()> {
+    let link = open(pin).with_context(|| format!("opening {}", pin.display()))?;
+    let mut attributes = Attributes::default();
+    attributes.push(word(link.as_raw_fd()));
+    sys::bpf(LINK_DETACH, &mut attributes.0)
+        .with_context(|| format!("detaching {}", pin.display()))?;
+    Ok(())
+}
+
+/// The pins of links below an agent's pin directory whose names start with `hook`.
+pub fn pins_of(pin_dir: &Path, hook: &str) -> Result<Vec<PathBuf>> {
+    let directory = pin_dir.join("links");
+    let entries = std::fs::read_dir(&directory)
+        .with_context(|| format!("reading {}", directory.display()))?;
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(|name| name == hook || name.starts_with(&format!("{hook}-")))
+        })
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+fn open(pin: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let mut attributes = Attributes::default();
+    attributes.push_pointer(path.as_ptr().expose_provenance());
+    attributes.push(0);
+    attributes.push(0);
+    sys::own(sys::bpf(OBJ_GET, &mut attributes.0)?)
+}
+
+/// The union that `bpf()` reads, field by field.
+#[derive(Default)]
+struct Attributes(Vec<u8>);
+
+impl Attributes {
+    fn push(&mut self, word: u32) {
+        self.0.extend(word.to_ne_bytes());
+    }
+
+    fn push_pointer(&mut self, address: usize) {
+        self.0.extend((address as u64).to_ne_bytes());
+    }
+
+    fn word_at(&self, offset: usize) -> u32 {
+        self.0[offset..].first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    }
+}
+
+/// Descriptors are never negative.
+fn word(descriptor: i32) -> u32 {
+    u32::try_from(descriptor).unwrap_or(u32::MAX)
+}

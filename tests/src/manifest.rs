@@ -1,0 +1,165 @@
+//! The agent's configuration as a person would write it: one file an object, renamed into place.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::world::Host;
+
+/// The Kubernetes namespace of every pod here.
+pub const NAMESPACE: &str = "shop";
+/// The node of every pod here, unless a test says otherwise.
+pub const NODE: &str = "node-1";
+
+/// What happens where no rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It passes.
+    AllowAny,
+    /// It is refused.
+    RegistryOnly,
+}
+
+/// A port of a `ServiceEntry`: its number and its protocol, which may be empty (detected).
+pub type Port<'a> = (u16, &'a str);
+
+/// A directory of manifests.
+#[derive(Debug)]
+pub struct Config {
+    directory: PathBuf,
+}
+
+impl Config {
+    /// An empty directory.
+    pub fn new(directory: PathBuf) -> Result<Self> {
+        fs::create_dir_all(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// Where it lies.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes a file whole, beside, and renames it into place; unless it says so already.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        if fs::read(self.path(name)).is_ok_and(|old| old == text.as_bytes()) {
+            return Ok(());
+        }
+        let draft = self.directory.join(format!(".{name}.draft"));
+        fs::write(&draft, text).with_context(|| format!("writing {}", draft.display()))?;
+        fs::rename(&draft, self.path(name)).with_context(|| format!("renaming {name} into place"))
+    }
+
+    /// Removes a file.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        fs::remove_file(self.path(name)).with_context(|| format!("removing {name}"))
+    }
+
+    /// The file of an object.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.yaml"))
+    }
+
+    /// The mesh's own configuration.
+    pub fn mesh(&self, mode: Mode) -> Result<()> {
+        let mode = match mode {
+            Mode::AllowAny => "ALLOW_ANY",
+            Mode::RegistryOnly => "REGISTRY_ONLY",
+        };
+        self.write(
+            "mesh",
+            &format!(
+                "apiVersion: v1\n\
+                 kind: ConfigMap\n\
+                 metadata: {{name: istio, namespace: istio-system}}\n\
+                 data:\n  mesh: |\n    outboundTrafficPolicy:\n      mode: {mode}\n"
+            ),
+        )
+    }
+
+    /// The namespace of the pods, in the mesh or not.
+    pub fn namespace(&self, enrolled: bool) -> Result<()> {
+        let labels = if enrolled { "{istio-injection: enabled}" } else { "{}" };
+        self.write(
+            "namespace",
+            &format!(
+                "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}, labels: {labels}}}\n"
+            ),
+        )
+    }
+
+    /// A pod of the world.
+    pub fn pod(&self, host: &Host) -> Result<()> {
+        self.annotated_pod(host, NODE, &[])
+    }
+
+    /// A pod of the world on some node, with annotations of its own.
+    pub fn annotated_pod(&self, host: &Host, node: &str, more: &[(&str, &str)]) -> Result<()> {
+        let mut annotations = String::new();
+        for (key, value) in more {
+            writeln!(annotations, "    {key}: {value:?}")?;
+        }
+        let [v4, v6] = host.addresses();
+        let (name, netns) = (host.name(), host.netns().path());
+        self.write(
+            &format!("pod-{name}"),
+            &format!(
+                "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {NAMESPACE}\n  \
+                 annotations:\n    sekisho.dev/netns: {}\n{annotations}\
+                 spec: {{nodeName: {node}}}\n\
+                 status: {{podIP: {v4}, podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]}}\n",
+                netns.display()
+            ),
+        )
+    }
+
+    /// A `ServiceEntry` without resolution, for addresses or prefixes and ports.
+    pub fn service_entry(
+        &self,
+        name: &str,
+        addresses: &[String],
+        ports: &[Port<'_>],
+    ) -> Result<()> {
+        self.write(name, &service_entry(name, &format!("{name}.example.com"), addresses, ports)?)
+    }
+}
+
+/// A `ServiceEntry` as text, for tests that say which host it is for.
+pub fn service_entry(
+    name: &str,
+    host: &str,
+    addresses: &[String],
+    ports: &[Port<'_>],
+) -> Result<String> {
+    let mut text = format!(
+        "apiVersion: networking.istio.io/v1alpha3\nkind: ServiceEntry\n\
+         metadata: {{name: {name}, namespace: {NAMESPACE}}}\n\
+         spec:\n  hosts: [{host}]\n  location: MESH_EXTERNAL\n  ports:\n"
+    );
+    for (number, protocol) in ports {
+        if protocol.is_empty() {
+            writeln!(text, "  - {{number: {number}, name: any-{number}}}")?;
+            continue;
+        }
+        let port_name = format!("{}-{number}", protocol.to_lowercase());
+        writeln!(text, "  - {{number: {number}, name: {port_name}, protocol: {protocol}}}")?;
+    }
+    if !addresses.is_empty() {
+        text.push_str("  addresses:\n");
+    }
+    for address in addresses {
+        writeln!(text, "  - {address:?}")?;
+    }
+    Ok(text)
+}
+
+/// Addresses as a `ServiceEntry` lists them.
+pub fn listed(addresses: &[IpAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}

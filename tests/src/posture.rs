@@ -1,0 +1,181 @@
+//! What a policy makes of every way out: set up for an agent, and held against what came of it.
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    agent::Agent,
+    errand::Outcome,
+    ground::{Ground, PORT, Row},
+    manifest::{Config, Mode, Port, listed},
+    way::{Family, Layer, Needs, Refusal, Way},
+};
+
+/// How a pod stands to the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Posture {
+    /// Its namespace is not in the mesh.
+    Unenrolled,
+    /// It is, and anything is let out.
+    AllowAny,
+    /// Only what a rule names is let out, and a rule names every destination.
+    Ruled,
+    /// Only what a rule names is let out, and none names any destination but the honest ones.
+    Closed,
+}
+
+/// Every way's own destination, as a rule names them.
+const PREFIXES: [&str; 2] = ["203.0.113.64/26", "2001:db8::40/122"];
+const PORTS: [Port<'static>; 2] = [(PORT, "TCP"), (PORT, "UDP")];
+/// A refusal that takes longer is not "at once".
+const AT_ONCE_MS: u64 = 1_000;
+
+impl Posture {
+    /// Writes the manifests of a world that stands so.
+    pub fn write(self, config: &Config, ground: &Ground) -> Result<()> {
+        config.namespace(self != Self::Unenrolled)?;
+        config.pod(ground.pod())?;
+        config.mesh(if self == Self::AllowAny { Mode::AllowAny } else { Mode::RegistryOnly })?;
+        config.service_entry("honest", &listed(&ground.honest_addresses()), &PORTS)?;
+        if self == Self::Ruled {
+            config.service_entry("ways", &PREFIXES.map(String::from), &PORTS)?;
+        } else if config.path("ways").exists() {
+            config.remove("ways")?;
+        }
+        Ok(())
+    }
+
+    /// Changes what differs from the posture before, which is one file, and waits until a
+    /// generation with the change is in force.
+    pub fn impose(self, agent: &mut Agent, ground: &Ground) -> Result<()> {
+        let before = agent.generation()?;
+        self.write(agent.config(), ground)?;
+        agent.wait_until(&format!("{self:?} is enforced"), |agent| Ok(agent.generation()? > before))
+    }
+
+    /// Whether a way out is open.
+    pub fn opens(self, way: Way) -> bool {
+        match self {
+            Self::Unenrolled | Self::AllowAny => true,
+            Self::Ruled => way.profile().needs == Needs::Rule,
+            Self::Closed => false,
+        }
+    }
+
+    /// What is wrong about a round of tries under this posture.
+    pub fn violations(self, rows: &[Row]) -> Vec<Violation> {
+        rows.iter()
+            .flat_map(|row| {
+                let complaints = if self.opens(row.way) { open(row) } else { closed(row) };
+                complaints.into_iter().map(|what| Violation { way: row.way, what })
+            })
+            .collect()
+    }
+
+    /// What is wrong about the flows that an agent reports of ways that are closed: each refusal
+    /// is to come from the layer that is nearest to the call.
+    pub fn misreported(
+        self,
+        agent: &Agent,
+        rows: &[Row],
+        family: Family,
+    ) -> Result<Vec<Violation>> {
+        let flows = agent.flows()?;
+        let mut found = Vec::new();
+        for way in rows.iter().map(|row| row.way) {
+            if self.opens(way) || !way.is_named() {
+                continue;
+            }
+            let destination = way.destination(family).to_string();
+            let layers: Vec<&str> = flows
+                .iter()
+                .filter(|flow| flow["dst"] == *destination && flow["verdict"] == "deny")
+                .filter_map(|flow| flow["layer"].as_str())
+                .collect();
+            let wanted = layer_name(way.profile().layer);
+            if !layers.contains(&wanted) {
+                let what = format!("refused by {layers:?} and not by {wanted:?}");
+                found.push(Violation { way, what });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// The way out.
+    pub way: Way,
+    /// What came of it.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.way, self.what)
+    }
+}
+
+/// One a line.
+pub fn lines(violations: &[Violation]) -> String {
+    violations.iter().fold(String::new(), |text, violation| format!("{text}\n  {violation}"))
+}
+
+fn open(row: &Row) -> Vec<String> {
+    let mut found = Vec::new();
+    if row.frames.is_empty() {
+        found.push("no frame arrived".into());
+    }
+    if !row.report.fresh.answered {
+        found.push(format!("a fresh try: {}", row.report.fresh));
+    }
+    if let Some(held) = row.report.held.filter(|held| !held.answered) {
+        found.push(format!("what was open: {held}"));
+    }
+    found
+}
+
+fn closed(row: &Row) -> Vec<String> {
+    let mut found = Vec::new();
+    if !row.frames.is_empty() {
+        let first = &row.frames[0];
+        found.push(format!("{} frames leaked, the first: {first:?}", row.frames.len()));
+    }
+    let refusal = row.way.profile().refusal;
+    if refusal == Refusal::Errno && !is_eperm(&row.report.fresh) {
+        found.push(format!("a fresh try is to fail with EPERM: {}", row.report.fresh));
+    }
+    if refusal == Refusal::Errno
+        && let Some(held) = row.report.held
+        && (held.errno.is_none() || held.took_ms >= AT_ONCE_MS)
+    {
+        found.push(format!("what was open is to fail: {held}"));
+    }
+    found
+}
+
+fn is_eperm(outcome: &Outcome) -> bool {
+    outcome.errno == Some(libc::EPERM) && outcome.took_ms < AT_ONCE_MS
+}
+
+const fn layer_name(layer: Layer) -> &'static str {
+    match layer {
+        Layer::Connect => "connect",
+        Layer::Packet => "packet",
+        Layer::Wire => "wire",
+    }
+}
+
+/// An agent that judges the pod of a ground from the start.
+pub fn judged(ground: &Ground, posture: Posture) -> Result<Agent> {
+    let mut agent = Agent::new(ground.world())?;
+    posture.write(agent.config(), ground)?;
+    agent.start(ground.world()).context("starting the agent")?;
+    let enrolment = if posture == Posture::Unenrolled { "outside" } else { "enrolled" };
+    agent.wait_until(&format!("the pod is {enrolment}"), |agent| {
+        Ok(agent.enrolment(ground.pod().name())? == enrolment)
+    })?;
+    Ok(agent)
+}

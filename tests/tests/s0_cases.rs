@@ -1,0 +1,224 @@
+//! The external database of the acceptance cases (S0), at the socket: a server-first service
+//! outside the mesh, and what a `ServiceEntry` changes.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use rstest::rstest;
+use sekisho_tests::{
+    agent::Agent,
+    client::Client,
+    manifest::{Config, Mode, NODE, service_entry},
+    serve::Echo,
+    world::{Host, Wiring, World},
+};
+
+const GREETING: &str = "8.0.36 ready for you\n";
+const PORT: u16 = 3_306;
+const OTHER_PORT: u16 = 3_307;
+
+/// The addresses of the cases, and the same cases over IPv6.
+#[derive(Clone, Copy, Debug)]
+enum Net {
+    V4,
+    V6,
+}
+
+impl Net {
+    /// The database's address with this number: `10.0.0.1` is the first.
+    fn at(self, number: u8) -> String {
+        match self {
+            Self::V4 => format!("10.0.0.{number}"),
+            Self::V6 => format!("2001:db8:a::{number}"),
+        }
+    }
+
+    fn single(self, number: u8) -> String {
+        format!("{}/{}", self.at(number), if matches!(self, Self::V4) { 32 } else { 128 })
+    }
+
+    fn prefix(self) -> String {
+        format!("{}/{}", self.at(0), if matches!(self, Self::V4) { 24 } else { 120 })
+    }
+
+    fn socket(self, number: u8, port: u16) -> Result<SocketAddr> {
+        Ok(SocketAddr::new(self.at(number).parse()?, port))
+    }
+}
+
+/// A pod, a database at three addresses and two ports, and an agent.
+struct Case {
+    net: Net,
+    client: Client,
+    agent: Agent,
+    _servers: [Echo; 2],
+    _database: Host,
+    pod: Host,
+    _world: World,
+}
+
+impl Case {
+    fn new(
+        net: Net,
+        mode: Mode,
+        prepare: impl FnOnce(&Config, &Host) -> Result<()>,
+    ) -> Result<Self> {
+        let world = World::new(Wiring::Routed)?;
+        let (pod, database) = (world.pod("sampleapp")?, world.far("db")?);
+        let addresses: Vec<_> =
+            [1, 2, 9].map(|number| net.at(number).parse()).into_iter().collect::<Result<_, _>>()?;
+        world.add_addresses(&database, &addresses)?;
+        let servers = [
+            Echo::with_greeting(&database, PORT, GREETING)?,
+            Echo::with_greeting(&database, OTHER_PORT, GREETING)?,
+        ];
+        let mut agent = Agent::new(&world)?;
+        agent.config().namespace(true)?;
+        agent.config().mesh(mode)?;
+        agent.config().pod(&pod)?;
+        prepare(agent.config(), &pod)?;
+        agent.start(&world)?;
+        let client = Client::start(&pod)?;
+        let mut case =
+            Self { net, client, agent, _servers: servers, _database: database, pod, _world: world };
+        case.agent.wait_until("the pod is enrolled", |agent| {
+            Ok(agent.enrolment("sampleapp")? == "enrolled")
+        })?;
+        Ok(case)
+    }
+
+    /// Applies the `ServiceEntry` of the cases, with some of it changed, and waits for its effect.
+    fn apply(&mut self, host: &str, addresses: &[String]) -> Result<()> {
+        let before = self.agent.generation()?;
+        let text = service_entry("mysql", host, addresses, &[(PORT, "TCP")])?;
+        self.agent.config().write("mysql", &text)?;
+        self.agent.wait_until("a new generation", |agent| Ok(agent.generation()? > before))
+    }
+
+    fn is_served(&mut self, number: u8, port: u16) -> Result<()> {
+        let address = self.net.socket(number, port)?;
+        self.client.must(&format!("dial {address}"))?;
+        let greeting = self.client.must(&format!("read {}", GREETING.len()))?;
+        assert_eq!(greeting, GREETING, "from {address}");
+        Ok(())
+    }
+
+    fn is_refused(&mut self, number: u8, port: u16) -> Result<()> {
+        let address = self.net.socket(number, port)?;
+        let said = self.client.dial(address)?;
+        assert!(said.is_refused(), "{address}: {said:?}");
+        Ok(())
+    }
+}
+
+const RIGHT: &str = "db.example.com";
+
+#[rstest]
+fn s0_3_and_s0_4_a_database_is_out_of_reach_until_an_entry_names_it(
+    #[values(Net::V4, Net::V6)] net: Net,
+) -> Result<()> {
+    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    case.is_refused(1, PORT)?;
+    // The same process, without a restart.
+    case.apply(RIGHT, &[net.single(1)])?;
+    case.is_served(1, PORT)
+}
+
+#[rstest]
+fn s0_5_both_the_address_and_the_port_bind(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
+    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    case.apply(RIGHT, &[net.single(1)])?;
+    case.is_refused(2, PORT)?;
+    case.is_refused(1, OTHER_PORT)?;
+    case.is_served(1, PORT)
+}
+
+#[rstest]
+fn s0_6_and_s0_7_the_name_neither_helps_nor_hinders_tcp(
+    #[values(Net::V4, Net::V6)] net: Net,
+) -> Result<()> {
+    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    case.apply("unrelated.example.com", &[net.single(1)])?;
+    case.is_served(1, PORT)?;
+    case.apply(RIGHT, &["10.9.9.9/32".into(), "2001:db8:9::9/128".into()])?;
+    case.is_refused(1, PORT)
+}
+
+#[rstest]
+fn s0_8_each_address_is_listed_or_refused(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
+    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    case.apply(RIGHT, &[net.single(1), net.single(2)])?;
+    case.is_served(1, PORT)?;
+    case.is_served(2, PORT)?;
+    case.is_refused(9, PORT)
+}
+
+#[rstest]
+fn s0_9_a_prefix_covers_a_database_that_moves(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
+    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    case.apply(RIGHT, &[net.prefix()])?;
+    case.is_served(1, PORT)?;
+    case.is_served(9, PORT)
+}
+
+#[rstest]
+#[case::by_address("traffic.sidecar.istio.io/excludeOutboundIPRanges", "10.0.0.1/32", true)]
+#[case::by_port("traffic.sidecar.istio.io/excludeOutboundPorts", "3306", false)]
+fn s0_11_an_exclusion_of_the_pod_lets_it_out(
+    #[case] annotation: &str,
+    #[case] value: &str,
+    #[case] binds_address: bool,
+) -> Result<()> {
+    let mut case = Case::new(Net::V4, Mode::RegistryOnly, |config, pod| {
+        config.annotated_pod(pod, NODE, &[(annotation, value)])
+    })?;
+    case.is_served(1, PORT)?;
+    if binds_address {
+        case.is_refused(2, PORT)
+    } else {
+        case.is_served(2, PORT)?;
+        case.is_refused(1, OTHER_PORT)
+    }
+}
+
+#[rstest]
+fn s0_12_without_its_entry_the_database_is_out_of_reach_again(
+    #[values(Net::V4, Net::V6)] net: Net,
+) -> Result<()> {
+    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    case.apply(RIGHT, &[net.single(1)])?;
+    case.is_served(1, PORT)?;
+    let mut idle = Client::start(&case.pod)?;
+    idle.must(&format!("dial {}", net.socket(1, PORT)?))?;
+    idle.must(&format!("read {}", GREETING.len()))?;
+
+    let before = case.agent.generation()?;
+    case.agent.config().remove("mysql")?;
+    case.agent.wait_until("a new generation", |agent| Ok(agent.generation()? > before))?;
+    // An idle connection is reset too: it learns of it without sending anything.
+    let said = idle.tell("rest")?;
+    assert!(said.errno.is_some() && said.took_ms < 1_000, "an open connection: {said:?}");
+    case.is_refused(1, PORT)
+}
+
+#[rstest]
+fn s0_13_an_open_mesh_needs_no_entry(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
+    let mut case = Case::new(net, Mode::AllowAny, |_, _| Ok(()))?;
+    case.is_served(1, PORT)?;
+    case.is_served(2, OTHER_PORT)
+}
+
+/// A sniffer would wait for bytes that a client of such a database never sends first.
+#[rstest]
+fn s0_14_a_server_that_speaks_first_is_heard_at_once(
+    #[values(Net::V4, Net::V6)] net: Net,
+) -> Result<()> {
+    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    case.apply(RIGHT, &[net.single(1)])?;
+    let connected = case.client.dial(net.socket(1, PORT)?)?;
+    assert_eq!(connected.errno, None, "{connected:?}");
+    let greeted = case.client.tell(&format!("read {}", GREETING.len()))?;
+    assert_eq!(greeted.text, GREETING);
+    assert!(greeted.took_ms < 200, "{} ms to the greeting", greeted.took_ms);
+    Ok(())
+}
