@@ -1,11 +1,12 @@
 //! How it ends: draining, the deadline, an end without warning.
 
-use std::{io::ErrorKind, sync::Arc, time::Duration};
+use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 
 use super::rig::{Answers, Rig, WORKLOAD, end_of, soon};
@@ -67,6 +68,55 @@ async fn connections_that_wait_in_the_queue_are_served_before_the_listener_close
         assert_eq!(end_of(&mut client).await.1, None);
     }
     soon(rig.trigger.done()).await;
+}
+
+/// A listener on a port that several may listen on.
+fn shared(port: u16) -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+    socket.set_reuse_port(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    socket.listen(4_096).unwrap();
+    TcpListener::from_std(socket.into()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_successor_on_the_same_port_takes_over_without_a_failed_connection() {
+    let first = shared(0);
+    let addr = first.local_addr().unwrap();
+    let (old, drain) = Rig::idle(Answers::allow(), addr).await;
+    let (new, successors_drain) = Rig::idle(Answers::allow(), addr).await;
+    let mut tasks = JoinSet::new();
+    for mut server in [old.upstream, new.upstream].map(|upstream| (upstream, JoinSet::new())) {
+        tasks.spawn(async move {
+            while let Ok((mut stream, _)) = server.0.accept().await {
+                server.1.spawn(async move {
+                    stream.write_all(b"served").await.unwrap();
+                });
+            }
+        });
+    }
+    tasks.spawn(serve(old.proxy, old.workload, first, drain));
+    let mut clients = JoinSet::new();
+    for _ in 0..8 {
+        clients.spawn(async move {
+            for number in 0..500 {
+                let mut client = TcpStream::connect(addr).await.unwrap();
+                let ended = end_of(&mut client).await;
+                assert_eq!(ended, (6, None), "connection {number}");
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    tasks.spawn(serve(new.proxy, new.workload, shared(addr.port()), successors_drain));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    old.trigger.drain(LONG);
+    soon(async {
+        while let Some(ended) = clients.join_next().await {
+            ended.unwrap()
+        }
+    })
+    .await;
+    soon(old.trigger.done()).await;
 }
 
 #[tokio::test]

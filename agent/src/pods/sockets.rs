@@ -4,10 +4,10 @@
 //! A socket is made inside the namespace by the [`Worker`] and marked as the agent's own before
 //! anything else is done with it, so no hook ever sees an unmarked one of ours.
 //!
-//! Taking over from an agent that still runs: its listeners let a successor in
-//! ([`Listeners::let_successor_in`]) once the bind hooks keep the pod off the port, and the
-//! successor names the port ([`Port::TakeOver`]). A fresh port is bound without `SO_REUSEPORT`,
-//! since a pod's process of the same uid that had set it would otherwise share our connections.
+//! A fresh port is bound alone, so that one which a process of the pod has is never taken for free,
+//! not even when both would share it (`SO_REUSEPORT`). Once it is ours it may be shared: the next
+//! agent listens on it ([`Port::TakeOver`]) while this one still carries what it has, and the bind
+//! hooks keep the pod off it.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use std::{
 };
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -66,7 +66,7 @@ pub(crate) enum SocketError {
     /// Every port of [`PORTS`] is taken.
     #[error("the pod itself listens on every port of {}-{}", PORTS.start(), PORTS.end())]
     NoPort,
-    /// The port to be taken over is another user's.
+    /// The port to be taken over is another user's, or the pod's.
     #[error("port {port} of the pod's loopback cannot be taken over from the agent before")]
     Taken {
         /// The port.
@@ -108,15 +108,6 @@ pub(crate) struct Listeners {
     pub(crate) v4: TcpListener,
     /// On `::1`; `None` where the namespace has no IPv6.
     pub(crate) v6: Option<TcpListener>,
-}
-
-impl Listeners {
-    /// Lets the next agent listen on the same port beside this one. Only to be called once the
-    /// bind hooks refuse the port to the pod.
-    pub(crate) fn let_successor_in(&self) -> io::Result<()> {
-        SockRef::from(&self.v4).set_reuse_port(true)?;
-        self.v6.as_ref().map_or(Ok(()), |v6| SockRef::from(v6).set_reuse_port(true))
-    }
 }
 
 /// Opens the proxy's listeners inside a namespace.
@@ -199,7 +190,8 @@ fn bind(addr: SocketAddr, share: bool, mark: &dyn Mark) -> Result<Outcome, Socke
         socket.set_only_v6(true).map_err(failed("IPV6_V6ONLY"))?;
     }
     // The second listener of a port that SO_REUSEADDR let two sockets bind is told by listen().
-    match socket.bind(&addr.into()).and_then(|()| socket.listen(BACKLOG)) {
+    let listening = socket.bind(&addr.into()).and_then(|()| socket.listen(BACKLOG));
+    match listening.and_then(|()| socket.set_reuse_port(true)) {
         Ok(()) => Ok(Outcome::Listening(socket.into())),
         Err(error) if is(&error, Errno::ADDRINUSE) => Ok(Outcome::InUse),
         Err(error) if is(&error, Errno::ADDRNOTAVAIL) => Ok(Outcome::NoSuchFamily),

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use socket2::SockAddr;
+use socket2::{SockAddr, SockRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -117,17 +117,14 @@ async fn a_namespace_without_ipv6_gets_one_listener_and_one_without_loopback_an_
 }
 
 #[tokio::test]
-async fn a_successor_takes_over_and_only_where_it_is_let_in() {
+async fn a_successor_takes_over_while_the_old_one_still_listens() {
     let (_sandbox, worker, namespace) = inside().await;
     let old = listen_fresh(&worker, &namespace).await.unwrap();
-    let take = || {
+    let take = |port| {
         let mark = Arc::new(Fresh::default());
-        listen(&worker, &namespace, Port::TakeOver(15_001), mark)
+        listen(&worker, &namespace, Port::TakeOver(port), mark)
     };
-    let error = take().await.unwrap_err();
-    assert!(matches!(error, SocketError::Taken { port: 15_001 }), "{error}");
-    old.let_successor_in().unwrap();
-    let new = take().await.unwrap();
+    let new = take(old.port).await.unwrap();
     assert!(new.v6.is_some());
     drop(old);
     let addr = new.v4.local_addr().unwrap();
@@ -135,6 +132,9 @@ async fn a_successor_takes_over_and_only_where_it_is_let_in() {
         dial(&worker, &namespace, addr, (&Fresh::default(), PATIENCE)).await.unwrap();
         new.v4.accept().await.unwrap();
     }
+    let _pods = occupy(&worker, &namespace, "127.0.0.1:15002", false).await;
+    let error = take(15_002).await.unwrap_err();
+    assert!(matches!(error, SocketError::Taken { port: 15_002 }), "{error}");
 }
 
 #[tokio::test]
