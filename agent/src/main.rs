@@ -3,6 +3,7 @@
 mod admin;
 mod app;
 mod args;
+mod cli;
 mod kernel;
 mod observe;
 mod pods;
@@ -16,24 +17,22 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
-    match run(args.command) {
-        Ok(code) => code,
+    match args::Args::parse().command {
+        args::Command::Agent(args) => agent(args),
+        command => cli::run(command),
+    }
+}
+
+fn agent(args: args::AgentArgs) -> ExitCode {
+    let run = || {
+        observe::log::start(&args.log, args.log_format, args::no_color())?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(app::run(args))
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sekisho: {error:#}");
             ExitCode::from(args::exit::FAILURE)
         }
     }
-}
-
-fn run(command: args::Command) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match command {
-        args::Command::Agent(args) => {
-            observe::log::start(&args.log, args.log_format, false)?;
-            runtime.block_on(app::run(args))?;
-        }
-        other => anyhow::bail!("this build cannot do that yet: {other:?}"),
-    }
-    Ok(ExitCode::SUCCESS)
 }

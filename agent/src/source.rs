@@ -13,7 +13,7 @@ pub(crate) mod debounce;
 pub(crate) mod directory;
 pub(crate) mod manifest;
 pub(crate) mod resolvers;
-mod scan;
+pub(crate) mod scan;
 pub(crate) mod store;
 mod watcher;
 

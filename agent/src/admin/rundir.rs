@@ -102,11 +102,6 @@ impl RunDir {
         }
     }
 
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Its socket.
     pub(crate) fn socket(&self) -> PathBuf {
         socket(&self.path)

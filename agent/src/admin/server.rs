@@ -100,7 +100,8 @@ pub(crate) async fn bind_port(addr: SocketAddr) -> Result<TcpListener, BindError
 pub(crate) async fn serve_socket(listener: UnixListener, admin: Admin) -> io::Result<()> {
     let questions = Router::new()
         .route("/status", get(status))
-        .route("/flows", get(flows)).route("/why", get(why))
+        .route("/flows", get(flows))
+        .route("/why", get(why))
         .with_state(admin.clone());
     axum::serve(listener, questions.merge(probes(admin))).await
 }

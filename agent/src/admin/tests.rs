@@ -16,6 +16,14 @@ impl Answers for Fixed {
     fn status(&self) -> Status {
         Status { node: "node-1".into(), generation: 5, state: self.0.clone(), ..Status::default() }
     }
+
+    fn judge(&self, _: &Flow) -> Judgement {
+        unreachable!("nobody asks about a flow here")
+    }
+
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        None
+    }
 }
 
 /// An agent's server on a socket in a directory of its own.

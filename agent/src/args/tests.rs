@@ -59,8 +59,11 @@ fn each_question_takes_a_format_and_a_run_dir() {
 #[test]
 fn a_destination_is_an_address_and_a_port() {
     let destination = |text: &str| text.parse::<Destination>();
-    let expected =
-        |addr: &str, port, protocol| Destination { addr: addr.parse().unwrap(), port, protocol };
+    let expected = |addr: &str, port, protocol| Destination {
+        addr: addr.parse().unwrap(),
+        port: NonZeroU16::new(port).unwrap(),
+        protocol,
+    };
     for (text, wanted) in [
         ("203.0.113.7:3306", expected("203.0.113.7", 3306, Protocol::Tcp)),
         ("203.0.113.7:53/udp", expected("203.0.113.7", 53, Protocol::Udp)),

@@ -48,13 +48,6 @@ pub(crate) struct Status {
     pub(crate) findings: Vec<Note>,
 }
 
-impl Status {
-    /// Objects that are refused or of which an older form is in force.
-    pub(crate) fn errors(&self) -> usize {
-        self.findings.iter().filter(|note| note.severity == "error").count()
-    }
-}
-
 /// Whether the agent does its job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]

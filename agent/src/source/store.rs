@@ -83,6 +83,28 @@ impl Store {
         self.places.remove(place);
     }
 
+    /// Takes over all places of another store under a name of their own.
+    pub(crate) fn adopt(&mut self, name: &str, other: Self) {
+        for (place, mut statement) in other.places {
+            for note in &mut statement.loose {
+                note.place = note.place.as_ref().map(|place| format!("{name}/{place}"));
+            }
+            self.say(format!("{name}/{place}").into(), statement);
+        }
+    }
+
+    /// Where each object is, by kind, namespace and name. Of several spots the one that counts
+    /// comes last, as a map that is made of them wants it.
+    pub(crate) fn spots(&self) -> impl Iterator<Item = ((&str, &str, &str), String)> {
+        self.places.iter().rev().flat_map(|(place, statement)| {
+            statement.claims.iter().rev().map(move |claim| {
+                let ObjectKey { kind, namespace, name } = &claim.key;
+                let key = (kind.name(), namespace.as_str(), name.as_str());
+                (key, format!("{place}, {}", claim.spot))
+            })
+        })
+    }
+
     /// Settles which form of each object is in force.
     pub(crate) fn settle(&mut self) -> Observed {
         let mut notes = Vec::new();
@@ -138,7 +160,7 @@ fn in_force(
     };
     let effect = match &form {
         Some(_) => "the form that was in force before stays",
-        None => "it has no earlier good form, so it is not in force",
+        None => "the object is refused",
     };
     for (place, claim) in claims {
         let spot = format!("{place}, {}", claim.spot);

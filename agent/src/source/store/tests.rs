@@ -73,7 +73,7 @@ fn an_object_that_was_never_good_is_not_in_force() {
     let mut store = Sample::default();
     let after = store.say("a", &broken("db"));
     assert_eq!(addresses(&after), Vec::<String>::new());
-    assert!(messages(&after)[0].ends_with("so it is not in force"), "{:?}", messages(&after));
+    assert!(messages(&after)[0].ends_with("the object is refused"), "{:?}", messages(&after));
 }
 
 #[test]

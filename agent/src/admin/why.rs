@@ -1,0 +1,216 @@
+//! Answers `sekisho why`: what the live maps say about a connection, what the configuration says,
+//! and whether the two agree.
+
+use std::net::{IpAddr, SocketAddr};
+
+use agent_abi::{Flow, Reason, Verdict, protocol};
+use agent_model::{
+    compile::addr_of,
+    egress::Protocol,
+    explain::{Explanation, Outcome, Query, explain},
+    snapshot::{PodId, Snapshot},
+};
+use serde::{Deserialize, Serialize};
+
+use super::Answers;
+use crate::{
+    args::{Destination, PodRef},
+    observe::status::Word,
+};
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WhyAnswer {
+    /// The pod, as `namespace/name`.
+    pub(crate) pod: String,
+    /// The destination, as `address:port/protocol`.
+    pub(crate) destination: String,
+    /// Whether the connection gets out, by the live maps where they know the pod.
+    pub(crate) allowed: bool,
+    /// What the live maps say; none when the pod's namespace is not known.
+    pub(crate) live: Option<Live>,
+    /// What the configuration says.
+    pub(crate) explanation: Explanation,
+    /// How the two differ, where they do.
+    pub(crate) difference: Option<String>,
+}
+
+/// What the live maps say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Live {
+    /// [`Verdict::name`].
+    pub(crate) verdict: Word,
+    /// [`Reason::name`].
+    pub(crate) reason: Word,
+    /// The generation in force.
+    pub(crate) generation: u64,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WhyError {
+    /// Too early.
+    #[error("the agent has not read its configuration yet; ask again")]
+    Starting,
+    /// No such pod.
+    #[error("node {node} has no pod {pod}; it has {known}")]
+    NoSuchPod {
+        /// `--node-name`.
+        node: String,
+        /// What was asked for.
+        pod: String,
+        /// What there is.
+        known: String,
+    },
+    /// Several pods.
+    #[error("{name} is the name of several pods; say which: {known}")]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// Those pods.
+        known: String,
+    },
+}
+
+/// Answers a question.
+pub(super) fn answer(
+    answers: &dyn Answers,
+    pod: &PodRef,
+    to: Destination,
+) -> Result<WhyAnswer, WhyError> {
+    let snapshot = answers.snapshot().ok_or(WhyError::Starting)?;
+    let id = find(&snapshot, pod, answers)?;
+    let query = Query { pod: id.clone(), address: to.addr, port: to.port, protocol: to.protocol };
+    let explanation = explain(&snapshot, &query).ok_or_else(|| missing(&snapshot, pod, answers))?;
+    let live = live(answers, &id, to);
+    let expected = expected(&explanation.outcome);
+    let difference = live.as_ref().filter(|live| live.verdict != expected.name()).map(|live| {
+        format!(
+            "the kernel says {} ({}) and the configuration says {}: it is not in force yet or was \
+             refused, see `sekisho status`",
+            live.verdict,
+            live.reason,
+            expected.name()
+        )
+    });
+    let verdict = live.as_ref().map_or(expected.name(), |live| live.verdict.as_ref());
+    Ok(WhyAnswer {
+        pod: id.to_string(),
+        destination: text(to),
+        allowed: [Verdict::Direct.name(), Verdict::Proxy.name()].contains(&verdict),
+        live,
+        explanation,
+        difference,
+    })
+}
+
+/// A destination as the command line takes it.
+pub(crate) fn text(to: Destination) -> String {
+    format!("{}/{}", SocketAddr::new(to.addr, to.port.get()), to.protocol)
+}
+
+fn find(snapshot: &Snapshot, pod: &PodRef, answers: &dyn Answers) -> Result<PodId, WhyError> {
+    let wanted = |id: &&PodId| {
+        id.name == pod.name
+            && pod.namespace.as_ref().is_none_or(|namespace| *namespace == id.namespace)
+    };
+    let found: Vec<&PodId> = snapshot.pods.keys().filter(wanted).collect();
+    match found.as_slice() {
+        [] => Err(missing(snapshot, pod, answers)),
+        [id] => Ok((*id).clone()),
+        several => {
+            let known = list(several.iter().copied());
+            Err(WhyError::Ambiguous { name: pod.name.clone(), known })
+        }
+    }
+}
+
+fn missing(snapshot: &Snapshot, pod: &PodRef, answers: &dyn Answers) -> WhyError {
+    let pod = match &pod.namespace {
+        Some(namespace) => format!("{namespace}/{}", pod.name),
+        None => pod.name.clone(),
+    };
+    WhyError::NoSuchPod { node: answers.status().node, pod, known: list(snapshot.pods.keys()) }
+}
+
+/// As many names as a person reads.
+fn list<'a>(ids: impl ExactSizeIterator<Item = &'a PodId>) -> String {
+    const MOST: usize = 10;
+    let more = ids.len().saturating_sub(MOST);
+    let names: Vec<String> = ids.take(MOST).map(ToString::to_string).collect();
+    match (names.len(), more) {
+        (0, _) => "none".to_owned(),
+        (_, 0) => names.join(", "),
+        _ => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+fn live(answers: &dyn Answers, id: &PodId, to: Destination) -> Option<Live> {
+    let pods = answers.status().pods;
+    let pod = pods.iter().find(|pod| pod.namespace == id.namespace && pod.name == id.name)?;
+    let judgement = answers.judge(&Flow {
+        netns: pod.netns?,
+        dst: addr_of(to.addr),
+        dst_port: to.port.get(),
+        protocol: match to.protocol {
+            Protocol::Tcp => protocol::TCP,
+            Protocol::Udp => protocol::UDP,
+        },
+    });
+    Some(Live {
+        verdict: judgement.verdict.name().into(),
+        reason: Reason::name(judgement.reason).into(),
+        generation: judgement.generation,
+    })
+}
+
+/// The verdict that the configuration asks for.
+fn expected(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Rule { rule, .. } if rule.action != "direct" => Verdict::Proxy,
+        Outcome::Default { default } if default == "registry-only" => Verdict::Deny,
+        Outcome::NotEnrolled { .. }
+        | Outcome::Local
+        | Outcome::Rule { .. }
+        | Outcome::Default { .. } => Verdict::Direct,
+    }
+}
+
+/// The question as the server gets it.
+#[derive(Debug, Deserialize)]
+pub(super) struct WhyQuery {
+    pod: String,
+    dst: IpAddr,
+    port: std::num::NonZeroU16,
+    protocol: WhyProtocol,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WhyProtocol {
+    Tcp,
+    Udp,
+}
+
+impl WhyQuery {
+    /// The words of the command line again; `None` for a pod that is none.
+    pub(super) fn words(&self) -> Option<(PodRef, Destination)> {
+        let protocol = match self.protocol {
+            WhyProtocol::Tcp => Protocol::Tcp,
+            WhyProtocol::Udp => Protocol::Udp,
+        };
+        let to = Destination { addr: self.dst.to_canonical(), port: self.port, protocol };
+        Some((self.pod.parse().ok()?, to))
+    }
+}
+
+/// The request that asks it.
+pub(crate) fn path(pod: &PodRef, to: Destination) -> String {
+    let Destination { addr, port, protocol } = to;
+    let slash = |namespace: &String| format!("{namespace}/");
+    let namespace = pod.namespace.as_ref().map(slash).unwrap_or_default();
+    format!("/why?pod={namespace}{}&dst={addr}&port={port}&protocol={protocol}", pod.name)
+}
+
+#[cfg(test)]
+mod tests;

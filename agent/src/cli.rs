@@ -1,0 +1,76 @@
+//! The commands that ask or check, and how they end. Each makes a text from plain data; only this
+//! file talks to the terminal.
+
+mod analyze;
+mod flows;
+mod output;
+mod status;
+mod uninstall;
+mod why;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use output::Paint;
+
+use crate::{
+    admin::client::ClientError,
+    args::{self, Command, exit},
+};
+
+/// What a command has to say, and its exit code.
+struct Answer {
+    text: String,
+    code: u8,
+}
+
+/// Runs a command other than `agent`.
+pub(crate) fn run(command: Command) -> ExitCode {
+    match dispatch(command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("sekisho: {error:#}");
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let paint = Paint::new(io::stdout().is_terminal() && !args::no_color());
+    let answer = match command {
+        Command::Status(args) => runtime.block_on(status::run(&args, paint))?,
+        Command::Flows(args) => return runtime.block_on(flows::run(&args, paint)),
+        Command::Uninstall(args) => uninstall::run(&args)?,
+        Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
+        Command::Analyze(args) => analyze::run(&args, paint)?,
+        Command::Agent(_) => unreachable!("main runs the agent"),
+    };
+    print(&answer.text)?;
+    Ok(answer.code)
+}
+
+/// No agent is told apart from everything else that may go wrong.
+fn code_of(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(ClientError::NoAgent { .. }) => exit::NO_AGENT,
+        _ => exit::FAILURE,
+    }
+}
+
+/// Writes to the standard output. A reader that has seen enough (`| head`) is no trouble.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether whoever reads the standard output is still there.
+fn print_and_go_on(text: &str) -> bool {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+}

@@ -1,0 +1,269 @@
+//! `sekisho status`.
+
+use std::fmt::Write as _;
+
+use super::{
+    Answer,
+    output::{Paint, Table, Tone, encode},
+};
+use crate::{
+    admin::client::Client,
+    args::{StatusArgs, exit},
+    observe::status::{Enrolment, Hook, Note, Pod, State, Status},
+};
+
+/// What the layers are called.
+const LAYERS: [(u8, &str); 3] =
+    [(1, "socket calls"), (2, "packets leaving a socket"), (3, "frames on a pod's link")];
+
+pub(super) async fn run(args: &StatusArgs, paint: Paint) -> anyhow::Result<Answer> {
+    let status: Status = Client::new(&args.ask.run_dir).ask("/status").await?;
+    let code = if status.state == State::Ready { exit::OK } else { exit::FAILURE };
+    let text = match encode(args.ask.output.format, &status)? {
+        Some(text) => text,
+        None => table(&status, paint),
+    };
+    Ok(Answer { text, code })
+}
+
+fn table(status: &Status, paint: Paint) -> String {
+    let mut text = head(status, paint);
+    section(&mut text, "PODS", &pods(status, paint), paint);
+    section(&mut text, "LAYERS", &layers(status, paint), paint);
+    section(&mut text, "COUNTERS", &counters(status), paint);
+    section(&mut text, "FINDINGS", &findings(&status.findings, paint), paint);
+    text
+}
+
+fn section(text: &mut String, title: &str, body: &str, paint: Paint) {
+    let body = if body.is_empty() { "  none\n" } else { body };
+    let _ = write!(text, "\n{}\n{body}", paint.word(Tone::Strong, title));
+}
+
+fn head(status: &Status, paint: Paint) -> String {
+    let time = "%Y-%m-%d %H:%M:%S UTC";
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name:11} {value}");
+    };
+    line("node", &status.node);
+    let state = match &status.state {
+        State::Ready => paint.word(Tone::Good, "ready"),
+        State::Starting => paint.word(Tone::Doubtful, "starting"),
+        State::Degraded { why } => format!("{}: {why}", paint.word(Tone::Bad, "degraded")),
+    };
+    line("state", &state);
+    let started = status.started.strftime(time);
+    line("agent", &format!("sekisho {}, started {started}", status.version));
+    let since = match status.generation_since {
+        Some(since) => format!(" since {}", since.strftime(time)),
+        None => String::new(),
+    };
+    line("generation", &format!("{}{since}", status.generation));
+    let objects: u64 = status.objects.values().sum();
+    line("rules", &format!("{} from {objects} objects", status.rules));
+    let unknown = if status.unknown_pods == "hold" { "held" } else { "let be" };
+    let revoked = if status.on_revoke == "keep" { "stay open" } else { "are reset" };
+    line("unknown", &format!("pods are {unknown}; connections whose rule goes {revoked}"));
+    text
+}
+
+fn pods(status: &Status, paint: Paint) -> String {
+    if status.pods.is_empty() {
+        return String::new();
+    }
+    let mut table =
+        Table::new(&["POD", "STATE", "DEFAULT", "RULES", "LINKS", "PROXY", "NETNS", "WHY"]);
+    for pod in &status.pods {
+        let Pod { namespace, name, enrolment, addresses: _, netns, default_action, .. } = pod;
+        let tone = match enrolment {
+            Enrolment::Enrolled => Some(Tone::Good),
+            Enrolment::Outside { .. } => None,
+            Enrolment::Failing { .. } => Some(Tone::Bad),
+        };
+        let attached = pod.hooks.iter().filter(|hook| hook.attached).count();
+        let links = match pod.hooks.len() {
+            0 => "-".to_owned(),
+            all => format!("{attached}/{all}"),
+        };
+        let cells = [
+            &format!("{namespace}/{name}"),
+            enrolment.name(),
+            default_action.as_deref().unwrap_or("-"),
+            &pod.rules.to_string(),
+            &links,
+            &pod.proxy_port.map_or("-".to_owned(), |port| port.to_string()),
+            &netns.map_or("-".to_owned(), |netns| netns.to_string()),
+            enrolment.why().unwrap_or_default(),
+        ];
+        table.row(&cells, tone.map(|tone| (1, tone)));
+    }
+    table.text("  ", paint)
+}
+
+/// A line a layer, and one for each hook that is missing or says something.
+fn layers(status: &Status, paint: Paint) -> String {
+    let all = || status.hooks.iter().chain(status.pods.iter().flat_map(|pod| &pod.hooks));
+    let mut table = Table::default();
+    for (layer, name) in LAYERS {
+        let hooks: Vec<&Hook> = all().filter(|hook| hook.layer == layer).collect();
+        let attached = hooks.iter().filter(|hook| hook.attached).count();
+        let count = format!("{attached} of {} hooks attached", hooks.len());
+        let tone = if attached == hooks.len() { Tone::Good } else { Tone::Bad };
+        let place = match hooks.first() {
+            Some(hook) if layer < 3 => format!("at {}", hook.place),
+            _ => String::new(),
+        };
+        table.row(&[&layer.to_string(), name, &count, &place], Some((2, tone)));
+        for hook in hooks.iter().filter(|hook| !hook.attached || hook.note.is_some()) {
+            let state = if hook.attached { "attached" } else { "missing" };
+            let why = hook.note.as_deref().unwrap_or_default();
+            let tone = if hook.attached { Tone::Good } else { Tone::Bad };
+            let place = format!("at {} {why}", hook.place);
+            table.row(&["", &hook.hook, state, place.trim_end()], Some((2, tone)));
+        }
+    }
+    table.text("  ", paint)
+}
+
+fn counters(status: &Status) -> String {
+    let mut table = Table::default();
+    for (name, count) in &status.counters {
+        table.row(&[&name.replace('_', " "), &count.to_string()], None);
+    }
+    table.text("  ", Paint::new(false))
+}
+
+/// Findings, a line each.
+pub(super) fn findings(notes: &[Note], paint: Paint) -> String {
+    let mut text = String::new();
+    for note in notes {
+        let tone = match note.severity.as_ref() {
+            "error" => Some(Tone::Bad),
+            "warning" => Some(Tone::Doubtful),
+            _ => None,
+        };
+        let severity = format!("{:7}", note.severity);
+        let severity = tone.map_or_else(|| severity.clone(), |tone| paint.word(tone, &severity));
+        let _ = writeln!(text, "  {severity} {}", note_line(note));
+    }
+    text
+}
+
+fn note_line(note: &Note) -> String {
+    let mut line = String::new();
+    if let Some(place) = &note.place {
+        let _ = write!(line, "{place}: ");
+    }
+    let (object, field) = (note.object(), note.field.as_str());
+    match (object.is_empty(), field.is_empty()) {
+        (true, true) => {}
+        (false, true) => line.extend([&object, ": "]),
+        (true, false) => line.extend([field, ": "]),
+        (false, false) => line.extend([&object, " ", field, ": "]),
+    }
+    format!("{line}{} [{}]", note.message, note.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(layer: u8, hook: &str, place: &str, attached: bool) -> Hook {
+        Hook { layer, hook: hook.into(), place: place.into(), attached, note: None }
+    }
+
+    fn pod(name: &str, enrolment: Enrolment) -> Pod {
+        Pod {
+            namespace: "shop".into(),
+            name: name.into(),
+            enrolment,
+            addresses: Vec::new(),
+            netns: None,
+            default_action: None,
+            rules: 0,
+            proxy_port: None,
+            hooks: Vec::new(),
+        }
+    }
+
+    fn sample() -> Status {
+        let mut web = pod("web-0", Enrolment::Enrolled);
+        web.netns = Some(4_242);
+        web.default_action = Some("registry-only".into());
+        web.rules = 12;
+        web.proxy_port = Some(15_001);
+        web.hooks =
+            vec![hook(3, "tcx-ingress", "veth1", true), hook(3, "tcx-egress", "veth1", false)];
+        let no_label = Enrolment::Outside { why: "its namespace has no label".into() };
+        let no_netns = Enrolment::Failing { why: "no such namespace".into() };
+        Status {
+            node: "node-1".into(),
+            version: "0.1.0".into(),
+            state: State::Degraded { why: "tcx-egress at veth1 is not attached".into() },
+            generation: 7,
+            generation_since: Some("2026-11-21T03:12:01Z".parse().unwrap()),
+            rules: 12,
+            unknown_pods: "allow".into(),
+            on_revoke: "reset".into(),
+            hooks: vec![hook(1, "connect4", "/cg", true), hook(2, "egress", "/cg", true)],
+            pods: vec![web, pod("job", no_label), pod("new", no_netns)],
+            counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 0)].into(),
+            objects: [("Pod".to_owned(), 3), ("ServiceEntry".to_owned(), 1)].into(),
+            findings: vec![Note {
+                severity: "error".into(),
+                code: "SK0209".into(),
+                kind: "ServiceEntry".into(),
+                namespace: "shop".into(),
+                name: "db".into(),
+                field: "spec.ports[0].protocol".into(),
+                message: "no such protocol".into(),
+                place: Some("db.yaml, document 2 (line 5)".into()),
+            }],
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn a_table_of_a_status() {
+        assert_eq!(
+            table(&sample(), Paint::new(false)),
+            "\
+node        node-1
+state       degraded: tcx-egress at veth1 is not attached
+agent       sekisho 0.1.0, started 1970-01-01 00:00:00 UTC
+generation  7 since 2026-11-21 03:12:01 UTC
+rules       12 from 4 objects
+unknown     pods are let be; connections whose rule goes are reset
+
+PODS
+  POD         STATE     DEFAULT        RULES  LINKS  PROXY  NETNS  WHY
+  shop/web-0  enrolled  registry-only  12     1/2    15001  4242
+  shop/job    outside   -              0      -      -      -      its namespace has no label
+  shop/new    failing   -              0      -      -      -      no such namespace
+
+LAYERS
+  1  socket calls              1 of 1 hooks attached  at /cg
+  2  packets leaving a socket  1 of 1 hooks attached  at /cg
+  3  frames on a pod's link    1 of 2 hooks attached
+     tcx-egress                missing                at veth1
+
+COUNTERS
+  direct       5
+  events lost  0
+
+FINDINGS
+  error   db.yaml, document 2 (line 5): ServiceEntry shop/db spec.ports[0].protocol: \
+no such protocol [SK0209]
+"
+        );
+    }
+
+    #[test]
+    fn json_and_yaml_read_back_as_the_same_status() {
+        let json = encode(crate::args::Format::Json, &sample()).unwrap().unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), sample());
+        let yaml = encode(crate::args::Format::Yaml, &sample()).unwrap().unwrap();
+        assert_eq!(serde_saphyr::from_str::<Status>(&yaml).unwrap(), sample());
+    }
+}

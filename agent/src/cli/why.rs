@@ -1,0 +1,173 @@
+//! `sekisho why`.
+
+use std::fmt::Write as _;
+
+use agent_model::explain::{Explanation, NearMiss, Outcome, RuleText};
+
+use super::{
+    Answer,
+    output::{Paint, Tone, encode},
+};
+use crate::{
+    admin::{
+        client::Client,
+        why::{self, Live, WhyAnswer},
+    },
+    args::{WhyArgs, exit},
+};
+
+pub(super) async fn run(args: &WhyArgs, paint: Paint) -> anyhow::Result<Answer> {
+    let path = why::path(&args.pod, args.destination);
+    let answer: WhyAnswer = Client::new(&args.ask.run_dir).ask(&path).await?;
+    let text = match encode(args.ask.output.format, &answer)? {
+        Some(text) => text,
+        None => words(&answer, paint),
+    };
+    Ok(Answer { text, code: if answer.allowed { exit::OK } else { exit::DENIED } })
+}
+
+fn words(answer: &WhyAnswer, paint: Paint) -> String {
+    let WhyAnswer { pod, destination, live, explanation, difference, .. } = answer;
+    let mut text = format!("{pod} to {destination}: {}\n", verdict(answer, paint));
+    match live {
+        Some(Live { verdict, reason, generation }) => {
+            let _ = writeln!(
+                text,
+                "kernel         {verdict}, reason {reason}, generation {generation}"
+            );
+        }
+        None => text.push_str("kernel         the pod's network namespace is not known\n"),
+    }
+    let _ = writeln!(text, "configuration  {}", outcome(&explanation.outcome));
+    if let Some(difference) = difference {
+        let _ = writeln!(text, "{}  {difference}", paint.word(Tone::Bad, "difference   "));
+    }
+    text + &missing(explanation, paint)
+}
+
+fn verdict(answer: &WhyAnswer, paint: Paint) -> String {
+    let would = answer.live.as_ref().is_some_and(|live| live.reason == "would-deny");
+    let held = answer.live.as_ref().is_some_and(|live| live.verdict == "hold");
+    match (answer.allowed, would, held) {
+        (true, true, _) => paint.word(Tone::Doubtful, "allowed, and registry-only would deny it"),
+        (true, ..) => paint.word(Tone::Good, "allowed"),
+        (false, _, true) => paint.word(Tone::Bad, "held"),
+        (false, ..) => paint.word(Tone::Bad, "denied"),
+    }
+}
+
+fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::NotEnrolled { why } => format!("the pod is not judged: {why}"),
+        Outcome::Local => "the destination is the pod itself".to_owned(),
+        Outcome::Rule { rule: found, .. } => {
+            let way = match found.action.as_str() {
+                "direct" => "lets it out directly",
+                "proxy" => "sends it to the node's proxy",
+                _ => "sends it to the node's proxy, which decides by the name (Host or SNI)",
+            };
+            format!("{} {way}", rule(found))
+        }
+        Outcome::Default { default } => format!("no rule matches, and the default is {default}"),
+    }
+}
+
+fn rule(rule: &RuleText) -> String {
+    let RuleText { protocol, cidr, port, source, host, .. } = rule;
+    let port = port.map_or_else(|| "any port".to_owned(), |port| format!("port {port}"));
+    let host = host.as_ref().map(|host| format!(" ({host})")).unwrap_or_default();
+    format!("{source}{host}: {cidr} {port}/{protocol}")
+}
+
+fn missing(explanation: &Explanation, paint: Paint) -> String {
+    let mut text = String::new();
+    if !explanation.near.is_empty() {
+        let _ = writeln!(text, "\n{}", paint.word(Tone::Strong, "NEAREST RULES"));
+    }
+    for NearMiss { rule: near, mismatch } in &explanation.near {
+        let _ = writeln!(text, "  {}: {mismatch}", rule(near));
+    }
+    if let Some(remedy) = &explanation.remedy {
+        let title = paint.word(Tone::Strong, "WHAT WOULD ALLOW IT");
+        let _ = writeln!(text, "\n{title}\n{}", remedy.trim_end());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_model::explain::Mismatch;
+
+    use super::*;
+
+    fn near() -> RuleText {
+        RuleText {
+            action: "direct".into(),
+            protocol: "tcp".into(),
+            cidr: "203.0.113.7/32".into(),
+            port: Some(3_306),
+            source: "ServiceEntry shop/db spec.ports[0]".into(),
+            host: Some("db.example.com".into()),
+            exempt: false,
+        }
+    }
+
+    fn answer(verdict: &'static str, reason: &'static str, outcome: Outcome) -> WhyAnswer {
+        let live = Live { verdict: verdict.into(), reason: reason.into(), generation: 7 };
+        WhyAnswer {
+            pod: "shop/web-0".into(),
+            destination: "203.0.113.7:3307/tcp".into(),
+            allowed: verdict == "direct" || verdict == "proxy",
+            live: Some(live),
+            explanation: Explanation { outcome, near: Vec::new(), remedy: None },
+            difference: None,
+        }
+    }
+
+    #[test]
+    fn a_denial_names_the_nearest_rule_and_what_would_allow_it() {
+        let mut denied =
+            answer("deny", "no-rule", Outcome::Default { default: "registry-only".into() });
+        denied.explanation.near = vec![NearMiss { rule: near(), mismatch: Mismatch::Port }];
+        denied.explanation.remedy = Some("apiVersion: networking.istio.io/v1\n".into());
+        assert_eq!(
+            words(&denied, Paint::new(false)),
+            "\
+shop/web-0 to 203.0.113.7:3307/tcp: denied
+kernel         deny, reason no-rule, generation 7
+configuration  no rule matches, and the default is registry-only
+
+NEAREST RULES
+  ServiceEntry shop/db spec.ports[0] (db.example.com): 203.0.113.7/32 port 3306/tcp: \
+is for another port
+
+WHAT WOULD ALLOW IT
+apiVersion: networking.istio.io/v1
+"
+        );
+    }
+
+    #[test]
+    fn an_allowed_connection_names_its_rule() {
+        let outcome = Outcome::Rule { rule: near(), default: "registry-only".into() };
+        assert_eq!(
+            words(&answer("direct", "rule", outcome), Paint::new(false)),
+            "\
+shop/web-0 to 203.0.113.7:3307/tcp: allowed
+kernel         direct, reason rule, generation 7
+configuration  ServiceEntry shop/db spec.ports[0] (db.example.com): 203.0.113.7/32 \
+port 3306/tcp lets it out directly
+"
+        );
+    }
+
+    #[test]
+    fn an_audit_and_a_difference_are_said() {
+        let mut audited =
+            answer("direct", "would-deny", Outcome::Default { default: "audit".into() });
+        audited.difference = Some("they differ".into());
+        let words = words(&audited, Paint::new(false));
+        assert!(words.contains("allowed, and registry-only would deny it"), "{words}");
+        assert!(words.contains("difference     they differ"), "{words}");
+    }
+}
