@@ -7,10 +7,14 @@
 //! registry    what is declared, who sees it    knows no dialect
 //! compile     a rule set -> a prefix table     what the kernel's maps are filled from
 //! tables      compiled tables as the kernel asks
+//! analyze     what can be told of manifests without a cluster
+//! explain     why a connection is allowed or not
 //! ```
 
+pub mod analyze;
 pub mod compile;
 pub mod egress;
+pub mod explain;
 pub mod registry;
 pub mod resource;
 pub mod snapshot;

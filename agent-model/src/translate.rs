@@ -24,6 +24,7 @@ mod workloads;
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    egress::DefaultAction,
     registry::{Definition, Registry},
     resource::{Object, Objects},
     snapshot::{Finding, PodId, PodPlan, Snapshot},
@@ -31,6 +32,8 @@ use crate::{
 
 pub use context::{Exclusions, NodeContext};
 pub use intern::Interner;
+pub(crate) use pods::pod_addresses;
+pub(crate) use sidecars::is_for_all;
 
 /// What the objects mean for a node. The interner carries what did not change over from one
 /// generation to the next.
@@ -57,6 +60,24 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     findings.sort();
     findings.dedup();
     Snapshot { pods, upstreams, registry, findings }
+}
+
+/// What of a translation does not depend on a node.
+#[derive(Debug)]
+pub(crate) struct Outline {
+    pub(crate) registry: Registry,
+    /// The mesh's own answer where no rule matches.
+    pub(crate) outbound: DefaultAction,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// What objects mean for every node.
+pub(crate) fn outline(objects: &Objects) -> Outline {
+    let (mesh, mut findings) = mesh::read(objects);
+    let definitions = define(objects, &NodeContext::new(""), &mut Interner::default());
+    findings.extend(definitions.iter().flat_map(|definition| definition.findings.clone()));
+    let registry = Registry::new(definitions, mesh.default_exposure);
+    Outline { registry, outbound: mesh.outbound, findings }
 }
 
 /// The rules of each object, taken over from the generation before where nothing that they follow

@@ -99,6 +99,12 @@ impl Registry {
     /// the cluster's own, else the oldest. Definitions like the holder lend it the ports that it
     /// lacks, each with the lender's own addresses; all others are not seen under that host.
     pub fn select(&self, scope: &Scope) -> Vec<Selected> {
+        let seen = self.seen(scope).into_iter();
+        seen.map(|(definition, ports)| Selected { definition: definition.clone(), ports }).collect()
+    }
+
+    /// As [`Registry::select`], without taking hold of the definitions.
+    pub(crate) fn seen(&self, scope: &Scope) -> Vec<(&Arc<Definition>, Ports)> {
         let mut seen: Vec<Option<Ports>> = vec![None; self.definitions.len()];
         for (index, definition) in self.definitions.iter().enumerate() {
             if !self.exposed(definition, scope) {
@@ -113,11 +119,9 @@ impl Registry {
                 add(&mut seen[index], &ports);
             }
         }
-        let selected = self.definitions.iter().zip(seen).filter_map(|(definition, ports)| {
-            let ports = ports.filter(|ports| !ports.is_empty())?;
-            Some(Selected { definition: definition.clone(), ports })
-        });
-        selected.collect()
+        let seen = self.definitions.iter().zip(seen);
+        let seen = seen.filter_map(|(definition, ports)| Some((definition, ports?)));
+        seen.filter(|(_, ports)| !ports.is_empty()).collect()
     }
 
     /// Why a client does not see a port of a definition; `None` if it does.

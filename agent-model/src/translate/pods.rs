@@ -199,8 +199,13 @@ pub(super) fn is_ready(pod: &Pod) -> bool {
     !conditions.unwrap_or_default().iter().any(|one| one.type_ == "Ready" && one.status == "False")
 }
 
+/// A pod's addresses.
+pub(crate) fn pod_addresses(pod: &Pod) -> Vec<IpAddr> {
+    addresses(pod).0
+}
+
 /// A pod's addresses, and what of them cannot be read.
-pub(crate) fn addresses(pod: &Pod) -> (Vec<IpAddr>, Vec<String>) {
+pub(super) fn addresses(pod: &Pod) -> (Vec<IpAddr>, Vec<String>) {
     let Some(status) = &pod.status else { return (Vec::new(), Vec::new()) };
     let all = status.pod_ips.iter().flatten().map(|one| &one.ip).chain(&status.pod_ip);
     let (mut addresses, mut unread) = (Vec::new(), Vec::new());

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     resource::{
-        protocol::{AppProtocol, Family},
+        protocol::{AppProtocol, Family, is_server_first},
         service_entry::{Location, Resolution, ServiceEntrySpec, WorkloadEntrySpec},
     },
     snapshot::code,
@@ -96,14 +96,38 @@ fn check_ports(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
             let message = format!("{} is another port's number already", port.number);
             report.error(code::PORT_TWICE, field("number"), message);
         }
-        let by_address = port.protocol.is_empty() || port.protocol.eq_ignore_ascii_case("TCP");
-        if spec.addresses.is_empty() && by_address && spec.resolution == Resolution::None {
-            let message = format!(
-                "without spec.addresses this allows every address on port {}: list the addresses",
-                port.number
-            );
-            report.warn(code::ADDRESSES_NEEDED, format!("spec.ports[{index}]"), message);
-        }
+        warn_about_port(spec, index, report);
+    }
+}
+
+/// What is valid, and hardly meant.
+fn warn_about_port(spec: &ServiceEntrySpec, index: usize, report: &mut Report<'_>) {
+    let port = &spec.ports[index];
+    let family = match port.protocol.as_str() {
+        "" => Some(Family::Auto),
+        named => AppProtocol::named(named).map(AppProtocol::family),
+    };
+    let field = format!("spec.ports[{index}]");
+    let by_address = matches!(family, Some(Family::Auto | Family::Opaque | Family::Datagram));
+    if spec.addresses.is_empty() && by_address && spec.resolution == Resolution::None {
+        let message = format!(
+            "without spec.addresses this allows every address on port {}: list the addresses",
+            port.number
+        );
+        report.warn(code::ADDRESSES_NEEDED, field, message);
+        return;
+    }
+    let whole = |text: &String| address::net(text).is_some_and(|net| net.prefix_len() == 0);
+    if by_address && spec.addresses.iter().any(whole) {
+        let message = format!("spec.addresses allow every address on port {}", port.number);
+        report.warn(code::WHOLE_PORT_OPEN, field, message);
+        return;
+    }
+    let is_server_first = u16::try_from(port.number).is_ok_and(is_server_first);
+    if family == Some(Family::Auto) && is_server_first {
+        let message = "servers on this port speak first, and detection waits for the client's \
+                       bytes: say protocol: TCP";
+        report.warn(code::SERVER_FIRST, field, message);
     }
 }
 

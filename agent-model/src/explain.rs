@@ -1,0 +1,191 @@
+//! Why a connection is allowed or not: the rule that decides, or what comes near and what in it does
+//! not match, and the entry that is missing.
+//!
+//! Pure: it answers for a [`Snapshot`]. Whoever asks about a running node holds the answer against
+//! the live maps, and a difference is a finding of its own. The answer is plain data, so it can go
+//! over a socket as it is.
+
+mod near;
+mod remedy;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, net::IpAddr, num::NonZeroU16};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    compile::{addr_of, scan},
+    egress::{Class, DefaultAction, Policy, Protocol, Rule},
+    snapshot::{Enrolment, PodId, Snapshot},
+};
+
+/// The question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Who connects.
+    pub pod: PodId,
+    /// Where to.
+    pub address: IpAddr,
+    /// See `address`.
+    pub port: NonZeroU16,
+    /// By what.
+    pub protocol: Protocol,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// What happens.
+    pub outcome: Outcome,
+    /// Where no rule matches: what comes near, the nearest first.
+    pub near: Vec<NearMiss>,
+    /// Where something is missing: a manifest, ready to apply, that allows it.
+    pub remedy: Option<String>,
+}
+
+/// What happens to the connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "by")]
+pub enum Outcome {
+    /// The pod is not judged.
+    NotEnrolled {
+        /// Why.
+        why: String,
+    },
+    /// The destination is the pod itself.
+    Local,
+    /// A rule decides.
+    Rule {
+        /// That rule.
+        rule: RuleText,
+        /// What the policy says where no rule matches.
+        default: String,
+    },
+    /// No rule matches, and the policy decides.
+    Default {
+        /// `allow-any`, `registry-only` or `audit`.
+        default: String,
+    },
+}
+
+/// A rule in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleText {
+    /// `direct`, `proxy` or `proxy by name`.
+    pub action: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The destination.
+    pub cidr: String,
+    /// The destination port; `None` is any.
+    pub port: Option<u16>,
+    /// The object and field that it comes from.
+    pub source: String,
+    /// The name that the object gives the destination.
+    pub host: Option<String>,
+    /// Whether it is exempt from the registry.
+    pub exempt: bool,
+}
+
+/// A rule that would have to be a little different to match.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NearMiss {
+    /// The rule.
+    pub rule: RuleText,
+    /// What does not match.
+    pub mismatch: Mismatch,
+}
+
+/// What in a rule does not match.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Mismatch {
+    /// It matches, and is not exported to the pod's namespace.
+    NotExported,
+    /// It matches, and a Sidecar leaves it out.
+    Filtered {
+        /// That Sidecar.
+        by: String,
+    },
+    /// It matches, and another object holds its name.
+    Overruled {
+        /// That object.
+        by: String,
+    },
+    /// It is for another protocol.
+    Protocol,
+    /// It is for another port of this address.
+    Port,
+    /// It is for other addresses on this port.
+    Address,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotExported => f.write_str("is not exported to the pod's namespace"),
+            Self::Filtered { by } => write!(f, "is left out by {by}"),
+            Self::Overruled { by } => write!(f, "gives way to {by}, which holds the same host"),
+            Self::Protocol => f.write_str("is for another protocol"),
+            Self::Port => f.write_str("is for another port"),
+            Self::Address => f.write_str("is for other addresses"),
+        }
+    }
+}
+
+impl From<&Rule> for RuleText {
+    fn from(rule: &Rule) -> Self {
+        let Rule { class, protocol, cidr, port, action, age: _, source } = rule;
+        Self {
+            action: action.to_string(),
+            protocol: protocol.to_string(),
+            cidr: cidr.to_string(),
+            port: port.map(NonZeroU16::get),
+            source: source.to_string(),
+            host: source.host.clone(),
+            exempt: *class == Class::Exempt,
+        }
+    }
+}
+
+/// Answers a question; `None` for a pod that this node does not have.
+pub fn explain(snapshot: &Snapshot, query: &Query) -> Option<Explanation> {
+    let query = Query { address: query.address.to_canonical(), ..query.clone() };
+    let plan = snapshot.pods.get(&query.pod)?;
+    let policy = match &plan.enrolment {
+        Enrolment::Outside(why) => {
+            let outcome = Outcome::NotEnrolled { why: why.clone() };
+            return Some(Explanation { outcome, near: Vec::new(), remedy: None });
+        }
+        Enrolment::Enrolled(policy) => policy,
+    };
+    // The words of `agent_abi::Addr::is_local` for the addresses that a pod is itself.
+    let own = plan.addresses.iter().any(|address| address.to_canonical() == query.address);
+    if own || addr_of(query.address).is_local() {
+        return Some(Explanation { outcome: Outcome::Local, near: Vec::new(), remedy: None });
+    }
+    Some(judged(snapshot, policy, &query))
+}
+
+fn judged(snapshot: &Snapshot, policy: &Policy, query: &Query) -> Explanation {
+    let default = policy.default_action.to_string();
+    let number = match query.protocol {
+        Protocol::Tcp => agent_abi::protocol::TCP,
+        Protocol::Udp => agent_abi::protocol::UDP,
+    };
+    let rules = policy.rules.rules();
+    if let Some(rule) = scan(rules, addr_of(query.address), number, query.port.get()) {
+        let outcome = Outcome::Rule { rule: rule.into(), default };
+        return Explanation { outcome, near: Vec::new(), remedy: None };
+    }
+    let missing = policy.default_action != DefaultAction::AllowAny;
+    Explanation {
+        outcome: Outcome::Default { default },
+        near: near::misses(snapshot, policy, query),
+        remedy: missing.then(|| remedy::entry(query)),
+    }
+}

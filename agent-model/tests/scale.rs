@@ -1,0 +1,145 @@
+//! Large clusters: what is shared, what is kept from one generation to the next, and the time.
+//!
+//! `cargo test --release -p agent-model --test scale -- --nocapture` prints figures.
+
+use std::{collections::BTreeSet, fmt::Write, sync::Arc, time::Instant};
+
+use agent_model::{
+    egress::{Policy, RuleSet},
+    resource::{Objects, documents, parse},
+    snapshot::{Enrolment, Snapshot},
+    translate::{Interner, NodeContext, translate},
+};
+
+/// `entries` entries of 100 addresses each, over ten namespaces with `pods` pods in all.
+fn manifests(entries: usize, pods: usize) -> String {
+    let mut text = String::from(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\n\
+         data: {mesh: 'outboundTrafficPolicy: {mode: REGISTRY_ONLY}'}\n",
+    );
+    for namespace in 0..10 {
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: Namespace\n\
+             metadata: {{name: ns-{namespace}, labels: {{istio-injection: enabled}}}}\n"
+        );
+    }
+    for pod in 0..pods {
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: Pod\n\
+             metadata: {{name: pod-{pod}, namespace: ns-{}, annotations: \
+             {{sekisho.dev/netns: /run/netns/{pod}}}}}\nspec: {{nodeName: node-1, containers: []}}\n\
+             status: {{podIPs: [{{ip: 10.244.{}.{}}}]}}\n",
+            pod % 10,
+            pod / 250,
+            pod % 250
+        );
+    }
+    for number in 0..entries {
+        text.push_str(&entry(number, 3306));
+    }
+    text
+}
+
+fn entry(number: usize, port: u16) -> String {
+    let address = |index: usize| format!("\"2001:db8:{number:x}::{index:x}\"");
+    let addresses: Vec<String> = (0..100).map(address).collect();
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+         metadata: {{name: se-{number}, namespace: ns-{}}}\nspec:\n  \
+         hosts: [h{number}.example.com]\n  addresses: [{}]\n  \
+         ports: [{{number: {port}, name: tcp, protocol: TCP}}]\n",
+        number % 10,
+        addresses.join(", ")
+    )
+}
+
+fn policies(snapshot: &Snapshot) -> Vec<Arc<Policy>> {
+    let policy = |enrolment: &Enrolment| match enrolment {
+        Enrolment::Enrolled(policy) => Some(policy.clone()),
+        Enrolment::Outside(_) => None,
+    };
+    snapshot.pods.values().filter_map(|plan| policy(&plan.enrolment)).collect()
+}
+
+fn sets(snapshot: &Snapshot) -> BTreeSet<*const RuleSet> {
+    policies(snapshot).iter().map(|policy| Arc::as_ptr(&policy.rules)).collect()
+}
+
+fn read(manifests: &str) -> Objects {
+    let mut objects = Objects::default();
+    replace(&mut objects, manifests);
+    objects
+}
+
+fn replace(objects: &mut Objects, manifest: &str) {
+    for document in documents(manifest) {
+        for parsed in parse(document.value.expect("YAML")) {
+            objects.insert(parsed.expect("readable").object.expect("an object"));
+        }
+    }
+}
+
+fn timed<T>(what: &str, run: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = run();
+    println!("{what}: {:?}", start.elapsed());
+    result
+}
+
+fn change_one_of(entries: usize, pods: usize) {
+    let mut objects = timed("read", || read(&manifests(entries, pods)));
+    let node = NodeContext::new("node-1");
+    let mut interner = Interner::default();
+    let mut turn = |objects: &Objects, node: &NodeContext, what: &str| {
+        timed(what, || translate(objects, node, &mut interner))
+    };
+    let first = turn(&objects, &node, "first");
+    assert_eq!(policies(&first).len(), pods);
+    assert_eq!(policies(&first)[0].rules.rules().len(), entries * 100);
+    assert_eq!(sets(&first).len(), 1, "equal rules are one set");
+
+    let same = turn(&objects, &node, "nothing changed");
+    assert_eq!(sets(&same), sets(&first), "an unchanged set keeps its allocation");
+    assert!(Arc::ptr_eq(&policies(&same)[0], &policies(&first)[0]));
+    assert_eq!(same, first);
+
+    replace(&mut objects, &entry(7, 3307));
+    let changed = turn(&objects, &node, "one entry changed");
+    let (one, other) = (policies(&first)[0].rules.clone(), policies(&changed)[0].rules.clone());
+    assert_ne!(one, other);
+    let shared = first.registry.definitions().iter().zip(changed.registry.definitions());
+    let shared = shared.filter(|(one, other)| Arc::ptr_eq(one, other)).count();
+    assert_eq!(shared, entries - 1, "rules of the entries that did not change are kept");
+
+    let anew = translate(&objects, &node, &mut Interner::default());
+    assert_eq!(anew.to_string(), changed.to_string(), "what is kept is what would be made anew");
+}
+
+#[test]
+fn ten_thousand_rules_for_a_thousand_pods() {
+    change_one_of(100, 1_000);
+}
+
+#[test]
+fn a_hundred_thousand_addresses() {
+    change_one_of(1_000, 50);
+}
+
+/// Pods of one namespace differ by their exclusions; the next generation knows each set again.
+#[test]
+fn sets_of_pods_that_exclude_something_are_kept_too() {
+    let text = manifests(3, 4).replacen(
+        "sekisho.dev/netns: /run/netns/3",
+        "sekisho.dev/netns: /run/netns/3, traffic.sidecar.istio.io/excludeOutboundPorts: '25'",
+        1,
+    );
+    let (mut objects, node) = (read(&text), NodeContext::new("node-1"));
+    let mut interner = Interner::default();
+    let first = translate(&objects, &node, &mut interner);
+    assert_eq!(sets(&first).len(), 2);
+    assert_eq!(sets(&translate(&objects, &node, &mut interner)), sets(&first));
+    replace(&mut objects, "{apiVersion: v1, kind: Namespace, metadata: {name: other}}");
+    assert_eq!(sets(&translate(&objects, &node, &mut interner)), sets(&first));
+}
