@@ -24,7 +24,7 @@ use super::rundir;
 pub(crate) enum ClientError {
     /// Nobody listens.
     #[error(
-        "no agent answers on {}: {source}; start one with `sekisho agent`, or say which with \
+        "no agent answers on {}; start one with `sekisho agent`, or say which with \
          --run-dir", socket.display()
     )]
     NoAgent {

@@ -18,7 +18,7 @@ const SOCKET_PATH_MAX: usize = 107;
 pub(crate) enum RunDirError {
     /// It is not there and cannot be made.
     #[error(
-        "cannot make the run directory {}: {source}; run as root, or give --run-dir a directory \
+        "cannot make the run directory {}; run as root, or give --run-dir a directory \
          that you may write to", path.display()
     )]
     Create {
@@ -29,7 +29,7 @@ pub(crate) enum RunDirError {
     },
     /// It is there and cannot be written.
     #[error(
-        "cannot write to the run directory {}: {source}; run as root, or give --run-dir a \
+        "cannot write to the run directory {}; run as root, or give --run-dir a \
          directory that you may write to", path.display()
     )]
     Write {

@@ -32,7 +32,7 @@ use crate::observe::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BindError {
     /// The socket in the run directory.
-    #[error("cannot listen on {}: {source}", path.display())]
+    #[error("cannot listen on {}", path.display())]
     Socket {
         /// The socket.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub(crate) enum BindError {
         addr: SocketAddr,
     },
     /// The TCP port cannot be had.
-    #[error("cannot listen on --admin {addr}: {source}")]
+    #[error("cannot listen on --admin {addr}")]
     Port {
         /// What was asked for.
         addr: SocketAddr,

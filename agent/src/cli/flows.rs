@@ -20,14 +20,15 @@ const HEADING: [&str; 8] =
 pub(super) async fn run(args: &FlowsArgs, paint: Paint) -> anyhow::Result<u8> {
     let format = args.ask.output.format;
     let path = format!("/flows?follow={}&denied={}", args.follow, args.denied);
-    let mut some = false;
+    let table = format == Format::Table;
+    let mut some = args.follow && table && print_and_go_on(&heading(paint));
     let take = |line: Line| {
-        let heading = if some || format != Format::Table { String::new() } else { heading(paint) };
+        let heading = if some || !table { String::new() } else { heading(paint) };
         some = true;
         print_and_go_on(&(heading + &text(&line, format, paint)))
     };
     Client::new(&args.ask.run_dir).lines(&path, take).await?;
-    if !some && format == Format::Table {
+    if !some && table {
         print_and_go_on("no flows\n");
     }
     Ok(exit::OK)

@@ -34,7 +34,7 @@ pub(crate) const POLL: Duration = Duration::from_secs(1);
 /// Why a directory cannot be a source.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot read the configuration directory {}: {source}; make it, or correct --config-dir",
+    "cannot read the configuration directory {}; make it, or correct --config-dir",
     path.display()
 )]
 pub(crate) struct OpenError {
@@ -93,6 +93,7 @@ impl Directory {
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             };
             state = back;
+            tell(publisher.borrow().as_ref(), &observed);
             publish(&publisher, observed);
             let pause = if state.covered { RESCAN } else { POLL };
             changes = tokio::select! {
@@ -112,6 +113,27 @@ async fn burst(watch: Option<&mut UnboundedReceiver<Change>>, pause: Duration) -
     match time::timeout(pause, watch.recv()).await {
         Ok(Some(first)) => Debounce::CHANGES.collect(first, watch, is_being_written).await,
         _ => Vec::new(),
+    }
+}
+
+/// Logs what is newly wrong, and that all is well again.
+fn tell(before: Option<&Observed>, now: &Observed) {
+    let known: &[Note] = before.map_or(&[], |before| &before.notes);
+    for note in now.notes.iter().filter(|note| !known.contains(note)) {
+        let place = note.place.as_deref().unwrap_or_default();
+        let (object, field, why) = (note.object(), note.field.as_str(), note.message.as_str());
+        match note.severity.as_ref() {
+            "error" => {
+                tracing::error!(target: "config", place, object, field, error = why, "not read");
+            }
+            "warning" => {
+                tracing::warn!(target: "config", place, object, field, why, "doubtful");
+            }
+            _ => tracing::debug!(target: "config", place, object, field, why, "noted"),
+        }
+    }
+    if now.notes.is_empty() && !known.is_empty() {
+        tracing::info!(target: "config", "all is read");
     }
 }
 
