@@ -40,6 +40,7 @@ type Tasks = JoinSet<anyhow::Result<()>>;
 
 /// Runs the agent until a signal ends it.
 pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
+    let (directory, reader) = Directory::open(&args.config_dir)?;
     let run_dir = RunDir::claim(&args.run_dir)?;
     let socket = server::bind_socket(&run_dir).await?;
     let port = bind_port(args.admin).await?;
@@ -70,7 +71,6 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     };
     serve_admin(&mut tasks, admin, socket, port);
     let sync = start_sync(&mut tasks, &kernel, worker, (&flows, keep_revoked))?;
-    let (directory, reader) = Directory::open(&args.config_dir)?;
     tasks.spawn(async move {
         directory.run().await;
         Ok(())
