@@ -62,6 +62,16 @@ fn attributes_come_back_as_they_were_packed() {
     assert_eq!(nested, [(1, &b"a"[..]), (2, b"")]);
 }
 
+#[test]
+fn nobody_but_the_kernel_reaches_the_socket() {
+    let ours = Socket::open(libc::NETLINK_ROUTE).unwrap();
+    let mut address = SocketAddr::new(0, 0);
+    ours.inner.get_address(&mut address).unwrap();
+    let forger = netlink_sys::Socket::new(0).unwrap();
+    let refused = forger.send_to(&message(20, 1, b"forged"), &address, 0).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic_or_spin(bytes: Vec<u8>) {

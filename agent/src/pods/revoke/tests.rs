@@ -135,12 +135,15 @@ fn an_unmarked_connection_to_a_port_that_is_listened_on_was_accepted() {
     assert_eq!(reset_among(&[udp, accepted]), 1);
     let other_port = OpenSocket { local: (addr(1), 40_001), ..listener };
     assert_eq!(reset_among(&[other_port, accepted]), 1);
+    let datagrams = OpenSocket { protocol: protocol::UDP, ..accepted };
+    assert_eq!(reset_among(&[listener, datagrams]), 1);
     // What the programs have marked is known to be the pod's own.
     let own = marked(SocketKind::DIRECT, addr(BAD), accepted);
     assert_eq!(reset_among(&[listener, own]), 1);
 
     let elsewhere = marked(SocketKind::ACCEPTED, Addr::NONE, accepted);
-    let flows = accepted_flows(&[listener, accepted, own, elsewhere], POD);
+    let within = open(Addr::v4(u32::from_ne_bytes([127, 0, 0, 1])));
+    let flows = accepted_flows(&[listener, accepted, own, elsewhere, within], POD);
     let key = FlowKey {
         netns: POD,
         peer: addr(BAD),
