@@ -48,7 +48,7 @@ pub(crate) use writer::MapWriter;
 
 use pods::{PodWrites, Pods};
 use prefixes::Prefixes;
-use rules::{FreshSets, Rules};
+use rules::{FreshSets, Numbered, Rules};
 
 /// What a generation is to say: the pods of this node by the cookie of their namespace. Pods that
 /// share an `Arc` of rules share a table at no cost; pods with equal rules share one as well.
@@ -68,9 +68,7 @@ pub(crate) struct Found {
 #[derive(Clone, Debug)]
 struct Compiled {
     rules: Arc<RuleSet>,
-    table: Arc<Table>,
-    /// The number of each set of `table`.
-    sets: Arc<[u32]>,
+    held: Numbered,
 }
 
 /// The writes that make a generation ready. Carried out by [`Planner::widen`].
@@ -140,12 +138,6 @@ impl Planner {
         self.generation
     }
 
-    /// The compiled form of rules of the generation in force.
-    pub(crate) fn compiled(&self, rules: &Arc<RuleSet>) -> Option<&Arc<Table>> {
-        let mut tables = self.tables.values();
-        tables.find(|held| same(&held.rules, rules)).map(|held| &held.table)
-    }
-
     /// Plans the next generation. Nothing is written, and a refusal changes nothing.
     pub(crate) fn plan(&mut self, desired: &Desired) -> Result<Plan, PlanError> {
         let generation = self.generation + 1;
@@ -156,8 +148,9 @@ impl Planner {
             let compiled = match table {
                 Wanted::Held(compiled) => compiled,
                 Wanted::New(rules, table) => {
-                    let sets = self.rules.number(&table, &mut fresh)?;
-                    Compiled { rules, table, sets }
+                    let before = self.tables.get(&number).map(|before| &before.held);
+                    let numbers = self.rules.number(&table, before, &mut fresh)?;
+                    Compiled { rules, held: Numbered { table, numbers } }
                 }
             };
             tables.insert(number, compiled);
@@ -168,8 +161,9 @@ impl Planner {
             if self.is_unchanged(*number, compiled) && self.prefixes.is_settled(*number) {
                 continue;
             }
-            let wanted = compiled.table.prefixes.iter();
-            let wanted = wanted.map(|(prefix, set)| (*prefix, compiled.sets[*set as usize]));
+            let Numbered { table, numbers } = &compiled.held;
+            let wanted = table.prefixes.iter();
+            let wanted = wanted.map(|(prefix, set)| (*prefix, numbers.sets[*set as usize]));
             let place = (slot(generation), self.is_new(*number));
             prefix_count += self.prefixes.widen(*number, wanted, place, &mut prefixes);
         }
@@ -232,7 +226,7 @@ impl Planner {
 
     fn is_unchanged(&self, number: u32, compiled: &Compiled) -> bool {
         let held = self.tables.get(&number);
-        held.is_some_and(|held| Arc::ptr_eq(&held.table, &compiled.table))
+        held.is_some_and(|held| Arc::ptr_eq(&held.held.table, &compiled.held.table))
     }
 
     /// Gives each distinct rule set a table: the one it has, else the one of the rules that it
@@ -243,8 +237,8 @@ impl Planner {
         let mut wanted = TablesWanted::default();
         for Distinct { rules, pods, held } in distinct {
             let (number, table) = if let Some(number) = held {
-                let Compiled { table, sets, .. } = self.tables[&number].clone();
-                (number, Wanted::Held(Compiled { rules: rules.clone(), table, sets }))
+                let held = self.tables[&number].held.clone();
+                (number, Wanted::Held(Compiled { rules: rules.clone(), held }))
             } else {
                 let table = compile(rules)
                     .map_err(|source| PlanError::Compile { netns: pods[0], source })?;

@@ -30,6 +30,30 @@ impl RuleNames {
     }
 }
 
+/// Walks along a list beside one that is mostly the same, which saves most look-ups: reading in
+/// order is many times faster than reading all over a large table.
+pub(super) struct Aligned {
+    next: usize,
+    len: usize,
+}
+
+impl Aligned {
+    /// How far ahead an equal entry is looked for: so many neighbours may change at once.
+    const WINDOW: usize = 4;
+
+    pub(super) fn new(len: usize) -> Self {
+        Self { next: 0, len }
+    }
+
+    /// Where the list has an entry that equals the other list's next one, if it is about here.
+    pub(super) fn find(&mut self, equals: impl Fn(usize) -> bool) -> Option<usize> {
+        let window = self.next..self.len.min(self.next + Self::WINDOW);
+        let found = window.into_iter().find(|at| equals(*at))?;
+        self.next = found + 1;
+        Some(found)
+    }
+}
+
 /// Gives out the numbers. One is never given out twice.
 #[derive(Debug)]
 pub(super) struct Numbering {
@@ -59,11 +83,21 @@ impl Numbering {
         self.names.clone()
     }
 
-    /// The numbers of decisions, in their order.
-    pub(super) fn number(&mut self, decisions: &[Decision]) -> Result<Vec<u32>, PlanError> {
+    /// The numbers of decisions, in their order. `before` are the decisions, with their numbers, of
+    /// the rules that these replace: mostly the same ones.
+    pub(super) fn number(
+        &mut self,
+        decisions: &[Decision],
+        before: (&[Decision], &[u32]),
+    ) -> Result<Vec<u32>, PlanError> {
         let mut fresh = Vec::new();
         let mut numbers = Vec::with_capacity(decisions.len());
+        let mut aligned = Aligned::new(before.0.len());
         for decision in decisions {
+            if let Some(at) = aligned.find(|at| before.0[at] == *decision) {
+                numbers.push(before.1[at]);
+                continue;
+            }
             let hash = self.hasher.hash_one(decision);
             let same = |known: &(u64, u32, Decision)| known.0 == hash && known.2 == *decision;
             if let Some((_, number, _)) = self.known.find(hash, same) {

@@ -24,7 +24,7 @@ struct Held {
 impl Prefixes {
     pub(super) fn new(mut found: Vec<(PrefixKey, PrefixValue)>) -> Self {
         let place = |(key, _): &(PrefixKey, PrefixValue)| (key.table, prefix(key));
-        found.sort_unstable_by(|one, other| place(one).cmp(&place(other)));
+        found.sort_unstable_by_key(place);
         let mut prefixes = Self::default();
         prefixes.note(&found);
         prefixes
@@ -159,7 +159,7 @@ impl Prefixes {
                 }
             }
             // Two sorted runs, which the stable sort merges.
-            entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+            entries.sort_by_key(|(prefix, _)| *prefix);
             entries.shrink_to_fit();
         }
     }

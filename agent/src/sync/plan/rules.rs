@@ -8,24 +8,27 @@ use std::{
 };
 
 use agent_abi::{RuleKey, RuleValue};
-use agent_model::{compile::Table, tables::action_word};
+use agent_model::{
+    compile::{PortRule, Table},
+    tables::action_word,
+};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{
     MapWriter, PlanError, keep_first,
-    names::{Numbering, RuleNames},
+    names::{Aligned, Numbering, RuleNames},
 };
 
 /// A port of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Port {
+struct Entry {
     rule: u32,
     port: u16,
     protocol: u8,
     action: u8,
 }
 
-impl Port {
+impl Entry {
     fn key(self, set: u32) -> RuleKey {
         RuleKey { set, port: self.port, protocol: self.protocol, pad: 0 }
     }
@@ -35,12 +38,28 @@ impl Port {
     }
 }
 
+/// The numbers under which the maps know a table's parts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers {
+    /// By index of the set.
+    pub(super) sets: Arc<[u32]>,
+    /// By index of the decision: an action of one source, so equal numbers mean equal actions.
+    pub(super) rules: Arc<[u32]>,
+}
+
+/// A compiled table with its numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbered {
+    pub(super) table: Arc<Table>,
+    pub(super) numbers: Numbers,
+}
+
 /// A set that the map holds whole, or that a plan is to write.
 #[derive(Clone, Debug)]
 struct Set {
     hash: u64,
     number: u32,
-    ports: Arc<[Port]>,
+    ports: Arc<[Entry]>,
 }
 
 /// The sets that a plan writes.
@@ -95,29 +114,48 @@ impl Rules {
         self.count + self.strays.len()
     }
 
-    /// The numbers of a table's sets; those that the map does not hold are added to `fresh`.
+    /// The numbers of a table; sets that the map does not hold are added to `fresh`. `before` is
+    /// the table in force that this one replaces, if there is one.
     pub(super) fn number(
         &mut self,
         table: &Table,
+        before: Option<&Numbered>,
         fresh: &mut FreshSets,
-    ) -> Result<Arc<[u32]>, PlanError> {
-        let rules = self.numbering.number(&table.decisions)?;
+    ) -> Result<Numbers, PlanError> {
+        let nothing = Numbered::default();
+        let before = before.unwrap_or(&nothing);
+        let decisions = (&before.table.decisions[..], &before.numbers.rules[..]);
+        let rules = self.numbering.number(&table.decisions, decisions)?;
+        let port = |rule: &PortRule| Entry {
+            rule: rules[rule.decision as usize],
+            port: rule.port,
+            protocol: rule.protocol,
+            action: word(action_word(table.decisions[rule.decision as usize].action)),
+        };
+        let same = |rule: &PortRule, old: &PortRule| {
+            (rule.port, rule.protocol) == (old.port, old.protocol)
+                && rules[rule.decision as usize] == before.numbers.rules[old.decision as usize]
+        };
         let mut ports = Vec::new();
-        let mut numbers = Vec::with_capacity(table.set_count());
+        let mut sets = Vec::with_capacity(table.set_count());
+        let mut aligned = Aligned::new(before.table.set_count());
         for set in table.sets() {
+            let known = aligned.find(|at| {
+                let old = before.table.set(index(at));
+                set.len() == old.len() && set.iter().zip(old).all(|(rule, old)| same(rule, old))
+            });
+            if let Some(at) = known {
+                sets.push(before.numbers.sets[at]);
+                continue;
+            }
             ports.clear();
-            ports.extend(set.iter().map(|rule| Port {
-                rule: rules[rule.decision as usize],
-                port: rule.port,
-                protocol: rule.protocol,
-                action: word(action_word(table.decisions[rule.decision as usize].action)),
-            }));
-            numbers.push(self.number_set(&ports, fresh)?);
+            ports.extend(set.iter().map(port));
+            sets.push(self.number_set(&ports, fresh)?);
         }
-        Ok(numbers.into())
+        Ok(Numbers { sets: sets.into(), rules: rules.into() })
     }
 
-    fn number_set(&mut self, ports: &[Port], fresh: &mut FreshSets) -> Result<u32, PlanError> {
+    fn number_set(&mut self, ports: &[Entry], fresh: &mut FreshSets) -> Result<u32, PlanError> {
         let hash = self.hasher.hash_one(ports);
         let same = |set: &Set| set.hash == hash && *set.ports == *ports;
         if let Some(held) = self.held.find(hash, same) {
@@ -183,6 +221,11 @@ impl Rules {
         self.strays.shrink_to_fit();
         outcome
     }
+}
+
+/// A table has fewer sets than the map of rules has room.
+fn index(at: usize) -> u32 {
+    u32::try_from(at).expect("fewer than 2^32 sets")
 }
 
 /// The actions are small numbers; a byte keeps a port at eight.

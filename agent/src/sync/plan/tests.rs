@@ -93,7 +93,10 @@ impl Agent {
             sets.insert(value.set[slot]);
             let Some(compiled) = self.planner.tables.get(&key.table) else { continue };
             let named = |(prefix, _): &(_, _)| agent_model::compile::Prefix::key(prefix, key.table);
-            assert!(compiled.table.prefixes.iter().any(|prefix| named(prefix) == *key), "{key:?}");
+            assert!(
+                compiled.held.table.prefixes.iter().any(|prefix| named(prefix) == *key),
+                "{key:?}"
+            );
         }
         let held: BTreeSet<u32> = maps.rules.keys().map(|key| key.set).collect();
         assert_eq!(held, sets, "sets without a prefix, or prefixes without a set");
@@ -119,7 +122,7 @@ fn no_write_ever_shows_half_a_generation() {
         let mut world = World::new(&mut random);
         let mut agent = Agent::new();
         for _ in 0..20 {
-            for _ in 0..1 + random.usize(..3) {
+            for _ in 0..=random.usize(..3) {
                 world.change(&mut random);
             }
             let mut luck = random.fork();
@@ -214,42 +217,55 @@ impl MapWriter for Maps {
 fn published(planner: &mut Planner, maps: &mut Maps, desired: &Desired) -> (usize, Duration) {
     let start = Instant::now();
     let plan = planner.plan(desired).unwrap();
-    let planned = start.elapsed();
+    let time = start.elapsed();
     let writes = plan.writes();
     let Ok(()) = planner.widen(&plan, maps);
     maps.generation = plan.generation();
     planner.flipped(plan);
     let Ok(()) = planner.narrow(maps);
-    (writes, planned)
+    (writes, time)
 }
 
-#[test]
-fn one_rule_among_a_hundred_thousand_is_a_handful_of_writes() {
+/// Changes one rule of many, several times; returns the least time that a plan took, which
+/// compiles, and the least that compiling alone did.
+fn one_change_of_many(mut rules: Vec<Rule>) -> (Duration, Duration) {
     let (mut planner, mut maps) = (Planner::new(Found::default()), Maps::default());
-    let mut rules = hosts(100_000);
     let desired = |rules: &[Rule]| {
         let rules = Arc::new(RuleSet::new(rules.iter().cloned()));
         Desired::from([(7, pod(&rules)), (8, pod(&rules))])
     };
-    let (writes, planned) = published(&mut planner, &mut maps, &desired(&rules));
-    println!("first: {writes} writes, planned with compiling in {planned:?}");
+    published(&mut planner, &mut maps, &desired(&rules));
+    let mut least = (Duration::MAX, Duration::MAX);
     for port in 1..4 {
         rules[50_000].port = std::num::NonZero::new(port);
         let desired = desired(&rules);
         let start = Instant::now();
         let table = compile(&desired[&7].policy.as_ref().unwrap().rules).unwrap();
-        let compiled = start.elapsed();
-        assert_eq!(table.prefixes.len(), 100_000);
-        let (writes, planned) = published(&mut planner, &mut maps, &desired);
-        println!("one rule: {writes} writes, compiled in {compiled:?}, with planning {planned:?}");
-        assert!(writes < 10, "{writes} writes");
+        least.1 = least.1.min(start.elapsed());
+        assert_eq!(table.prefixes.len(), rules.len());
+        let (writes, time) = published(&mut planner, &mut maps, &desired);
+        assert_eq!(writes, 2, "the port of a new set and the prefix that names it");
+        least.0 = least.0.min(time);
     }
     let mut desired = desired(&rules);
     published(&mut planner, &mut maps, &desired);
     desired.insert(9, desired[&7].clone());
-    let (writes, planned) = published(&mut planner, &mut maps, &desired);
-    println!("one pod: {writes} writes, planned in {planned:?}");
-    assert!(writes <= 3, "{writes} writes");
+    let (writes, time) = published(&mut planner, &mut maps, &desired);
+    assert_eq!(writes, 1, "the new pod");
+    println!("one pod beside {} rules: planned in {time:?}", rules.len());
+    least
+}
+
+#[test]
+fn one_rule_among_a_hundred_thousand_is_a_write_or_two() {
+    let shared = source("all");
+    let one_object = hosts(100_000).into_iter().map(|rule| Rule { source: shared.clone(), ..rule });
+    for (what, rules) in [("one object", one_object.collect()), ("as many", hosts(100_000))] {
+        let (planned, compiled) = one_change_of_many(rules);
+        println!(
+            "one rule of 100,000 of {what}: planned in {planned:?}, of it {compiled:?} compiling"
+        );
+    }
 }
 
 #[test]
@@ -262,9 +278,9 @@ fn a_thousand_pods_with_the_same_rules_hold_the_rules_once() {
         let copies = if count == 1 { 1 } else { 10 };
         let copies: Vec<_> = (0..copies).map(|_| Arc::new(rules.clone())).collect();
         let pods = (0..count).map(|at: usize| (10 + at as u64, pod(&copies[at % copies.len()])));
-        let (_, planned) = published(&mut planner, &mut maps, &pods.collect());
+        let (_, time) = published(&mut planner, &mut maps, &pods.collect());
         println!(
-            "{count} pods: {} prefixes, {} rules, {} pods in {planned:?}",
+            "{count} pods: {} prefixes, {} rules, {} pods in {time:?}",
             maps.prefixes.len(),
             maps.rules.len(),
             maps.pods.len()

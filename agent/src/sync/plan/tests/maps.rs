@@ -35,17 +35,12 @@ impl Maps {
     }
 }
 
-/// The address with all but its first bits cleared, bit by bit.
+/// The address with all but its first bits cleared.
 fn masked(addr: Addr, len: u32) -> Addr {
-    let mut bytes: Vec<u8> = addr.words_be.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        for bit in 0..8 {
-            if u32::try_from(at).unwrap() * 8 + bit >= len {
-                *byte &= !(0x80 >> bit);
-            }
-        }
-    }
-    let word = |at: usize| u32::from_ne_bytes(bytes[at * 4..at * 4 + 4].try_into().unwrap());
+    let word = |at: usize| {
+        let kept = len.saturating_sub(32 * u32::try_from(at).unwrap()).min(32);
+        addr.words_be[at] & u32::MAX.checked_shl(32 - kept).unwrap_or(0).to_be()
+    };
     Addr { family: addr.family, words_be: [word(0), word(1), word(2), word(3)] }
 }
 

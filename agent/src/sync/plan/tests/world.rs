@@ -119,7 +119,7 @@ impl World {
         let at = random.usize(..self.roles.len());
         let before = self.roles[at].clone();
         let mut rules = before.rules().to_vec();
-        for _ in 0..1 + random.usize(..2) {
+        for _ in 0..=random.usize(..2) {
             if random.bool() || rules.is_empty() {
                 rules.push(random_rule(random));
             } else {
