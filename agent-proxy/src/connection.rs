@@ -99,7 +99,8 @@ impl Proxy {
         let client = Wire::accepted(accepted).map_err(Failure::Client)?;
         let origin = self.seams.origins.origin(workload, client.stream())?;
         ledger.note(|entry| entry.origin = Some(origin));
-        let route = route(&origin, self.seams.judge.judge(workload, &origin))?;
+        let ruling = self.seams.judge.judge(workload, &origin);
+        let route = route(&origin, ruling, fastrand::u64(..))?;
         ledger.note(|entry| {
             entry.upstream = Some(route.to);
             entry.protocol = route.protocol;

@@ -25,6 +25,11 @@ pub enum Failure {
          add a ServiceEntry with this address and a TCP port"
     )]
     NeedsHostRouting,
+    /// The rule sends the connection to endpoints, and there are none.
+    #[error(
+        "refused: the service has no endpoints; give its ServiceEntry endpoints, or label pods"
+    )]
+    NoEndpoints,
     /// The workload has as many connections open as it may.
     #[error("refused: the workload has {limit} connections through the proxy, the most it may")]
     TooManyConnections {
@@ -78,6 +83,7 @@ impl Failure {
             Self::OriginLookup(_) => "origin-lookup",
             Self::UnknownRule => "unknown-rule",
             Self::NeedsHostRouting => "needs-host-routing",
+            Self::NoEndpoints => "no-endpoints",
             Self::TooManyConnections { .. } => "too-many-connections",
             Self::Dial(DialError::Refused { .. }) => "upstream-refused",
             Self::Dial(DialError::Unreachable { .. }) => "upstream-unreachable",
@@ -94,6 +100,7 @@ impl Failure {
         match self {
             Self::NoOrigin | Self::TooManyConnections { .. } | Self::Client(_) => Blame::Client,
             Self::UnknownRule | Self::NeedsHostRouting => Blame::Policy,
+            Self::NoEndpoints => Blame::Upstream,
             Self::Dial(DialError::Local(_)) | Self::OriginLookup(_) | Self::Stopped => Blame::Us,
             Self::Dial(_) | Self::Upstream(_) => Blame::Upstream,
         }
@@ -105,6 +112,7 @@ impl Failure {
             Self::NoOrigin | Self::NeedsHostRouting => false,
             Self::OriginLookup(_)
             | Self::UnknownRule
+            | Self::NoEndpoints
             | Self::TooManyConnections { .. }
             | Self::Dial(_)
             | Self::Client(_)

@@ -1,16 +1,21 @@
 //! What the configuration says about a connection.
 
-use agent_model::egress::{DefaultAction, ProxyDuty};
+use agent_model::{
+    egress::{DefaultAction, ProxyDuty},
+    snapshot::Upstream,
+};
 
 use crate::{Origin, WorkloadId};
 
 /// What the rule and the workload's policy say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ruling {
     /// What is left to decide before the bytes may be carried.
     pub duty: ProxyDuty,
     /// The policy's answer where nothing that was named allows the connection.
     pub default_action: DefaultAction,
+    /// Where the bytes go; `None` is where the client dialled.
+    pub upstream: Option<Upstream>,
 }
 
 /// Asks the snapshot in force.

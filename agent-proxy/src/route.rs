@@ -5,7 +5,12 @@
 //! every connection is [`Protocol::Opaque`]. Nothing is read before the choice: a port that is
 //! declared as TCP must not wait for the client (the server may speak first).
 
-use agent_model::egress::{DefaultAction, ProxyDuty};
+use std::net::SocketAddr;
+
+use agent_model::{
+    egress::{DefaultAction, ProxyDuty},
+    snapshot::{Endpoint, Upstream},
+};
 
 use crate::{Failure, Origin, Ruling, UpstreamAddr};
 
@@ -34,10 +39,11 @@ pub(crate) struct Route {
     pub(crate) would_deny: bool,
 }
 
-/// Chooses the route, or the reason why there is none.
-pub(crate) fn route(origin: &Origin, ruling: Option<Ruling>) -> Result<Route, Failure> {
-    let ruling = ruling.ok_or(Failure::UnknownRule)?;
-    let would_deny = match (ruling.duty, ruling.default_action) {
+/// Chooses the route, or the reason why there is none. `draw` is a random number: connections are
+/// spread over endpoints by their weights.
+pub(crate) fn route(origin: &Origin, ruling: Option<Ruling>, draw: u64) -> Result<Route, Failure> {
+    let Ruling { duty, default_action, upstream } = ruling.ok_or(Failure::UnknownRule)?;
+    let would_deny = match (duty, default_action) {
         (ProxyDuty::AddressAllowed, _) | (ProxyDuty::NameRequired, DefaultAction::AllowAny) => {
             false
         }
@@ -46,7 +52,35 @@ pub(crate) fn route(origin: &Origin, ruling: Option<Ruling>) -> Result<Route, Fa
             return Err(Failure::NeedsHostRouting);
         }
     };
-    Ok(Route { to: UpstreamAddr(origin.dst.0), protocol: Protocol::Opaque, would_deny })
+    let to = match (duty, upstream) {
+        (ProxyDuty::AddressAllowed, Some(upstream)) => destination(origin, &upstream, draw)?,
+        // The name that would choose among upstreams has not been read.
+        _ => origin.dst.0,
+    };
+    Ok(Route { to: UpstreamAddr(to), protocol: Protocol::Opaque, would_deny })
+}
+
+fn destination(origin: &Origin, upstream: &Upstream, draw: u64) -> Result<SocketAddr, Failure> {
+    match upstream {
+        Upstream::Original { port } => Ok(SocketAddr::new(origin.dst.0.ip(), port.get())),
+        Upstream::Endpoints(endpoints) => draw_one(endpoints, draw).ok_or(Failure::NoEndpoints),
+        // Names are not resolved yet, and the address dialled is allowed as it is.
+        Upstream::Named(_) | Upstream::AsRequested { .. } => Ok(origin.dst.0),
+    }
+}
+
+/// An endpoint by its share of all weights.
+fn draw_one(endpoints: &[Endpoint], draw: u64) -> Option<SocketAddr> {
+    let total: u64 = endpoints.iter().map(|endpoint| u64::from(endpoint.weight)).sum();
+    let mut left = draw.checked_rem(total)?;
+    endpoints.iter().find_map(|endpoint| {
+        let weight = u64::from(endpoint.weight);
+        if left < weight {
+            return Some(SocketAddr::new(endpoint.address, endpoint.port.get()));
+        }
+        left -= weight;
+        None
+    })
 }
 
 #[cfg(test)]
@@ -61,8 +95,10 @@ mod tests {
         let dst = OriginalDst("203.0.113.9:443".parse().unwrap());
         let origin = Origin { dst, rule: 3, generation: 7 };
         let routed = |duty, default_action| {
-            let ruling = Ruling { duty, default_action };
-            route(&origin, Some(ruling)).map(|route| (route.to.0 == dst.0, route.would_deny)).ok()
+            let ruling = Ruling { duty, default_action, upstream: None };
+            route(&origin, Some(ruling), 0)
+                .map(|route| (route.to.0 == dst.0, route.would_deny))
+                .ok()
         };
         for default_action in [AllowAny, Audit, RegistryOnly] {
             assert_eq!(routed(AddressAllowed, default_action), Some((true, false)));
@@ -70,6 +106,37 @@ mod tests {
         assert_eq!(routed(NameRequired, AllowAny), Some((true, false)));
         assert_eq!(routed(NameRequired, Audit), Some((true, true)));
         assert_eq!(routed(NameRequired, RegistryOnly), None);
-        assert!(matches!(route(&origin, None), Err(Failure::UnknownRule)));
+        assert!(matches!(route(&origin, None, 0), Err(Failure::UnknownRule)));
+    }
+
+    fn to(upstream: Upstream, draw: u64) -> Result<String, Failure> {
+        let dst = OriginalDst("203.0.113.9:443".parse().unwrap());
+        let ruling = Ruling {
+            duty: ProxyDuty::AddressAllowed,
+            default_action: DefaultAction::RegistryOnly,
+            upstream: Some(upstream),
+        };
+        let origin = Origin { dst, rule: 3, generation: 7 };
+        route(&origin, Some(ruling), draw).map(|route| route.to.to_string())
+    }
+
+    #[test]
+    fn another_target_port_keeps_the_address() {
+        let port = 8443.try_into().unwrap();
+        assert_eq!(to(Upstream::Original { port }, 0).unwrap(), "203.0.113.9:8443");
+    }
+
+    #[test]
+    fn endpoints_are_drawn_by_weight_and_none_is_a_failure() {
+        let endpoint = |last: u8, weight| Endpoint {
+            address: [203, 0, 113, last].into(),
+            port: 3306.try_into().unwrap(),
+            weight,
+        };
+        let two = || Upstream::Endpoints([endpoint(1, 1), endpoint(2, 3)].into());
+        let drawn: Vec<String> = (0..8).map(|draw| to(two(), draw).unwrap()).collect();
+        assert_eq!(drawn.iter().filter(|to| *to == "203.0.113.1:3306").count(), 2);
+        assert_eq!(drawn.iter().filter(|to| *to == "203.0.113.2:3306").count(), 6);
+        assert!(matches!(to(Upstream::Endpoints([].into()), 5), Err(Failure::NoEndpoints)));
     }
 }

@@ -7,7 +7,10 @@ use agent_model::{
     snapshot::Snapshot,
     translate::{Interner, NodeContext, translate},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::{
+    task::block_in_place,
+    time::{Instant, MissedTickBehavior, interval},
+};
 
 use crate::{
     args::AgentArgs,
@@ -66,7 +69,9 @@ impl Publisher {
     async fn take(&mut self, observed: Observed) {
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
-        let snapshot = Arc::new(translate(&observed.objects, &self.context, &mut self.interner));
+        let translated =
+            block_in_place(|| translate(&observed.objects, &self.context, &mut self.interner));
+        let snapshot = Arc::new(translated);
         self.latest = Some((observed, snapshot));
         if self.publish().await {
             self.metrics.published(since.elapsed());

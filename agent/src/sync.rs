@@ -17,6 +17,7 @@ use agent_model::{
 };
 use arc_swap::ArcSwap;
 use thiserror::Error;
+use tokio::task::block_in_place;
 
 pub(crate) mod found;
 pub(crate) mod plan;
@@ -104,8 +105,11 @@ impl Sync {
             Published { generation: self.planner.generation(), writes: 0, resets: 0 };
         let changed = self.changed(&desired);
         if changed.is_some() {
-            published.writes = self.write(&desired)?;
+            published.writes = block_in_place(|| self.write(&desired, snapshot))?;
             published.generation = self.planner.generation();
+        } else {
+            // Endpoints may have changed without a rule.
+            self.members.store(Arc::new(self.members_now(snapshot)));
         }
         if !self.attached {
             self.kernel.attach()?;
@@ -123,13 +127,13 @@ impl Sync {
         Ok(published)
     }
 
-    fn write(&mut self, desired: &Desired) -> Result<usize, SyncError> {
+    fn write(&mut self, desired: &Desired, snapshot: &Snapshot) -> Result<usize, SyncError> {
         let plan = self.planner.plan(desired)?;
         let writes = plan.writes();
         let mut writer = found::Writer(&self.kernel.maps);
         self.planner.widen(&plan, &mut writer)?;
         // The proxy first: what the kernel sends it from the next store on it must know.
-        self.members.store(Arc::new(self.members_now()));
+        self.members.store(Arc::new(self.members_now(snapshot)));
         self.kernel.maps.node.publish(plan.generation());
         self.planner.flipped(plan);
         sys::grace_period();
@@ -151,7 +155,7 @@ impl Sync {
         self.pods.known().values().map(|pod| (pod.netns.cookie(), word(pod))).collect()
     }
 
-    fn members_now(&self) -> Members {
+    fn members_now(&self, snapshot: &Snapshot) -> Members {
         let member = |(id, pod): (&PodId, &crate::pods::enrol::Pod)| {
             let default_action = match &pod.enrolment {
                 Enrolment::Enrolled(policy) => Some(policy.default_action),
@@ -160,7 +164,10 @@ impl Sync {
             let member = Member { id: id.clone(), netns: pod.netns.clone(), default_action };
             (pod.netns.cookie(), member)
         };
-        self.pods.known().iter().map(member).collect()
+        Members {
+            pods: self.pods.known().iter().map(member).collect(),
+            upstreams: snapshot.upstreams.clone(),
+        }
     }
 
     /// The pods about which something else is said than before; `None` when that is nothing.

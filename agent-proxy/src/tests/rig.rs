@@ -42,7 +42,7 @@ impl Answers {
         let (duty, default_action) = (ProxyDuty::AddressAllowed, DefaultAction::RegistryOnly);
         Self {
             origin: true,
-            ruling: Some(Ruling { duty, default_action }),
+            ruling: Some(Ruling { duty, default_action, upstream: None }),
             dial: How::Connect,
             limits: Limits::default(),
         }
@@ -67,7 +67,7 @@ impl Origins for Fixed {
 impl Judge for Fixed {
     fn judge(&self, _: WorkloadId, origin: &Origin) -> Option<Ruling> {
         assert_eq!((origin.rule, origin.generation), (3, 9));
-        self.answers.ruling
+        self.answers.ruling.clone()
     }
 }
 

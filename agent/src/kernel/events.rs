@@ -30,7 +30,8 @@ pub(crate) struct Sink {
 impl Sink {
     fn take(&self, event: &Event, booted: Timestamp) {
         let time = booted + Duration::from_nanos(event.time_ns);
-        let pod = self.members.load().get(&event.netns).map(|member| member.id.to_string().into());
+        let pod =
+            self.members.load().pods.get(&event.netns).map(|member| member.id.to_string().into());
         let rule = self.rules.get(event.rule).map(|rule| rule.source.to_string().into());
         match FlowRecord::from_event(event, time, Names { pod, rule }) {
             Some(record) => self.flows.record(record),

@@ -1,12 +1,17 @@
 //! What the node's proxy borrows from the agent: original destinations from the kernel, rulings
 //! from the generation in force, sockets inside the pods' namespaces, and a place for its records.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey};
 use agent_model::{
-    egress::{Action, DefaultAction},
-    snapshot::PodId,
+    egress::{Action, DefaultAction, RuleSource},
+    snapshot::{PodId, Upstream},
 };
 use agent_proxy::{
     Blame, Dial, DialError, Dialling, Judge, Origin, OriginError, OriginalDst, Origins, Record,
@@ -37,8 +42,16 @@ pub(crate) struct Member {
     pub(crate) default_action: Option<DefaultAction>,
 }
 
-/// The pods of the generation in force, by the cookies of their namespaces.
-pub(crate) type Members = HashMap<u64, Member>;
+/// What the generation in force says to the proxy.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    /// The pods, by the cookies of their namespaces.
+    pub(crate) pods: HashMap<u64, Member>,
+    /// Where rules send what they match, by their source; see [`Snapshot::upstreams`].
+    ///
+    /// [`Snapshot::upstreams`]: agent_model::snapshot::Snapshot::upstreams
+    pub(crate) upstreams: BTreeMap<Arc<RuleSource>, Upstream>,
+}
 
 /// The four seams.
 #[derive(Debug)]
@@ -72,9 +85,14 @@ impl Origins for Borrowed {
 
 impl Judge for Borrowed {
     fn judge(&self, workload: WorkloadId, origin: &Origin) -> Option<Ruling> {
-        let default_action = self.members.load().get(&workload.0)?.default_action?;
-        match self.names.get(origin.rule)?.action {
-            Action::Proxy(duty) => Some(Ruling { duty, default_action }),
+        let members = self.members.load();
+        let default_action = members.pods.get(&workload.0)?.default_action?;
+        let decision = self.names.get(origin.rule)?;
+        match decision.action {
+            Action::Proxy(duty) => {
+                let upstream = members.upstreams.get(&decision.source).cloned();
+                Some(Ruling { duty, default_action, upstream })
+            }
             Action::Direct => None,
         }
     }
@@ -83,7 +101,7 @@ impl Judge for Borrowed {
 impl Dial for Borrowed {
     fn dial(&self, from: WorkloadId, to: UpstreamAddr, patience: Duration) -> Dialling<'_> {
         Box::pin(async move {
-            let netns = self.members.load().get(&from.0).map(|member| member.netns.clone());
+            let netns = self.members.load().pods.get(&from.0).map(|member| member.netns.clone());
             let netns = netns.ok_or_else(|| DialError::Local("the pod is gone".into()))?;
             let mark_and_patience = (&*self.maps as &dyn sockets::Mark, patience);
             sockets::dial(&self.worker, &netns, to.0, mark_and_patience)
@@ -110,7 +128,7 @@ impl Records for Borrowed {
     fn record(&self, record: Record) {
         let Record { workload, client, origin, failure, .. } = &record;
         let blame = failure.as_ref().map(agent_proxy::Failure::blame);
-        let member = self.members.load().get(&workload.0).map(|member| member.id.to_string());
+        let member = self.members.load().pods.get(&workload.0).map(|member| member.id.to_string());
         let dst = origin.map_or(client.0, |origin| origin.dst.0);
         let rule = origin.and_then(|origin| self.names.get(origin.rule));
         self.flows.record(FlowRecord {
