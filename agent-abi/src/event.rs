@@ -88,7 +88,15 @@ pub mod counter {
     pub const COUNT: u32 = 10;
     /// Their names, in order.
     pub const NAMES: [&str; COUNT as usize] = [
-        "direct", "proxy", "deny_connect", "deny_packet", "deny_wire", "hold", "would_deny",
-        "events_lost", "origins_full", "sockets_full",
+        "direct",
+        "proxy",
+        "deny_connect",
+        "deny_packet",
+        "deny_wire",
+        "hold",
+        "would_deny",
+        "events_lost",
+        "origins_full",
+        "sockets_full",
     ];
 }

@@ -10,6 +10,10 @@
 //! * Any change of a layout bumps [`ABI_VERSION`]; the agent pins its maps under that number and
 //!   moves to fresh ones when it differs.
 #![no_std]
+#![expect(
+    clippy::inline_always,
+    reason = "a kernel program is one function to the verifier, which follows no reference out of it"
+)]
 
 mod addr;
 mod event;
@@ -22,8 +26,7 @@ pub use addr::{Addr, FAMILY_V4, FAMILY_V6};
 pub use event::{Event, EventKind, LAYER_CONNECT, LAYER_PACKET, LAYER_WIRE, counter};
 pub use judge::{Flow, Judgement, Tables, decide, decide_unnamed};
 pub use limits::{
-    MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_RULES, MAX_VETHS,
-    RING_BYTES,
+    MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_RULES, MAX_VETHS, RING_BYTES,
 };
 pub use tables::{
     FlowKey, FlowState, FragmentKey, NodeState, OpenedBy, Origin, OriginKey, PodKey, PodPolicy,

@@ -313,7 +313,19 @@ mod user {
         };
     }
     plain!(
-        FlowKey, FlowState, FragmentKey, NodeState, Origin, OriginKey, PodKey, PodPolicy,
-        PrefixKey, PrefixValue, RuleKey, RuleValue, SocketState, crate::Event,
+        FlowKey,
+        FlowState,
+        FragmentKey,
+        NodeState,
+        Origin,
+        OriginKey,
+        PodKey,
+        PodPolicy,
+        PrefixKey,
+        PrefixValue,
+        RuleKey,
+        RuleValue,
+        SocketState,
+        crate::Event,
     );
 }

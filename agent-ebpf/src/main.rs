@@ -19,6 +19,10 @@
 #![no_std]
 #![no_main]
 #![expect(
+    clippy::inline_always,
+    reason = "a program is one function to the verifier, which follows no reference out of it"
+)]
+#![expect(
     unsafe_code,
     reason = "contexts and maps are raw kernel memory; each access names the fact it relies on"
 )]

@@ -43,8 +43,7 @@ pub(crate) static ORIGINS: HashMap<OriginKey, Origin, { MAX_ORIGINS as usize }, 
     HashMap::new();
 
 #[btf_map]
-pub(crate) static FLOWS: LruHashMap<FlowKey, FlowState, { MAX_FLOWS as usize }> =
-    LruHashMap::new();
+pub(crate) static FLOWS: LruHashMap<FlowKey, FlowState, { MAX_FLOWS as usize }> = LruHashMap::new();
 
 #[btf_map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u32, { MAX_FRAGMENTS as usize }> =
@@ -127,7 +126,9 @@ fn sockets() -> *mut c_void {
 pub(crate) unsafe fn socket<'a>(sk: *mut bpf_sock) -> Option<&'a mut SocketState> {
     // SAFETY: by this function's contract; the kernel returns null or a value that lives as long
     // as the socket, which the context holds.
-    unsafe { bpf_sk_storage_get(sockets(), sk.cast(), ptr::null_mut(), 0).cast::<SocketState>().as_mut() }
+    unsafe {
+        bpf_sk_storage_get(sockets(), sk.cast(), ptr::null_mut(), 0).cast::<SocketState>().as_mut()
+    }
 }
 
 /// Remembers something of a socket; false when the kernel has no memory for it.

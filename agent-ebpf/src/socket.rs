@@ -8,7 +8,10 @@ use agent_abi::{
 };
 use aya_ebpf::{
     bindings::bpf_sock,
-    helpers::{bpf_ktime_get_ns, generated::{bpf_get_netns_cookie, bpf_set_retval}},
+    helpers::{
+        bpf_ktime_get_ns,
+        generated::{bpf_get_netns_cookie, bpf_set_retval},
+    },
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };

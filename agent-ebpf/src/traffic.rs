@@ -216,7 +216,9 @@ fn judge(
             return true;
         }
         // A connection from before the rule keeps its way; nobody enforces a route on it.
-        Verdict::Proxy if was_let_out || judgement.default_action != policy_default::REGISTRY_ONLY => {
+        Verdict::Proxy
+            if was_let_out || judgement.default_action != policy_default::REGISTRY_ONLY =>
+        {
             begin(key, OpenedBy::POD, judgement.generation, now());
             return true;
         }

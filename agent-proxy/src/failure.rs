@@ -100,9 +100,8 @@ impl Failure {
         match self {
             Self::NoOrigin | Self::TooManyConnections { .. } | Self::Client(_) => Blame::Client,
             Self::UnknownRule | Self::NeedsHostRouting => Blame::Policy,
-            Self::NoEndpoints => Blame::Upstream,
             Self::Dial(DialError::Local(_)) | Self::OriginLookup(_) | Self::Stopped => Blame::Us,
-            Self::Dial(_) | Self::Upstream(_) => Blame::Upstream,
+            Self::Dial(_) | Self::Upstream(_) | Self::NoEndpoints => Blame::Upstream,
         }
     }
 

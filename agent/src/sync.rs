@@ -130,14 +130,14 @@ impl Sync {
     fn write(&mut self, desired: &Desired, snapshot: &Snapshot) -> Result<usize, SyncError> {
         let plan = self.planner.plan(desired)?;
         let writes = plan.writes();
-        let mut writer = found::Writer(&self.kernel.maps);
-        self.planner.widen(&plan, &mut writer)?;
+        let mut live = found::Writer(&self.kernel.maps);
+        self.planner.widen(&plan, &mut live)?;
         // The proxy first: what the kernel sends it from the next store on it must know.
         self.members.store(Arc::new(self.members_now(snapshot)));
         self.kernel.maps.node.publish(plan.generation());
         self.planner.flipped(plan);
         sys::grace_period();
-        if let Err(error) = self.planner.narrow(&mut writer) {
+        if let Err(error) = self.planner.narrow(&mut live) {
             tracing::warn!(error = %chain(&error), "what the generation does not need stays for now");
         }
         Ok(writes)

@@ -33,9 +33,10 @@ impl Sink {
         let pod =
             self.members.load().pods.get(&event.netns).map(|member| member.id.to_string().into());
         let rule = self.rules.get(event.rule).map(|rule| rule.source.to_string().into());
-        match FlowRecord::from_event(event, time, Names { pod, rule }) {
-            Some(record) => self.flows.record(record),
-            None => tracing::warn!(?event, "the kernel sent an event of another ABI"),
+        if let Some(record) = FlowRecord::from_event(event, time, Names { pod, rule }) {
+            self.flows.record(record);
+        } else {
+            tracing::warn!(?event, "the kernel sent an event of another ABI");
         }
     }
 }

@@ -71,7 +71,7 @@ pub(crate) enum LoadError {
 
 /// The loaded programs. The kernel keeps those that are attached when this is dropped.
 pub(crate) struct Programs {
-    programs: BTreeMap<&'static str, ProgramFd>,
+    by_name: BTreeMap<&'static str, ProgramFd>,
     /// Optional ones that this kernel refuses.
     pub(crate) missing: Vec<Hook>,
     /// What they say about their own trouble.
@@ -80,14 +80,14 @@ pub(crate) struct Programs {
 
 impl std::fmt::Debug for Programs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Programs").field("loaded", &self.programs.len()).finish_non_exhaustive()
+        f.debug_struct("Programs").field("loaded", &self.by_name.len()).finish_non_exhaustive()
     }
 }
 
 impl Programs {
     /// The program of a hook, unless this kernel refused it.
     pub(crate) fn get(&self, hook: &Hook) -> Option<BorrowedFd<'_>> {
-        self.programs.get(hook.program).map(AsFd::as_fd)
+        self.by_name.get(hook.program).map(AsFd::as_fd)
     }
 }
 
@@ -112,23 +112,23 @@ pub(crate) fn load(pin_dir: &Path, log: KernelLog) -> Result<Programs, LoadError
     let mut object = loader.load(OBJECT).map_err(Box::new)?;
     // The programs refer to the log's ring, so it is taken before they are loaded and kept.
     let logger = EbpfLogger::init(&mut object).map_err(LoadError::Log)?;
-    let mut loaded =
-        Programs { programs: BTreeMap::new(), missing: Vec::new(), logger: Some(logger) };
+    let mut answer =
+        Programs { by_name: BTreeMap::new(), missing: Vec::new(), logger: Some(logger) };
     for hook in CGROUP.iter().chain(&WIRE) {
         match load_program(&mut object, hook.program) {
             Ok(program) => {
-                loaded.programs.insert(hook.program, program);
+                answer.by_name.insert(hook.program, program);
             }
             Err(error) if hook.optional.is_some() => {
                 tracing::warn!(hook = hook.name, %error, "the kernel refuses an optional program");
-                loaded.missing.push(*hook);
+                answer.missing.push(*hook);
             }
             Err(source) => {
                 return Err(LoadError::Program { hook: hook.name, source: Box::new(source) });
             }
         }
     }
-    Ok(loaded)
+    Ok(answer)
 }
 
 /// The programs' own scale: 0 is nothing, 5 everything (`aya_log::Level`).
@@ -154,7 +154,7 @@ fn load_program(object: &mut Ebpf, name: &str) -> Result<ProgramFd, ProgramError
         Program::SchedClassifier(program) => program.load()?,
         other => unreachable!("{name} is a program of another kind: {:?}", other.prog_type()),
     }
-    Ok(program.fd()?.try_clone().map_err(|io_error| {
+    program.fd()?.try_clone().map_err(|io_error| {
         ProgramError::SyscallError(aya::sys::SyscallError { call: "dup", io_error })
-    })?)
+    })
 }

@@ -107,7 +107,7 @@ fn magic(path: &Path) -> Option<u64> {
 }
 
 /// The mount point of the cgroup v2 hierarchy: the first, which is the root that this process
-/// sees (proc_pid_mountinfo(5)).
+/// sees (`proc_pid_mountinfo(5)`).
 fn cgroup2_root(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let (fields, file_system) = line.split_once(" - ")?;

@@ -1,6 +1,7 @@
 //! The one door to `bpf(2)` beside aya. aya 0.14 loads and verifies the programs; what it lacks is
-//! here: replacing the program of a link, one kind of pin for every kind of link, and map
-//! operations in batches. Each function is one call, and its error names it.
+//! here: replacing the program of a link, and one kind of pin for every kind of link. Maps are read
+//! and written here as well, with the ABI's own types as keys. Each function is one call, and its
+//! error names it.
 
 use std::{
     ffi::CString,
@@ -137,31 +138,6 @@ impl<K: Pod, V: Pod> RawMap<K, V> {
             Err(error) if !error.is(libc::ENOENT) => Err(error),
             _ => Ok(()),
         }
-    }
-
-    /// Inserts or replaces many in one call. On an error the first ones may have been written.
-    pub(crate) fn set_all(&self, keys: &[K], values: &[V]) -> Result<()> {
-        assert_eq!(keys.len(), values.len(), "each key has a value");
-        self.batch(keys, address(values), "BPF_MAP_UPDATE_BATCH", bpf_cmd::BPF_MAP_UPDATE_BATCH)
-    }
-
-    /// Removes many in one call; all must be there.
-    pub(crate) fn remove_all(&self, keys: &[K]) -> Result<()> {
-        self.batch(keys, 0, "BPF_MAP_DELETE_BATCH", bpf_cmd::BPF_MAP_DELETE_BATCH)
-    }
-
-    fn batch(&self, keys: &[K], values: u64, call: &'static str, command: bpf_cmd) -> Result<()> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let mut attr = empty();
-        // SAFETY: the whole union is zero; these are its fields for batch commands.
-        let fields = unsafe { &mut attr.batch };
-        fields.keys = address(keys);
-        fields.values = values;
-        fields.count = u32::try_from(keys.len()).expect("a map has fewer than 2^32 entries");
-        fields.map_fd = word(self.fd.as_fd());
-        bpf(call, command, &mut attr).map(drop)
     }
 
     /// The first key, or the one after another; `None` at the end.

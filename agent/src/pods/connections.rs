@@ -48,7 +48,9 @@ pub(crate) async fn reset(pods: &Pods, maps: &Arc<Maps>, changed: &[u64], log: &
         match reset_one(pods, pod, maps).await {
             Ok(revoked) => {
                 count += revoked.len();
-                revoked.iter().for_each(|one| log.record(record(id, pod, one)));
+                for one in &revoked {
+                    log.record(record(id, pod, one));
+                }
             }
             Err(error) => {
                 tracing::error!(pod = %id, error = %chain(&error), "denied connections stay open, cut off");

@@ -6,14 +6,7 @@
 //! pod that has no policy yet. A pod that cannot be enrolled whole is reported as failing, with
 //! the reason, and is tried again.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    net::IpAddr,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use agent_abi::PodKey;
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
@@ -104,7 +97,6 @@ impl Pod {
 
 struct InPod {
     port: u16,
-    workload: Arc<Workload>,
     trigger: DrainTrigger,
 }
 
@@ -321,7 +313,7 @@ fn serve(
             agent_proxy::serve(Arc::clone(proxy), Arc::clone(&workload), listener, drain.clone());
         servers.spawn(serving);
     }
-    InPod { port, workload, trigger }
+    InPod { port, trigger }
 }
 
 /// An error with its causes, in one line.
@@ -337,9 +329,4 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// The pods' names by the cookies of their namespaces.
-pub(crate) fn by_cookie(pods: &BTreeMap<PodId, Pod>) -> HashMap<u64, PodId> {
-    pods.iter().map(|(id, pod)| (pod.netns.cookie(), id.clone())).collect()
 }

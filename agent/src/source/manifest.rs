@@ -1,32 +1,136 @@
 //! One text of manifests as a statement: each document and object on its own, each error with the
 //! document, the object and the field that it is about.
 
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    mem,
+};
+
 use agent_model::{
-    resource::{Document, Object, Parsed, ResourceError, documents, parse, validate},
+    resource::{Object, Parsed, Part, ResourceError, parse, split, validate},
     snapshot::{Finding, Severity, code as model_code},
 };
 
 use super::store::{Claim, Statement, code};
 use crate::observe::status::Note;
 
-/// Reads a text. `place` names it for people.
+/// Reads one text again and again. A document whose text did not change is not read again: of
+/// 100,000 addresses in 400 documents, 85 ms of reading become the few of finding what changed.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    /// What each document said, by the hash of its text.
+    known: HashMap<u64, Vec<Said>>,
+}
+
+/// What a document says about one object, wherever the document stands.
+#[derive(Clone, Debug)]
+enum Said {
+    /// Something about an object.
+    Claim(Claim),
+    /// Something about what is no object for us.
+    Loose(Note),
+}
+
+/// The hash of a text. A change that keeps it would go unseen: one in 2^64.
+pub(crate) fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Reader {
+    /// Reads a text. `place` names it for people.
+    pub(crate) fn read(&mut self, place: &str, text: &str) -> Statement {
+        let mut before = mem::take(&mut self.known);
+        let mut statement = Statement::default();
+        for part in split(text) {
+            let hash = hash(part.text);
+            let spot = format!("document {} (line {})", part.number, part.line);
+            let said = match before.remove(&hash).or_else(|| self.known.get(&hash).cloned()) {
+                Some(said) => said,
+                None => match read_part(part, &mut statement, (place, &spot)) {
+                    Some(said) => said,
+                    None => continue,
+                },
+            };
+            for said in &said {
+                state(&mut statement, said.clone(), (place, &spot));
+            }
+            self.known.insert(hash, said);
+        }
+        statement
+    }
+}
+
+/// Reads a text once.
 pub(crate) fn read(place: &str, text: &str) -> Statement {
-    let mut statement = Statement::default();
-    for Document { number, line, value } in documents(text) {
-        let spot = format!("document {number} (line {line})");
-        match value {
-            Ok(value) => {
-                for parsed in parse(value) {
-                    add(&mut statement, place, &spot, parsed);
+    Reader::default().read(place, text)
+}
+
+/// What a document says; `None` when it cannot be told, which the statement then says.
+fn read_part(
+    part: Part<'_>,
+    statement: &mut Statement,
+    (place, spot): (&str, &str),
+) -> Option<Vec<Said>> {
+    let Some(document) = part.read() else { return Some(Vec::new()) };
+    let (mut all, mut refused) = (Vec::new(), Vec::new());
+    match document.value {
+        Ok(value) => {
+            for parsed in parse(value) {
+                match said(parsed) {
+                    Ok(said) => all.extend(said),
+                    Err(error) => refused.push((error.field().to_owned(), error.to_string())),
                 }
             }
-            Err(error) => {
-                statement.partial = true;
-                statement.loose.push(unreadable(&format!("{place}, {spot}"), &error.to_string()));
-            }
+        }
+        Err(error) => refused.push((String::new(), error.to_string())),
+    }
+    if refused.is_empty() {
+        return Some(all);
+    }
+    statement.partial = true;
+    for (field, why) in refused {
+        let note = unreadable(&format!("{place}, {spot}"), &why);
+        statement.loose.push(Note { field, ..note });
+    }
+    for said in all {
+        state(statement, said, (place, spot));
+    }
+    None
+}
+
+fn state(statement: &mut Statement, said: Said, (place, spot): (&str, &str)) {
+    match said {
+        Said::Claim(claim) => statement.claims.push(Claim { spot: spot.to_owned(), ..claim }),
+        Said::Loose(note) => {
+            statement.loose.push(Note { place: Some(format!("{place}, {spot}")), ..note });
         }
     }
-    statement
+}
+
+/// What an item of a document says; an error when it does not even say about which object.
+fn said(parsed: Result<Parsed, ResourceError>) -> Result<Vec<Said>, ResourceError> {
+    match parsed {
+        Ok(Parsed { object: Some(object), findings }) => {
+            Ok(vec![Said::Claim(judge(object, findings))])
+        }
+        Ok(Parsed { object: None, findings }) => {
+            Ok(findings.iter().map(|finding| Said::Loose(Note::new(finding, None))).collect())
+        }
+        Err(error) => {
+            let Some(key) = error.key().cloned() else { return Err(error) };
+            let code = model_code::UNREADABLE;
+            let finding = Finding::new(Severity::Error, code, &key, error.field(), reason(&error));
+            Ok(vec![Said::Claim(Claim {
+                key,
+                spot: String::new(),
+                form: None,
+                findings: vec![finding],
+            })])
+        }
+    }
 }
 
 /// A place that cannot be read at all: what it said before still counts.
@@ -45,48 +149,17 @@ fn unreadable(spot: &str, why: &str) -> Note {
     }
 }
 
-fn add(statement: &mut Statement, place: &str, spot: &str, parsed: Result<Parsed, ResourceError>) {
-    match parsed {
-        Ok(Parsed { object: Some(object), findings }) => {
-            statement.claims.push(judge(spot, object, findings));
-        }
-        Ok(Parsed { object: None, findings }) => {
-            let place = format!("{place}, {spot}");
-            let notes = findings.iter().map(|finding| Note::new(finding, Some(place.clone())));
-            statement.loose.extend(notes);
-        }
-        Err(error) => refuse(statement, place, spot, &error),
-    }
-}
-
-fn refuse(statement: &mut Statement, place: &str, spot: &str, error: &ResourceError) {
-    let Some(key) = error.key() else {
-        statement.partial = true;
-        let note = unreadable(&format!("{place}, {spot}"), &error.to_string());
-        statement.loose.push(Note { field: error.field().to_owned(), ..note });
-        return;
-    };
-    let code = model_code::UNREADABLE;
-    let finding = Finding::new(Severity::Error, code, key, error.field(), reason(error));
-    statement.claims.push(Claim {
-        key: key.clone(),
-        spot: spot.to_owned(),
-        form: None,
-        findings: vec![finding],
-    });
-}
-
 /// What is wrong, without the object and the field, which have places of their own.
 fn reason(error: &ResourceError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// An object with an error in it is broken as a whole: nothing is honoured in part.
-fn judge(spot: &str, object: Object, mut findings: Vec<Finding>) -> Claim {
+fn judge(object: Object, mut findings: Vec<Finding>) -> Claim {
     findings.extend(validate(&object));
     let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
     let key = object.key();
-    Claim { key, spot: spot.to_owned(), form: (!broken).then_some(object), findings }
+    Claim { key, spot: String::new(), form: (!broken).then_some(object), findings }
 }
 
 #[cfg(test)]
@@ -151,6 +224,32 @@ metadata: {name: other}
             ]
         );
         assert_eq!(read.loose[1].field, "metadata.name");
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_read_again_and_stands_where_it_stands_now() {
+        let mut reader = Reader::default();
+        let before = reader.read("a.yaml", &format!("---\n{MANY}"));
+        let moved = format!(
+            "# moved\n---\n{MANY}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: new}}\n"
+        );
+        let again = reader.read("a.yaml", &moved);
+        let form = |statement: &Statement, at: usize| statement.claims[at].form.clone();
+        assert!(form(&before, 0).unwrap().is_same(&form(&again, 0).unwrap()));
+        assert_eq!(again.claims[0].spot, "document 2 (line 2)");
+        assert_eq!(again.claims.len(), 3);
+        // Read whole, it says the same.
+        let whole = read("a.yaml", &moved);
+        assert_eq!(format!("{again:?}"), format!("{whole:?}"));
+    }
+
+    #[test]
+    fn a_document_that_stands_twice_counts_twice() {
+        let text = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: new}\n".repeat(2);
+        let mut reader = Reader::default();
+        for _ in 0..2 {
+            assert_eq!(reader.read("a.yaml", &text).claims.len(), 2);
+        }
     }
 
     #[test]

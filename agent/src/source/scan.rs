@@ -3,9 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -27,12 +25,11 @@ pub(crate) struct Scanner {
 }
 
 /// What a file held when it was read last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
-    /// The hash of its bytes.
-    Text(u64),
-    /// Nothing that could be read.
-    Unreadable,
+#[derive(Debug, Default)]
+struct Seen {
+    /// The hash of its text; `None` when it could not be read.
+    text: Option<u64>,
+    reader: manifest::Reader,
 }
 
 impl Scanner {
@@ -112,26 +109,25 @@ impl Scanner {
     }
 
     fn read(&mut self, store: &mut Store, place: Place, path: &Path) {
-        let before = self.seen.get(&place).copied();
-        let (seen, statement) = match text(path) {
-            Ok(Some(text)) => {
-                let seen = Seen::Text(hash(&text));
-                if before == Some(seen) {
-                    return;
-                }
-                (seen, manifest::read(&place, &text))
-            }
+        let text = match text(path) {
             Ok(None) => {
                 self.seen.remove(&place);
                 store.retract(&place);
                 return;
             }
-            Err(error) => {
-                let why = format!("cannot read the file: {error}");
-                (Seen::Unreadable, manifest::unreadable_place(&place, &why))
-            }
+            Ok(Some(text)) => Ok(text),
+            Err(error) => Err(format!("cannot read the file: {error}")),
         };
-        self.seen.insert(place.clone(), seen);
+        let seen = self.seen.entry(place.clone()).or_default();
+        let hash = text.as_ref().ok().map(|text| manifest::hash(text));
+        if hash.is_some() && hash == seen.text {
+            return;
+        }
+        seen.text = hash;
+        let statement = match text {
+            Ok(text) => seen.reader.read(&place, &text),
+            Err(why) => manifest::unreadable_place(&place, &why),
+        };
         store.say(place, statement);
     }
 }
@@ -182,12 +178,6 @@ fn text(path: &Path) -> io::Result<Option<String>> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ fn take_over(old: Statement, new: &mut Statement) {
         old.claims.into_iter().rev().map(|claim| (claim.key.clone(), claim)).collect();
     for claim in &mut new.claims {
         if let Some(Claim { form: Some(form), .. }) = old.remove(&claim.key)
-            && claim.form.as_ref() == Some(&form)
+            && claim.form.as_ref().is_some_and(|new| !new.is_same(&form) && *new == form)
         {
             claim.form = Some(form);
         }

@@ -26,21 +26,18 @@ mod pods;
 mod prefixes;
 mod refusal;
 mod rules;
+mod tables;
 mod writer;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
 use agent_abi::{
     MAX_PODS, MAX_PREFIXES, MAX_RULES, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey,
 };
-use agent_model::{
-    compile::{Table, compile},
-    egress::RuleSet,
-    tables::Pod,
-};
+use agent_model::tables::Pod;
 
 pub(crate) use names::RuleNames;
 pub(crate) use refusal::PlanError;
@@ -49,6 +46,7 @@ pub(crate) use writer::MapWriter;
 use pods::{PodWrites, Pods};
 use prefixes::Prefixes;
 use rules::{FreshSets, Numbered, Rules};
+use tables::{Assigned, Compiled, Tables};
 
 /// What a generation is to say: the pods of this node by the cookie of their namespace. Pods that
 /// share an `Arc` of rules share a table at no cost; pods with equal rules share one as well.
@@ -62,13 +60,6 @@ pub(crate) struct Found {
     pub(crate) prefixes: Vec<(PrefixKey, PrefixValue)>,
     pub(crate) rules: Vec<(RuleKey, agent_abi::RuleValue)>,
     pub(crate) pods: Vec<(PodKey, PodPolicy)>,
-}
-
-/// A rule set in the form that the maps hold.
-#[derive(Clone, Debug)]
-struct Compiled {
-    rules: Arc<RuleSet>,
-    held: Numbered,
 }
 
 /// The writes that make a generation ready. Carried out by [`Planner::widen`].
@@ -105,9 +96,7 @@ pub(crate) struct Planner {
     prefixes: Prefixes,
     rules: Rules,
     pods: Pods,
-    /// The tables of the generation in force by number; none of an earlier process's.
-    tables: BTreeMap<u32, Compiled>,
-    next_table: u32,
+    tables: Tables,
 }
 
 impl Planner {
@@ -120,11 +109,10 @@ impl Planner {
         Self {
             generation,
             edition: 0,
-            next_table: table_of.max().unwrap_or(0).saturating_add(1),
+            tables: Tables::beyond(table_of.max().unwrap_or(0)),
             rules: Rules::new(&rules, sets_named),
             prefixes: Prefixes::new(prefixes),
             pods: Pods::new(&pods),
-            tables: BTreeMap::new(),
         }
     }
 
@@ -138,37 +126,39 @@ impl Planner {
         self.generation
     }
 
-    /// Plans the next generation. Nothing is written, and a refusal changes nothing.
+    /// Plans the next generation. Nothing is written yet.
     pub(crate) fn plan(&mut self, desired: &Desired) -> Result<Plan, PlanError> {
         let generation = self.generation + 1;
-        let wanted = self.tables_wanted(desired)?;
+        let now = slot(self.generation);
+        let assigned = self.tables.assign(desired, |netns| self.pods.table(netns, now))?;
         let mut fresh = FreshSets::default();
         let mut tables = BTreeMap::new();
-        for (number, table) in wanted.tables {
-            let compiled = match table {
-                Wanted::Held(compiled) => compiled,
-                Wanted::New(rules, table) => {
-                    let before = self.tables.get(&number).map(|before| &before.held);
-                    let numbers = self.rules.number(&table, before, &mut fresh)?;
-                    Compiled { rules, held: Numbered { table, numbers } }
+        for (number, Assigned { rules, table }) in assigned.tables {
+            let numbers = match self.tables.get(number) {
+                Some(before) if Arc::ptr_eq(&before.held.table, &table) => {
+                    before.held.numbers.clone()
+                }
+                before => {
+                    self.rules.number(&table, before.map(|before| &before.held), &mut fresh)?
                 }
             };
-            tables.insert(number, compiled);
+            tables.insert(number, Compiled { rules, held: Numbered { table, numbers } });
         }
         let mut prefixes = Vec::new();
         let mut prefix_count = self.prefixes.count();
         for (number, compiled) in &tables {
-            if self.is_unchanged(*number, compiled) && self.prefixes.is_settled(*number) {
+            if self.tables.holds(*number, &compiled.held.table) && self.prefixes.is_settled(*number)
+            {
                 continue;
             }
             let Numbered { table, numbers } = &compiled.held;
             let wanted = table.prefixes.iter();
             let wanted = wanted.map(|(prefix, set)| (*prefix, numbers.sets[*set as usize]));
-            let place = (slot(generation), self.is_new(*number));
+            let place = (slot(generation), self.tables.get(*number).is_none());
             prefix_count += self.prefixes.widen(*number, wanted, place, &mut prefixes);
         }
         let word = |(netns, pod): (&u64, &Pod)| {
-            (*netns, pod.word(wanted.number_of.get(netns).copied().unwrap_or(0)))
+            (*netns, pod.word(assigned.number_of.get(netns).copied().unwrap_or(0)))
         };
         let pods = self.pods.widen(desired.iter().map(word), slot(generation));
         let rule_count = self.rules.count() + fresh.len();
@@ -203,7 +193,7 @@ impl Planner {
         assert_eq!(plan.edition + 1, self.edition, "a plan is widened before it is in force");
         self.edition += 1;
         self.generation = plan.generation;
-        self.tables = plan.tables;
+        self.tables.replace(plan.tables);
     }
 
     /// Removes what the generation in force does not need and fills the idle slot with what it
@@ -218,97 +208,6 @@ impl Planner {
         let rules = self.rules.narrow(&sets, maps);
         pods.and(prefixes).and(rules)
     }
-
-    /// Whether no pod in force has a table: an earlier process's numbers are never given out.
-    fn is_new(&self, number: u32) -> bool {
-        !self.tables.contains_key(&number)
-    }
-
-    fn is_unchanged(&self, number: u32, compiled: &Compiled) -> bool {
-        let held = self.tables.get(&number);
-        held.is_some_and(|held| Arc::ptr_eq(&held.held.table, &compiled.held.table))
-    }
-
-    /// Gives each distinct rule set a table: the one it has, else the one of the rules that it
-    /// replaces (so that the difference is small), else a new one.
-    fn tables_wanted(&mut self, desired: &Desired) -> Result<TablesWanted, PlanError> {
-        let distinct = self.distinct_rules(desired);
-        let mut taken: HashSet<u32> = distinct.iter().filter_map(|one| one.held).collect();
-        let mut wanted = TablesWanted::default();
-        for Distinct { rules, pods, held } in distinct {
-            let (number, table) = if let Some(number) = held {
-                let held = self.tables[&number].held.clone();
-                (number, Wanted::Held(Compiled { rules: rules.clone(), held }))
-            } else {
-                let table = compile(rules)
-                    .map_err(|source| PlanError::Compile { netns: pods[0], source })?;
-                let number = match self.predecessor(&pods, &taken) {
-                    Some(number) => number,
-                    None => self.new_table()?,
-                };
-                taken.insert(number);
-                (number, Wanted::New(rules.clone(), Arc::new(table)))
-            };
-            wanted.tables.insert(number, table);
-            wanted.number_of.extend(pods.into_iter().map(|netns| (netns, number)));
-        }
-        Ok(wanted)
-    }
-
-    fn distinct_rules<'a>(&self, desired: &'a Desired) -> Vec<Distinct<'a>> {
-        let mut distinct: Vec<Distinct<'a>> = Vec::new();
-        let mut by_pointer: HashMap<*const RuleSet, usize> = HashMap::new();
-        for (netns, pod) in desired {
-            let Some(policy) = &pod.policy else { continue };
-            let rules = &policy.rules;
-            let at = *by_pointer.entry(Arc::as_ptr(rules)).or_insert_with(|| {
-                let equal = distinct.iter().position(|one| same(one.rules, rules));
-                equal.unwrap_or_else(|| {
-                    let held = self.tables.iter().find(|(_, held)| same(&held.rules, rules));
-                    let held = held.map(|(number, _)| *number);
-                    distinct.push(Distinct { rules, pods: Vec::new(), held });
-                    distinct.len() - 1
-                })
-            });
-            distinct[at].pods.push(*netns);
-        }
-        distinct
-    }
-
-    /// The table that one of these pods has now, if no rules of the next generation keep it.
-    fn predecessor(&self, pods: &[u64], taken: &HashSet<u32>) -> Option<u32> {
-        let now = pods.iter().filter_map(|netns| self.pods.table(*netns, slot(self.generation)));
-        now.filter(|number| self.tables.contains_key(number)).find(|now| !taken.contains(now))
-    }
-
-    fn new_table(&mut self) -> Result<u32, PlanError> {
-        let number = self.next_table;
-        self.next_table = number.checked_add(1).ok_or(PlanError::NumbersSpent)?;
-        Ok(number)
-    }
-}
-
-/// A rule set of a generation, the pods that have it, and the table that holds it already.
-struct Distinct<'a> {
-    rules: &'a Arc<RuleSet>,
-    pods: Vec<u64>,
-    held: Option<u32>,
-}
-
-enum Wanted {
-    Held(Compiled),
-    New(Arc<RuleSet>, Arc<Table>),
-}
-
-#[derive(Default)]
-struct TablesWanted {
-    tables: BTreeMap<u32, Wanted>,
-    number_of: HashMap<u64, u32>,
-}
-
-/// The pointer first: a snapshot shares what has not changed.
-fn same(one: &Arc<RuleSet>, other: &Arc<RuleSet>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
 }
 
 fn slot(generation: u64) -> usize {
