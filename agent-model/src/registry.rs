@@ -54,7 +54,7 @@ pub enum Origin {
 /// See [`Definition::likeness`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Likeness {
-    /// How endpoints are found.
+    /// How endpoints are found; empty for what the cluster itself vouches for.
     pub resolution: &'static str,
     /// The object's labels.
     pub labels: BTreeMap<String, String>,

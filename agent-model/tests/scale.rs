@@ -127,6 +127,31 @@ fn a_hundred_thousand_addresses() {
     change_one_of(1_000, 50);
 }
 
+/// A headless Service's rules follow from objects other than itself.
+#[test]
+fn rules_follow_endpoints_that_change() {
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: ns-0}\n\
+                   spec: {clusterIP: None, ports: [{name: tcp, port: 5432}]}\n";
+    let slice = |address: &str| {
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: db-1, namespace: ns-0, labels: {{kubernetes.io/service-name: db}}}}\n\
+             addressType: IPv4\nendpoints: [{{addresses: [{address}]}}]\n\
+             ports: [{{name: tcp, port: 5432}}]\n"
+        )
+    };
+    let (mut objects, node) = (read(&manifests(0, 1)), NodeContext::new("node-1"));
+    replace(&mut objects, service);
+    let mut interner = Interner::default();
+    for address in ["203.0.113.1", "203.0.113.2", "203.0.113.2"] {
+        replace(&mut objects, &slice(address));
+        let snapshot = translate(&objects, &node, &mut interner);
+        let rules = policies(&snapshot)[0].rules.clone();
+        let cidrs: Vec<String> = rules.rules().iter().map(|rule| rule.cidr.to_string()).collect();
+        assert_eq!(cidrs, [format!("{address}/32")]);
+    }
+}
+
 /// Pods of one namespace differ by their exclusions; the next generation knows each set again.
 #[test]
 fn sets_of_pods_that_exclude_something_are_kept_too() {

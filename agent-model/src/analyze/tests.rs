@@ -90,6 +90,15 @@ fn http_entries_share_their_addresses_by_name() {
 }
 
 #[test]
+fn tls_entries_share_an_address_by_name() {
+    let tls = |name: &str| {
+        entry(name, &format!("{name}.example.com"), "[203.0.113.1]", "")
+            .replace("3306, name: mysql, protocol: TCP", "443, name: tls, protocol: TLS")
+    };
+    assert_eq!(analysed(&format!("{ONLY}{}{}", tls("a"), tls("b"))).0, Vec::<String>::new());
+}
+
+#[test]
 fn an_open_port_is_reported() {
     let text = format!(
         "{ONLY}{}{}",

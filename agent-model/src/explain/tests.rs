@@ -136,6 +136,25 @@ fn of_other_addresses_the_nearest_comes_first() {
 }
 
 #[test]
+fn rules_for_other_addresses_do_not_crowd_out_the_rest() {
+    let many: Vec<String> = (1..7)
+        .map(|number| {
+            let from = remedy::entry(&Query {
+                pod: PodId { namespace: "shop".into(), name: "app".into() },
+                address: IpAddr::from([203, 0, 113, number]),
+                port: NonZeroU16::new(5432).unwrap(),
+                protocol: Protocol::Tcp,
+            });
+            format!("---\n{from}")
+        })
+        .collect();
+    let answer = ask_of(&many.concat(), "shop/app", "203.0.113.9:5432", Protocol::Tcp).unwrap();
+    assert_eq!(answer.near.len(), 3, "{answer:#?}");
+    assert_eq!(answer.near[0].mismatch, Mismatch::NotExported);
+    assert_eq!(answer.near[2].mismatch, Mismatch::Address);
+}
+
+#[test]
 fn the_remedy_is_valid_and_allows_just_that() {
     for (to, protocol) in [
         ("203.0.113.8:3306", Protocol::Tcp),

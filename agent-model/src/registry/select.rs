@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DefinedPort, Definition, Exposure, Origin, Registry, Scope};
+use super::{DefinedPort, Definition, Exposure, Registry, Scope};
 use crate::resource::ObjectKey;
 
 /// A definition that a client sees.
@@ -199,10 +199,9 @@ fn offered(definition: &Definition, host: &str, scope: &Scope) -> Ports {
     scope.filter.as_ref().map_or(Ports::All, |filter| filter.ports(definition, host))
 }
 
+/// What the cluster itself vouches for is like nothing else: its [`super::Likeness`] is empty.
 fn alike(holder: &Definition, other: &Definition) -> bool {
-    holder.origin == Origin::Declared
-        && other.origin == Origin::Declared
-        && holder.key.namespace == other.key.namespace
+    holder.key.namespace == other.key.namespace
         && holder.exposure == other.exposure
         && holder.likeness == other.likeness
 }

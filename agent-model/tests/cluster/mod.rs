@@ -86,11 +86,4 @@ impl Cluster {
     pub(crate) fn snapshot(&self) -> Snapshot {
         translate(&self.objects, &self.node, &mut Interner::default())
     }
-
-    /// All that comes of it.
-    pub(crate) fn report(&self) -> String {
-        let refused = self.refused.iter().map(|refused| format!("refused {refused}\n"));
-        let findings = self.findings.iter().map(|finding| format!("{finding}\n"));
-        refused.chain(findings).chain([self.snapshot().to_string()]).collect()
-    }
 }
