@@ -9,6 +9,7 @@
 //! serve                          what the far hosts answer
 //! stage, client                  a pod, a far host, an agent, and somebody to talk through them
 //! agent, manifest, links         the program under test, its configuration, its hooks
+//! stranger                       somebody else's program on the same hook
 //! ground, posture                where every way out is tried at once, and what should come of it
 //! sys                            the few calls that need `unsafe`
 //! ```
@@ -33,6 +34,7 @@ pub mod posture;
 pub mod process;
 pub mod serve;
 pub mod stage;
+pub mod stranger;
 pub mod sys;
 pub mod way;
 pub mod world;

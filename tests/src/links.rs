@@ -45,15 +45,14 @@ pub fn count_at(cgroup: &Path) -> Result<Vec<(&'static str, u32)>> {
         .map(|(name, kind)| {
             let mut ids = [0_u32; 64];
             let mut attributes = Attributes::default();
-            attributes.push(word(group.as_raw_fd()));
+            attributes.push_descriptor(group.as_raw_fd());
             attributes.push(*kind);
             attributes.push(0);
             attributes.push(0);
             attributes.push_pointer(ids.as_mut_ptr().expose_provenance());
             attributes.push(64);
             attributes.push(0);
-            sys::bpf(PROG_QUERY, &mut attributes.0)
-                .with_context(|| format!("asking what hangs at {name}"))?;
+            attributes.call(PROG_QUERY).with_context(|| format!("asking what hangs at {name}"))?;
             Ok((*name, attributes.word_at(24)))
         })
         .collect()
@@ -63,9 +62,8 @@ pub fn count_at(cgroup: &Path) -> Result<Vec<(&'static str, u32)>> {
 pub fn detach(pin: &Path) -> Result<()> {
     let link = open(pin).with_context(|| format!("opening {}", pin.display()))?;
     let mut attributes = Attributes::default();
-    attributes.push(word(link.as_raw_fd()));
-    sys::bpf(LINK_DETACH, &mut attributes.0)
-        .with_context(|| format!("detaching {}", pin.display()))?;
+    attributes.push_descriptor(link.as_raw_fd());
+    attributes.call(LINK_DETACH).with_context(|| format!("detaching {}", pin.display()))?;
     Ok(())
 }
 
@@ -92,28 +90,33 @@ fn open(pin: &Path) -> io::Result<OwnedFd> {
     attributes.push_pointer(path.as_ptr().expose_provenance());
     attributes.push(0);
     attributes.push(0);
-    sys::own(sys::bpf(OBJ_GET, &mut attributes.0)?)
+    sys::own(attributes.call(OBJ_GET)?)
 }
 
 /// The union that `bpf()` reads, field by field.
-#[derive(Default)]
-struct Attributes(Vec<u8>);
+#[derive(Debug, Default)]
+pub(crate) struct Attributes(Vec<u8>);
 
 impl Attributes {
-    fn push(&mut self, word: u32) {
+    pub(crate) fn push(&mut self, word: u32) {
         self.0.extend(word.to_ne_bytes());
     }
 
-    fn push_pointer(&mut self, address: usize) {
+    pub(crate) fn push_pointer(&mut self, address: usize) {
         self.0.extend((address as u64).to_ne_bytes());
+    }
+
+    /// Descriptors are never negative.
+    pub(crate) fn push_descriptor(&mut self, descriptor: i32) {
+        self.push(u32::try_from(descriptor).unwrap_or(u32::MAX));
+    }
+
+    /// Makes the call; what comes back lies in the same words.
+    pub(crate) fn call(&mut self, command: u32) -> io::Result<i64> {
+        sys::bpf(command, &mut self.0)
     }
 
     fn word_at(&self, offset: usize) -> u32 {
         self.0[offset..].first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     }
-}
-
-/// Descriptors are never negative.
-fn word(descriptor: i32) -> u32 {
-    u32::try_from(descriptor).unwrap_or(u32::MAX)
 }

@@ -119,14 +119,25 @@ impl Config {
         )
     }
 
-    /// A `ServiceEntry` without resolution, for addresses or prefixes and ports.
+    /// Addresses or prefixes and ports, as `ServiceEntry` objects in one file: one for each
+    /// protocol, since the ports of an entry have different numbers.
     pub fn service_entry(
         &self,
         name: &str,
         addresses: &[String],
         ports: &[Port<'_>],
     ) -> Result<()> {
-        self.write(name, &service_entry(name, &format!("{name}.example.com"), addresses, ports)?)
+        let mut documents = Vec::new();
+        for udp in [false, true] {
+            let own: Vec<_> =
+                ports.iter().copied().filter(|port| (port.1 == "UDP") == udp).collect();
+            if !own.is_empty() {
+                let name = format!("{name}-{}", if udp { "udp" } else { "tcp" });
+                let host = format!("{name}.example.com");
+                documents.push(service_entry(&name, &host, addresses, &own)?);
+            }
+        }
+        self.write(name, &documents.join("---\n"))
     }
 }
 

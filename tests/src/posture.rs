@@ -51,7 +51,15 @@ impl Posture {
     pub fn impose(self, agent: &mut Agent, ground: &Ground) -> Result<()> {
         let before = agent.generation()?;
         self.write(agent.config(), ground)?;
-        agent.wait_until(&format!("{self:?} is enforced"), |agent| Ok(agent.generation()? > before))
+        agent.wait_until(&format!("{self:?} is enforced"), |agent| {
+            let enrolment = agent.enrolment(ground.pod().name())?;
+            Ok(agent.generation()? > before && enrolment == self.enrolment())
+        })
+    }
+
+    /// What the status is to say of the pod.
+    fn enrolment(self) -> &'static str {
+        if self == Self::Unenrolled { "outside" } else { "enrolled" }
     }
 
     /// Whether a way out is open.
@@ -64,10 +72,10 @@ impl Posture {
     }
 
     /// What is wrong about a round of tries under this posture.
-    pub fn violations(self, rows: &[Row]) -> Vec<Violation> {
+    pub fn violations(self, rows: &[Row], family: Family) -> Vec<Violation> {
         rows.iter()
             .flat_map(|row| {
-                let complaints = if self.opens(row.way) { open(row) } else { closed(row) };
+                let complaints = if self.opens(row.way) { open(row) } else { closed(row, family) };
                 complaints.into_iter().map(|what| Violation { way: row.way, what })
             })
             .collect()
@@ -137,17 +145,16 @@ fn open(row: &Row) -> Vec<String> {
     found
 }
 
-fn closed(row: &Row) -> Vec<String> {
+fn closed(row: &Row, family: Family) -> Vec<String> {
     let mut found = Vec::new();
     if !row.frames.is_empty() {
         let first = &row.frames[0];
         found.push(format!("{} frames leaked, the first: {first:?}", row.frames.len()));
     }
-    let refusal = row.way.profile().refusal;
-    if refusal == Refusal::Errno && !is_eperm(&row.report.fresh) {
+    if row.way.refusal(family) == Refusal::Errno && !is_eperm(&row.report.fresh) {
         found.push(format!("a fresh try is to fail with EPERM: {}", row.report.fresh));
     }
-    if refusal == Refusal::Errno
+    if row.way.refusal_of_held(family) == Refusal::Errno
         && let Some(held) = row.report.held
         && (held.errno.is_none() || held.took_ms >= AT_ONCE_MS)
     {
@@ -173,9 +180,8 @@ pub fn judged(ground: &Ground, posture: Posture) -> Result<Agent> {
     let mut agent = Agent::new(ground.world())?;
     posture.write(agent.config(), ground)?;
     agent.start(ground.world()).context("starting the agent")?;
-    let enrolment = if posture == Posture::Unenrolled { "outside" } else { "enrolled" };
-    agent.wait_until(&format!("the pod is {enrolment}"), |agent| {
-        Ok(agent.enrolment(ground.pod().name())? == enrolment)
+    agent.wait_until(&format!("the pod is {}", posture.enrolment()), |agent| {
+        Ok(agent.enrolment(ground.pod().name())? == posture.enrolment())
     })?;
     Ok(agent)
 }

@@ -48,6 +48,13 @@ pub fn link_address(interface: u32, ethertype: u16, station: [u8; 6]) -> io::Res
     Ok(address)
 }
 
+/// Takes a capability away from what this process will execute.
+pub fn drop_capability(number: u32) -> io::Result<()> {
+    // SAFETY: a call that takes numbers.
+    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) })
+        .map(drop)
+}
+
 /// Sets a socket option that is an `int`.
 pub fn set_option(socket: &Socket, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `value`, which outlives the call.

@@ -233,6 +233,25 @@ impl Way {
         }
     }
 
+    /// How a refusal of a fresh try shows.
+    pub fn refusal(self, family: Family) -> Refusal {
+        match (self, family) {
+            // `ping_v6_sendmsg()` does not look at what the push of its frame returned.
+            (Self::PingSendTo, Family::V6) => Refusal::Silent,
+            _ => self.profile().refusal,
+        }
+    }
+
+    /// How a refusal of what is open already shows.
+    pub fn refusal_of_held(self, family: Family) -> Refusal {
+        match (self, family) {
+            // An MPTCP socket outlives its subflows, in the hope of another one, for
+            // net.mptcp.close_timeout; nothing in the kernel resets it from outside.
+            (Self::MptcpConnect, _) | (Self::PingConnected, Family::V6) => Refusal::Silent,
+            _ => self.refusal(family),
+        }
+    }
+
     /// Whether the probe alone decides every byte of what it sends.
     pub fn is_hand_made(self) -> bool {
         self.profile().layer as u8 == Layer::Wire as u8

@@ -29,7 +29,7 @@ fn a_policy_lets_out_what_it_names_and_no_frame_more(
     #[values(Family::V4, Family::V6, Family::Mapped)] family: Family,
 ) -> Result<()> {
     let (_ground, agent, rows) = stand(posture, family)?;
-    let mut violations = posture.violations(&rows);
+    let mut violations = posture.violations(&rows, family);
     violations.extend(posture.misreported(&agent, &rows, family)?);
     assert!(violations.is_empty(), "{posture:?}, {family:?}:{}", lines(&violations));
     Ok(())
@@ -51,13 +51,13 @@ fn a_change_holds_for_what_is_open_and_for_what_comes(
     let ground = Ground::new(Wiring::Bridged)?;
     let mut agent = judged(&ground, before)?;
     let (mut probes, first) = ground.first_round(Way::ALL, family)?;
-    let early = before.violations(&first);
+    let early = before.violations(&first, family);
     assert!(early.is_empty(), "before, {before:?}, {family:?}:{}", lines(&early));
 
     after.impose(&mut agent, &ground)?;
     let mark = ground.mark();
     let second = ground.next_round(&mut probes, mark)?;
-    let late = after.violations(&second);
+    let late = after.violations(&second, family);
     assert!(late.is_empty(), "{before:?} to {after:?}, {family:?}:{}", lines(&late));
     Ok(())
 }
@@ -86,7 +86,7 @@ fn a_detached_hook_is_found(
         links::detach(pin)?;
     }
     let (_probes, rows) = ground.first_round(Way::ALL, family)?;
-    let mut found: Vec<Violation> = Posture::Closed.violations(&rows);
+    let mut found: Vec<Violation> = Posture::Closed.violations(&rows, family);
     found.extend(Posture::Closed.misreported(&agent, &rows, family)?);
     assert!(
         found.iter().any(|violation| violation.way == witness),

@@ -32,7 +32,9 @@ pub(crate) fn lend(errand: &Errand, tcp: bool) -> io::Result<Attempt> {
     let mut borrower = Borrower::start(errand).map_err(io::Error::other)?;
     let answered = borrower.hand_over(errand, &socket)?;
     drop(socket);
-    Ok(Attempt { answered, again: Some(Box::new(move || borrower.again())) })
+    // What never connected is not held open.
+    let again = answered.then(|| -> Again { Box::new(move || borrower.again()) });
+    Ok(Attempt { answered, again })
 }
 
 /// A thread that enters the pod's namespace and does as a process of the pod would.

@@ -56,11 +56,19 @@ fn submit(entry: &squeue::Entry, polled: bool) -> io::Result<Option<usize>> {
     unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
     let patience = types::Timespec::from(PATIENCE);
     let arguments = types::SubmitArgs::new().timespec(&patience);
-    match ring.submitter().submit_with_args(1, &arguments) {
-        Err(error) if error.raw_os_error() == Some(libc::ETIME) => return Ok(None),
-        other => other?,
+    let completion = loop {
+        match ring.submitter().submit_with_args(1, &arguments) {
+            Err(error) if error.raw_os_error() == Some(libc::ETIME) => return Ok(None),
+            // A wait ends early when the kernel has work of its own for this task.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => {
+                other?;
+            }
+        }
+        if let Some(completion) = ring.completion().next() {
+            break completion;
+        }
     };
-    let Some(completion) = ring.completion().next() else { return Ok(None) };
     match usize::try_from(completion.result()) {
         Ok(count) => Ok(Some(count)),
         Err(_) => Err(io::Error::from_raw_os_error(-completion.result())),

@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// rest             read to the end of the stream
 /// shut             say that no more will be sent
 /// names            getsockname() and getpeername()
+/// close            close it
 /// ```
 pub(crate) fn run() -> Result<()> {
     let mut socket = None;
@@ -49,6 +50,10 @@ fn obey(held: &mut Option<Socket>, verb: &str, argument: &str) -> Result<io::Res
             *held = Some(socket);
             String::new()
         }));
+    }
+    if verb == "close" {
+        drop(held.take());
+        return Ok(Ok(String::new()));
     }
     let socket = held.as_mut().context("nothing is open")?;
     Ok(match verb {
