@@ -33,7 +33,7 @@ pub use check::validate;
 pub use custom::Custom;
 pub use parse::{Parsed, ResourceError, parse};
 pub use store::Objects;
-pub use yaml::{Document, YamlError, documents};
+pub use yaml::{Document, Part, YamlError, documents, split};
 
 /// The kinds that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,33 +24,49 @@ pub struct YamlError {
     pub source: Box<serde_saphyr::Error>,
 }
 
-/// The documents of a stream, without the empty ones. JSON is YAML too.
-pub fn documents(text: &str) -> Vec<Document> {
-    let mut documents = Vec::new();
-    for (index, (line, text)) in split(text).into_iter().enumerate() {
-        let value = read(text, line);
-        if !matches!(value, Ok(Value::Null)) {
-            documents.push(Document { number: index + 1, line, value });
-        }
-    }
-    documents
+/// The text of one document of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Its place in the stream, from 1, empty ones counted.
+    pub number: usize,
+    /// The line that it starts at, from 1.
+    pub line: usize,
+    /// The text, with the marker that it begins with.
+    pub text: &'a str,
 }
 
+/// The documents of a stream, without the empty ones. JSON is YAML too.
+pub fn documents(text: &str) -> Vec<Document> {
+    split(text).into_iter().filter_map(Part::read).collect()
+}
+
+/// Cuts a stream into documents without reading them.
+///
 /// A marker at the start of a line ends a document whatever comes before it: block scalars are
 /// indented, and YAML forbids it inside quotes.
-fn split(text: &str) -> Vec<(usize, &str)> {
-    let mut parts = Vec::new();
+pub fn split(text: &str) -> Vec<Part<'_>> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
     let (mut start, mut first_line, mut offset) = (0, 1, 0);
+    let mut push = |line, text| parts.push(Part { number: parts.len() + 1, line, text });
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let is_marker = line.trim_end() == "---" || line.starts_with("--- ");
         if is_marker && offset > start {
-            parts.push((first_line, &text[start..offset]));
+            push(first_line, &text[start..offset]);
             (start, first_line) = (offset, index + 1);
         }
         offset += line.len();
     }
-    parts.push((first_line, &text[start..]));
+    push(first_line, &text[start..]);
     parts
+}
+
+impl Part<'_> {
+    /// What the document holds; `None` for an empty one.
+    pub fn read(self) -> Option<Document> {
+        let Self { number, line, text } = self;
+        let value = read(text, line);
+        (!matches!(value, Ok(Value::Null))).then_some(Document { number, line, value })
+    }
 }
 
 fn read(text: &str, first_line: usize) -> Result<Value, YamlError> {
