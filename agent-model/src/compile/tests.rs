@@ -1,6 +1,6 @@
 use std::{net::Ipv4Addr, num::NonZeroU16, time::Instant};
 
-use agent_abi::{MAX_RULES, protocol};
+use agent_abi::{MAX_PREFIXES, MAX_RULES, protocol};
 use fastrand::Rng;
 use ipnet::IpNet;
 
@@ -138,6 +138,12 @@ fn a_set_past_a_limit_is_refused_by_the_limits_name() {
     assert_eq!(error, CompileError::TooManyPortRules);
     let text = error.to_string();
     assert!(text.contains("MAX_RULES") && text.contains(&MAX_RULES.to_string()), "{text}");
+
+    let model = rule("0.0.0.0/0", 443, "all");
+    let cidr = |at: u32| IpNet::new(Ipv4Addr::from(at * 2).into(), 32).unwrap();
+    let hosts = (0..=MAX_PREFIXES).map(|at| Rule { cidr: cidr(at), ..model.clone() });
+    let text = compile(&RuleSet::new(hosts)).unwrap_err().to_string();
+    assert!(text.contains("524289") && text.contains("MAX_PREFIXES"), "{text}");
 }
 
 #[test]
