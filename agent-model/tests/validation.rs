@@ -2,8 +2,9 @@
 //! and the severity that it gives.
 
 use agent_model::{
-    resource::{documents, parse, validate},
+    resource::{Objects, documents, parse, validate},
     snapshot::code,
+    translate::{Interner, NodeContext, translate},
 };
 
 /// Codes of a manifest's findings, as `severity code field`.
@@ -206,6 +207,19 @@ fn a_service_entry_is_held_against_each_rule() {
         assert_eq!(findings(&most), Vec::<String>::new());
         let more = entry(&format!("{field}: {}", many(one, 257)));
         assert_eq!(findings(&more), [format!("error SK0201 spec.{field}")]);
+    }
+}
+
+/// Whoever forgets to validate gets fewer rules and no crash.
+#[test]
+fn invalid_entries_translate_to_what_of_them_makes_sense() {
+    for (fields, _) in ENTRIES {
+        let value = documents(&entry(fields)).remove(0).value.expect("YAML");
+        let parsed = parse(value).remove(0).expect("readable");
+        let objects = Objects::from_iter(parsed.object);
+        let snapshot = translate(&objects, &NodeContext::new("node-1"), &mut Interner::default());
+        let ports = snapshot.registry.definitions()[0].ports.len();
+        assert!(ports <= 2, "{fields}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 
 use super::rules::{ALLOWED, BY_NAME};
 use crate::{
-    egress::{Action, Protocol, Rule, RuleSet},
+    egress::{Protocol, Rule, RuleSet},
     registry::Selected,
     resource::protocol::is_server_first,
 };
@@ -23,9 +23,10 @@ pub(super) fn rule_set(selected: &[Selected], exempt: &[Rule]) -> RuleSet {
 
 /// Where one rule allows every address on a port and another decides by name there, both cannot
 /// hold as they stand: the proxy tells the two apart by the first bytes, and what is neither HTTP
-/// nor TLS is allowed. On the ports of server-first protocols that would hang, so the older one
-/// decides.
-fn merge_whole_ports(rules: &mut [Rule]) {
+/// nor TLS is allowed. So the rule by address goes to the proxy, and stands alone: the proxy knows
+/// names from the registry, but where opaque bytes go from the rule that let them in. On the ports
+/// of server-first protocols waiting for bytes would hang, so there the older rule decides.
+fn merge_whole_ports(rules: &mut Vec<Rule>) {
     let mut ports: BTreeMap<NonZeroU16, (bool, bool)> = BTreeMap::new();
     for rule in rules.iter().filter(|rule| is_whole_port(rule)) {
         if let Some(port) = rule.port {
@@ -38,15 +39,16 @@ fn merge_whole_ports(rules: &mut [Rule]) {
     if ports.is_empty() {
         return;
     }
-    for rule in rules.iter_mut().filter(|rule| is_whole_port(rule)) {
-        if rule.port.is_some_and(|port| ports.contains_key(&port)) {
+    rules.retain_mut(|rule| {
+        let merged = is_whole_port(rule) && rule.port.is_some_and(|port| ports.contains_key(&port));
+        let stays = !merged || rule.action != BY_NAME;
+        if merged {
             rule.action = ALLOWED;
         }
-    }
+        stays
+    });
 }
 
 fn is_whole_port(rule: &Rule) -> bool {
-    rule.cidr.prefix_len() == 0
-        && rule.protocol == Protocol::Tcp
-        && matches!(rule.action, Action::Direct | Action::Proxy(_))
+    rule.cidr.prefix_len() == 0 && rule.protocol == Protocol::Tcp
 }
