@@ -5,6 +5,7 @@
 //!
 //! `GOLDEN=write cargo test -p agent-model --test golden` writes the files anew; read the diff.
 
+#[path = "support/cluster.rs"]
 mod cluster;
 
 use std::{fs, path::Path};

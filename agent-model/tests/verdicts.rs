@@ -1,5 +1,6 @@
 //! The golden inputs once more, asked as a pod would: what is let out, and by whom.
 
+#[path = "support/cluster.rs"]
 mod cluster;
 
 use std::{fs, net::SocketAddr, num::NonZeroU16, path::Path};
