@@ -112,7 +112,7 @@ async fn a_successor_on_the_same_port_takes_over_without_a_failed_connection() {
     old.trigger.drain(LONG);
     soon(async {
         while let Some(ended) = clients.join_next().await {
-            ended.unwrap()
+            ended.unwrap();
         }
     })
     .await;
