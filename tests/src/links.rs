@@ -13,8 +13,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::net::if_::if_nametoindex;
 
-use crate::sys;
+use crate::{netns::Netns, sys};
 
 /// Commands of `bpf()` (`linux/bpf.h`).
 const OBJ_GET: u32 = 7;
@@ -37,25 +38,46 @@ pub const CGROUP_HOOKS: [(&str, u32); 12] = [
     ("getsockname6", 32),
 ];
 
+/// Where programs hang at a link.
+const LINK_HOOKS: [(&str, u32); 2] = [("tcx_ingress", 46), ("tcx_egress", 47)];
+
+/// How many programs hang at a hook of a link in a namespace.
+pub fn count_at_link(netns: &Netns, link: &str, hook: &str) -> Result<u32> {
+    let kind = LINK_HOOKS.iter().find(|(name, _)| *name == hook).context("no such hook")?.1;
+    netns.enter(|| {
+        let interface = if_nametoindex(link).with_context(|| format!("no link {link}"))?;
+        count(interface, kind).with_context(|| format!("asking what hangs at {hook} of {link}"))
+    })
+}
+
 /// How many programs hang at each hook of a group.
 pub fn count_at(cgroup: &Path) -> Result<Vec<(&'static str, u32)>> {
     let group = File::open(cgroup).with_context(|| format!("opening {}", cgroup.display()))?;
+    let target = u32::try_from(group.as_raw_fd())?;
     CGROUP_HOOKS
         .iter()
         .map(|(name, kind)| {
-            let mut ids = [0_u32; 64];
-            let mut attributes = Attributes::default();
-            attributes.push_descriptor(group.as_raw_fd());
-            attributes.push(*kind);
-            attributes.push(0);
-            attributes.push(0);
-            attributes.push_pointer(ids.as_mut_ptr().expose_provenance());
-            attributes.push(64);
-            attributes.push(0);
-            attributes.call(PROG_QUERY).with_context(|| format!("asking what hangs at {name}"))?;
-            Ok((*name, attributes.word_at(24)))
+            let found = count(target, *kind);
+            Ok((*name, found.with_context(|| format!("asking what hangs at {name}"))?))
         })
         .collect()
+}
+
+fn count(target: u32, kind: u32) -> io::Result<u32> {
+    let mut ids = [0_u32; 64];
+    let mut attributes = Attributes::default();
+    attributes.push(target);
+    attributes.push(kind);
+    attributes.push(0);
+    attributes.push(0);
+    attributes.push_pointer(ids.as_mut_ptr().expose_provenance());
+    attributes.push(64);
+    // Padding, then what tcx alone returns: flags of programs and links, and a revision.
+    for _ in 0..9 {
+        attributes.push(0);
+    }
+    attributes.call(PROG_QUERY)?;
+    Ok(attributes.word_at(24))
 }
 
 /// Detaches a pinned link, and leaves its pin where it is.
