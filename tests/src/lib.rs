@@ -9,6 +9,7 @@
 //! serve                          what the far hosts answer
 //! stage, client                  a pod, a far host, an agent, and somebody to talk through them
 //! agent, manifest, links         the program under test, its configuration, its hooks
+//! maps                           the agent's own maps, written behind its back
 //! stranger                       somebody else's program on the same hook
 //! ground, posture                where every way out is tried at once, and what should come of it
 //! sys                            the few calls that need `unsafe`
@@ -27,6 +28,7 @@ pub mod frame;
 pub mod ground;
 pub mod links;
 pub mod manifest;
+pub mod maps;
 pub mod name;
 pub mod netns;
 pub mod packet;

@@ -106,7 +106,7 @@ pub fn pins_of(pin_dir: &Path, hook: &str) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn open(pin: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let mut attributes = Attributes::default();
     attributes.push_pointer(path.as_ptr().expose_provenance());

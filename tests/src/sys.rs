@@ -4,8 +4,10 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     process::Command,
+    ptr::NonNull,
+    sync::atomic::AtomicU64,
 };
 
 use socket2::{SockAddr, Socket};
@@ -127,6 +129,44 @@ pub fn bpf(command: u32, attributes: &mut [u8]) -> io::Result<i64> {
         )
     };
     if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(outcome) }
+}
+
+/// The first word of a map that is shared with its users, as `NODE` is.
+#[derive(Debug)]
+pub struct SharedWord {
+    page: NonNull<u64>,
+}
+
+/// The least that the kernel maps.
+const PAGE: usize = 4_096;
+
+impl SharedWord {
+    /// Maps the page of an open map.
+    pub fn of(map: BorrowedFd<'_>) -> io::Result<Self> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a fresh mapping at an address of the kernel's choice, kept until this is dropped.
+        let page = unsafe {
+            libc::mmap(std::ptr::null_mut(), PAGE, access, libc::MAP_SHARED, map.as_raw_fd(), 0)
+        };
+        if page == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let page = NonNull::new(page.cast()).ok_or_else(|| io::Error::other("mapped nothing"))?;
+        Ok(Self { page })
+    }
+
+    /// The word.
+    pub fn get(&self) -> &AtomicU64 {
+        // SAFETY: aligned, mapped for as long as `self`, and only ever used as an atomic.
+        unsafe { AtomicU64::from_ptr(self.page.as_ptr()) }
+    }
+}
+
+impl Drop for SharedWord {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `of`; nothing refers to it any more.
+        unsafe { libc::munmap(self.page.as_ptr().cast(), PAGE) };
+    }
 }
 
 /// Takes a descriptor that a system call has just returned.

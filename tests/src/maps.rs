@@ -1,0 +1,70 @@
+//! The agent's maps, written behind its back: what no configuration can bring about fast enough is
+//! brought about here.
+
+use std::{
+    mem::offset_of,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    path::Path,
+};
+
+use agent_abi::{PodKey, PodPolicy};
+use anyhow::{Context as _, Result};
+
+use crate::{
+    links::{self, Attributes},
+    sys::SharedWord,
+};
+
+/// Commands of `bpf()` (`linux/bpf.h`).
+const LOOKUP: u32 = 1;
+const UPDATE: u32 = 2;
+
+/// How each pod is judged, in both slots.
+#[derive(Debug)]
+pub struct Policies(OwnedFd);
+
+/// The generation in force. Its lowest bit is the slot.
+pub fn generation(pins: &Path) -> Result<SharedWord> {
+    let node = pin(pins, "NODE")?;
+    SharedWord::of(node.as_fd()).context("mapping NODE")
+}
+
+impl Policies {
+    /// The pinned map of an agent.
+    pub fn of(pins: &Path) -> Result<Self> {
+        pin(pins, "PODS").map(Self)
+    }
+
+    /// Copies a pod's policy from one slot to the other, with another answer where no rule
+    /// matches: the two slots contradict each other from here on.
+    pub fn contradict(&self, netns: u64, from: u32, default_action: u32) -> Result<()> {
+        let mut value = vec![0; size_of::<PodPolicy>()];
+        self.call(LOOKUP, &key(netns, from), &mut value).context("reading the pod's policy")?;
+        let at = offset_of!(PodPolicy, default_action);
+        value[at..at + 4].copy_from_slice(&default_action.to_ne_bytes());
+        self.call(UPDATE, &key(netns, 1 - from), &mut value).context("writing the pod's policy")
+    }
+
+    fn call(&self, command: u32, key: &[u8], value: &mut [u8]) -> Result<()> {
+        let mut attributes = Attributes::default();
+        attributes.push_descriptor(self.0.as_raw_fd());
+        attributes.push(0);
+        attributes.push_pointer(key.as_ptr().expose_provenance());
+        attributes.push_pointer(value.as_mut_ptr().expose_provenance());
+        attributes.push_pointer(0);
+        attributes.call(command)?;
+        Ok(())
+    }
+}
+
+/// A [`PodKey`] as the kernel reads it.
+fn key(netns: u64, slot: u32) -> Vec<u8> {
+    let key = PodKey { netns, slot, pad: 0 };
+    let [slot, pad] = [key.slot, key.pad].map(u32::to_ne_bytes);
+    [&key.netns.to_ne_bytes()[..], &slot, &pad].concat()
+}
+
+fn pin(pins: &Path, name: &str) -> Result<OwnedFd> {
+    let path = pins.join(format!("maps-v{}", agent_abi::ABI_VERSION)).join(name);
+    links::open(&path).with_context(|| format!("opening {}", path.display()))
+}
