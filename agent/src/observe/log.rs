@@ -152,6 +152,13 @@ mod tests {
             .filter(|ms| limit.take(start + Duration::from_millis(*ms)).is_some())
             .count();
         assert_eq!(passed, 100);
+        // What is left of a period counts on: looking every 30 ms loses nothing of 70.
+        let mut limit = RateLimit::new(1, Duration::from_millis(70));
+        let passed = (0..7_000_u64)
+            .step_by(30)
+            .filter(|ms| limit.take(start + Duration::from_millis(*ms)).is_some())
+            .count();
+        assert_eq!(passed, 100);
     }
 
     #[test]

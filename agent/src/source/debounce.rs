@@ -109,6 +109,22 @@ mod tests {
         assert_eq!(burst(&arrivals, false).await.0, 250);
     }
 
+    /// On the real clock: a channel that is never empty gives no timer a chance.
+    #[tokio::test]
+    async fn changes_that_are_always_there_do_not_keep_work_from_starting() {
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        sender.send(0).unwrap();
+        let limits = Debounce { quiet: Duration::from_millis(5), most: Duration::from_millis(20) };
+        let one_more = |taken: &[usize]| {
+            std::thread::sleep(Duration::from_millis(2));
+            // The bound ends the burst after ten or so; without one this ends the test.
+            drop((taken.len() < 200).then(|| sender.send(taken.len())));
+            false
+        };
+        let taken = limits.collect(0, &mut receiver, one_more).await;
+        assert!(taken.len() < 50, "{}", taken.len());
+    }
+
     proptest! {
         #[test]
         fn a_burst_ends_when_the_walk_says_so(gaps in proptest::collection::vec(0_u64..40, 0..40)) {

@@ -253,6 +253,17 @@ metadata: {name: other}
     }
 
     #[test]
+    fn an_object_with_an_error_in_it_is_broken_as_a_whole() {
+        let read = read(
+            "a.yaml",
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: db}\n\
+             spec: {hosts: [a.example], ports: [{number: 70000, name: tcp, protocol: TCP}]}\n",
+        );
+        assert_eq!((read.claims.len(), read.claims[0].form.is_some()), (1, false));
+        assert!(!read.partial);
+    }
+
+    #[test]
     fn a_text_without_objects_says_so_wholly() {
         let read = read("a.yaml", "# nothing\n---\n");
         assert!(read.claims.is_empty() && read.loose.is_empty() && !read.partial);

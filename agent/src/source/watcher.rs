@@ -136,6 +136,22 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_went_is_watched_anew_whatever_its_inode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let (mut watcher, _changes) = Watcher::new().unwrap();
+        watcher.watch(std::slice::from_ref(&path)).unwrap();
+        watcher.changed(&[Change::Done(path.join("a.yaml")), Change::Writing(path.clone())]);
+        assert!(watcher.watched.contains_key(&path));
+        watcher.changed(&[Change::Done(path.clone())]);
+        assert!(!watcher.watched.contains_key(&path));
+        watcher.watch(std::slice::from_ref(&path)).unwrap();
+        assert!(watcher.watched.contains_key(&path));
+        watcher.watch(&[]).unwrap();
+        assert!(watcher.watched.is_empty());
+    }
+
+    #[test]
     fn lost_events_and_errors_call_for_a_rescan_and_looking_does_not() {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let told = |event| {

@@ -141,6 +141,13 @@ fn breaking_the_place_that_counts_does_not_let_another_in() {
 }
 
 #[test]
+fn where_nothing_is_in_force_the_next_good_form_counts() {
+    let mut store = Sample::default();
+    store.say("a", &broken("db"));
+    assert_eq!(addresses(&store.say("b", &service("db", "203.0.113.2"))), ["db 203.0.113.2"]);
+}
+
+#[test]
 fn an_object_may_move_between_places_while_it_is_broken() {
     let mut store = Sample::default();
     store.say("b", &service("db", "203.0.113.1"));
