@@ -52,15 +52,18 @@ pub struct Event {
     pub bytes_sent: u64,
     /// For a close: bytes received.
     pub bytes_received: u64,
-    /// For a close: how long it was open, in nanoseconds.
+    /// For a close: how long it was open, in nanoseconds. The kernel leaves it to the reader, who
+    /// has seen the verdict.
     pub duration_ns: u64,
     /// For a close: the smoothed round-trip time in microseconds.
     pub rtt_us: u32,
     /// The process that called, as the host numbers it; zero where there is none.
     pub pid: u32,
+    /// The cookie of the socket, which ties a close to its verdict; zero for layers 2 and 3.
+    pub socket: u64,
 }
 
-const _: () = assert!(size_of::<Event>() == 104);
+const _: () = assert!(size_of::<Event>() == 112);
 
 /// Indices of the counters, a `u64` a CPU each.
 pub mod counter {

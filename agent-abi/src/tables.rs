@@ -151,14 +151,13 @@ pub struct SocketKind;
 impl SocketKind {
     /// The agent's own: exempt everywhere. Set by the agent through the map; a pod cannot.
     pub const AGENT: u32 = 1;
-    /// A pod's, let out directly.
+    /// A pod's, let out directly: a UDP socket by what it last sent to, a TCP one once it has
+    /// carried enough to be worth remembering.
     pub const DIRECT: u32 = 2;
     /// A pod's, on its way to the proxy or connected to it.
     pub const PROXIED: u32 = 3;
     /// A pod's, accepted from a peer.
     pub const ACCEPTED: u32 = 4;
-    /// The proxy's, accepted from a pod in the pod's namespace; `dst` is what the pod dialled.
-    pub const PROXY_SIDE: u32 = 5;
 }
 
 /// What is remembered of one socket, for as long as it lives.
@@ -240,7 +239,8 @@ pub struct OpenedBy;
 impl OpenedBy {
     /// The far end: the pod's packets are answers.
     pub const PEER: u32 = 1;
-    /// The pod, by a verdict of [`FlowState::generation`].
+    /// The pod, by a verdict of [`FlowState::generation`]. For TCP user space says so, of
+    /// connections that outlive the rule that let them out.
     pub const POD: u32 = 2;
     /// The agent, from inside the pod's namespace.
     pub const AGENT: u32 = 3;

@@ -4,24 +4,27 @@
 //! Wants `bpf_get_netns_cookie` for this program type (6.11); without it layers 1 and 3 remain.
 //! Detached, raw and ping sockets get no errno; layer 3 still stops their frames.
 
-use agent_abi::{LAYER_PACKET, Reason, SocketKind, Tables, decide_unnamed, protocol};
+use agent_abi::{LAYER_PACKET, Reason, SocketKind, SocketState, Tables, decide_unnamed, protocol};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock,
-    helpers::generated::{bpf_get_netns_cookie, bpf_sk_fullsock},
+    helpers::generated::{bpf_get_netns_cookie, bpf_sk_fullsock, bpf_tcp_sock},
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
 
 use crate::{
-    maps::{Live, socket},
-    traffic::{self, Sight},
+    maps::{Live, remember, socket},
+    traffic::{self, Leave, Sight},
 };
 
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
 /// Loopback is the first interface of every namespace.
 const LOOPBACK: u32 = 1;
+/// Segments sent by a connection that is worth remembering: the memory costs about as much as
+/// judging four packets.
+const BUSY: u32 = 8;
 
 #[cgroup_skb(egress)]
 pub(crate) fn skb_egress(ctx: SkBuffContext) -> i32 {
@@ -46,17 +49,16 @@ fn judge(ctx: &SkBuffContext) -> bool {
     // SAFETY: a full socket, not null.
     let state = unsafe { socket(full) };
     let mut was_direct = false;
-    if let Some(state) = state {
+    if let Some(state) = &state {
         match state.kind {
             SocketKind::AGENT | SocketKind::ACCEPTED => return true,
-            // A TCP socket's peer cannot change without another connect().
+            // A TCP socket's peer cannot change without another connect(), which forgets this.
             SocketKind::DIRECT if state.protocol == protocol::TCP => {
                 if state.generation == tables.generation() {
                     return true;
                 }
                 was_direct = true;
             }
-            SocketKind::DIRECT => was_direct = true,
             _ => {}
         }
     }
@@ -68,5 +70,39 @@ fn judge(ctx: &SkBuffContext) -> bool {
         return true;
     }
     let sight = Sight { layer: LAYER_PACKET, netns, skb: &ctx.skb, offset: 0, was_direct };
-    traffic::leaving(&sight, &tables)
+    match traffic::leaving(&sight, &tables) {
+        Leave::Direct(generation) => {
+            remember_busy(full, state, netns, generation);
+            true
+        }
+        Leave::LetBe => true,
+        Leave::Refused => false,
+    }
+}
+
+/// Remembers a TCP connection that has sent enough for the memory to pay: its packets are then
+/// judged once a generation.
+#[inline(always)]
+fn remember_busy(sk: *mut bpf_sock, state: Option<&mut SocketState>, netns: u64, generation: u64) {
+    if let Some(state) = state {
+        if state.kind == SocketKind::DIRECT && state.protocol == protocol::TCP {
+            state.generation = generation;
+        }
+        return;
+    }
+    // SAFETY: a full socket, not null; null comes back for one that is not TCP's.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    // SAFETY: not null by the first condition, and then a view of the socket.
+    if tcp.is_null() || unsafe { (*tcp).segs_out } < BUSY {
+        return;
+    }
+    let mut fresh = SocketState {
+        kind: SocketKind::DIRECT,
+        generation,
+        netns,
+        protocol: protocol::TCP,
+        ..SocketState::default()
+    };
+    // SAFETY: a full socket, not null. Without memory its packets are judged one by one.
+    let _ = unsafe { remember(sk, &mut fresh) };
 }

@@ -1,8 +1,7 @@
 //! Events and counters. A full ring loses the event and counts the loss; a verdict never waits.
 
 use agent_abi::{
-    Event, EventKind, Flow, Judgement, LAYER_CONNECT, LAYER_PACKET, Reason, SocketState, Verdict,
-    counter,
+    Event, EventKind, Flow, Judgement, LAYER_CONNECT, LAYER_PACKET, Reason, Verdict, counter,
 };
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
@@ -22,9 +21,18 @@ pub(crate) fn count(index: u32) {
     }
 }
 
+/// The pod's end, as far as it is known.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Own {
+    /// Zero when it is not chosen yet.
+    pub(crate) port: u16,
+    /// The socket's cookie, zero where there is none.
+    pub(crate) socket: u64,
+}
+
 /// Reports and counts a verdict.
 #[inline(always)]
-pub(crate) fn verdict(layer: u32, flow: &Flow, src_port: u16, judgement: &Judgement) {
+pub(crate) fn verdict(layer: u32, flow: &Flow, own: Own, judgement: &Judgement) {
     count(index_of(layer, judgement));
     let Some(mut entry) = EVENTS.reserve(0) else {
         count(counter::EVENTS_LOST);
@@ -44,13 +52,14 @@ pub(crate) fn verdict(layer: u32, flow: &Flow, src_port: u16, judgement: &Judgem
         rule: judgement.rule,
         dst: flow.dst,
         dst_port: flow.dst_port,
-        src_port,
+        src_port: own.port,
         protocol: u32::from(flow.protocol),
         bytes_sent: 0,
         bytes_received: 0,
         duration_ns: 0,
         rtt_us: 0,
         pid,
+        socket: own.socket,
     });
     // What was let out can wait for the reader's next look; waking it costs more than the verdict.
     let waits = matches!(judgement.verdict, Verdict::Direct | Verdict::Proxy);
@@ -72,7 +81,6 @@ fn index_of(layer: u32, judgement: &Judgement) -> u32 {
 
 /// What a connection carried.
 pub(crate) struct Carried {
-    pub(crate) src_port: u16,
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) rtt_us: u32,
@@ -80,31 +88,31 @@ pub(crate) struct Carried {
 
 /// Reports the end of a direct connection.
 #[inline(always)]
-pub(crate) fn closed(state: &SocketState, carried: &Carried) {
+pub(crate) fn closed(flow: &Flow, own: Own, carried: &Carried) {
     let Some(mut entry) = EVENTS.reserve(0) else {
         count(counter::EVENTS_LOST);
         return;
     };
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
     entry.write(Event {
         kind: EventKind::CLOSE,
         layer: LAYER_CONNECT,
-        time_ns: now,
-        netns: state.netns,
-        generation: state.generation,
+        // SAFETY: a helper without arguments.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        netns: flow.netns,
+        generation: 0,
         verdict: Verdict::Direct as u32,
         reason: Reason::Rule as u32,
-        rule: state.rule,
-        dst: state.dst,
-        dst_port: state.dst_port,
-        src_port: carried.src_port,
-        protocol: u32::from(state.protocol),
+        rule: 0,
+        dst: flow.dst,
+        dst_port: flow.dst_port,
+        src_port: own.port,
+        protocol: u32::from(flow.protocol),
         bytes_sent: carried.sent,
         bytes_received: carried.received,
-        duration_ns: now.saturating_sub(state.opened_ns),
+        duration_ns: 0,
         rtt_us: carried.rtt_us,
         pid: 0,
+        socket: own.socket,
     });
     entry.submit(NO_WAKEUP);
 }

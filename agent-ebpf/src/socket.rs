@@ -10,7 +10,7 @@ use aya_ebpf::{
     bindings::bpf_sock,
     helpers::{
         bpf_ktime_get_ns,
-        generated::{bpf_get_netns_cookie, bpf_set_retval},
+        generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
     },
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
@@ -20,7 +20,8 @@ use aya_log_ebpf::warn;
 use crate::{
     context::{Call, Sock, loopback},
     maps::{Live, PODS, forget, remember, socket},
-    report, traffic,
+    report::{self, Own},
+    traffic,
 };
 
 const ALLOW: i32 = 1;
@@ -69,6 +70,12 @@ fn is_agents(sk: *mut bpf_sock) -> bool {
 }
 
 #[inline(always)]
+fn own(sock: &Sock<'_>, port: u16) -> Own {
+    // SAFETY: the context of the program that runs.
+    Own { port, socket: unsafe { bpf_get_socket_cookie(sock.context()) } }
+}
+
+#[inline(always)]
 fn flow(sock: &Sock<'_>, netns: u64) -> Flow {
     Flow { netns, dst: sock.addr(), dst_port: sock.port(), protocol: sock.protocol() }
 }
@@ -95,10 +102,13 @@ fn connect(sock: &Sock<'_>) -> i32 {
         }
         _ => {}
     }
-    report::verdict(LAYER_CONNECT, &flow, 0, &judgement);
+    report::verdict(LAYER_CONNECT, &flow, own(sock, 0), &judgement);
     match judgement.verdict {
         Verdict::Direct => {
-            note(sock, SocketKind::DIRECT, &flow, &judgement);
+            // Nothing is remembered: it would cost more than the verdict, and most connections
+            // end before anybody asks.
+            // SAFETY: the socket of this context is a full one.
+            unsafe { forget(sock.socket()) };
             ALLOW
         }
         Verdict::Proxy => {
@@ -141,7 +151,7 @@ fn send(sock: &Sock<'_>) -> i32 {
     if judgement.verdict == Verdict::Deny && traffic::answers(&flow, own_port) {
         return ALLOW;
     }
-    report::verdict(LAYER_CONNECT, &flow, own_port, &judgement);
+    report::verdict(LAYER_CONNECT, &flow, own(sock, own_port), &judgement);
     match judgement.verdict {
         Verdict::Direct => {
             note(sock, SocketKind::DIRECT, &flow, &judgement);
@@ -177,7 +187,7 @@ fn bind(sock: &Sock<'_>) -> i32 {
         default_action: policy.default_action,
         proxy_port: policy.proxy_port,
     };
-    report::verdict(LAYER_CONNECT, &flow, port, &judgement);
+    report::verdict(LAYER_CONNECT, &flow, own(sock, port), &judgement);
     REFUSE
 }
 

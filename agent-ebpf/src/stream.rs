@@ -5,8 +5,8 @@
 //! by layer 3's memory of what came in.
 
 use agent_abi::{
-    FlowKey, Origin, OriginKey, PodKey, SocketKind, SocketState, Tables, counter, policy_flag,
-    protocol,
+    Flow, FlowKey, Origin, OriginKey, PodKey, SocketKind, SocketState, Tables, counter,
+    policy_flag, protocol,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -14,7 +14,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
         BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, bpf_sock,
     },
-    helpers::generated::bpf_get_netns_cookie,
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
     macros::sock_ops,
     programs::SockOpsContext,
 };
@@ -23,7 +23,7 @@ use aya_log_ebpf::warn;
 use crate::{
     context::remote,
     maps::{Live, ORIGINS, remember, socket},
-    report::{self, Carried},
+    report::{self, Carried, Own},
     traffic,
 };
 
@@ -50,10 +50,11 @@ fn full_socket(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
 fn begins(ctx: &SockOpsContext) {
     let Some(sk) = full_socket(ctx) else { return };
     // SAFETY: a full socket, not null.
-    let Some(state) = (unsafe { socket(sk) }) else { return };
-    match state.kind {
-        SocketKind::AGENT => traffic::begin_agents(&agents_flow(ctx)),
-        SocketKind::PROXIED => {
+    match unsafe { socket(sk) } {
+        Some(state) if state.kind == SocketKind::AGENT => {
+            traffic::begin_agents(&agents_flow(ctx));
+        }
+        Some(state) if state.kind == SocketKind::PROXIED => {
             let origin = Origin {
                 dst: state.dst,
                 dst_port: state.dst_port,
@@ -68,18 +69,38 @@ fn begins(ctx: &SockOpsContext) {
                 warn!(ctx, "no room for an original destination of namespace {}", state.netns);
             }
         }
-        SocketKind::DIRECT => {}
+        _ if leaves_a_pod(ctx) => {}
         _ => return,
     }
     // Wanted: the state callback, for `ends`. It is refused on no kernel that has the operation.
     let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
 }
 
+/// True for a connection of a judged pod to somebody else.
+#[inline(always)]
+fn leaves_a_pod(ctx: &SockOpsContext) -> bool {
+    let Some(tables) = Live::new() else { return false };
+    let netns = netns(ctx);
+    if netns == tables.host_netns() {
+        return false;
+    }
+    let key = PodKey { netns, slot: (tables.generation() & 1) as u32, pad: 0 };
+    let Some(pod) = tables.pod(&key) else { return false };
+    let (dst, _) = remote(ctx);
+    let own = dst.is_local() || dst == pod.addr4 || dst == pod.addr6;
+    pod.flags & policy_flag::ENROLLED != 0 && !own
+}
+
+#[inline(always)]
+fn netns(ctx: &SockOpsContext) -> u64 {
+    // SAFETY: the context of the program that runs.
+    unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
+}
+
 /// A pod's server took a connection: what it sends there are answers.
 #[inline(always)]
 fn accepted(ctx: &SockOpsContext) {
-    // SAFETY: the context of the program that runs.
-    let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+    let netns = netns(ctx);
     let Some(tables) = Live::new() else { return };
     if netns == tables.host_netns() {
         return;
@@ -102,22 +123,29 @@ fn accepted(ctx: &SockOpsContext) {
 fn ends(ctx: &SockOpsContext) {
     let Some(sk) = full_socket(ctx) else { return };
     // SAFETY: a full socket, not null.
-    let Some(state) = (unsafe { socket(sk) }) else { return };
-    match state.kind {
-        SocketKind::AGENT => traffic::end_agents(&agents_flow(ctx)),
-        SocketKind::PROXIED => {
+    match unsafe { socket(sk) } {
+        Some(state) if state.kind == SocketKind::AGENT => {
+            traffic::end_agents(&agents_flow(ctx));
+        }
+        Some(state) if state.kind == SocketKind::PROXIED => {
             // Nothing to remove when the proxy has taken it.
             let _ = ORIGINS.remove(origin_key(state, ctx));
         }
-        SocketKind::DIRECT => {
-            // SAFETY: words of the context.
-            let (sent, received, rtt) =
-                unsafe { ((*ctx.ops).bytes_acked, (*ctx.ops).bytes_received, (*ctx.ops).srtt_us) };
-            let src_port = ctx.local_port() as u16;
-            report::closed(state, &Carried { src_port, sent, received, rtt_us: rtt >> 3 });
-        }
-        _ => {}
+        _ => report_end(ctx),
     }
+}
+
+#[inline(always)]
+fn report_end(ctx: &SockOpsContext) {
+    let (dst, dst_port) = remote(ctx);
+    let flow = Flow { netns: netns(ctx), dst, dst_port, protocol: protocol::TCP };
+    // SAFETY: the context of the program that runs.
+    let socket = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    let own = Own { port: ctx.local_port() as u16, socket };
+    // SAFETY: words of the context.
+    let (sent, received, rtt) =
+        unsafe { ((*ctx.ops).bytes_acked, (*ctx.ops).bytes_received, (*ctx.ops).srtt_us) };
+    report::closed(&flow, own, &Carried { sent, received, rtt_us: rtt >> 3 });
 }
 
 #[inline(always)]
@@ -129,8 +157,7 @@ fn origin_key(state: &SocketState, ctx: &SockOpsContext) -> OriginKey {
 fn agents_flow(ctx: &SockOpsContext) -> FlowKey {
     let (peer, peer_port) = remote(ctx);
     FlowKey {
-        // SAFETY: the context of the program that runs.
-        netns: unsafe { bpf_get_netns_cookie(ctx.as_ptr()) },
+        netns: netns(ctx),
         peer,
         peer_port,
         pod_port: ctx.local_port() as u16,

@@ -5,15 +5,15 @@
 //! flow the peer's, so no pod can make its own traffic an answer by sending.
 
 use agent_abi::{
-    Flow, FlowKey, FlowState, FragmentKey, Judgement, OpenedBy, Reason, Tables, Verdict, decide,
-    decide_unnamed, node_flag, policy_default, protocol,
+    Flow, FlowKey, FlowState, FragmentKey, Judgement, LAYER_WIRE, OpenedBy, Reason, Tables,
+    Verdict, decide, decide_unnamed, node_flag, policy_default, protocol,
 };
 use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::sk_buff::SkBuff};
 
 use crate::{
     headers::{self, Fragment, Packet},
     maps::{FLOWS, FRAGMENTS, Live},
-    report,
+    report::{self, Own},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -111,14 +111,32 @@ pub(crate) struct Sight<'a> {
     pub(crate) was_direct: bool,
 }
 
-/// Judges a packet that leaves a pod: true lets it out.
+/// What becomes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// A rule of this generation lets it out.
+    Direct(u64),
+    /// It may leave for another reason.
+    LetBe,
+    /// It stays.
+    Refused,
+}
+
+impl Leave {
+    #[inline(always)]
+    fn let_be(passes: bool) -> Self {
+        if passes { Self::LetBe } else { Self::Refused }
+    }
+}
+
+/// Judges a packet that leaves a pod.
 #[inline(always)]
-pub(crate) fn leaving(sight: &Sight<'_>, tables: &Live) -> bool {
+pub(crate) fn leaving(sight: &Sight<'_>, tables: &Live) -> Leave {
     let Some(packet) = headers::read(sight.skb, sight.offset) else {
-        return unnamed(sight, tables, Reason::Malformed);
+        return Leave::let_be(unnamed(sight, tables, Reason::Malformed));
     };
     if packet.is_neighbour() {
-        return true;
+        return Leave::LetBe;
     }
     let fragment = FragmentKey {
         netns: sight.netns,
@@ -130,14 +148,14 @@ pub(crate) fn leaving(sight: &Sight<'_>, tables: &Live) -> bool {
     if packet.fragment == Fragment::Later {
         // SAFETY: the value is a word that is never read, only found.
         let known = unsafe { FRAGMENTS.get(fragment) }.is_some();
-        return known || unnamed(sight, tables, Reason::StrayFragment);
+        return Leave::let_be(known || unnamed(sight, tables, Reason::StrayFragment));
     }
-    let pass = whole(sight, tables, &packet);
-    if pass && packet.fragment == Fragment::First {
+    let leave = whole(sight, tables, &packet);
+    if leave != Leave::Refused && packet.fragment == Fragment::First {
         // Without an entry the later fragments are refused: the safe side.
         let _ = FRAGMENTS.insert(fragment, 1, 0);
     }
-    pass
+    leave
 }
 
 #[inline(always)]
@@ -152,17 +170,69 @@ fn key_of(netns: u64, packet: &Packet) -> FlowKey {
     }
 }
 
+/// The rules first: what they let out needs no memory. Only what they do not is looked up.
 #[inline(always)]
-fn whole(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> bool {
+fn whole(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> Leave {
+    let has_ports = matches!(packet.protocol, protocol::TCP | protocol::UDP);
+    let flow = Flow {
+        netns: sight.netns,
+        dst: packet.dst,
+        dst_port: if has_ports { packet.dst_port } else { 0 },
+        protocol: packet.protocol,
+    };
+    let mut judgement = decide(tables, &flow);
     let key = key_of(sight.netns, packet);
+    if judgement.verdict == Verdict::Direct {
+        if sight.layer == LAYER_WIRE && packet.protocol == protocol::UDP {
+            claim(&key, judgement.generation);
+        }
+        if !has_ports && judgement.reason == Reason::WouldDeny {
+            report::verdict(sight.layer, &flow, Own::default(), &judgement);
+        }
+        return Leave::Direct(judgement.generation);
+    }
+    if is_let_be(sight, tables, (packet, &key), &judgement) {
+        return Leave::LetBe;
+    }
+    if judgement.verdict == Verdict::Proxy {
+        (judgement.verdict, judgement.reason) = (Verdict::Deny, Reason::BypassesProxy);
+    }
+    let own = Own { port: packet.src_port, socket: 0 };
+    report::verdict(sight.layer, &flow, own, &judgement);
+    Leave::Refused
+}
+
+/// Marks a flow of datagrams as the pod's, so that what comes back does not make it the peer's.
+#[inline(always)]
+fn claim(key: &FlowKey, generation: u64) {
+    let now = now();
+    match flow_state(key) {
+        Some(state) if now.saturating_sub(state.seen_ns) <= UDP_IDLE => {
+            if now.saturating_sub(state.seen_ns) > SECOND {
+                state.seen_ns = now;
+            }
+        }
+        _ => begin(key, OpenedBy::POD, generation, now),
+    }
+}
+
+/// True for a packet that the rules do not let out by themselves, and that may leave all the same:
+/// the agent's, an answer, or one of a connection that outlives its rule.
+#[inline(always)]
+fn is_let_be(
+    sight: &Sight<'_>,
+    tables: &Live,
+    (packet, key): (&Packet, &FlowKey),
+    judgement: &Judgement,
+) -> bool {
     let opens = packet.opens();
     let now = now();
     let mut was_let_out = sight.was_direct;
-    if let Some(state) = flow_state(&key) {
+    if let Some(state) = flow_state(key) {
         let passes = match state.opened_by {
             OpenedBy::AGENT => is_fresh(state, packet.protocol, now),
             OpenedBy::PEER => !opens && is_fresh(state, packet.protocol, now),
-            _ => !opens && state.generation == tables.generation(),
+            _ => false,
         };
         if passes {
             touch(state, packet, false, now);
@@ -173,7 +243,15 @@ fn whole(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> bool {
     if packet.is_icmp_error() && quotes_known_flow(sight, packet) {
         return true;
     }
-    judge(sight, tables, packet, &key, was_let_out && !opens)
+    match judgement.verdict {
+        // Nobody enforces a route where the registry does not decide, or on a connection that is
+        // older than the route.
+        Verdict::Proxy => {
+            judgement.default_action != policy_default::REGISTRY_ONLY || (was_let_out && !opens)
+        }
+        Verdict::Deny => was_let_out && !opens && tables.flags() & node_flag::KEEP_REVOKED != 0,
+        Verdict::Direct | Verdict::Hold => false,
+    }
 }
 
 /// An ICMP error quotes the packet that came in; it passes when that packet's flow is known.
@@ -191,50 +269,6 @@ fn quotes_known_flow(sight: &Sight<'_>, packet: &Packet) -> bool {
     quoted.src == packet.dst && flow_state(&key).is_some()
 }
 
-#[inline(always)]
-fn judge(
-    sight: &Sight<'_>,
-    tables: &Live,
-    packet: &Packet,
-    key: &FlowKey,
-    was_let_out: bool,
-) -> bool {
-    let has_ports = matches!(packet.protocol, protocol::TCP | protocol::UDP);
-    let flow = Flow {
-        netns: sight.netns,
-        dst: packet.dst,
-        dst_port: if has_ports { packet.dst_port } else { 0 },
-        protocol: packet.protocol,
-    };
-    let mut judgement = decide(tables, &flow);
-    match judgement.verdict {
-        Verdict::Direct => {
-            if !has_ports && judgement.reason as u32 == Reason::WouldDeny as u32 {
-                report::verdict(sight.layer, &flow, packet.src_port, &judgement);
-            }
-            begin(key, OpenedBy::POD, judgement.generation, now());
-            return true;
-        }
-        // A connection from before the rule keeps its way; nobody enforces a route on it.
-        Verdict::Proxy
-            if was_let_out || judgement.default_action != policy_default::REGISTRY_ONLY =>
-        {
-            begin(key, OpenedBy::POD, judgement.generation, now());
-            return true;
-        }
-        Verdict::Proxy => {
-            (judgement.verdict, judgement.reason) = (Verdict::Deny, Reason::BypassesProxy);
-        }
-        Verdict::Deny if was_let_out && tables.flags() & node_flag::KEEP_REVOKED != 0 => {
-            return true;
-        }
-        Verdict::Deny if was_let_out => judgement.reason = Reason::Revoked,
-        Verdict::Deny | Verdict::Hold => {}
-    }
-    report::verdict(sight.layer, &flow, packet.src_port, &judgement);
-    false
-}
-
 /// Judges what no rule can name, by the policy's default.
 #[inline(always)]
 pub(crate) fn unnamed(sight: &Sight<'_>, tables: &Live, reason: Reason) -> bool {
@@ -246,7 +280,7 @@ pub(crate) fn unnamed(sight: &Sight<'_>, tables: &Live, reason: Reason) -> bool 
         judgement.reason = reason;
     }
     let flow = Flow { netns: sight.netns, ..Flow::default() };
-    report::verdict(sight.layer, &flow, 0, &judgement);
+    report::verdict(sight.layer, &flow, Own::default(), &judgement);
     false
 }
 

@@ -12,7 +12,7 @@ use aya_ebpf::{
 
 use crate::{
     maps::{Live, VETHS},
-    traffic::{self, Sight},
+    traffic::{self, Leave, Sight},
 };
 
 const ETHERNET: u32 = 14;
@@ -51,7 +51,7 @@ fn judge(ctx: &TcContext) -> bool {
     let sight =
         Sight { layer: LAYER_WIRE, netns, skb: &ctx.skb, offset: ETHERNET, was_direct: false };
     match ether_type {
-        IPV4_BE | IPV6_BE if !tagged => traffic::leaving(&sight, &tables),
+        IPV4_BE | IPV6_BE if !tagged => traffic::leaving(&sight, &tables) != Leave::Refused,
         ARP_BE if !tagged => true,
         _ => traffic::unnamed(&sight, &tables, Reason::NotIp),
     }

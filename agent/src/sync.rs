@@ -117,11 +117,9 @@ impl Sync {
         }
         self.pods.wire(&self.kernel);
         if let Some(changed) = changed {
-            if !self.keep_revoked {
-                let maps = &self.kernel.maps;
-                published.resets =
-                    connections::reset(&self.pods, maps, &changed, &self.flows).await;
-            }
+            let maps = &self.kernel.maps;
+            let changed = (&changed[..], self.keep_revoked);
+            published.resets = connections::settle(&self.pods, maps, changed, &self.flows).await;
             self.said = Some(desired);
         }
         Ok(published)

@@ -1,9 +1,9 @@
 //! Reads the kernel's events and hands them on with names. The kernel never waits for this: what
 //! does not fit in the ring is lost and counted.
 
-use std::{io, mem::size_of, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, mem::size_of, sync::Arc, time::Duration};
 
-use agent_abi::Event;
+use agent_abi::{Event, EventKind, Verdict, protocol};
 use arc_swap::ArcSwap;
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
@@ -27,8 +27,47 @@ pub(crate) struct Sink {
     pub(crate) rules: RuleNames,
 }
 
+/// Direct connections that are open, as their verdicts said: what the event of their end lacks.
+/// Two halves, the older of which goes when the newer is full, so that ends that were lost cost no
+/// memory for good.
+#[derive(Debug, Default)]
+struct Open {
+    newer: HashMap<u64, Event>,
+    older: HashMap<u64, Event>,
+}
+
+/// Connections in each half of [`Open`]: 14 MB at the most.
+const HALF: usize = 65_536;
+
+impl Open {
+    fn note(&mut self, event: &Event) {
+        if self.newer.len() == HALF {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        self.newer.insert(event.socket, *event);
+    }
+
+    /// Completes the event of an end.
+    fn complete(&mut self, end: &mut Event) {
+        let verdict = self.newer.remove(&end.socket).or_else(|| self.older.remove(&end.socket));
+        if let Some(verdict) = verdict {
+            end.duration_ns = end.time_ns.saturating_sub(verdict.time_ns);
+            end.generation = verdict.generation;
+            end.reason = verdict.reason;
+            end.rule = verdict.rule;
+        }
+    }
+}
+
 impl Sink {
-    fn take(&self, event: &Event, booted: Timestamp) {
+    fn take(&self, open: &mut Open, mut event: Event, booted: Timestamp) {
+        let is_direct = event.verdict == Verdict::Direct as u32;
+        if event.kind == EventKind::CLOSE {
+            open.complete(&mut event);
+        } else if is_direct && event.protocol == u32::from(protocol::TCP) && event.socket != 0 {
+            open.note(&event);
+        }
+        let event = &event;
         let time = booted + Duration::from_nanos(event.time_ns);
         let pod =
             self.members.load().pods.get(&event.netns).map(|member| member.id.to_string().into());
@@ -49,6 +88,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) async fn read(ring: RingBuf<MapData>, sink: Sink) -> io::Result<()> {
     // SAFETY: the ring owns its descriptor and closes it only when it is dropped.
     let mut ring = unsafe { AsyncFd::register(ring) }?;
+    let mut open = Open::default();
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -56,11 +96,11 @@ pub(crate) async fn read(ring: RingBuf<MapData>, sink: Sink) -> io::Result<()> {
             ready = ring.readable() => ready?.clear_ready(),
             _ = looks.tick() => {}
         }
-        drain(ring.get_mut(), &sink);
+        drain(ring.get_mut(), &sink, &mut open);
     }
 }
 
-fn drain(ring: &mut RingBuf<MapData>, sink: &Sink) {
+fn drain(ring: &mut RingBuf<MapData>, sink: &Sink, open: &mut Open) {
     let booted = boot_time();
     while let Some(item) = ring.next() {
         if item.len() < size_of::<Event>() {
@@ -68,7 +108,7 @@ fn drain(ring: &mut RingBuf<MapData>, sink: &Sink) {
         }
         // SAFETY: plain data, long enough, and read without asking for its alignment.
         let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
-        sink.take(&event, booted);
+        sink.take(open, event, booted);
     }
 }
 

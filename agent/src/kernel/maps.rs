@@ -9,14 +9,14 @@ use std::{
 };
 
 use agent_abi::{
-    FlowKey, FlowState, NodeState, Origin, OriginKey, PodKey, PodPolicy, PrefixKey, PrefixValue,
-    RuleKey, RuleValue, SocketKind, SocketState, Tables, counter,
+    FlowKey, FlowState, NodeState, OpenedBy, Origin, OriginKey, PodKey, PodPolicy, PrefixKey,
+    PrefixValue, RuleKey, RuleValue, SocketKind, SocketState, Tables, counter,
 };
 use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use thiserror::Error;
 
 use super::sys::{self, RawMap, SysError};
-use crate::pods::sockets::Mark;
+use crate::pods::{revoke::Knowledge, sockets::Mark};
 
 /// Why a map cannot be used.
 #[derive(Debug, Error)]
@@ -195,6 +195,13 @@ impl Mark for Maps {
     fn mark(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
         let state = SocketState { kind: SocketKind::AGENT, ..SocketState::default() };
         self.sockets.set(&socket.as_raw_fd(), &state).map_err(|error| error.source)
+    }
+}
+
+impl Knowledge for Maps {
+    fn is_peers(&self, key: &FlowKey) -> bool {
+        let state = self.flows.get(key).ok().flatten();
+        state.is_some_and(|state| state.opened_by == OpenedBy::PEER)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_abi::{FlowState, OpenedBy, Reason};
+use agent_abi::{FlowKey, FlowState, OpenedBy, Reason};
 use agent_model::snapshot::PodId;
 use jiff::Timestamp;
 
@@ -30,22 +30,23 @@ pub(crate) async fn learn(pods: &Pods, maps: &Maps, fresh: &[PodId]) {
 async fn learn_one(pods: &Pods, pod: &Pod, maps: &Maps) -> Result<(), RevokeError> {
     let storage = maps.sockets.share().map_err(RevokeError::Map)?;
     let sockets = revoke::open_sockets(pods.worker(), &pod.netns, storage).await?;
-    let seen_ns = monotonic_ns();
-    for key in revoke::accepted_flows(&sockets, pod.netns.cookie()) {
-        let state = FlowState { opened_by: OpenedBy::PEER, seen_ns, ..FlowState::default() };
-        maps.flows.set(&key, &state).map_err(|error| RevokeError::Map(error.source))?;
-    }
-    Ok(())
+    remember(maps, &revoke::accepted_flows(&sockets, pod.netns.cookie()), OpenedBy::PEER)
 }
 
-/// Resets what is open and denied now in the pods with these cookies: how many connections.
-pub(crate) async fn reset(pods: &Pods, maps: &Arc<Maps>, changed: &[u64], log: &FlowLog) -> usize {
+/// Goes through the open connections of the pods with these cookies after a change of their rules:
+/// how many were reset.
+pub(crate) async fn settle(
+    pods: &Pods,
+    maps: &Arc<Maps>,
+    (changed, keep): (&[u64], bool),
+    log: &FlowLog,
+) -> usize {
     let mut count = 0;
     for (id, pod) in pods.known() {
         if !changed.contains(&pod.netns.cookie()) || !pod.is_enrolled() {
             continue;
         }
-        match reset_one(pods, pod, maps).await {
+        match settle_one(pods, pod, (maps, keep)).await {
             Ok(revoked) => {
                 count += revoked.len();
                 for one in &revoked {
@@ -60,9 +61,25 @@ pub(crate) async fn reset(pods: &Pods, maps: &Arc<Maps>, changed: &[u64], log: &
     count
 }
 
-async fn reset_one(pods: &Pods, pod: &Pod, maps: &Arc<Maps>) -> Result<Vec<Revoked>, RevokeError> {
+async fn settle_one(
+    pods: &Pods,
+    pod: &Pod,
+    (maps, keep): (&Arc<Maps>, bool),
+) -> Result<Vec<Revoked>, RevokeError> {
     let storage = maps.sockets.share().map_err(RevokeError::Map)?;
-    revoke::sweep(pods.worker(), &pod.netns, storage, Arc::clone(maps)).await
+    let tables = (Arc::clone(maps), keep);
+    let outcome = revoke::sweep(pods.worker(), &pod.netns, storage, tables).await?;
+    remember(maps, &outcome.outlive, OpenedBy::POD)?;
+    Ok(outcome.reset)
+}
+
+/// Tells the packet layers of flows that the rules alone do not let out.
+fn remember(maps: &Maps, flows: &[FlowKey], opened_by: u32) -> Result<(), RevokeError> {
+    let state = FlowState { opened_by, seen_ns: monotonic_ns(), ..FlowState::default() };
+    for key in flows {
+        maps.flows.set(key, &state).map_err(|error| RevokeError::Map(error.source))?;
+    }
+    Ok(())
 }
 
 fn record(id: &PodId, pod: &Pod, revoked: &Revoked) -> FlowRecord {

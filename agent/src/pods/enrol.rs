@@ -198,9 +198,11 @@ impl Pods {
         if pod.proxy.is_some() {
             return Ok(false);
         }
+        // The kernel's memory of a pod that an agent before has judged is better than ours.
+        let was_judged = port_before(&self.maps, pod.netns.cookie()).is_some();
         let listeners = listen(&self.worker, &self.maps, &pod.netns).await?;
         pod.proxy = Some(serve(&self.proxy, &mut self.servers, &pod.netns, listeners));
-        Ok(true)
+        Ok(!was_judged)
     }
 
     async fn open(&self, id: &PodId, plan: &PodPlan, path: &Path) -> Result<Pod, EnrolError> {

@@ -50,30 +50,46 @@ pub(crate) struct Revoked {
     pub(crate) judgement: Judgement,
 }
 
-/// Resets what the tables deny in one namespace: what was reset. `storage` is the map SOCKETS.
+/// What is asked about the open sockets of a pod: the judgement, and who sent a flow's first packet.
+pub(crate) trait Knowledge: Tables + Send + Sync + 'static {
+    /// True for a flow whose first packet came from the peer.
+    fn is_peers(&self, key: &FlowKey) -> bool;
+}
+
+/// What a change of rules means for the open connections of a pod.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Reset: the rules deny them now.
+    pub(crate) reset: Vec<Revoked>,
+    /// Go on as they are although the rules would have them go another way, or not at all where
+    /// open connections are kept. The packet layers have to be told of these.
+    pub(crate) outlive: Vec<FlowKey>,
+}
+
+/// Goes through the open connections of one namespace. `storage` is the map SOCKETS.
 ///
 /// A call that was judged by the tables before may still be on its way to become a socket of the
 /// dump: sweep once the kernel's programs that ran at the change are done.
-pub(crate) async fn sweep<T: Tables + Send + Sync + 'static>(
+pub(crate) async fn sweep<T: Knowledge>(
     worker: &Worker,
     namespace: &NetNs,
     storage: impl AsFd + Send + 'static,
-    tables: Arc<T>,
-) -> Result<Vec<Revoked>, RevokeError> {
+    (tables, keep): (Arc<T>, bool),
+) -> Result<Outcome, RevokeError> {
     let mut diag = worker.run(namespace, SockDiag::open).await??;
     let netns = namespace.cookie();
     let work = move || {
-        let mut reset = revoked(&diag.dump(Some(storage.as_fd()))?, &*tables, netns);
+        let mut outcome = sort_out(&diag.dump(Some(storage.as_fd()))?, &*tables, (netns, keep));
         let mut failed = None;
-        reset.retain(|it| match diag.destroy(&it.socket.id) {
-            Ok(outcome) => outcome == Destroyed::Reset,
+        outcome.reset.retain(|it| match diag.destroy(&it.socket.id) {
+            Ok(done) => done == Destroyed::Reset,
             Err(error) => {
                 // The others are still to be reset.
                 failed = Some(error);
                 false
             }
         });
-        failed.map_or(Ok(reset), |error| Err(error.into()))
+        failed.map_or(Ok(outcome), |error| Err(error.into()))
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| NetNsError::Lost)?
 }
@@ -89,23 +105,45 @@ pub(crate) async fn open_sockets(
     Ok(tokio::task::spawn_blocking(work).await.map_err(|_| NetNsError::Lost)??)
 }
 
-/// The sockets of a pod that the tables deny.
-pub(crate) fn revoked<T: Tables>(sockets: &[OpenSocket], tables: &T, netns: u64) -> Vec<Revoked> {
-    let ports = ListeningPorts::of(sockets);
-    let mut found = Vec::new();
+/// What becomes of each socket that a pod has opened. With `keep` nothing is reset.
+pub(crate) fn sort_out<T: Knowledge>(
+    sockets: &[OpenSocket],
+    tables: &T,
+    (netns, keep): (u64, bool),
+) -> Outcome {
+    let mut outcome = Outcome::default();
     for socket in sockets {
-        let Some(dst) = opened_to(socket, &ports) else { continue };
+        let Some(dst) = opened_to(socket, tables, netns) else { continue };
         let flow = Flow { netns, dst: dst.0, dst_port: dst.1, protocol: socket.protocol };
         let judgement = decide(tables, &flow);
-        if judgement.verdict == Verdict::Deny {
-            found.push(Revoked { socket: *socket, dst, judgement });
+        let is_proxied = kind(socket.stored.as_ref()) == Some(SocketKind::PROXIED);
+        match judgement.verdict {
+            Verdict::Deny if !keep => {
+                outcome.reset.push(Revoked { socket: *socket, dst, judgement });
+            }
+            Verdict::Deny | Verdict::Proxy if !is_proxied => {
+                outcome.outlive.push(flow_key(socket, netns));
+            }
+            _ => {}
         }
     }
-    found
+    outcome
+}
+
+fn flow_key(socket: &OpenSocket, netns: u64) -> FlowKey {
+    FlowKey {
+        netns,
+        peer: socket.peer.0,
+        peer_port: socket.peer.1,
+        pod_port: socket.local.1,
+        protocol: u32::from(socket.protocol),
+        pad: 0,
+    }
 }
 
 /// The flows of the connections that a pod has accepted, for the wire layer of a pod that is
-/// enrolled while it runs: its answers on them are not its own doing.
+/// enrolled while it runs: its answers on them are not its own doing. Only for a pod that was not
+/// judged before: it could make a connection of its own look so by where it connects from.
 pub(crate) fn accepted_flows(sockets: &[OpenSocket], netns: u64) -> Vec<FlowKey> {
     let ports = ListeningPorts::of(sockets);
     let accepted = sockets.iter().filter(|socket| {
@@ -114,27 +152,19 @@ pub(crate) fn accepted_flows(sockets: &[OpenSocket], netns: u64) -> Vec<FlowKey>
             || (marked.is_none() && ports.have_accepted(socket));
         by_peer && !socket.peer.0.is_local()
     });
-    let key = |socket: &OpenSocket| FlowKey {
-        netns,
-        peer: socket.peer.0,
-        peer_port: socket.peer.1,
-        pod_port: socket.local.1,
-        protocol: u32::from(socket.protocol),
-        pad: 0,
-    };
-    accepted.map(key).collect()
+    accepted.map(|socket| flow_key(socket, netns)).collect()
 }
 
 /// Where the pod has opened a socket to; `None` for a socket that it has not opened, or that leads
 /// nowhere.
-fn opened_to(socket: &OpenSocket, ports: &ListeningPorts) -> Option<(Addr, u16)> {
+fn opened_to<T: Knowledge>(socket: &OpenSocket, tables: &T, netns: u64) -> Option<(Addr, u16)> {
     if !matches!(socket.state, State::Open | State::Connecting) {
         return None;
     }
     match (kind(socket.stored.as_ref()), &socket.stored) {
-        (Some(SocketKind::AGENT | SocketKind::ACCEPTED | SocketKind::PROXY_SIDE), _) => None,
+        (Some(SocketKind::AGENT | SocketKind::ACCEPTED), _) => None,
         (Some(SocketKind::PROXIED), Some(stored)) => Some((stored.dst, stored.dst_port)),
-        (None, _) if ports.have_accepted(socket) => None,
+        (None, _) if tables.is_peers(&flow_key(socket, netns)) => None,
         _ => Some(socket.peer),
     }
 }
@@ -156,8 +186,7 @@ impl ListeningPorts {
         Self(ports)
     }
 
-    /// True for a connection to a port that somebody listens on. A pod could make a connection of
-    /// its own look so only before it was enrolled: later ones carry a mark.
+    /// True for a connection to a port that somebody listens on.
     fn have_accepted(&self, socket: &OpenSocket) -> bool {
         socket.protocol == protocol::TCP
             && socket.state == State::Open

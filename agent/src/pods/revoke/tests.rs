@@ -56,6 +56,13 @@ impl Tables for OnlyGood {
     }
 }
 
+impl Knowledge for OnlyGood {
+    /// What comes from port 8080 has been accepted there.
+    fn is_peers(&self, key: &FlowKey) -> bool {
+        key.pod_port == 8080
+    }
+}
+
 fn addr(last: u8) -> Addr {
     Addr::v4(u32::from_ne_bytes([203, 0, 113, last]))
 }
@@ -81,7 +88,7 @@ fn is_reset(socket: &OpenSocket) -> bool {
 }
 
 fn reset_among(sockets: &[OpenSocket]) -> usize {
-    revoked(sockets, &OnlyGood::registry(), POD).len()
+    sort_out(sockets, &OnlyGood::registry(), (POD, false)).reset.len()
 }
 
 #[test]
@@ -94,7 +101,7 @@ fn what_the_pod_has_opened_is_reset_where_the_verdict_is_deny() {
     assert!(is_reset(&datagrams));
     let direct = marked(SocketKind::DIRECT, addr(BAD), open(addr(BAD)));
     assert!(is_reset(&direct));
-    let found = revoked(&[direct], &OnlyGood::registry(), POD);
+    let found = sort_out(&[direct], &OnlyGood::registry(), (POD, false)).reset;
     assert_eq!((found[0].dst, found[0].judgement.generation), ((addr(BAD), 443), 4));
 }
 
@@ -104,13 +111,13 @@ fn a_proxied_connection_is_judged_by_what_was_dialled() {
     let proxied = |dst| marked(SocketKind::PROXIED, dst, open(loopback));
     assert!(is_reset(&proxied(addr(BAD))));
     assert!(!is_reset(&proxied(addr(GOOD))));
-    let found = revoked(&[proxied(addr(BAD))], &OnlyGood::registry(), POD);
+    let found = sort_out(&[proxied(addr(BAD))], &OnlyGood::registry(), (POD, false)).reset;
     assert_eq!(found[0].dst, (addr(BAD), 443));
 }
 
 #[test]
 fn what_the_pod_has_not_opened_is_left_alone() {
-    for kind in [SocketKind::AGENT, SocketKind::ACCEPTED, SocketKind::PROXY_SIDE] {
+    for kind in [SocketKind::AGENT, SocketKind::ACCEPTED] {
         assert!(!is_reset(&marked(kind, addr(BAD), open(addr(BAD)))), "kind {kind}");
     }
     for state in [State::Listening, State::Idle] {
@@ -126,33 +133,35 @@ fn what_the_pod_has_not_opened_is_left_alone() {
 }
 
 #[test]
-fn an_unmarked_connection_to_a_port_that_is_listened_on_was_accepted() {
+fn an_unmarked_flow_is_the_peers_where_its_first_packet_was() {
+    for protocol in [protocol::TCP, protocol::UDP] {
+        let answered = OpenSocket { local: (addr(1), 8080), protocol, ..open(addr(BAD)) };
+        assert!(!is_reset(&answered));
+        // What the programs have marked is known to be the pod's own.
+        assert!(is_reset(&marked(SocketKind::DIRECT, addr(BAD), answered)));
+    }
+}
+
+#[test]
+fn a_connection_to_a_port_that_is_listened_on_was_accepted() {
     let listener = OpenSocket { state: State::Listening, ..open(Addr::NONE) };
     let accepted = open(addr(BAD));
-    assert_eq!(reset_among(&[listener, accepted]), 0);
-    assert_eq!(reset_among(std::slice::from_ref(&accepted)), 1);
-    let udp = OpenSocket { protocol: protocol::UDP, ..listener };
-    assert_eq!(reset_among(&[udp, accepted]), 1);
-    let other_port = OpenSocket { local: (addr(1), 40_001), ..listener };
-    assert_eq!(reset_among(&[other_port, accepted]), 1);
-    let datagrams = OpenSocket { protocol: protocol::UDP, ..accepted };
-    assert_eq!(reset_among(&[listener, datagrams]), 1);
-    // What the programs have marked is known to be the pod's own.
     let own = marked(SocketKind::DIRECT, addr(BAD), accepted);
-    assert_eq!(reset_among(&[listener, own]), 1);
-
     let elsewhere = marked(SocketKind::ACCEPTED, Addr::NONE, accepted);
     let within = open(Addr::v4(u32::from_ne_bytes([127, 0, 0, 1])));
     let flows = accepted_flows(&[listener, accepted, own, elsewhere, within], POD);
-    let key = FlowKey {
-        netns: POD,
-        peer: addr(BAD),
-        peer_port: 443,
-        pod_port: 40_000,
-        protocol: 6,
-        pad: 0,
-    };
-    assert_eq!(flows, [key, key]);
+    assert_eq!(flows, [flow_key(&accepted, POD); 2]);
+    let udp = OpenSocket { protocol: protocol::UDP, ..listener };
+    let other_port = OpenSocket { local: (addr(1), 40_001), ..listener };
+    assert_eq!(accepted_flows(&[udp, other_port, accepted], POD), []);
+}
+
+#[test]
+fn a_kept_connection_outlives_its_rule_and_is_not_reset() {
+    let sockets = [open(addr(BAD)), open(addr(GOOD))];
+    let outcome = sort_out(&sockets, &OnlyGood::registry(), (POD, true));
+    assert_eq!(outcome.reset.len(), 0);
+    assert_eq!(outcome.outlive, [flow_key(&sockets[0], POD)]);
 }
 
 #[test]
@@ -166,7 +175,11 @@ fn a_pod_that_is_held_audited_or_another_ones_loses_nothing() {
         (Some(policy_default::REGISTRY_ONLY), 6),
     ] {
         let tables = OnlyGood { netns: POD, default_action };
-        assert_eq!(revoked(&sockets, &tables, netns).len(), 0, "{default_action:?}, {netns}");
+        assert_eq!(
+            sort_out(&sockets, &tables, (netns, false)).reset.len(),
+            0,
+            "{default_action:?}, {netns}"
+        );
     }
 }
 
@@ -175,27 +188,27 @@ async fn a_sweep_resets_the_denied_connection_and_no_other() {
     let worker = Worker::start().unwrap();
     let sandbox = Sandbox::new();
     let pair = |host: &str| {
-        let listener = TcpListener::bind(format!("{host}:0")).unwrap();
+        let listener = TcpListener::bind(host).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (client, listener.accept().unwrap().0, listener)
     };
     let (mut good, mut bad) = sandbox.run(|| {
         ip(&["address", "add", "203.0.113.7/32", "dev", "lo"]);
         ip(&["address", "add", "203.0.113.8/32", "dev", "lo"]);
-        (pair("203.0.113.7"), pair("203.0.113.8"))
+        (pair("203.0.113.7:8080"), pair("203.0.113.8:8080"))
     });
     let namespace = sandbox.open(&worker).await;
     let tables = Arc::new(OnlyGood { netns: namespace.cookie(), ..OnlyGood::registry() });
     let map = Arc::new(storage_map());
-    let sweep = || sweep(&worker, &namespace, Arc::clone(&map), Arc::clone(&tables));
-    let reset = sweep().await.unwrap();
+    let sweep = || sweep(&worker, &namespace, Arc::clone(&map), (Arc::clone(&tables), false));
+    let reset = sweep().await.unwrap().reset;
     assert_eq!(reset.len(), 1, "{reset:#?}");
     assert_eq!(reset[0].dst, (addr(BAD), bad.2.local_addr().unwrap().port()));
     assert_eq!(bad.0.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
     assert_eq!(bad.1.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     good.0.write_all(b"x").unwrap();
     assert_eq!(good.1.read(&mut [0]).unwrap(), 1);
-    assert_eq!(sweep().await.unwrap().len(), 0);
+    assert_eq!(sweep().await.unwrap().reset.len(), 0);
     let sockets = open_sockets(&worker, &namespace, map).await.unwrap();
     let accepted = accepted_flows(&sockets, POD);
     assert_eq!(accepted.len(), 1, "only the server's end of the good one: {accepted:?}");
