@@ -49,9 +49,13 @@ pub(crate) fn datagram(
 ) -> io::Result<bool> {
     send(socket)?;
     let mut answer = [MaybeUninit::uninit(); 256];
-    match socket.recv(&mut answer) {
-        Ok(_) => Ok(true),
-        Err(error) => no_answer(error),
+    loop {
+        return match socket.recv(&mut answer) {
+            // The end of an io_uring interrupts the task that had it.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => no_answer(error),
+            Ok(_) => Ok(true),
+        };
     }
 }
 
