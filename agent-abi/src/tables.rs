@@ -252,7 +252,7 @@ impl OpenedBy {
 pub struct FlowState {
     /// A value of [`OpenedBy`].
     pub opened_by: u32,
-    /// Non-zero once either end has said that it will send no more.
+    /// Non-zero once the pod has said that it will send no more, or somebody has reset it.
     pub closing: u32,
     /// The generation that last let the pod send.
     pub generation: u64,

@@ -86,13 +86,16 @@ impl Packet {
         matches!((self.protocol, self.kind), (protocol::ICMP, 8) | (protocol::ICMPV6, 128))
     }
 
-    /// Whether the sender will send no more (1), or nobody will (3).
+    /// True when its sender will send no more on this TCP connection.
     #[inline(always)]
-    pub(crate) fn ends(&self) -> u32 {
-        if self.protocol != protocol::TCP {
-            return 0;
-        }
-        if self.flags & TCP_RST != 0 { 3 } else { u32::from(self.flags & TCP_FIN != 0) }
+    pub(crate) fn ends(&self) -> bool {
+        self.protocol == protocol::TCP && self.flags & (TCP_FIN | TCP_RST) != 0
+    }
+
+    /// True for a TCP reset.
+    #[inline(always)]
+    pub(crate) fn resets(&self) -> bool {
+        self.protocol == protocol::TCP && self.flags & TCP_RST != 0
     }
 
     /// Neighbour discovery (RFC 4861) and multicast listener reports (RFC 3810), without which a

@@ -32,7 +32,7 @@ fn now() -> u64 {
 
 #[inline(always)]
 fn is_fresh(state: &FlowState, protocol_number: u8, now: u64) -> bool {
-    let closed = state.closing == 3;
+    let closed = state.closing != 0;
     let idle = match protocol_number {
         protocol::TCP if closed => TCP_CLOSED_IDLE,
         protocol::TCP if state.opened_by == OpenedBy::AGENT => return true,
@@ -44,15 +44,13 @@ fn is_fresh(state: &FlowState, protocol_number: u8, now: u64) -> bool {
 }
 
 #[inline(always)]
-fn touch(state: &mut FlowState, packet: &Packet, by_peer: bool, now: u64) {
+fn touch(state: &mut FlowState, ends: bool, now: u64) {
     // Written at most once a second, lest every packet dirty a shared line.
     if now.saturating_sub(state.seen_ns) > SECOND {
         state.seen_ns = now;
     }
-    let ends = packet.ends();
-    if ends != 0 {
-        state.closing |= if by_peer && ends == 1 { 2 } else { ends };
-        state.seen_ns = now;
+    if ends {
+        state.closing = 1;
     }
 }
 
@@ -95,7 +93,7 @@ pub(crate) fn begin_agents(key: &FlowKey) {
 #[inline(always)]
 pub(crate) fn end_agents(key: &FlowKey) {
     if let Some(state) = flow_state(key) {
-        state.closing = 3;
+        state.closing = 1;
         state.seen_ns = now();
     }
 }
@@ -235,7 +233,7 @@ fn is_let_be(
             _ => false,
         };
         if passes {
-            touch(state, packet, false, now);
+            touch(state, packet.ends(), now);
             return true;
         }
         was_let_out |= state.opened_by == OpenedBy::POD;
@@ -297,7 +295,9 @@ pub(crate) fn arriving(netns: u64, skb: &SkBuff, offset: u32) {
         protocol::UDP => true,
         _ => packet.is_echo_request(),
     };
-    if !starts && packet.ends() == 0 {
+    // The pod's own end says that a connection is closing; of the peer's only a reset does, since
+    // nothing follows it. A look for each FIN would be one for each direct connection too.
+    if !starts && !packet.resets() {
         return;
     }
     let key = FlowKey {
@@ -310,12 +310,12 @@ pub(crate) fn arriving(netns: u64, skb: &SkBuff, offset: u32) {
     };
     let now = now();
     if let Some(state) = flow_state(&key) {
-        let over = state.closing == 3 || (!is_tcp && now.saturating_sub(state.seen_ns) > UDP_IDLE);
+        let over = state.closing != 0 || (!is_tcp && now.saturating_sub(state.seen_ns) > UDP_IDLE);
         // A TCP connection of the peer's begins anew with each SYN; one of the pod's does only
         // when the old one is over.
         let restarts = starts && (over || (is_tcp && state.opened_by == OpenedBy::PEER));
         if !restarts {
-            touch(state, &packet, true, now);
+            touch(state, packet.resets(), now);
             return;
         }
     }
