@@ -1,15 +1,12 @@
 //! The command line: what it accepts and what `--help` says. The environment is read here and
 //! nowhere else.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
-    path::PathBuf,
-    str::FromStr,
-};
+pub(crate) mod question;
 
-use agent_model::egress::Protocol;
+use std::{net::SocketAddr, path::PathBuf};
+
 use clap::{Parser, Subcommand, ValueEnum};
+use question::{Destination, PodRef};
 
 /// Where an agent keeps its socket and state when nothing else is said.
 pub(crate) const DEFAULT_RUN_DIR: &str = "/run/sekisho";
@@ -261,81 +258,6 @@ pub(crate) struct UninstallArgs {
     /// Which agent, and how to answer.
     #[command(flatten)]
     pub(crate) ask: Ask,
-}
-
-/// A pod as a person names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PodRef {
-    /// The Kubernetes namespace, where it was given.
-    pub(crate) namespace: Option<String>,
-    /// The pod's name.
-    pub(crate) name: String,
-}
-
-/// Why a [`PodRef`] was not understood.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("a pod is NAMESPACE/NAME or NAME, for instance shop/web-0")]
-pub(crate) struct PodRefError;
-
-impl FromStr for PodRef {
-    type Err = PodRefError;
-
-    fn from_str(text: &str) -> Result<Self, PodRefError> {
-        let (namespace, name) = match text.split_once('/') {
-            Some((namespace, name)) => (Some(namespace), name),
-            None => (None, text),
-        };
-        // What Kubernetes takes for names (RFC 1123); it needs no escaping in a request either.
-        let is_name = |name: &str| {
-            let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-            !name.is_empty() && name.bytes().all(|byte| plain(byte) || b"-.".contains(&byte))
-        };
-        if !is_name(name) || !namespace.is_none_or(is_name) {
-            return Err(PodRefError);
-        }
-        Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() })
-    }
-}
-
-/// Where a pod would connect to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Destination {
-    /// The address; an IPv4-mapped one is IPv4 already.
-    pub(crate) addr: IpAddr,
-    /// The port.
-    pub(crate) port: NonZeroU16,
-    /// The transport.
-    pub(crate) protocol: Protocol,
-}
-
-/// Why a [`Destination`] was not understood.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub(crate) enum DestinationError {
-    /// Neither an address nor a port.
-    #[error(
-        "a destination is ADDRESS:PORT, for instance 203.0.113.7:3306 or [2001:db8::7]:53/udp; \
-         a name has to be resolved first, rules for TCP and UDP go by address"
-    )]
-    Shape,
-    /// A suffix that names no transport.
-    #[error("after the port comes /tcp or /udp")]
-    Protocol,
-}
-
-impl FromStr for Destination {
-    type Err = DestinationError;
-
-    fn from_str(text: &str) -> Result<Self, DestinationError> {
-        let (socket, protocol) = match text.split_once('/') {
-            None => (text, Protocol::Tcp),
-            Some((socket, "tcp")) => (socket, Protocol::Tcp),
-            Some((socket, "udp")) => (socket, Protocol::Udp),
-            Some(_) => return Err(DestinationError::Protocol),
-        };
-        let socket: SocketAddr = socket.parse().map_err(|_| DestinationError::Shape)?;
-        let port = NonZeroU16::new(socket.port()).ok_or(DestinationError::Shape)?;
-        Ok(Self { addr: socket.ip().to_canonical(), port, protocol })
-    }
 }
 
 /// Whether the user wants no colours (<https://no-color.org>).

@@ -154,7 +154,8 @@ async fn flows(State(admin): State<Admin>, Query(query): Query<FlowsQuery>) -> R
 
 async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery>) -> Response {
     let Some((pod, to)) = query.words() else {
-        return (StatusCode::BAD_REQUEST, crate::args::PodRefError.to_string()).into_response();
+        return (StatusCode::BAD_REQUEST, crate::args::question::PodRefError.to_string())
+            .into_response();
     };
     let status = match why::answer(&*admin.answers, &pod, to) {
         Ok(answer) => return Json(answer).into_response(),

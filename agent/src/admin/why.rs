@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Answers;
 use crate::{
-    args::{Destination, PodRef},
+    args::question::{Destination, PodRef},
     observe::status::Word,
 };
 
