@@ -14,6 +14,7 @@ use std::{net::SocketAddr, sync::Arc};
 use agent_proxy::{Limits, Proxy, Seams};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
@@ -41,6 +42,7 @@ type Tasks = JoinSet<anyhow::Result<()>>;
 /// Runs the agent until a signal ends it.
 pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let (directory, reader) = Directory::open(&args.config_dir)?;
+    raise_descriptor_limit();
     let run_dir = RunDir::claim(&args.run_dir)?;
     let socket = server::bind_socket(&run_dir).await?;
     let port = bind_port(args.admin).await?;
@@ -79,6 +81,16 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     tasks.spawn(publisher.run(reader));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
+}
+
+/// A proxied connection takes two descriptors, and the soft limit is often 1,024: as many as the
+/// hard limit allows.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files stays low");
+    }
 }
 
 async fn bind_port(addr: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {

@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_model::{
+    resource::Kind,
     snapshot::Snapshot,
     translate::{Interner, NodeContext, translate},
 };
@@ -14,7 +15,7 @@ use tokio::{
 
 use crate::{
     args::AgentArgs,
-    observe::metrics::Metrics,
+    observe::{metrics::Metrics, status::Note},
     pods::enrol::chain,
     report::Report,
     source::{Observed, Reader, resolvers},
@@ -24,6 +25,10 @@ use crate::{
 /// How often pods are looked after without a change of objects: namespaces that have vanished or
 /// come, links, and what failed the last time.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+const NO_MESH_CONFIG: &str = "the ConfigMap istio cannot be read and no earlier form of it is \
+    known: nothing is published until it is mended, lest pods be judged by a default that it \
+    does not mean";
 
 /// The one task that publishes.
 #[derive(Debug)]
@@ -67,6 +72,10 @@ impl Publisher {
     }
 
     async fn take(&mut self, observed: Observed) {
+        if self.latest.is_none() && lacks_mesh_config(&observed) {
+            self.report.refuse(&observed, NO_MESH_CONFIG);
+            return;
+        }
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
         let translated =
@@ -106,4 +115,13 @@ impl Publisher {
         self.report.update(&self.sync, (observed, snapshot), refused);
         outcome.is_ok_and(|published| published.writes > 0)
     }
+}
+
+/// True when the mesh's settings are there, broken, and were never good: their defaults would let
+/// everything out (`ALLOW_ANY`).
+fn lacks_mesh_config(observed: &Observed) -> bool {
+    let kind = Kind::ConfigMap;
+    let is_broken =
+        |note: &&Note| note.severity == "error" && note.kind == kind.name() && note.name == "istio";
+    observed.objects.of_kind(kind).next().is_none() && observed.notes.iter().any(|n| is_broken(&n))
 }

@@ -72,6 +72,20 @@ impl Report {
         latest.as_ref().is_some_and(|latest| matches!(latest.state, State::Degraded { .. }))
     }
 
+    /// Takes in objects of which nothing can be published.
+    pub(crate) fn refuse(&self, observed: &Observed, why: &str) {
+        tracing::error!(target: "config", why, "nothing is published");
+        self.latest.store(Some(Arc::new(Latest {
+            state: State::Degraded { why: why.to_owned() },
+            generation_since: None,
+            rules: 0,
+            pods: Vec::new(),
+            objects: observed.by_kind(),
+            findings: observed.notes.to_vec(),
+            snapshot: Arc::default(),
+        })));
+    }
+
     /// Takes in what a publication came to.
     pub(crate) fn update(
         &self,
