@@ -12,7 +12,8 @@ use aya_ebpf::{
     EbpfContext as _,
     bindings::{
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
-        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, bpf_sock,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_TCP_CLOSE, BPF_TCP_CLOSE_WAIT, BPF_TCP_CLOSING,
+        BPF_TCP_FIN_WAIT2, BPF_TCP_LAST_ACK, BPF_TCP_TIME_WAIT, bpf_sock,
     },
     helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie},
     macros::sock_ops,
@@ -143,9 +144,21 @@ fn report_end(ctx: &SockOpsContext) {
     let socket = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     let own = Own { port: ctx.local_port() as u16, socket };
     // SAFETY: words of the context.
-    let (sent, received, rtt) =
+    let (acked, received, rtt) =
         unsafe { ((*ctx.ops).bytes_acked, (*ctx.ops).bytes_received, (*ctx.ops).srtt_us) };
-    report::closed(&flow, own, &Carried { sent, received, rtt_us: rtt >> 3 });
+    // The kernel's counts are of sequence numbers: our SYN has one, and so has each FIN.
+    let before = ctx.arg(0);
+    let own_fin = matches!(
+        before,
+        BPF_TCP_FIN_WAIT2 | BPF_TCP_TIME_WAIT | BPF_TCP_LAST_ACK | BPF_TCP_CLOSING
+    );
+    let peers_fin = own_fin || before == BPF_TCP_CLOSE_WAIT;
+    let carried = Carried {
+        sent: acked.saturating_sub(1 + u64::from(own_fin)),
+        received: received.saturating_sub(u64::from(peers_fin)),
+        rtt_us: rtt >> 3,
+    };
+    report::closed(&flow, own, &carried);
 }
 
 #[inline(always)]

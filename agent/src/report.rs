@@ -27,6 +27,7 @@ struct Latest {
     state: State,
     generation_since: Option<Timestamp>,
     rules: u64,
+    prefixes: u64,
     pods: Vec<Judged>,
     objects: BTreeMap<String, u64>,
     findings: Vec<Note>,
@@ -79,6 +80,7 @@ impl Report {
             state: State::Degraded { why: why.to_owned() },
             generation_since: None,
             rules: 0,
+            prefixes: 0,
             pods: Vec::new(),
             objects: observed.by_kind(),
             findings: observed.notes.to_vec(),
@@ -108,6 +110,7 @@ impl Report {
             state,
             generation_since: self.since(self.kernel.maps.node.generation()),
             rules: distinct_rules(snapshot),
+            prefixes: sync.prefix_count() as u64,
             pods: snapshot.pods.iter().map(|(id, plan)| judged(id, plan, pods)).collect(),
             objects: observed.by_kind(),
             findings,
@@ -144,6 +147,7 @@ impl Answers for Report {
         status.state = latest.state.clone();
         status.generation_since = latest.generation_since;
         status.rules = latest.rules;
+        status.prefixes = latest.prefixes;
         status.objects.clone_from(&latest.objects);
         status.findings.clone_from(&latest.findings);
         status.pods = latest.pods.iter().map(|judged| self.with_hooks(judged)).collect();

@@ -90,6 +90,11 @@ impl Sync {
         Ok(Self { kernel, planner, pods, members, flows, keep_revoked, attached, said: None })
     }
 
+    /// How many prefixes the kernel's table holds.
+    pub(crate) fn prefix_count(&self) -> usize {
+        self.planner.prefix_count()
+    }
+
     /// The pods whose namespaces are open.
     pub(crate) fn pods(&self) -> &Pods {
         &self.pods

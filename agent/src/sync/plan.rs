@@ -116,6 +116,11 @@ impl Planner {
         }
     }
 
+    /// How many prefixes the maps hold.
+    pub(crate) fn prefix_count(&self) -> usize {
+        self.prefixes.count()
+    }
+
     /// What rule numbers stand for, to be read from any task.
     pub(crate) fn names(&self) -> RuleNames {
         self.rules.names()
