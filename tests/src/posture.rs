@@ -1,6 +1,9 @@
 //! What a policy makes of every way out: set up for an agent, and held against what came of it.
 
-use std::fmt;
+use std::{
+    fmt, thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 
@@ -30,6 +33,8 @@ const PREFIXES: [&str; 2] = ["203.0.113.64/26", "2001:db8::40/122"];
 const PORTS: [Port<'static>; 2] = [(PORT, "TCP"), (PORT, "UDP")];
 /// A refusal that takes longer is not "at once".
 const AT_ONCE_MS: u64 = 1_000;
+/// Reports follow their verdicts through a ring and a task of the agent's.
+const REPORTED: Duration = Duration::from_millis(800);
 
 impl Posture {
     /// Writes the manifests of a world that stands so.
@@ -84,6 +89,22 @@ impl Posture {
     /// What is wrong about the flows that an agent reports of ways that are closed: each refusal
     /// is to come from the layer that is nearest to the call.
     pub fn misreported(
+        self,
+        agent: &Agent,
+        rows: &[Row],
+        family: Family,
+    ) -> Result<Vec<Violation>> {
+        let deadline = Instant::now() + REPORTED;
+        loop {
+            let found = self.misreported_now(agent, rows, family)?;
+            if found.is_empty() || Instant::now() > deadline {
+                return Ok(found);
+            }
+            thread::sleep(REPORTED / 20);
+        }
+    }
+
+    fn misreported_now(
         self,
         agent: &Agent,
         rows: &[Row],
