@@ -13,6 +13,11 @@ const MAX_OPTION_BYTES: usize = 40;
 /// All bits of [`MAX_OPTION_BYTES`].
 const OPTION_MASK: u32 = 63;
 
+/// Ethernet's type for IPv4, as a context has it.
+pub(crate) const IPV4_BE: u32 = 0x0800_u16.to_be() as u32;
+/// Ethernet's type for IPv6.
+pub(crate) const IPV6_BE: u32 = 0x86dd_u16.to_be() as u32;
+
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
@@ -121,9 +126,12 @@ impl Packet {
 #[inline(always)]
 pub(crate) fn read(skb: &SkBuff, offset: u32) -> Option<Packet> {
     let version: u8 = skb.load(offset as usize).ok()?;
-    let mut packet = match version >> 4 {
-        4 => read_v4(skb, offset)?,
-        6 => read_v6(skb, offset)?,
+    // SAFETY: a word of the context.
+    let ether_type = unsafe { (*skb.skb).protocol };
+    // A frame that calls itself one version and holds the other is read by nobody alike.
+    let mut packet = match (ether_type, version >> 4) {
+        (IPV4_BE, 4) => read_v4(skb, offset)?,
+        (IPV6_BE, 6) => read_v6(skb, offset)?,
         _ => return None,
     };
     if packet.fragment != Fragment::Later {

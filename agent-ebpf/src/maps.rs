@@ -45,8 +45,9 @@ pub(crate) static ORIGINS: HashMap<OriginKey, Origin, { MAX_ORIGINS as usize }, 
 #[btf_map]
 pub(crate) static FLOWS: LruHashMap<FlowKey, FlowState, { MAX_FLOWS as usize }> = LruHashMap::new();
 
+/// The generation under which a datagram's first fragment was let out.
 #[btf_map]
-pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u32, { MAX_FRAGMENTS as usize }> =
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64, { MAX_FRAGMENTS as usize }> =
     LruHashMap::new();
 
 /// The interface index of a link's host end, to the cookie of the pod's namespace.

@@ -144,14 +144,17 @@ pub(crate) fn leaving(sight: &Sight<'_>, tables: &Live) -> Leave {
         pad: 0,
     };
     if packet.fragment == Fragment::Later {
-        // SAFETY: the value is a word that is never read, only found.
-        let known = unsafe { FRAGMENTS.get(fragment) }.is_some();
+        // SAFETY: one word, written by a single store.
+        let let_out = unsafe { FRAGMENTS.get(fragment) }.copied();
+        let known = let_out == Some(tables.generation());
         return Leave::let_be(known || unnamed(sight, tables, Reason::StrayFragment));
     }
+    // Read before the judgement: a later one would outlive a change that comes in between.
+    let generation = tables.generation();
     let leave = whole(sight, tables, &packet);
     if leave != Leave::Refused && packet.fragment == Fragment::First {
         // Without an entry the later fragments are refused: the safe side.
-        let _ = FRAGMENTS.insert(fragment, 1, 0);
+        let _ = FRAGMENTS.insert(fragment, generation, 0);
     }
     leave
 }
@@ -238,7 +241,7 @@ fn is_let_be(
         }
         was_let_out |= state.opened_by == OpenedBy::POD;
     }
-    if packet.is_icmp_error() && quotes_known_flow(sight, packet) {
+    if packet.is_icmp_error() && quotes_allowed_flow(sight, tables, packet) {
         return true;
     }
     match judgement.verdict {
@@ -252,10 +255,14 @@ fn is_let_be(
     }
 }
 
-/// An ICMP error quotes the packet that came in; it passes when that packet's flow is known.
+/// An ICMP error quotes the packet that came in. It passes when that packet was of a flow of the
+/// peer's or the agent's, or of one that the pod may have with its sender.
 #[inline(always)]
-fn quotes_known_flow(sight: &Sight<'_>, packet: &Packet) -> bool {
+fn quotes_allowed_flow(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> bool {
     let Some(quoted) = headers::read_quoted(sight.skb, packet.transport + 8) else { return false };
+    if quoted.src != packet.dst {
+        return false;
+    }
     let key = FlowKey {
         netns: sight.netns,
         peer: quoted.src,
@@ -264,7 +271,18 @@ fn quotes_known_flow(sight: &Sight<'_>, packet: &Packet) -> bool {
         protocol: u32::from(quoted.protocol),
         pad: 0,
     };
-    quoted.src == packet.dst && flow_state(&key).is_some()
+    if let Some(state) = flow_state(&key)
+        && state.opened_by != OpenedBy::POD
+    {
+        return is_fresh(state, quoted.protocol, now());
+    }
+    let flow = Flow {
+        netns: sight.netns,
+        dst: quoted.src,
+        dst_port: quoted.src_port,
+        protocol: quoted.protocol,
+    };
+    decide(tables, &flow).verdict == Verdict::Direct
 }
 
 /// Judges what no rule can name, by the policy's default.

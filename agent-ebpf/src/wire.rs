@@ -11,13 +11,12 @@ use aya_ebpf::{
 };
 
 use crate::{
+    headers::{IPV4_BE, IPV6_BE},
     maps::{Live, VETHS},
     traffic::{self, Leave, Sight},
 };
 
 const ETHERNET: u32 = 14;
-const IPV4_BE: u32 = 0x0800_u16.to_be() as u32;
-const IPV6_BE: u32 = 0x86dd_u16.to_be() as u32;
 const ARP_BE: u32 = 0x0806_u16.to_be() as u32;
 
 /// Frames from the pod. An allowed one goes on to whatever else is attached here.
