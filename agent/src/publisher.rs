@@ -39,6 +39,8 @@ pub(crate) struct Publisher {
     report: Arc<Report>,
     metrics: Arc<Metrics>,
     latest: Option<(Observed, Arc<Snapshot>)>,
+    /// Why the last attempt failed: told once, however often it is tried again.
+    refused: Option<String>,
 }
 
 impl Publisher {
@@ -50,7 +52,15 @@ impl Publisher {
     ) -> Self {
         let mut context = NodeContext::new(&args.node_name);
         context.admin = args.admin;
-        Self { context, interner: Interner::default(), sync, report, metrics, latest: None }
+        Self {
+            context,
+            interner: Interner::default(),
+            sync,
+            report,
+            metrics,
+            latest: None,
+            refused: None,
+        }
     }
 
     /// Publishes what the source says, as long as it says anything.
@@ -97,21 +107,25 @@ impl Publisher {
     async fn publish(&mut self) -> bool {
         let Some((observed, snapshot)) = &self.latest else { return false };
         let outcome = self.sync.publish(snapshot).await;
-        match &outcome {
-            Ok(published) if published.writes > 0 => tracing::info!(
+        if let Ok(published) = &outcome
+            && published.writes > 0
+        {
+            tracing::info!(
                 target: "config",
                 generation = published.generation,
                 objects = observed.objects.len(),
                 writes = published.writes,
                 resets = published.resets,
                 "generation in force"
-            ),
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(target: "config", error = %chain(error), "generation refused");
-            }
+            );
         }
         let refused = outcome.as_ref().err().map(|error| chain(error));
+        if let Some(why) = &refused
+            && self.refused != refused
+        {
+            tracing::error!(target: "config", error = why, "generation refused");
+        }
+        self.refused.clone_from(&refused);
         self.report.update(&self.sync, (observed, snapshot), refused);
         outcome.is_ok_and(|published| published.writes > 0)
     }

@@ -115,6 +115,8 @@ pub(crate) struct Pods {
     servers: JoinSet<()>,
     known: BTreeMap<PodId, Pod>,
     problems: BTreeMap<PodId, String>,
+    /// Those of the look before, which are not news.
+    problems_before: BTreeMap<PodId, String>,
 }
 
 impl Pods {
@@ -127,6 +129,7 @@ impl Pods {
             servers: JoinSet::new(),
             known: BTreeMap::new(),
             problems: BTreeMap::new(),
+            problems_before: BTreeMap::new(),
         }
     }
 
@@ -148,7 +151,7 @@ impl Pods {
     /// Opens what the snapshot's pods need and closes what the others had. Pods that are enrolled
     /// by this call are returned: they want their old connections looked at.
     pub(crate) async fn prepare(&mut self, snapshot: &Snapshot) -> Vec<PodId> {
-        self.problems.clear();
+        self.problems_before = std::mem::take(&mut self.problems);
         self.known.retain(|id, pod| {
             let stays = snapshot.pods.get(id).is_some_and(|plan| {
                 plan.netns.as_deref() == Some(pod.netns.path()) && pod.netns.is_current()
@@ -171,7 +174,9 @@ impl Pods {
 
     fn report(&mut self, id: &PodId, error: &EnrolError) {
         let text = chain(error);
-        tracing::warn!(pod = %id, error = %text, "pod is not enrolled whole");
+        if self.problems_before.get(id) != Some(&text) {
+            tracing::warn!(pod = %id, error = %text, "pod is not enrolled whole");
+        }
         self.problems.insert(id.clone(), text);
     }
 
