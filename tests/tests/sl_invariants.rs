@@ -227,8 +227,8 @@ fn sl_8_a_long_lived_connection_outlives_changes(
     Ok(())
 }
 
-/// A direct connection's end is reported with what it carried. The kernel's counts are of sequence
-/// numbers, of which SYN and FIN take one each (RFC 9293, 3.4).
+/// A direct connection's end is reported with what it carried: the application's bytes, without the
+/// sequence numbers that SYN and FIN take.
 #[rstest]
 fn the_end_of_a_direct_connection_is_reported(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
     let mut case = Case::new(net)?;
