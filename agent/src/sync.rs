@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! prepare   open what new pods need, seed what is known of their open connections
+//! wire      layer 3 on the links of pods that are to be judged
 //! widen     new tables beside the old ones        fails: stay at N-1 everywhere, report, retry
 //! publish   the proxy's members, then one store in the kernel
-//! wire      layer 3 on the links of judged pods
 //! narrow    after a grace period what no hook reads any more goes
 //! revoke    open connections that are denied now are reset
 //! ```
@@ -106,6 +106,9 @@ impl Sync {
         let fresh = self.pods.prepare(snapshot).await;
         connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
         let desired = self.desired();
+        if self.attached {
+            self.pods.wire(&self.kernel);
+        }
         let mut published =
             Published { generation: self.planner.generation(), writes: 0, resets: 0 };
         let changed = self.changed(&desired);
@@ -118,9 +121,10 @@ impl Sync {
         }
         if !self.attached {
             self.kernel.attach()?;
+            self.pods.wire(&self.kernel);
             self.attached = true;
         }
-        self.pods.wire(&self.kernel);
+        self.pods.unwire(&self.kernel);
         if let Some(changed) = changed {
             let maps = &self.kernel.maps;
             let changed = (&changed[..], self.keep_revoked);

@@ -2,11 +2,18 @@
 //! judged, with the proxy's listeners inside it and the host's ends of its links.
 //!
 //! Enrolling has an order. What the agent opens inside the pod comes first, since it can fail;
-//! then the policy is published; then the wire layer is attached, which refuses everything of a
-//! pod that has no policy yet. A pod that cannot be enrolled whole is reported as failing, with
+//! then the wire layer is attached; then the policy is published, and every layer judges by it at
+//! once. A pod that cannot be enrolled whole is reported as failing, with
 //! the reason, and is tried again.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use agent_abi::PodKey;
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
@@ -230,14 +237,13 @@ impl Pods {
         })
     }
 
-    /// Attaches the wire layer to the links of judged pods, whose policies are published by now,
-    /// and takes it from all others.
+    /// Attaches the wire layer to the links of pods that are to be judged. Before their policies
+    /// are published it lets their frames pass, or holds them, as it would those of any pod that
+    /// is not known: no frame slips out between the two.
     pub(crate) fn wire(&mut self, kernel: &Kernel) {
-        let mut stale = kernel.links.wires();
         let mut failures = Vec::new();
         for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
             for end in &pod.ends.ends {
-                stale.retain(|interface| *interface != end.ifindex);
                 let kept = pod.wired.contains(&end.ifindex) && is_wired(kernel, end);
                 if kept {
                     continue;
@@ -255,6 +261,14 @@ impl Pods {
         for (id, error) in failures {
             self.report(&id, &error);
         }
+    }
+
+    /// Takes the wire layer from the links that no judged pod has (any more).
+    pub(crate) fn unwire(&self, kernel: &Kernel) {
+        let judged = self.known.values().filter(|pod| pod.is_enrolled());
+        let wanted: BTreeSet<u32> =
+            judged.flat_map(|pod| &pod.ends.ends).map(|end| end.ifindex).collect();
+        let stale = kernel.links.wires().into_iter().filter(|wire| !wanted.contains(wire));
         for interface in stale {
             let detached = kernel.links.detach_wire(interface).map_err(EnrolError::from);
             let forgotten = kernel.maps.veths.remove(&interface).map_err(map_error("VETHS"));
