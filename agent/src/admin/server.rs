@@ -147,6 +147,7 @@ struct FlowsQuery {
 }
 
 async fn flows(State(admin): State<Admin>, Query(query): Query<FlowsQuery>) -> Response {
+    admin.flows.catch_up().await;
     let (kept, to_come) = admin.flows.follow();
     let lines = follow::Lines::new(kept, query.follow.then_some(to_come), query.denied);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(lines)).into_response()

@@ -95,8 +95,10 @@ pub(crate) async fn read(ring: RingBuf<MapData>, sink: Sink) -> io::Result<()> {
         tokio::select! {
             ready = ring.readable() => ready?.clear_ready(),
             _ = looks.tick() => {}
+            () = sink.flows.asked() => {}
         }
         drain(ring.get_mut(), &sink, &mut open);
+        sink.flows.caught_up();
     }
 }
 

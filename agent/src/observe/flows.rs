@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use agent_abi::{
@@ -16,7 +16,7 @@ use agent_abi::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use super::{
     log::{self, RateLimit},
@@ -27,6 +27,9 @@ use super::{
 pub(crate) const RING: usize = 4_096;
 /// Flows that a follower may lag behind before it loses some.
 pub(crate) const BACKLOG: usize = 4_096;
+
+/// How long a question waits for the reader of the kernel's events.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// One verdict, or the end of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +163,10 @@ const fn layer_name(layer: u32) -> &'static str {
 pub(crate) struct FlowLog {
     state: Mutex<State>,
     sender: broadcast::Sender<Arc<FlowRecord>>,
+    /// Somebody wants what the kernel has not handed over yet.
+    asked: Notify,
+    /// It has been handed over.
+    handed: Notify,
 }
 
 #[derive(Debug)]
@@ -171,11 +178,35 @@ struct State {
 impl Default for FlowLog {
     fn default() -> Self {
         let state = State { ring: VecDeque::with_capacity(RING), denials: RateLimit::DENIALS };
-        Self { state: Mutex::new(state), sender: broadcast::channel(BACKLOG).0 }
+        Self {
+            state: Mutex::new(state),
+            sender: broadcast::channel(BACKLOG).0,
+            asked: Notify::new(),
+            handed: Notify::new(),
+        }
     }
 }
 
 impl FlowLog {
+    /// Waits until the flows that the kernel knows of by now are recorded, or for as long as the
+    /// reader of its events may take to look by itself.
+    pub(crate) async fn catch_up(&self) {
+        let handed = self.handed.notified();
+        self.asked.notify_one();
+        // Without a reader there is nothing to wait for.
+        let _ = tokio::time::timeout(PATIENCE, handed).await;
+    }
+
+    /// For the reader: waits until somebody wants what it has not read yet.
+    pub(crate) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+
+    /// For the reader: everything is recorded.
+    pub(crate) fn caught_up(&self) {
+        self.handed.notify_waiters();
+    }
+
     /// Keeps a record, hands it to the followers and writes the log line that it deserves.
     pub(crate) fn record(&self, record: FlowRecord) {
         let record = Arc::new(record);
