@@ -1,7 +1,8 @@
 //! The agent, put together: what starts, in which order, and who ends it.
 //!
 //! ```text
-//! directory ──► Observed ──► Publisher: translate ──► Sync ──► kernel, proxy
+//! API server
+//! or directory ► Observed ──► Publisher: translate ──► Sync ──► kernel, proxy
 //!                                │
 //! kernel events, proxy records   └──► Report ──► admin ──► sekisho status, why
 //!        └──► FlowLog ──────────────────────────►  └─────► sekisho flows
@@ -23,7 +24,7 @@ use tokio::{
 
 use crate::{
     admin::{Admin, rundir::RunDir, server},
-    args::{AgentArgs, OnRevoke, UnknownPods},
+    args::{AgentArgs, OnRevoke},
     kernel::{Kernel, Setup, events, maps::Maps},
     observe::{flows::FlowLog, metrics::Metrics},
     pods::{
@@ -33,7 +34,7 @@ use crate::{
     },
     publisher::Publisher,
     report::Report,
-    source::directory::Directory,
+    source::{Reader, cluster::Cluster, directory::Directory},
     sync::{Sync, found, plan::Planner},
 };
 
@@ -41,9 +42,9 @@ type Tasks = JoinSet<anyhow::Result<()>>;
 
 /// Runs the agent until a signal ends it.
 pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
-    let (directory, reader) = Directory::open(&args.config_dir)?;
     raise_descriptor_limit();
     let run_dir = RunDir::claim(&args.run_dir)?;
+    let (source, reader) = Source::open(&args, &run_dir).await?;
     let socket = server::bind_socket(&run_dir).await?;
     let port = bind_port(args.admin).await?;
     let worker = Arc::new(Worker::start()?);
@@ -52,7 +53,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         pin_dir: args.pin_dir.clone(),
         cgroup: args.cgroup.clone(),
         host_netns: worker.own().cookie(),
-        hold_unknown: args.unknown_pods == UnknownPods::Hold,
+        hold_unknown: args.holds_unknown_pods(),
         keep_revoked,
         log: args.kernel_log,
     })?;
@@ -60,7 +61,11 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let kernel = Arc::new(kernel);
     let flows = Arc::new(FlowLog::default());
     let metrics = Arc::new(Metrics::default());
-    let report = Arc::new(Report::new(&args, Arc::clone(&kernel)));
+    let progress = match &source {
+        Source::Cluster(cluster) => Some(cluster.progress()),
+        Source::Directory(_) => None,
+    };
+    let report = Arc::new(Report::new(&args, Arc::clone(&kernel), progress));
 
     let mut tasks = Tasks::new();
     if let Some(log) = log {
@@ -73,14 +78,40 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     };
     serve_admin(&mut tasks, admin, socket, port);
     let sync = start_sync(&mut tasks, &kernel, worker, (&flows, keep_revoked))?;
-    tasks.spawn(async move {
-        directory.run().await;
-        Ok(())
-    });
+    tasks.spawn(source.run());
     let publisher = Publisher::new(&args, sync, (report, metrics));
     tasks.spawn(publisher.run(reader));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
+}
+
+/// Where objects come from.
+enum Source {
+    /// `--config-dir`.
+    Directory(Box<Directory>),
+    /// An API server.
+    Cluster(Box<Cluster>),
+}
+
+impl Source {
+    async fn open(args: &AgentArgs, run_dir: &RunDir) -> anyhow::Result<(Self, Reader)> {
+        if let Some(path) = &args.config_dir {
+            let (directory, reader) = Directory::open(path)?;
+            return Ok((Self::Directory(Box::new(directory)), reader));
+        }
+        let credentials = (args.kubeconfig.as_deref(), args.context.as_deref());
+        let (cluster, reader) =
+            Cluster::open(credentials, &args.node_name, run_dir.objects()).await?;
+        Ok((Self::Cluster(Box::new(cluster)), reader))
+    }
+
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Directory(directory) => directory.run().await,
+            Self::Cluster(cluster) => cluster.run().await,
+        }
+        Ok(())
+    }
 }
 
 /// A proxied connection takes two descriptors, and the soft limit is often 1,024: as many as the

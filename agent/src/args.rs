@@ -41,6 +41,7 @@ Exit codes:
 
 const EXAMPLES: &str = "\
 Examples:
+  sekisho agent --kubeconfig admin.conf --node-name node-1
   sekisho agent --config-dir /etc/sekisho --node-name node-1
   sekisho status
   sekisho flows --follow --denied
@@ -60,7 +61,7 @@ pub(crate) struct Args {
 /// The verbs.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the agent of a node on a directory of manifests
+    /// Run the agent of a node, on an API server or on a directory of manifests
     Agent(AgentArgs),
     /// Show what the agent enforces: pods, generation, layers, counters, findings
     Status(StatusArgs),
@@ -127,13 +128,23 @@ pub(crate) enum Format {
 /// `sekisho agent`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
+Without --config-dir an API server is followed: the one of --kubeconfig, else the one whose
+ServiceAccount this pod has. While it is away, what it said last stays in force; at a start
+without it, what was saved in --run-dir is used.
 The directory holds the same manifests as a cluster, several documents a file. A Pod carries
 status.podIPs, spec.nodeName and the annotation sekisho.dev/netns: /run/netns/NAME.
 A refused call fails with EPERM, a held one with EAGAIN; neither hangs.")]
 pub(crate) struct AgentArgs {
     /// Directory of YAML manifests, watched for changes (one level of subdirectories is read too)
     #[arg(long, value_name = "DIR")]
-    pub(crate) config_dir: PathBuf,
+    pub(crate) config_dir: Option<PathBuf>,
+    /// The API server to follow, and the credentials for it [default: those of this pod,
+    /// else ~/.kube/config]
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub(crate) kubeconfig: Option<String>,
+    /// The context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME", conflicts_with = "config_dir")]
+    pub(crate) context: Option<String>,
     /// The node whose pods this agent judges: Pods with this spec.nodeName
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub(crate) node_name: String,
@@ -146,9 +157,10 @@ pub(crate) struct AgentArgs {
     /// The cgroup v2 directory where hooks attach [default: the root that the agent sees]
     #[arg(long, value_name = "DIR")]
     pub(crate) cgroup: Option<PathBuf>,
-    /// What happens to pods that the directory does not name
-    #[arg(long, value_enum, default_value_t = UnknownPods::Allow)]
-    pub(crate) unknown_pods: UnknownPods,
+    /// What happens to pods that are not known (yet) [default: hold on an API server, allow on a
+    /// directory]
+    #[arg(long, value_enum)]
+    pub(crate) unknown_pods: Option<UnknownPods>,
     /// What happens to an open connection whose destination is no longer allowed
     #[arg(long, value_enum, default_value_t = OnRevoke::Reset)]
     pub(crate) on_revoke: OnRevoke,
@@ -164,6 +176,17 @@ pub(crate) struct AgentArgs {
     /// How much the kernel programs say about their own trouble
     #[arg(long, value_enum, default_value_t = KernelLog::Off)]
     pub(crate) kernel_log: KernelLog,
+}
+
+impl AgentArgs {
+    /// Whether pods that no rule set knows are held. In a cluster every pod becomes known; on a
+    /// directory most of a machine's namespaces never do.
+    pub(crate) fn holds_unknown_pods(&self) -> bool {
+        match self.unknown_pods {
+            Some(chosen) => chosen == UnknownPods::Hold,
+            None => self.config_dir.is_none(),
+        }
+    }
 }
 
 /// Which agent to ask, and how to answer.

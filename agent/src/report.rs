@@ -13,11 +13,11 @@ use jiff::Timestamp;
 
 use crate::{
     admin::Answers,
-    args::{AgentArgs, OnRevoke, UnknownPods},
+    args::{AgentArgs, OnRevoke},
     kernel::{Kernel, hooks},
     observe::status::{self, Hook, Note, State, Status, default_action},
     pods::enrol::{Pod, Pods},
-    source::Observed,
+    source::{Observed, cluster::Progress},
     sync::Sync,
 };
 
@@ -48,12 +48,17 @@ pub(crate) struct Report {
     kernel: Arc<Kernel>,
     latest: ArcSwapOption<Latest>,
     published: Mutex<(u64, Option<Timestamp>)>,
+    source: Option<Arc<Progress>>,
 }
 
 impl Report {
     /// A report of an agent that has just started.
-    pub(crate) fn new(args: &AgentArgs, kernel: Arc<Kernel>) -> Self {
-        let hold = args.unknown_pods == UnknownPods::Hold;
+    pub(crate) fn new(
+        args: &AgentArgs,
+        kernel: Arc<Kernel>,
+        source: Option<Arc<Progress>>,
+    ) -> Self {
+        let hold = args.holds_unknown_pods();
         let keep = args.on_revoke == OnRevoke::Keep;
         let fixed = Status {
             node: args.node_name.clone(),
@@ -64,7 +69,7 @@ impl Report {
             ..Status::default()
         };
         let published = Mutex::new((0, None));
-        Self { fixed, kernel, latest: ArcSwapOption::empty(), published }
+        Self { fixed, kernel, latest: ArcSwapOption::empty(), published, source }
     }
 
     /// True when something of the latest snapshot is not in force.
@@ -143,6 +148,7 @@ impl Answers for Report {
         status.hooks = hooks_of(&self.kernel);
         let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
         status.counters = (0..).zip(&counter::NAMES).map(count).collect();
+        status.source = self.source.as_ref().map(|source| source.view());
         let Some(latest) = self.latest.load_full() else { return status };
         status.state = latest.state.clone();
         status.generation_since = latest.generation_since;

@@ -37,6 +37,7 @@ pub struct Agent {
     files: PathBuf,
     pins: PathBuf,
     config: Config,
+    kubeconfig: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -58,6 +59,7 @@ impl Agent {
             config: Config::new(files.join("config"))?,
             pins: Path::new(name::BPF_DIR).join(&name),
             files,
+            kubeconfig: None,
             process: None,
         })
     }
@@ -71,6 +73,11 @@ impl Agent {
             None => self.arguments.extend([option.to_owned(), value.to_owned()]),
         }
         self
+    }
+
+    /// Follows an API server from its next start on, and not its directory.
+    pub fn follow_server(&mut self, kubeconfig: PathBuf) {
+        self.kubeconfig = Some(kubeconfig);
     }
 
     /// Another build of the program from here on.
@@ -97,7 +104,10 @@ impl Agent {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("agent").args(&self.arguments);
-        command.arg("--config-dir").arg(self.config.directory());
+        match &self.kubeconfig {
+            Some(kubeconfig) => command.arg("--kubeconfig").arg(kubeconfig),
+            None => command.arg("--config-dir").arg(self.config.directory()),
+        };
         command.arg("--run-dir").arg(self.run_dir());
         command.arg("--pin-dir").arg(&self.pins);
         command
@@ -115,6 +125,12 @@ impl Agent {
         self.wait_until("the agent is ready", |agent| {
             Ok(agent.status()?["state"]["state"] == "ready")
         })
+    }
+
+    /// Starts it on the node and does not wait for anything.
+    pub fn launch(&mut self, world: &World) -> Result<()> {
+        self.process = Some(Process::start(self.command(), world.agent_place())?);
+        Ok(())
     }
 
     /// Its process's number.

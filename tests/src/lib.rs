@@ -9,6 +9,7 @@
 //! serve                          what the far hosts answer
 //! stage, client                  a pod, a far host, an agent, and somebody to talk through them
 //! agent, manifest, links         the program under test, its configuration, its hooks
+//! control_plane                  a real API server with its etcd
 //! maps                           the agent's own maps, written behind its back
 //! stranger                       somebody else's program on the same hook
 //! ground, posture                where every way out is tried at once, and what should come of it
@@ -23,6 +24,7 @@ pub mod agent;
 pub mod capture;
 pub mod cgroup;
 pub mod client;
+pub mod control_plane;
 pub mod errand;
 pub mod frame;
 pub mod ground;

@@ -94,6 +94,12 @@ impl Stage {
             .wait_until("the pod is enrolled", |agent| Ok(agent.enrolment("app")? == "enrolled"))
     }
 
+    /// Starts the agent, and waits only until it answers.
+    pub fn start_unready(&mut self) -> Result<()> {
+        self.agent.launch(&self.world)?;
+        self.agent.wait_until("the agent answers", |agent| agent.status().map(|_| true))
+    }
+
     /// Writes the rule for the far host's ports under some name.
     pub fn name_far(&self, name: &str) -> Result<()> {
         let ports = [(DIRECT, "TCP"), (PROXIED, "")];

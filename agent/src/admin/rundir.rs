@@ -10,6 +10,7 @@ use std::{
 
 const LOCK: &str = "agent.lock";
 const SOCKET: &str = "admin.sock";
+const OBJECTS: &str = "objects.snapshot";
 /// `sun_path` holds 108 bytes with its final zero (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -105,6 +106,11 @@ impl RunDir {
     /// Its socket.
     pub(crate) fn socket(&self) -> PathBuf {
         socket(&self.path)
+    }
+
+    /// Where the objects that are in force are kept for a start without an API server.
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.path.join(OBJECTS)
     }
 }
 

@@ -12,7 +12,7 @@ fn the_definition_is_consistent() {
 }
 
 #[test]
-fn an_agent_needs_a_directory_and_a_node() {
+fn an_agent_needs_a_node_and_holds_unknown_pods_in_a_cluster_only() {
     let Command::Agent(agent) =
         parse("sekisho agent --config-dir c --node-name n").unwrap().command
     else {
@@ -20,10 +20,16 @@ fn an_agent_needs_a_directory_and_a_node() {
     };
     assert_eq!(agent.run_dir, PathBuf::from(DEFAULT_RUN_DIR));
     assert_eq!(agent.pin_dir, PathBuf::from(DEFAULT_PIN_DIR));
-    assert_eq!(agent.unknown_pods, UnknownPods::Allow);
+    assert!(!agent.holds_unknown_pods());
     assert_eq!(agent.on_revoke, OnRevoke::Reset);
     assert_eq!(agent.cgroup, None);
-    let error = parse("sekisho agent --node-name n").unwrap_err();
+    let Command::Agent(agent) = parse("sekisho agent --node-name n --context c").unwrap().command
+    else {
+        panic!("not an agent");
+    };
+    assert!(agent.holds_unknown_pods());
+    assert_eq!((agent.config_dir, agent.context.as_deref()), (None, Some("c")));
+    let error = parse("sekisho agent --config-dir c --node-name n --context c").unwrap_err();
     assert_eq!(error.exit_code(), i32::from(exit::USAGE));
     assert!(error.to_string().contains("--config-dir"), "{error}");
 }
@@ -37,7 +43,7 @@ fn every_option_of_the_agent_is_read() {
     assert_eq!(agent.run_dir, PathBuf::from("r"));
     assert_eq!(agent.pin_dir, PathBuf::from("p"));
     assert_eq!(agent.cgroup, Some(PathBuf::from("g")));
-    assert_eq!(agent.unknown_pods, UnknownPods::Hold);
+    assert_eq!(agent.unknown_pods, Some(UnknownPods::Hold));
     assert_eq!(agent.on_revoke, OnRevoke::Keep);
     assert_eq!(agent.admin, Some("[::1]:9090".parse().unwrap()));
     assert_eq!((agent.log.as_str(), agent.log_format), ("deny=warn", LogFormat::Json));

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use super::{
     Answer,
     output::{Paint, Table, Tone, encode},
@@ -9,7 +11,7 @@ use super::{
 use crate::{
     admin::client::Client,
     args::{StatusArgs, exit},
-    observe::status::{Enrolment, Hook, Note, Pod, State, Status},
+    observe::status::{Enrolment, Hook, Note, Pod, Source, State, Status},
 };
 
 /// What the layers are called.
@@ -30,6 +32,9 @@ fn table(status: &Status, paint: Paint) -> String {
     let mut text = head(status, paint);
     section(&mut text, "PODS", &pods(status, paint), paint);
     section(&mut text, "LAYERS", &layers(status, paint), paint);
+    if let Some(source) = &status.source {
+        section(&mut text, "API SERVER", &followed(source, paint), paint);
+    }
     section(&mut text, "COUNTERS", &counters(status), paint);
     section(&mut text, "FINDINGS", &findings(&status.findings, paint), paint);
     text
@@ -124,6 +129,30 @@ fn layers(status: &Status, paint: Paint) -> String {
         }
     }
     table.text("  ", paint)
+}
+
+/// The server, and a line for each kind.
+fn followed(source: &Source, paint: Paint) -> String {
+    let now = Timestamp::now();
+    let age = |then: Timestamp| format!("{} s ago", now.duration_since(then).as_secs().max(0));
+    let mut text = format!("  {}\n", source.server);
+    if let Some(saved) = source.saved {
+        let line = format!("not there; what was saved {} is in force", age(saved));
+        let _ = writeln!(text, "  {}", paint.word(Tone::Doubtful, &line));
+    }
+    let mut table = Table::default();
+    for kind in &source.kinds {
+        let tone = match kind.state.as_ref() {
+            "current" => Some(Tone::Good),
+            "not installed" => None,
+            _ => Some(Tone::Bad),
+        };
+        let synced = kind.synced.map_or("never".to_owned(), age);
+        let cells =
+            [&kind.resource, kind.state.as_ref(), &synced, kind.why.as_deref().unwrap_or("")];
+        table.row(&cells, tone.map(|tone| (1, tone)));
+    }
+    text + &table.text("  ", paint)
 }
 
 fn counters(status: &Status) -> String {

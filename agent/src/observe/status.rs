@@ -46,6 +46,35 @@ pub(crate) struct Status {
     pub(crate) objects: BTreeMap<String, u64>,
     /// What could not be honoured, worst first.
     pub(crate) findings: Vec<Note>,
+    /// The API server that is followed; none on a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<Source>,
+}
+
+/// An API server, and how far it is followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Source {
+    /// Its address.
+    pub(crate) server: String,
+    /// When the objects in force were saved, while they come from the disk and not from the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) saved: Option<Timestamp>,
+    /// A line a kind.
+    pub(crate) kinds: Vec<Followed>,
+}
+
+/// How far a kind is followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Followed {
+    /// The resource, as `kubectl` and an RBAC rule name it.
+    pub(crate) resource: String,
+    /// `listing`, `current`, `behind`, or `not installed`.
+    pub(crate) state: Word,
+    /// When the server last said something about it, if only that nothing changed.
+    pub(crate) synced: Option<Timestamp>,
+    /// What keeps it from being current, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) why: Option<String>,
 }
 
 /// Whether the agent does its job.

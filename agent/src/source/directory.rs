@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     Observed, Reader,
+    announce::announce,
     debounce::Debounce,
     manifest,
     scan::Scanner,
@@ -93,8 +94,7 @@ impl Directory {
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             };
             state = back;
-            tell(publisher.borrow().as_ref(), &observed);
-            publish(&publisher, observed);
+            announce(&publisher, observed);
             let pause = if state.covered { RESCAN } else { POLL };
             changes = tokio::select! {
                 () = publisher.closed() => return,
@@ -114,40 +114,6 @@ async fn burst(watch: Option<&mut UnboundedReceiver<Change>>, pause: Duration) -
         Ok(Some(first)) => Debounce::CHANGES.collect(first, watch, is_being_written).await,
         _ => Vec::new(),
     }
-}
-
-/// Logs what is newly wrong, and that all is well again.
-fn tell(before: Option<&Observed>, now: &Observed) {
-    let known: &[Note] = before.map_or(&[], |before| &before.notes);
-    for note in now.notes.iter().filter(|note| !known.contains(note)) {
-        let place = note.place.as_deref().unwrap_or_default();
-        let (object, field, why) = (note.object(), note.field.as_str(), note.message.as_str());
-        match note.severity.as_ref() {
-            "error" => {
-                tracing::error!(target: "config", place, object, field, error = why, "not read");
-            }
-            "warning" => {
-                tracing::warn!(target: "config", place, object, field, why, "doubtful");
-            }
-            _ => tracing::debug!(target: "config", place, object, field, why, "noted"),
-        }
-    }
-    if now.notes.is_empty() && !known.is_empty() {
-        tracing::info!(target: "config", "all is read");
-    }
-}
-
-fn publish(publisher: &watch::Sender<Option<Observed>>, observed: Observed) {
-    publisher.send_if_modified(|current| {
-        let same = current.as_ref().is_some_and(|current| {
-            std::sync::Arc::ptr_eq(&current.objects, &observed.objects)
-                && current.notes == observed.notes
-        });
-        if !same {
-            *current = Some(observed);
-        }
-        !same
-    });
 }
 
 impl State {

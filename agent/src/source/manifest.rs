@@ -11,6 +11,7 @@ use agent_model::{
     resource::{Object, Parsed, Part, ResourceError, parse, split, validate},
     snapshot::{Finding, Severity, code as model_code},
 };
+use serde_json::Value;
 
 use super::store::{Claim, Statement, code};
 use crate::observe::status::Note;
@@ -75,21 +76,46 @@ fn read_part(
     (place, spot): (&str, &str),
 ) -> Option<Vec<Said>> {
     let Some(document) = part.read() else { return Some(Vec::new()) };
-    let (mut all, mut refused) = (Vec::new(), Vec::new());
-    match document.value {
-        Ok(value) => {
-            for parsed in parse(value) {
-                match said(parsed) {
-                    Ok(said) => all.extend(said),
-                    Err(error) => refused.push((error.field().to_owned(), error.to_string())),
-                }
-            }
-        }
-        Err(error) => refused.push((String::new(), error.to_string())),
-    }
+    let (all, refused) = match document.value {
+        Ok(value) => read_value(value),
+        Err(error) => (Vec::new(), vec![(String::new(), error.to_string())]),
+    };
     if refused.is_empty() {
         return Some(all);
     }
+    state_in_part(statement, (all, refused), (place, spot));
+    None
+}
+
+/// Reads one object that is no text any more, for instance one that an API server sent.
+pub(crate) fn read_object(place: &str, spot: &str, value: Value) -> Statement {
+    let mut statement = Statement::default();
+    let (all, refused) = read_value(value);
+    if refused.is_empty() {
+        for said in all {
+            state(&mut statement, said, (place, spot));
+        }
+    } else {
+        state_in_part(&mut statement, (all, refused), (place, spot));
+    }
+    statement
+}
+
+/// What is said about objects, and the field and the reason of each that cannot be told.
+type Read = (Vec<Said>, Vec<(String, String)>);
+
+fn read_value(value: Value) -> Read {
+    let (mut all, mut refused) = (Vec::new(), Vec::new());
+    for parsed in parse(value) {
+        match said(parsed) {
+            Ok(said) => all.extend(said),
+            Err(error) => refused.push((error.field().to_owned(), error.to_string())),
+        }
+    }
+    (all, refused)
+}
+
+fn state_in_part(statement: &mut Statement, (all, refused): Read, (place, spot): (&str, &str)) {
     statement.partial = true;
     for (field, why) in refused {
         let note = unreadable(&format!("{place}, {spot}"), &why);
@@ -98,7 +124,6 @@ fn read_part(
     for said in all {
         state(statement, said, (place, spot));
     }
-    None
 }
 
 fn state(statement: &mut Statement, said: Said, (place, spot): (&str, &str)) {

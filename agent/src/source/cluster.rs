@@ -1,0 +1,278 @@
+//! Follows an API server and publishes what is in force.
+//!
+//! ```text
+//! Follower (one a kind) ──► News ──► Cluster: Store ──► Observed
+//!        └──► Progress ──► status       └──► saved ──► <run-dir>/objects.snapshot
+//! ```
+//!
+//! One task owns the store. A list replaces all of a kind at once; nothing is published before
+//! every kind has been listed, since half of the objects mean something else than all of them.
+//! What was saved by an earlier process is there from the start: an object that is broken now has
+//! its last good form from there, and when the server does not answer within [`PATIENCE`], what
+//! was saved is published.
+
+mod connect;
+mod follow;
+mod kinds;
+mod object;
+mod pace;
+mod progress;
+mod saved;
+mod trouble;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use agent_model::resource::{Kind, ObjectKey};
+use jiff::Timestamp;
+use kube::Client;
+use serde_json::Value;
+use tokio::{
+    sync::{
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        watch,
+    },
+    task::{JoinSet, block_in_place},
+    time::{Instant, sleep_until},
+};
+
+pub(crate) use self::{connect::ConnectError, progress::Progress};
+use self::{
+    follow::{Follower, News, Told},
+    kinds::Watched,
+    object::Item,
+    pace::Pace,
+    saved::{Contents, Texts},
+};
+use super::{
+    Observed, Reader,
+    announce::announce,
+    debounce::Debounce,
+    store::{Place, Store},
+};
+
+/// How long the server may take before what was saved is used.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// An API server as a source. Nothing happens until [`Cluster::run`].
+pub(crate) struct Cluster {
+    client: Client,
+    node: Arc<str>,
+    path: PathBuf,
+    progress: Arc<Progress>,
+    state: State,
+    publisher: watch::Sender<Option<Observed>>,
+}
+
+/// What the one task owns.
+#[derive(Debug, Default)]
+struct State {
+    store: Store,
+    /// The places of each kind.
+    places: BTreeMap<Kind, BTreeSet<Place>>,
+    texts: Texts,
+    listed: BTreeSet<Kind>,
+}
+
+impl Cluster {
+    /// Reads the credentials; the server is not asked anything yet. `path` is where objects are
+    /// saved.
+    pub(crate) async fn open(
+        (files, context): (Option<&str>, Option<&str>),
+        node: &str,
+        path: PathBuf,
+    ) -> Result<(Self, Reader), ConnectError> {
+        let (client, server) = connect::connect(files, context).await?;
+        let (publisher, reader) = watch::channel(None);
+        let progress = Arc::new(Progress::new(server));
+        let (state, node) = (State::default(), node.into());
+        Ok((Self { client, node, path, progress, state, publisher }, reader))
+    }
+
+    /// How far it is.
+    pub(crate) fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Publishes the first state, and then each other one, until nobody reads.
+    pub(crate) async fn run(mut self) {
+        let saved = self.take_saved();
+        let (sender, mut news) = unbounded_channel();
+        let mut tasks = JoinSet::new();
+        for watched in &kinds::ALL {
+            tasks.spawn(Box::pin(
+                Follower {
+                    watched,
+                    client: self.client.clone(),
+                    node: Arc::clone(&self.node),
+                    news: sender.clone(),
+                    progress: Arc::clone(&self.progress),
+                    held: self.state.places.contains_key(&watched.kind),
+                    version: None,
+                    streaming: true,
+                    pace: Pace::default(),
+                }
+                .run(),
+            ));
+        }
+        drop(sender);
+        let (contents, written) = watch::channel(Contents::default());
+        tasks.spawn(saved::keep(self.path.clone(), Arc::clone(&self.node), written));
+        tokio::select! {
+            () = self.follow(&mut news, (saved, &contents)) => {}
+            // None of them ends by itself, so this is a panic, which is ours to pass on.
+            Some(Err(error)) = tasks.join_next() => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        news: &mut UnboundedReceiver<Told>,
+        (mut saved, contents): (Option<Timestamp>, &watch::Sender<Contents>),
+    ) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            tokio::select! {
+                () = self.publisher.closed() => return,
+                () = sleep_until(deadline), if saved.is_some() => {
+                    if let Some(written) = saved.take() {
+                        self.publish_saved(written);
+                    }
+                }
+                first = news.recv() => {
+                    let Some(first) = first else { return };
+                    let burst = Debounce::CHANGES.collect(first, news, |_| false).await;
+                    if block_in_place(|| self.state.take(burst)) {
+                        saved = None;
+                        self.publish(contents);
+                    }
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, contents: &watch::Sender<Contents>) {
+        let observed = block_in_place(|| self.state.store.settle());
+        let objects = Arc::clone(&observed.objects);
+        self.progress.saved(None);
+        announce(&self.publisher, observed);
+        let texts = Arc::clone(&self.state.texts);
+        contents.send_if_modified(|current| {
+            let same = Arc::ptr_eq(&current.objects, &objects);
+            *current = Contents { objects, texts };
+            !same
+        });
+    }
+
+    /// The server is away: what was saved counts until it comes back.
+    fn publish_saved(&mut self, written: Timestamp) {
+        let age = Timestamp::now().duration_since(written).as_secs();
+        let path = self.path.display();
+        tracing::warn!(
+            target: "config", %path, age_seconds = age, %written,
+            "the API server is not there; what was saved of it is used"
+        );
+        self.progress.saved(Some(written));
+        // The store may have taken in some kinds since; all of it is at least as new as the file.
+        announce(&self.publisher, self.state.store.settle());
+    }
+
+    /// Takes in what an earlier process saved; returns when that was.
+    fn take_saved(&mut self) -> Option<Timestamp> {
+        let read = block_in_place(|| saved::read(&self.path, &self.node));
+        match read {
+            Ok(None) => None,
+            Ok(Some(saved)) => {
+                saved.objects.into_iter().for_each(|value| self.state.restore(value));
+                self.state.store.settle();
+                Some(saved.written)
+            }
+            Err(error) => {
+                let (path, error) = (self.path.display(), crate::pods::enrol::chain(&error));
+                tracing::warn!(
+                    target: "config", %path, error,
+                    "the saved objects are not used; the API server is needed to start"
+                );
+                None
+            }
+        }
+    }
+}
+
+impl State {
+    /// Takes in news. True when there is something to publish: every kind has been listed.
+    fn take(&mut self, burst: Vec<Told>) -> bool {
+        for (watched, news) in burst {
+            match news {
+                News::Listed(items) => self.list(watched, items),
+                News::Applied(item) => self.apply(watched.kind, item),
+                News::Deleted(place) => self.delete(watched.kind, &place),
+            }
+        }
+        self.listed.len() == kinds::ALL.len()
+    }
+
+    fn list(&mut self, watched: &Watched, items: Vec<Item>) {
+        let new: BTreeSet<&Place> = items.iter().map(|item| &item.place).collect();
+        let known = self.places.get(&watched.kind);
+        let gone = known.into_iter().flatten().filter(|place| !new.contains(place));
+        let gone: Vec<Place> = gone.cloned().collect();
+        for place in gone {
+            self.delete(watched.kind, &place);
+        }
+        for item in items {
+            self.apply(watched.kind, item);
+        }
+        self.listed.insert(watched.kind);
+    }
+
+    fn apply(&mut self, kind: Kind, item: Item) {
+        let Item { place, statement, text } = item;
+        if let (Some(text), Some(claim)) = (text, statement.claims.first())
+            && claim.form.is_some()
+        {
+            Arc::make_mut(&mut self.texts).insert(claim.key.clone(), text);
+        }
+        self.places.entry(kind).or_default().insert(Arc::clone(&place));
+        self.store.say(place, statement);
+    }
+
+    fn delete(&mut self, kind: Kind, place: &Place) {
+        if let Some(places) = self.places.get_mut(&kind) {
+            places.remove(place);
+        }
+        self.store.retract(place);
+        if let Some(key) = key(kind, place)
+            && self.texts.contains_key(&key)
+        {
+            Arc::make_mut(&mut self.texts).remove(&key);
+        }
+    }
+
+    /// Takes in an object that was saved, at the place where the server would have it.
+    fn restore(&mut self, value: Value) {
+        let kind = value["kind"].as_str().unwrap_or_default();
+        let Some(watched) = kinds::ALL.iter().find(|one| one.kind.name() == kind) else { return };
+        let metadata = &value["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let place = watched.place(text("namespace"), text("name")).into();
+        self.apply(
+            watched.kind,
+            object::read(place, "as it was saved", value, watched.keeps_text()),
+        );
+    }
+}
+
+/// The object at a place.
+fn key(kind: Kind, place: &str) -> Option<ObjectKey> {
+    let (_, rest) = place.split_once('/')?;
+    let (namespace, name) = rest.split_once('/').unwrap_or(("", rest));
+    Some(ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

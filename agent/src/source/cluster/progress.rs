@@ -1,0 +1,86 @@
+//! How far each kind is followed, for those who ask. Written by the tasks that follow.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::kinds::{self, Watched};
+use crate::observe::status;
+
+/// How far all kinds are followed.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    source: Mutex<status::Source>,
+}
+
+impl Progress {
+    /// Nothing has come from this server yet.
+    pub(super) fn new(server: String) -> Self {
+        let kinds = kinds::ALL.iter().map(|watched| status::Followed {
+            resource: watched.to_string(),
+            state: "listing".into(),
+            ..status::Followed::default()
+        });
+        let source = status::Source { server, saved: None, kinds: kinds.collect() };
+        Self { source: Mutex::new(source) }
+    }
+
+    /// A copy.
+    pub(crate) fn view(&self) -> status::Source {
+        self.lock().clone()
+    }
+
+    /// The objects in force come from the disk, or do so no longer.
+    pub(super) fn saved(&self, saved: Option<Timestamp>) {
+        self.lock().saved = saved;
+    }
+
+    /// The server says that this is all there is.
+    pub(super) fn current(&self, watched: &Watched) {
+        self.change(watched, |kind| {
+            if kind.why.take().is_some() {
+                tracing::info!(target: "config", resource = kind.resource, "followed again");
+            }
+            kind.state = "current".into();
+            kind.synced = Some(Timestamp::now());
+        });
+    }
+
+    /// The server says that there is no such kind.
+    pub(super) fn absent(&self, watched: &Watched) {
+        self.change(watched, |kind| {
+            if kind.state != "not installed" {
+                let resource = &kind.resource;
+                tracing::info!(target: "config", resource, "not installed; waiting for it");
+            }
+            kind.state = "not installed".into();
+            kind.why = None;
+            kind.synced = Some(Timestamp::now());
+        });
+    }
+
+    /// Something is in the way. Said once in the log, for as long as it stays the same.
+    pub(super) fn behind(&self, watched: &Watched, why: String) {
+        self.change(watched, |kind| {
+            if kind.why.as_ref() != Some(&why) {
+                tracing::warn!(target: "config", resource = kind.resource, why, "not followed");
+            }
+            if kind.state != "listing" {
+                kind.state = "behind".into();
+            }
+            kind.why = Some(why);
+        });
+    }
+
+    fn change(&self, watched: &Watched, change: impl FnOnce(&mut status::Followed)) {
+        let resource = watched.to_string();
+        let mut source = self.lock();
+        if let Some(kind) = source.kinds.iter_mut().find(|kind| kind.resource == resource) {
+            change(kind);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, status::Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

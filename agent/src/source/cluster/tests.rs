@@ -1,0 +1,81 @@
+use serde_json::json;
+
+use super::*;
+
+fn watched(kind: Kind) -> &'static Watched {
+    kinds::ALL.iter().find(|one| one.kind == kind).unwrap()
+}
+
+/// A `ServiceEntry` with one port.
+fn entry(name: &str, port: u32) -> Item {
+    let value = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"hosts": ["db.example.com"], "ports": [{"number": port, "name": "a"}]},
+    });
+    let place = watched(Kind::ServiceEntry).place("shop", name).into();
+    object::read(place, "generation 1", value, true)
+}
+
+fn names(state: &mut State) -> Vec<String> {
+    state.store.settle().objects.iter().map(|(key, _)| key.name.clone()).collect()
+}
+
+fn list(items: Vec<Item>) -> Vec<Told> {
+    vec![(watched(Kind::ServiceEntry), News::Listed(items))]
+}
+
+#[test]
+fn nothing_is_published_before_every_kind_is_listed() {
+    let mut state = State::default();
+    let (last, others) = kinds::ALL.split_last().unwrap();
+    for watched in others {
+        assert!(!state.take(vec![(watched, News::Listed(Vec::new()))]), "{watched}");
+    }
+    assert!(state.take(vec![(last, News::Listed(Vec::new()))]));
+}
+
+#[test]
+fn a_list_replaces_all_of_its_kind_and_nothing_else() {
+    let mut state = State::default();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    state.restore(namespace);
+    state.take(list(vec![entry("a", 1), entry("b", 1)]));
+    assert_eq!(names(&mut state), ["shop", "a", "b"]);
+    state.take(list(vec![entry("b", 1), entry("c", 1)]));
+    assert_eq!(names(&mut state), ["shop", "b", "c"]);
+    let texts: Vec<_> = state.texts.keys().map(|key| key.name.as_str()).collect();
+    assert_eq!(texts, ["b", "c"]);
+    state.take(list(Vec::new()));
+    assert_eq!(names(&mut state), ["shop"]);
+    assert!(state.texts.is_empty());
+}
+
+#[test]
+fn an_object_that_is_broken_at_a_start_has_its_form_from_before_the_start() {
+    let mut state = State::default();
+    let saved = entry("a", 1).text.unwrap();
+    state.restore(serde_json::from_str(&saved).unwrap());
+    state.store.settle();
+    state.take(list(vec![entry("a", 70_000), entry("b", 70_000)]));
+    let observed = state.store.settle();
+    let forms: Vec<_> = observed.objects.service_entries().collect();
+    assert_eq!(forms.len(), 1, "{forms:?}");
+    assert_eq!(forms[0].metadata.name.as_deref(), Some("a"));
+    assert_eq!(observed.notes.iter().filter(|note| note.severity == "error").count(), 2);
+    // And it is saved in that form again.
+    assert_eq!(state.texts.values().cloned().collect::<Vec<_>>(), [saved]);
+}
+
+#[test]
+fn changes_after_a_list_are_taken_one_by_one() {
+    let mut state = State::default();
+    let entries = watched(Kind::ServiceEntry);
+    state.take(list(vec![entry("a", 1)]));
+    let b = entry("b", 1);
+    let place = Arc::clone(&b.place);
+    state.take(vec![(entries, News::Applied(b))]);
+    assert_eq!(names(&mut state), ["a", "b"]);
+    state.take(vec![(entries, News::Deleted(place))]);
+    assert_eq!(names(&mut state), ["a"]);
+}

@@ -1,0 +1,314 @@
+//! The agent follows a real API server, as its own `ServiceAccount`, with RBAC on.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use sekisho_tests::{
+    control_plane::ControlPlane,
+    manifest::{NAMESPACE, NODE},
+    stage::{DIRECT, Net, PROXIED, Stage},
+    world::Host,
+};
+use serde_json::Value;
+
+/// From the end of `kubectl` to the kernel. Two processors may be shared with a build.
+const SOON: Duration = Duration::from_secs(1);
+
+const RULE: &str = "serviceentry/far-tcp";
+
+/// A stage whose agent follows a server; nothing of Istio's is installed.
+struct Scene {
+    stage: Stage,
+    plane: ControlPlane,
+}
+
+impl Scene {
+    /// With the namespace, the mesh's settings and the pod on the server; the agent is not started.
+    fn set() -> Result<Self> {
+        let mut stage = Stage::set()?;
+        let plane = ControlPlane::start(&stage.world)?;
+        let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rbac.yaml");
+        plane.apply(&stage.world, &fs::read_to_string(rbac)?)?;
+        plane.apply(
+            &stage.world,
+            "apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}\n",
+        )?;
+        let config = |name: &str| fs::read_to_string(stage.agent.config().path(name));
+        plane.apply(&stage.world, &config("namespace")?)?;
+        plane.apply(&stage.world, &config("mesh")?)?;
+        pod(&plane, &stage, &stage.pod)?;
+        let account = plane.account(&stage.world, "sekisho-system", "sekisho-agent")?;
+        stage.agent.follow_server(account);
+        Ok(Self { stage, plane })
+    }
+
+    /// With the custom resources too, and the agent started.
+    fn ready() -> Result<Self> {
+        let mut scene = Self::set()?;
+        scene.install()?;
+        scene.stage.start()?;
+        Ok(scene)
+    }
+
+    fn install(&self) -> Result<()> {
+        self.apply(include_str!("../crds/minimal.yaml"))?;
+        for name in ["serviceentries", "sidecars"] {
+            let crd = format!("crd/{name}.networking.istio.io");
+            self.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", &crd])?;
+        }
+        Ok(())
+    }
+
+    fn apply(&self, text: &str) -> Result<()> {
+        self.plane.apply(&self.stage.world, text)
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.plane.kubectl(&self.stage.world, arguments, "")
+    }
+
+    /// The manifest of the rule for the far host.
+    fn rule(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.stage.agent.config().path("far"))?)
+    }
+
+    fn delete_rule(&self) -> Result<()> {
+        self.kubectl(&["delete", "-n", NAMESPACE, RULE]).map(drop)
+    }
+
+    /// Whether the rule is in force, as `sekisho why` has it and as the pod has it.
+    fn is_allowed(&self) -> Result<bool> {
+        let to = self.stage.at(Net::V4, DIRECT);
+        let pod = format!("{NAMESPACE}/app");
+        let output = self.stage.agent.ask(&["why", &pod, &to.to_string(), "-o", "json"])?;
+        let why = match output.status.code() {
+            Some(0) => true,
+            Some(3) => false,
+            code => anyhow::bail!("why: {code:?} {}", String::from_utf8_lossy(&output.stderr)),
+        };
+        let said = self.stage.client()?.dial(to)?;
+        ensure!(why == said.errno.is_none(), "why says {why}, and the pod {said:?}");
+        Ok(why)
+    }
+
+    /// Waits until the rule is in force or not; returns how long that took.
+    fn wait_allowed(&self, allowed: bool, patience: Duration) -> Result<Duration> {
+        let start = Instant::now();
+        loop {
+            let generation = self.stage.agent.generation()?;
+            let now = self.is_allowed();
+            if matches!(now, Ok(now) if now == allowed) {
+                return Ok(start.elapsed());
+            }
+            // An answer that changes between the two looks is no disagreement.
+            let moved = self.stage.agent.generation()? != generation;
+            if start.elapsed() > patience && !moved {
+                anyhow::bail!(
+                    "not {} after {:?}: {now:?}\n{}\n{}",
+                    if allowed { "allowed" } else { "denied" },
+                    start.elapsed(),
+                    self.stage.agent.status()?,
+                    self.stage.agent.words()
+                );
+            }
+        }
+    }
+
+    /// How far a kind is followed: its state and its reason.
+    fn followed(&self, resource: &str) -> Result<(String, String)> {
+        let status = self.stage.agent.status()?;
+        let kinds = status["source"]["kinds"].as_array().context("no kinds in the status")?;
+        let found = kinds.iter().find(|kind| kind["resource"] == resource);
+        let found = found.with_context(|| format!("{resource} is not in {status}"))?;
+        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+        Ok((text("state"), text("why")))
+    }
+
+    fn wait_followed(&mut self, resource: &str, state: &str) -> Result<()> {
+        let Self { stage, .. } = self;
+        stage.agent.wait_until(&format!("{resource} is {state}"), |agent| {
+            let status = agent.status()?;
+            let kinds = status["source"]["kinds"].as_array().cloned().unwrap_or_default();
+            Ok(kinds.iter().any(|kind| kind["resource"] == resource && kind["state"] == state))
+        })
+    }
+
+    fn saved(&self) -> Result<Value> {
+        Ok(self.stage.agent.status()?["source"]["saved"].clone())
+    }
+
+    /// Waits until the file of saved objects has some text in it, or has not.
+    fn wait_saved(&mut self, text: &str, there: bool) -> Result<()> {
+        let path = self.stage.agent.run_dir().join("objects.snapshot");
+        self.stage.agent.wait_until(&format!("{text} is saved: {there}"), |_| {
+            Ok(fs::read_to_string(&path)?.contains(text) == there)
+        })
+    }
+}
+
+/// A pod with its status, which nothing else writes here.
+fn pod(plane: &ControlPlane, stage: &Stage, host: &Host) -> Result<()> {
+    let name = host.name();
+    plane.apply(
+        &stage.world,
+        &format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {NAMESPACE}\n  \
+             annotations: {{sekisho.dev/netns: {}}}\n\
+             spec: {{nodeName: {NODE}, containers: [{{name: app, image: none}}]}}\n",
+            host.netns().path().display()
+        ),
+    )?;
+    let [v4, v6] = host.addresses();
+    let status = format!(
+        "{{\"status\":{{\"podIP\":\"{v4}\",\"podIPs\":[{{\"ip\":\"{v4}\"}},{{\"ip\":\"{v6}\"}}]}}}}"
+    );
+    let patch =
+        ["patch", "pod", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p"];
+    plane.kubectl(&stage.world, &[&patch[..], &[&status]].concat(), "").map(drop)
+}
+
+/// What `kubectl` says is what the kernel enforces, and a broken object changes nothing.
+#[test]
+fn what_is_applied_is_enforced_within_a_second() -> Result<()> {
+    let scene = Scene::ready()?;
+    assert_eq!(scene.stage.agent.status()?["unknown_pods"], "hold");
+    assert!(!scene.is_allowed()?, "before the rule");
+    for round in 0..3 {
+        scene.apply(&scene.rule()?)?;
+        let allowed = scene.wait_allowed(true, SOON)?;
+        scene.delete_rule()?;
+        let denied = scene.wait_allowed(false, SOON)?;
+        println!("round {round}: allowed after {allowed:?}, denied after {denied:?}");
+    }
+    scene.apply(&scene.rule()?)?;
+    scene.wait_allowed(true, SOON)?;
+    let broken = scene.rule()?.replace(&format!("number: {PROXIED}"), "number: 70000");
+    scene.apply(&broken)?;
+    let start = Instant::now();
+    let finding = loop {
+        let status = scene.stage.agent.status()?;
+        let findings = status["findings"].as_array().cloned().unwrap_or_default();
+        if let Some(found) = findings.into_iter().find(|one| one["severity"] == "error") {
+            break found;
+        }
+        ensure!(start.elapsed() < SOON, "no finding about the broken rule");
+    };
+    assert_eq!((&finding["kind"], &finding["name"]), (&"ServiceEntry".into(), &"far-tcp".into()));
+    let place = finding["place"].as_str().unwrap_or_default();
+    assert!(place.starts_with("serviceentries.networking.istio.io/shop/far-tcp, "), "{finding}");
+    assert!(scene.is_allowed()?, "the last good form stays");
+    Ok(())
+}
+
+/// Away, killed, started again, gone without a word while nobody listened.
+#[test]
+fn an_outage_changes_nothing_and_what_happened_meanwhile_is_noticed() -> Result<()> {
+    let mut scene = Scene::ready()?;
+    scene.apply(&scene.rule()?)?;
+    scene.wait_allowed(true, SOON)?;
+    scene.wait_saved("far-tcp", true)?;
+    let generation = scene.stage.agent.generation()?;
+
+    scene.plane.kill_server()?;
+    scene.wait_followed("services", "behind")?;
+    assert!(scene.is_allowed()?, "with the server away");
+    assert_eq!(scene.stage.agent.generation()?, generation, "with the server away");
+    let (_, why) = scene.followed("services")?;
+    assert!(why.contains("cannot be reached"), "{why}");
+
+    // A start without the server.
+    scene.stage.agent.kill()?;
+    let start = Instant::now();
+    scene.stage.start()?;
+    println!("without the server: ready after {:?}", start.elapsed());
+    assert!(scene.saved()?.is_string(), "{}", scene.saved()?);
+    assert!(scene.is_allowed()?, "from what was saved");
+
+    // It comes back, and the rule goes while the agent does not listen.
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(scene.stage.agent.pid().context("pid")?)?);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP)?;
+    scene.plane.start_server(&scene.stage.world)?;
+    scene.delete_rule()?;
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT)?;
+    let noticed = scene.wait_allowed(false, Duration::from_secs(20))?;
+    println!("after the server's return: noticed after {noticed:?}");
+    scene.wait_followed("services", "current")?;
+    assert!(scene.saved()?.is_null(), "{}", scene.saved()?);
+
+    // A running agent resumes where it was.
+    scene.apply(&scene.rule()?)?;
+    scene.wait_allowed(true, SOON)?;
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP)?;
+    scene.plane.kill_server()?;
+    scene.plane.start_server(&scene.stage.world)?;
+    scene.delete_rule()?;
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT)?;
+    let noticed = scene.wait_allowed(false, Duration::from_secs(20))?;
+    println!("after a restart: noticed after {noticed:?}");
+    scene.wait_followed("services", "current")?;
+    scene.wait_saved("far-tcp", false)
+}
+
+/// A kind that is not installed is waited for, and its end is the end of its objects.
+#[test]
+fn a_kind_that_is_installed_later_is_picked_up() -> Result<()> {
+    let mut scene = Scene::set()?;
+    scene.stage.start()?;
+    let entries = "serviceentries.networking.istio.io";
+    scene.wait_followed(entries, "not installed")?;
+    assert!(!scene.is_allowed()?);
+    scene.install()?;
+    scene.apply(&scene.rule()?)?;
+    let picked_up = scene.wait_allowed(true, Duration::from_secs(10))?;
+    println!("installed later: in force after {picked_up:?}");
+    assert_eq!(scene.followed(entries)?.0, "current");
+    // This one is still not there, and keeps nobody waiting.
+    assert_eq!(scene.followed("workloadentries.networking.istio.io")?.0, "not installed");
+    scene.kubectl(&["delete", "crd", entries])?;
+    scene.wait_allowed(false, Duration::from_secs(10))?;
+    scene.wait_followed(entries, "not installed")
+}
+
+/// One verb less, and the agent says which.
+#[test]
+fn a_missing_permission_is_named() -> Result<()> {
+    let mut scene = Scene::set()?;
+    let role = scene.plane.get(&scene.stage.world, &["clusterrole", "sekisho-agent"])?;
+    let mut narrower = role.clone();
+    let rules = narrower["rules"].as_array_mut().context("no rules")?;
+    let first = rules.first_mut().context("no rule")?;
+    assert_eq!(first["resources"], serde_json::json!(["namespaces", "pods", "services"]));
+    first["resources"] = serde_json::json!(["namespaces", "pods"]);
+    rules
+        .push(serde_json::json!({"apiGroups": [""], "resources": ["services"], "verbs": ["list"]}));
+    narrower["metadata"]["managedFields"] = Value::Null;
+    let text = narrower.to_string();
+    scene.plane.kubectl(&scene.stage.world, &["replace", "-f", "-"], &text)?;
+
+    scene.stage.start_unready()?;
+    let Scene { stage, .. } = &mut scene;
+    stage.agent.wait_until("the verb is named", |agent| {
+        let status = agent.status()?;
+        let kinds = status["source"]["kinds"].as_array().cloned().unwrap_or_default();
+        let why = kinds.iter().find(|kind| kind["resource"] == "services");
+        let why = why.and_then(|kind| kind["why"].as_str()).unwrap_or_default();
+        Ok(["watch services", "sekisho-agent", "deploy/rbac.yaml", "403"]
+            .iter()
+            .all(|word| why.contains(word)))
+    })?;
+    assert_eq!(scene.stage.agent.status()?["state"]["state"], "starting");
+    assert_eq!(scene.followed("pods")?.0, "current");
+    // The permission comes back, and so does everything.
+    let mut whole = role;
+    whole["metadata"] = serde_json::json!({"name": "sekisho-agent"});
+    scene.plane.kubectl(&scene.stage.world, &["replace", "-f", "-"], &whole.to_string())?;
+    scene.wait_followed("services", "current")?;
+    scene
+        .stage
+        .agent
+        .wait_until("the pod is enrolled", |agent| Ok(agent.enrolment("app")? == "enrolled"))
+}
