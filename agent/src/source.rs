@@ -9,6 +9,8 @@
 //!
 //! Nothing here knows what an object means.
 
+mod announce;
+pub(crate) mod cluster;
 pub(crate) mod debounce;
 pub(crate) mod directory;
 pub(crate) mod manifest;
