@@ -10,6 +10,9 @@ use question::{Destination, PodRef};
 
 /// Where an agent keeps its socket and state when nothing else is said.
 pub(crate) const DEFAULT_RUN_DIR: &str = "/run/sekisho";
+/// What is logged. The client of the API server warns of each connection that a server's restart
+/// ends; what it means for a kind is said once, under `config`.
+pub(crate) const DEFAULT_LOG: &str = "info,kube_client=error";
 /// Where the kernel keeps the maps and links.
 pub(crate) const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/sekisho";
 
@@ -168,7 +171,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) admin: Option<SocketAddr>,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
-    #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = DEFAULT_LOG)]
     pub(crate) log: String,
     /// How to write the log
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]

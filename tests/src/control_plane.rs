@@ -21,6 +21,8 @@ use crate::{
 
 /// Where the programs are, as envtest names it.
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
+/// Set by `cargo xtask test --without-kubernetes`.
+const LEFT_OUT: &str = "SEKISHO_WITHOUT_KUBERNETES";
 const ADDRESS: &str = "https://127.0.0.1:6443";
 const ADMIN: &str = "admin-of-a-test";
 /// It starts in 5 seconds; two processors may be shared with a build.
@@ -34,6 +36,15 @@ pub struct ControlPlane {
     files: PathBuf,
     server: Option<Process>,
     _etcd: Process,
+}
+
+/// Whether tests against a server were left out on purpose, which each of them then says.
+pub fn is_left_out() -> bool {
+    let left_out = std::env::var_os(LEFT_OUT).is_some_and(|value| !value.is_empty());
+    if left_out {
+        println!("left out: {LEFT_OUT} is set");
+    }
+    left_out
 }
 
 /// The folder with `kube-apiserver`, `etcd` and `kubectl`: what the environment names, else what

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use sekisho_tests::{
-    control_plane::ControlPlane,
+    control_plane::{ControlPlane, is_left_out},
     manifest::{NAMESPACE, NODE},
     stage::{DIRECT, Net, PROXIED, Stage},
     world::Host,
@@ -174,6 +174,9 @@ fn pod(plane: &ControlPlane, stage: &Stage, host: &Host) -> Result<()> {
 /// What `kubectl` says is what the kernel enforces, and a broken object changes nothing.
 #[test]
 fn what_is_applied_is_enforced_within_a_second() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
     let scene = Scene::ready()?;
     assert_eq!(scene.stage.agent.status()?["unknown_pods"], "hold");
     assert!(!scene.is_allowed()?, "before the rule");
@@ -207,6 +210,9 @@ fn what_is_applied_is_enforced_within_a_second() -> Result<()> {
 /// Away, killed, started again, gone without a word while nobody listened.
 #[test]
 fn an_outage_changes_nothing_and_what_happened_meanwhile_is_noticed() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
     let mut scene = Scene::ready()?;
     scene.apply(&scene.rule()?)?;
     scene.wait_allowed(true, SOON)?;
@@ -256,6 +262,9 @@ fn an_outage_changes_nothing_and_what_happened_meanwhile_is_noticed() -> Result<
 /// A kind that is not installed is waited for, and its end is the end of its objects.
 #[test]
 fn a_kind_that_is_installed_later_is_picked_up() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
     let mut scene = Scene::set()?;
     scene.stage.start()?;
     let entries = "serviceentries.networking.istio.io";
@@ -276,6 +285,9 @@ fn a_kind_that_is_installed_later_is_picked_up() -> Result<()> {
 /// One verb less, and the agent says which.
 #[test]
 fn a_missing_permission_is_named() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
     let mut scene = Scene::set()?;
     let role = scene.plane.get(&scene.stage.world, &["clusterrole", "sekisho-agent"])?;
     let mut narrower = role.clone();

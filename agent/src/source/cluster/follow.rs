@@ -317,3 +317,6 @@ impl Follower {
         let _ = self.news.send((self.watched, news));
     }
 }
+
+#[cfg(test)]
+mod tests;

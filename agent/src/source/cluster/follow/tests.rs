@@ -1,0 +1,233 @@
+use std::{convert::Infallible, sync::Mutex};
+
+use agent_model::resource::Kind;
+use http::{Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc::unbounded_channel};
+
+use super::*;
+use crate::{observe::status, source::cluster::kinds};
+
+/// What the server answers, in this order, each to whatever is asked.
+type Answer = (u16, String);
+
+/// What came of it.
+struct Outcome {
+    requests: Vec<String>,
+    news: Vec<String>,
+    status: status::Followed,
+    took: Duration,
+}
+
+/// Follows a kind on a scripted server, on a paused clock, until it asks for more than there is.
+async fn follow(kind: Kind, held: bool, script: Vec<Answer>) -> Outcome {
+    let watched = kinds::ALL.iter().find(|one| one.kind == kind).unwrap();
+    let script = Arc::new(Mutex::new(script.into_iter()));
+    let (requests, done) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
+    let (log, end) = (Arc::clone(&requests), Arc::clone(&done));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        log.lock().unwrap().push(request.uri().to_string());
+        let (answer, end) = (script.lock().unwrap().next(), Arc::clone(&end));
+        async move {
+            let Some((code, body)) = answer else {
+                end.notify_one();
+                return std::future::pending().await;
+            };
+            Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+        }
+    });
+    let (sender, mut receiver) = unbounded_channel();
+    let progress = Arc::new(Progress::new("test".to_owned()));
+    let follower = Follower {
+        watched,
+        client: Client::new(service, "default"),
+        node: "node-1".into(),
+        news: sender,
+        progress: Arc::clone(&progress),
+        held,
+        version: None,
+        streaming: true,
+        pace: Pace::default(),
+    };
+    let start = Instant::now();
+    tokio::select! {
+        () = follower.run() => unreachable!("somebody reads the news"),
+        () = done.notified() => {}
+    }
+    let took = start.elapsed();
+    let mut news = Vec::new();
+    while let Ok((_, one)) = receiver.try_recv() {
+        news.push(match one {
+            News::Listed(items) => {
+                let places: Vec<&str> = items.iter().map(|item| &*item.place).collect();
+                format!("listed {}", places.join(" "))
+            }
+            News::Applied(item) => format!("applied {}", item.place),
+            News::Deleted(place) => format!("deleted {place}"),
+        });
+    }
+    let kinds = progress.view().kinds;
+    let status = kinds.into_iter().find(|one| one.resource == watched.to_string()).unwrap();
+    let requests = requests.lock().unwrap().clone();
+    Outcome { requests, news, status, took }
+}
+
+fn object(name: &str, version: u64) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace",
+           "metadata": {"name": name, "resourceVersion": version.to_string()}})
+}
+
+fn event(kind: &str, object: &Value) -> String {
+    format!("{}\n", json!({"type": kind, "object": object}))
+}
+
+fn bookmark(version: u64, end: bool) -> String {
+    let annotations = if end { json!({INITIAL_END: "true"}) } else { json!({}) };
+    let metadata = json!({"resourceVersion": version.to_string(), "annotations": annotations});
+    event("BOOKMARK", &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
+}
+
+/// A streamed list, and the end of the connection.
+fn listed(names: &[&str], version: u64) -> Answer {
+    let added = names.iter().map(|name| event("ADDED", &object(name, version)));
+    (200, added.collect::<String>() + &bookmark(version, true))
+}
+
+fn refusal(code: u16, message: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code,
+           "message": message, "reason": "Test"})
+}
+
+fn refused(code: u16, message: &str) -> Answer {
+    (code, refusal(code, message).to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_ends_goes_on_where_it_was() {
+    let changes = event("MODIFIED", &object("a", 11))
+        + &event("DELETED", &object("b", 12))
+        + &bookmark(20, false);
+    let script = vec![listed(&["a", "b"], 10), (200, changes)];
+    let outcome = follow(Kind::Namespace, false, script).await;
+    assert_eq!(
+        outcome.news,
+        ["listed namespaces/a namespaces/b", "applied namespaces/a", "deleted namespaces/b"]
+    );
+    let [first, second, third] = &outcome.requests[..] else { panic!("{:?}", outcome.requests) };
+    assert!(first.contains("sendInitialEvents=true"), "{first}");
+    assert!(second.ends_with("resourceVersion=10"), "{second}");
+    assert!(third.ends_with("resourceVersion=20"), "{third}");
+    assert_eq!(outcome.status.state, "current");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_the_server_has_forgotten_is_listed_anew() {
+    for gone in [(200, event("ERROR", &refusal(410, "too old"))), refused(410, "too old")] {
+        let script = vec![listed(&["a", "b"], 10), gone, listed(&["b"], 30)];
+        let outcome = follow(Kind::Namespace, false, script).await;
+        assert_eq!(outcome.news, ["listed namespaces/a namespaces/b", "listed namespaces/b"]);
+        assert!(outcome.requests[2].contains("sendInitialEvents=true"), "{:?}", outcome.requests);
+        // It belongs to following; nobody needs to be told.
+        assert_eq!((outcome.status.state.as_ref(), outcome.status.why), ("current", None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_gone_back_is_listed_anew() {
+    let script = vec![listed(&["a"], 10), (200, bookmark(5, false)), listed(&[], 5)];
+    let outcome = follow(Kind::Namespace, false, script).await;
+    assert_eq!(outcome.news, ["listed namespaces/a", "listed "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_breaks_off_changes_nothing() {
+    let half = (200, event("ADDED", &object("b", 12)));
+    let script = vec![listed(&["a"], 10), refused(410, "too old"), half, listed(&["b", "c"], 13)];
+    let outcome = follow(Kind::Namespace, false, script).await;
+    assert_eq!(outcome.news, ["listed namespaces/a", "listed namespaces/b namespaces/c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_stream_lists_is_asked_for_pages() {
+    let page = |name: &str, token: Value| {
+        let metadata = json!({"resourceVersion": "40", "continue": token});
+        let list = json!({"apiVersion": "v1", "kind": "NamespaceList", "metadata": metadata,
+                          "items": [{"metadata": {"name": name, "resourceVersion": "1"}}]});
+        (200, list.to_string())
+    };
+    let forbidden = refused(422, "sendInitialEvents: Forbidden");
+    let script = vec![forbidden, page("a", json!("more")), page("b", Value::Null)];
+    let outcome = follow(Kind::Namespace, false, script).await;
+    assert_eq!(outcome.news, ["listed namespaces/a namespaces/b"]);
+    assert!(outcome.requests[2].contains("continue=more"), "{:?}", outcome.requests);
+    let last = outcome.requests.last().unwrap();
+    assert!(last.contains("watch=true") && last.ends_with("resourceVersion=40"), "{last}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_names_the_verb_the_resource_and_the_role() {
+    let script = [refused(403, "no"), listed(&["a"], 1), refused(401, "who?")];
+    let outcome = follow(Kind::Namespace, false, script[..1].to_vec()).await;
+    let why = outcome.status.why.unwrap();
+    for word in ["watch namespaces", "403", "sekisho-agent", "deploy/rbac.yaml"] {
+        assert!(why.contains(word), "{why}");
+    }
+    assert_eq!(outcome.status.state, "listing");
+    let outcome = follow(Kind::Namespace, false, script[1..].to_vec()).await;
+    let why = outcome.status.why.unwrap();
+    assert!(why.contains("401") && why.contains("token"), "{why}");
+    assert_eq!((outcome.status.state.as_ref(), outcome.news.len()), ("behind", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_a_pause_gets_it() {
+    let mut status = refusal(429, "later");
+    status["details"] = json!({"retryAfterSeconds": 7});
+    let script = vec![(429, status.to_string()), listed(&["a"], 1)];
+    let outcome = follow(Kind::Namespace, false, script).await;
+    assert_eq!(outcome.news, ["listed namespaces/a"]);
+    assert!(outcome.took >= Duration::from_secs(7), "{:?}", outcome.took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_was_there_is_gone_only_when_that_is_said_twice() {
+    let nothing = || refused(404, "nothing");
+    let outcome = follow(Kind::Sidecar, true, vec![nothing()]).await;
+    assert_eq!(outcome.news, Vec::<String>::new());
+    let outcome = follow(Kind::Sidecar, true, vec![nothing(), nothing()]).await;
+    assert_eq!(outcome.news, ["listed "]);
+    assert_eq!(outcome.status.state, "not installed");
+    // Where nothing can be lost there is nothing to wait for.
+    let outcome = follow(Kind::Sidecar, false, vec![nothing()]).await;
+    assert_eq!(outcome.news, ["listed "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_best_version_that_is_served_is_followed() {
+    let version = |name: &str| json!({"version": name, "groupVersion": format!("networking.istio.io/{name}")});
+    let group = json!({"kind": "APIGroup", "apiVersion": "v1", "name": "networking.istio.io",
+        "versions": [version("v1alpha3"), version("v1beta1"), version("v2")],
+        "preferredVersion": version("v2")});
+    let resources = |names: &[&str]| {
+        let all: Vec<Value> = names
+            .iter()
+            .map(|name| {
+                json!({"name": name, "singularName": "", "namespaced": true,
+                               "kind": "Sidecar", "verbs": ["watch"]})
+            })
+            .collect();
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "x",
+               "resources": all})
+        .to_string()
+    };
+    let script = vec![
+        (200, group.to_string()),
+        (200, resources(&["gateways"])),
+        (200, resources(&["gateways", "sidecars"])),
+    ];
+    let outcome = follow(Kind::Sidecar, false, script).await;
+    assert!(outcome.requests[1].ends_with("/v1beta1"), "{:?}", outcome.requests);
+    let last = outcome.requests.last().unwrap();
+    assert!(last.starts_with("/apis/networking.istio.io/v1alpha3/sidecars?"), "{last}");
+}
