@@ -197,6 +197,7 @@ fn note_line(note: &Note) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::status::Followed;
 
     fn hook(layer: u8, hook: &str, place: &str, attached: bool) -> Hook {
         Hook { layer, hook: hook.into(), place: place.into(), attached, note: None }
@@ -251,6 +252,34 @@ mod tests {
             }],
             ..Status::default()
         }
+    }
+
+    #[test]
+    fn a_server_is_shown_with_the_age_of_its_news() {
+        let kind = |resource: &str, state: &'static str, seconds: Option<i64>| Followed {
+            resource: resource.into(),
+            state: state.into(),
+            synced: seconds.map(|s| Timestamp::now() - jiff::SignedDuration::from_secs(s)),
+            why: (state == "behind").then(|| "the API server cannot be reached".into()),
+        };
+        let source = Source {
+            server: "https://203.0.113.9:6443/".into(),
+            saved: Some(Timestamp::now() - jiff::SignedDuration::from_mins(2)),
+            kinds: vec![
+                kind("pods", "behind", Some(75)),
+                kind("services", "current", Some(3)),
+                kind("sidecars.networking.istio.io", "listing", None),
+            ],
+        };
+        assert_eq!(
+            followed(&source, Paint::new(false)),
+            "  https://203.0.113.9:6443/
+  not there; what was saved 120 s ago is in force
+  pods                          behind   75 s ago  the API server cannot be reached
+  services                      current  3 s ago
+  sidecars.networking.istio.io  listing  never
+"
+        );
     }
 
     #[test]

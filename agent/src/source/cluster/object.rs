@@ -72,3 +72,6 @@ impl Watched {
         self.custom || self.kind == Kind::ConfigMap
     }
 }
+
+#[cfg(test)]
+mod tests;

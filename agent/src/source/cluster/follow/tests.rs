@@ -1,7 +1,13 @@
-use std::{convert::Infallible, sync::Mutex};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Mutex,
+    task::{Context, Poll},
+};
 
 use agent_model::resource::Kind;
 use http::{Request, Response};
+use hyper::body::{Bytes, Frame};
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc::unbounded_channel};
@@ -11,6 +17,31 @@ use crate::{observe::status, source::cluster::kinds};
 
 /// What the server answers, in this order, each to whatever is asked.
 type Answer = (u16, String);
+
+/// A body that ends a text with this never ends itself.
+const HANGS: &str = "\0";
+
+/// The body of an answer.
+struct Script {
+    text: Option<String>,
+    hangs: bool,
+}
+
+impl hyper::body::Body for Script {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.text.take() {
+            Some(text) => Poll::Ready(Some(Ok(Frame::data(text.into())))),
+            None if self.hangs => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+}
 
 /// What came of it.
 struct Outcome {
@@ -34,7 +65,11 @@ async fn follow(kind: Kind, held: bool, script: Vec<Answer>) -> Outcome {
                 end.notify_one();
                 return std::future::pending().await;
             };
-            Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+            let hangs = body.ends_with(HANGS);
+            let text = Some(body.trim_end_matches(HANGS).to_owned());
+            Ok::<_, Infallible>(
+                Response::builder().status(code).body(Script { text, hangs }).unwrap(),
+            )
         }
     });
     let (sender, mut receiver) = unbounded_channel();
@@ -138,6 +173,25 @@ async fn a_server_that_has_gone_back_is_listed_anew() {
     let script = vec![listed(&["a"], 10), (200, bookmark(5, false)), listed(&[], 5)];
     let outcome = follow(Kind::Namespace, false, script).await;
     assert_eq!(outcome.news, ["listed namespaces/a", "listed "]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_goes_silent_is_listed_anew() {
+    let (_, initial) = listed(&["a"], 10);
+    let silent = (200, initial + HANGS);
+    let outcome = follow(Kind::Namespace, false, vec![silent, listed(&["b"], 20)]).await;
+    assert_eq!(outcome.news, ["listed namespaces/a", "listed namespaces/b"]);
+    assert!(outcome.took >= SILENCE && outcome.took < SILENCE * 2, "{:?}", outcome.took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_list_that_does_not_end_is_asked_for_in_pages() {
+    // As a server that does not know of them answers: all objects, and no mark of their end.
+    let endless = (200, event("ADDED", &object("a", 1)) + HANGS);
+    let outcome = follow(Kind::Namespace, false, vec![endless]).await;
+    assert_eq!(outcome.news, Vec::<String>::new());
+    let last = outcome.requests.last().unwrap();
+    assert!(last.contains("limit=500"), "{last}");
 }
 
 #[tokio::test(start_paused = true)]
