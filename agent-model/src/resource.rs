@@ -6,17 +6,28 @@
 //!                               └► validate ─► Finding   an Error refuses the object by name
 //! ```
 //!
-//! A kind is added by a variant of [`Kind`] and of [`Object`], and a line in [`parse`]'s dispatch.
+//! A kind is added by a line in [`Kind`] and in [`Object`], and in the dispatch of [`parse`] and of
+//! [`validate`].
 
+#[macro_use]
+mod wire;
+
+pub mod app_mesh;
 mod check;
 mod custom;
+pub mod destination_rule;
+pub mod gateway;
+mod kind;
+pub mod legacy_policy;
 pub mod mesh_config;
 mod parse;
 pub mod protocol;
+pub mod security;
 pub mod service_entry;
 pub mod sidecar;
 mod store;
 pub mod traffic;
+pub mod virtual_service;
 mod yaml;
 
 use std::{fmt, sync::Arc};
@@ -31,54 +42,10 @@ use k8s_openapi::{
 
 pub use check::validate;
 pub use custom::Custom;
+pub use kind::Kind;
 pub use parse::{Parsed, ResourceError, parse};
 pub use store::Objects;
 pub use yaml::{Document, Part, YamlError, documents, split};
-
-/// The kinds that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// `v1`, cluster scope.
-    Namespace,
-    /// `v1`.
-    Pod,
-    /// `v1`.
-    Service,
-    /// `v1`.
-    Endpoints,
-    /// `discovery.k8s.io/v1`.
-    EndpointSlice,
-    /// `v1`; only the mesh's own, see [`mesh_config`].
-    ConfigMap,
-    /// `networking.istio.io`.
-    ServiceEntry,
-    /// `networking.istio.io`.
-    WorkloadEntry,
-    /// `networking.istio.io`.
-    Sidecar,
-}
-
-impl Kind {
-    /// The name in a manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Namespace => "Namespace",
-            Self::Pod => "Pod",
-            Self::Service => "Service",
-            Self::Endpoints => "Endpoints",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::ConfigMap => "ConfigMap",
-            Self::ServiceEntry => "ServiceEntry",
-            Self::WorkloadEntry => "WorkloadEntry",
-            Self::Sidecar => "Sidecar",
-        }
-    }
-
-    /// Whether objects of this kind live in a namespace.
-    pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace)
-    }
-}
 
 /// What tells one object from another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,66 +62,74 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, namespace, name } = self;
         match namespace.as_str() {
-            "" => write!(f, "{} {name}", kind.name()),
-            _ => write!(f, "{} {namespace}/{name}", kind.name()),
+            "" => write!(f, "{} {name}", kind.shown()),
+            _ => write!(f, "{} {namespace}/{name}", kind.shown()),
         }
     }
 }
 
-/// An object of a kind that is read. Cheap to clone.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Object {
-    /// See [`Kind::Namespace`].
-    Namespace(Arc<Namespace>),
-    /// See [`Kind::Pod`].
-    Pod(Arc<Pod>),
-    /// See [`Kind::Service`].
-    Service(Arc<Service>),
-    /// See [`Kind::Endpoints`].
-    Endpoints(Arc<Endpoints>),
-    /// See [`Kind::EndpointSlice`].
-    EndpointSlice(Arc<EndpointSlice>),
-    /// See [`Kind::ConfigMap`].
-    MeshConfig(Arc<mesh_config::MeshConfigMap>),
-    /// See [`Kind::ServiceEntry`].
-    ServiceEntry(Arc<service_entry::ServiceEntry>),
-    /// See [`Kind::WorkloadEntry`].
-    WorkloadEntry(Arc<service_entry::WorkloadEntry>),
-    /// See [`Kind::Sidecar`].
-    Sidecar(Arc<sidecar::Sidecar>),
+macro_rules! objects {
+    ($($variant:ident $kind:ident $type:ty;)+) => {
+        /// An object of a kind that is read. Cheap to clone.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Object {
+            $(
+                #[doc = concat!("See [`Kind::", stringify!($kind), "`].")]
+                $variant(Arc<$type>)
+            ),+
+        }
+
+        impl Object {
+            /// The kind.
+            pub const fn kind(&self) -> Kind {
+                match self { $(Self::$variant(_) => Kind::$kind),+ }
+            }
+
+            /// Name, namespace, labels, annotations and age.
+            pub fn metadata(&self) -> &ObjectMeta {
+                match self { $(Self::$variant(object) => &object.metadata),+ }
+            }
+
+            /// Whether both are the very same object in memory, and so surely equal.
+            pub fn is_same(&self, other: &Self) -> bool {
+                match (self, other) {
+                    $((Self::$variant(one), Self::$variant(other)) => Arc::ptr_eq(one, other),)+
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+
+objects! {
+    Namespace Namespace Namespace;
+    Pod Pod Pod;
+    Service Service Service;
+    Endpoints Endpoints Endpoints;
+    EndpointSlice EndpointSlice EndpointSlice;
+    MeshConfig ConfigMap mesh_config::MeshConfigMap;
+    ServiceEntry ServiceEntry service_entry::ServiceEntry;
+    WorkloadEntry WorkloadEntry service_entry::WorkloadEntry;
+    Sidecar Sidecar sidecar::Sidecar;
+    VirtualService VirtualService virtual_service::VirtualService;
+    DestinationRule DestinationRule destination_rule::DestinationRule;
+    Gateway Gateway gateway::Gateway;
+    WorkloadGroup WorkloadGroup gateway::WorkloadGroup;
+    PeerAuthentication PeerAuthentication security::PeerAuthentication;
+    AuthorizationPolicy AuthorizationPolicy security::AuthorizationPolicy;
+    RequestAuthentication RequestAuthentication security::RequestAuthentication;
+    MeshPolicy MeshPolicy legacy_policy::MeshPolicy;
+    Policy Policy legacy_policy::Policy;
+    Mesh Mesh app_mesh::Mesh;
+    VirtualNode VirtualNode app_mesh::VirtualNode;
+    VirtualRouter VirtualRouter app_mesh::VirtualRouter;
+    AppMeshVirtualService AppMeshVirtualService app_mesh::VirtualService;
+    VirtualGateway VirtualGateway app_mesh::VirtualGateway;
+    GatewayRoute GatewayRoute app_mesh::GatewayRoute;
+    BackendGroup BackendGroup app_mesh::BackendGroup;
 }
 
 impl Object {
-    /// The kind.
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Namespace(_) => Kind::Namespace,
-            Self::Pod(_) => Kind::Pod,
-            Self::Service(_) => Kind::Service,
-            Self::Endpoints(_) => Kind::Endpoints,
-            Self::EndpointSlice(_) => Kind::EndpointSlice,
-            Self::MeshConfig(_) => Kind::ConfigMap,
-            Self::ServiceEntry(_) => Kind::ServiceEntry,
-            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
-            Self::Sidecar(_) => Kind::Sidecar,
-        }
-    }
-
-    /// Name, namespace, labels, annotations and age.
-    pub fn metadata(&self) -> &ObjectMeta {
-        match self {
-            Self::Namespace(object) => &object.metadata,
-            Self::Pod(object) => &object.metadata,
-            Self::Service(object) => &object.metadata,
-            Self::Endpoints(object) => &object.metadata,
-            Self::EndpointSlice(object) => &object.metadata,
-            Self::MeshConfig(object) => &object.metadata,
-            Self::ServiceEntry(object) => &object.metadata,
-            Self::WorkloadEntry(object) => &object.metadata,
-            Self::Sidecar(object) => &object.metadata,
-        }
-    }
-
     /// What tells it from another.
     pub fn key(&self) -> ObjectKey {
         let metadata = self.metadata();
@@ -162,22 +137,6 @@ impl Object {
             kind: self.kind(),
             namespace: metadata.namespace.clone().unwrap_or_default(),
             name: metadata.name.clone().unwrap_or_default(),
-        }
-    }
-
-    /// Whether both are the very same object in memory, and so surely equal.
-    pub fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Namespace(one), Self::Namespace(other)) => Arc::ptr_eq(one, other),
-            (Self::Pod(one), Self::Pod(other)) => Arc::ptr_eq(one, other),
-            (Self::Service(one), Self::Service(other)) => Arc::ptr_eq(one, other),
-            (Self::Endpoints(one), Self::Endpoints(other)) => Arc::ptr_eq(one, other),
-            (Self::EndpointSlice(one), Self::EndpointSlice(other)) => Arc::ptr_eq(one, other),
-            (Self::MeshConfig(one), Self::MeshConfig(other)) => Arc::ptr_eq(one, other),
-            (Self::ServiceEntry(one), Self::ServiceEntry(other)) => Arc::ptr_eq(one, other),
-            (Self::WorkloadEntry(one), Self::WorkloadEntry(other)) => Arc::ptr_eq(one, other),
-            (Self::Sidecar(one), Self::Sidecar(other)) => Arc::ptr_eq(one, other),
-            _ => false,
         }
     }
 }

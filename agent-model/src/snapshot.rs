@@ -154,7 +154,7 @@ impl Finding {
         Self {
             severity,
             code,
-            kind: key.kind.name().to_owned(),
+            kind: key.kind.shown().to_owned(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             field: field.into(),

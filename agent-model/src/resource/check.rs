@@ -5,6 +5,7 @@ mod entry;
 mod export;
 mod names;
 mod sidecar;
+mod unsupported;
 
 use super::{Object, ObjectKey};
 use crate::snapshot::{Finding, Severity};
@@ -18,12 +19,9 @@ pub fn validate(object: &Object) -> Vec<Finding> {
         Object::WorkloadEntry(entry) => entry::check_workload(&entry.spec, &mut report),
         Object::Sidecar(sidecar) => sidecar::check(&sidecar.spec, &mut report),
         Object::Service(service) => export::check_annotation(&service.metadata, &mut report),
-        Object::Namespace(_)
-        | Object::Pod(_)
-        | Object::Endpoints(_)
-        | Object::EndpointSlice(_)
-        | Object::MeshConfig(_) => {}
+        _ => {}
     }
+    unsupported::note(object, &mut report);
     report.findings
 }
 

@@ -118,28 +118,11 @@ fn parse_one(mut map: Map<String, Value>) -> Result<Parsed, ResourceError> {
         found.ok_or(ResourceError::Missing { field, key: None })
     };
     let (version, kind_name) = (text(&map, "apiVersion")?, text(&map, "kind")?);
-    let Some(kind) = kind_of(&version, &kind_name) else {
+    let Some(kind) = Kind::read(&version, &kind_name) else {
         return Ok(not_read(&map, &version, &kind_name));
     };
     let key = name(&mut map, kind)?;
     decode(map, &key)
-}
-
-fn kind_of(version: &str, kind: &str) -> Option<Kind> {
-    const ISTIO: [&str; 3] =
-        ["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
-    Some(match (version, kind) {
-        ("v1", "Namespace") => Kind::Namespace,
-        ("v1", "Pod") => Kind::Pod,
-        ("v1", "Service") => Kind::Service,
-        ("v1", "Endpoints") => Kind::Endpoints,
-        ("v1", "ConfigMap") => Kind::ConfigMap,
-        ("discovery.k8s.io/v1", "EndpointSlice") => Kind::EndpointSlice,
-        (version, "ServiceEntry") if ISTIO.contains(&version) => Kind::ServiceEntry,
-        (version, "WorkloadEntry") if ISTIO.contains(&version) => Kind::WorkloadEntry,
-        (version, "Sidecar") if ISTIO.contains(&version) => Kind::Sidecar,
-        _ => return None,
-    })
 }
 
 /// Fills in the namespace that the API server would, and takes the name.
@@ -191,6 +174,22 @@ fn decode(mut map: Map<String, Value>, key: &ObjectKey) -> Result<Parsed, Resour
         Kind::ServiceEntry => Object::ServiceEntry(custom(&mut map, key, found)?),
         Kind::WorkloadEntry => Object::WorkloadEntry(custom(&mut map, key, found)?),
         Kind::Sidecar => Object::Sidecar(custom(&mut map, key, found)?),
+        Kind::VirtualService => Object::VirtualService(custom(&mut map, key, found)?),
+        Kind::DestinationRule => Object::DestinationRule(custom(&mut map, key, found)?),
+        Kind::Gateway => Object::Gateway(custom(&mut map, key, found)?),
+        Kind::WorkloadGroup => Object::WorkloadGroup(custom(&mut map, key, found)?),
+        Kind::PeerAuthentication => Object::PeerAuthentication(custom(&mut map, key, found)?),
+        Kind::AuthorizationPolicy => Object::AuthorizationPolicy(custom(&mut map, key, found)?),
+        Kind::RequestAuthentication => Object::RequestAuthentication(custom(&mut map, key, found)?),
+        Kind::MeshPolicy => Object::MeshPolicy(custom(&mut map, key, found)?),
+        Kind::Policy => Object::Policy(custom(&mut map, key, found)?),
+        Kind::Mesh => Object::Mesh(custom(&mut map, key, found)?),
+        Kind::VirtualNode => Object::VirtualNode(custom(&mut map, key, found)?),
+        Kind::VirtualRouter => Object::VirtualRouter(custom(&mut map, key, found)?),
+        Kind::AppMeshVirtualService => Object::AppMeshVirtualService(custom(&mut map, key, found)?),
+        Kind::VirtualGateway => Object::VirtualGateway(custom(&mut map, key, found)?),
+        Kind::GatewayRoute => Object::GatewayRoute(custom(&mut map, key, found)?),
+        Kind::BackendGroup => Object::BackendGroup(custom(&mut map, key, found)?),
         Kind::ConfigMap => match mesh(map, key, found)? {
             Some(object) => object,
             None => return Ok(Parsed::default()),

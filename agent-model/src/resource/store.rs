@@ -8,10 +8,12 @@ use k8s_openapi::api::{
 };
 
 use super::{
-    Kind, Object, ObjectKey,
+    Kind, Object, ObjectKey, app_mesh, destination_rule, gateway, legacy_policy,
     mesh_config::MeshConfigMap,
+    security,
     service_entry::{ServiceEntry, WorkloadEntry},
     sidecar::Sidecar,
+    virtual_service,
 };
 
 /// The objects that are in force: valid ones only, each once.
@@ -91,6 +93,22 @@ typed!(
     service_entries: ServiceEntry ServiceEntry ServiceEntry,
     workload_entries: WorkloadEntry WorkloadEntry WorkloadEntry,
     sidecars: Sidecar Sidecar Sidecar,
+    virtual_services: VirtualService VirtualService virtual_service::VirtualService,
+    destination_rules: DestinationRule DestinationRule destination_rule::DestinationRule,
+    gateways: Gateway Gateway gateway::Gateway,
+    workload_groups: WorkloadGroup WorkloadGroup gateway::WorkloadGroup,
+    peer_authentications: PeerAuthentication PeerAuthentication security::PeerAuthentication,
+    authorization_policies: AuthorizationPolicy AuthorizationPolicy security::AuthorizationPolicy,
+    request_authentications: RequestAuthentication RequestAuthentication security::RequestAuthentication,
+    mesh_policies: MeshPolicy MeshPolicy legacy_policy::MeshPolicy,
+    policies: Policy Policy legacy_policy::Policy,
+    meshes: Mesh Mesh app_mesh::Mesh,
+    virtual_nodes: VirtualNode VirtualNode app_mesh::VirtualNode,
+    virtual_routers: VirtualRouter VirtualRouter app_mesh::VirtualRouter,
+    app_mesh_virtual_services: AppMeshVirtualService AppMeshVirtualService app_mesh::VirtualService,
+    virtual_gateways: VirtualGateway VirtualGateway app_mesh::VirtualGateway,
+    gateway_routes: GatewayRoute GatewayRoute app_mesh::GatewayRoute,
+    backend_groups: BackendGroup BackendGroup app_mesh::BackendGroup,
 );
 
 impl FromIterator<(ObjectKey, Object)> for Objects {

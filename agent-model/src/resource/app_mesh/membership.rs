@@ -1,0 +1,171 @@
+//! Who is in a mesh: exactly one `Mesh` for a namespace, exactly one `VirtualNode` or
+//! `VirtualGateway` for a pod, and the switches that the injector has.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{Namespace, Pod},
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta},
+};
+
+use super::{Mesh, VirtualGateway, VirtualNode};
+
+/// On a namespace as a label, on a pod as an annotation that overrides it.
+const INJECTOR: &str = "appmesh.k8s.aws/sidecarInjectorWebhook";
+
+/// Why something is in no mesh; in the controller's words where it has some, since users know them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// No mesh selects it.
+    #[error("failed to find matching mesh for namespace: {namespace}, expecting 1 but found 0")]
+    NoMesh {
+        /// The namespace.
+        namespace: String,
+    },
+    /// Several do.
+    #[error(
+        "found multiple matching meshes for namespace: {namespace}, expecting 1 but found {}: {}",
+        found.len(), found.join(",")
+    )]
+    Meshes {
+        /// The namespace.
+        namespace: String,
+        /// The meshes, by name.
+        found: Vec<String>,
+    },
+    /// Neither a node nor a gateway selects it.
+    #[error("failed to find matching VirtualNode or VirtualGateway for pod: {pod}")]
+    NoWorkload {
+        /// The pod, as `namespace/name`.
+        pod: String,
+    },
+    /// Several do.
+    #[error(
+        "found multiple matching VirtualNodes or VirtualGateways for pod: {pod}, expecting 1 but \
+         found {}: {}",
+        found.len(), found.join(",")
+    )]
+    Workloads {
+        /// The pod, as `namespace/name`.
+        pod: String,
+        /// What selects it, as `Kind namespace/name`.
+        found: Vec<String>,
+    },
+    /// The namespace is not labelled, or the pod says no.
+    #[error("{INJECTOR} is not enabled for pod: {pod}")]
+    NotEnabled {
+        /// The pod, as `namespace/name`.
+        pod: String,
+    },
+    /// Nothing of such a pod's traffic can be told from the host's.
+    #[error("pod: {pod} uses the host's network")]
+    HostNetwork {
+        /// The pod, as `namespace/name`.
+        pod: String,
+    },
+}
+
+/// What a pod is in a mesh.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Enrolment<'a> {
+    /// It is one of a node's.
+    Node(&'a Mesh, &'a VirtualNode),
+    /// It is one of a gateway's.
+    Gateway(&'a Mesh, &'a VirtualGateway),
+}
+
+/// The one mesh that selects a namespace. A mesh without a selector selects none, and one with an
+/// empty selector selects all.
+pub fn mesh_of<'a>(
+    namespace: &Namespace,
+    meshes: impl IntoIterator<Item = &'a Mesh>,
+) -> Result<&'a Mesh, MembershipError> {
+    let labels = namespace.metadata.labels.clone().unwrap_or_default();
+    let fits = |mesh: &&Mesh| selects(mesh.spec.namespace_selector.as_ref(), &labels);
+    let found: Vec<&Mesh> = meshes.into_iter().filter(fits).collect();
+    if let [mesh] = found[..] {
+        return Ok(mesh);
+    }
+    let mut found: Vec<String> = found.iter().map(|mesh| name(&mesh.metadata).to_owned()).collect();
+    found.sort();
+    let namespace = name(&namespace.metadata).to_owned();
+    if found.is_empty() {
+        return Err(MembershipError::NoMesh { namespace });
+    }
+    Err(MembershipError::Meshes { namespace, found })
+}
+
+/// What a pod is in its mesh, or why it is in none.
+pub fn enrolment<'a>(
+    pod: &Pod,
+    namespace: &Namespace,
+    meshes: impl IntoIterator<Item = &'a Mesh>,
+    nodes: impl IntoIterator<Item = &'a VirtualNode>,
+    gateways: impl IntoIterator<Item = &'a VirtualGateway>,
+) -> Result<Enrolment<'a>, MembershipError> {
+    let shown = format!("{}/{}", space(&pod.metadata), name(&pod.metadata));
+    if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
+        return Err(MembershipError::HostNetwork { pod: shown });
+    }
+    let own = pod.metadata.annotations.as_ref().and_then(|all| all.get(INJECTOR));
+    let of_namespace = namespace.metadata.labels.as_ref().and_then(|all| all.get(INJECTOR));
+    if own.or(of_namespace).map(String::as_str) != Some("enabled") {
+        return Err(MembershipError::NotEnabled { pod: shown });
+    }
+    let mesh = mesh_of(namespace, meshes)?;
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let nodes = nodes.into_iter().filter(|node| {
+        space(&node.metadata) == space(&pod.metadata)
+            && selects(node.spec.pod_selector.as_ref(), &labels)
+    });
+    let gateways = gateways.into_iter().filter(|gateway| {
+        space(&gateway.metadata) == space(&pod.metadata)
+            && selects(gateway.spec.pod_selector.as_ref(), &labels)
+    });
+    let (nodes, gateways): (Vec<_>, Vec<_>) = (nodes.collect(), gateways.collect());
+    match (&nodes[..], &gateways[..]) {
+        ([node], []) => return Ok(Enrolment::Node(mesh, node)),
+        ([], [gateway]) => return Ok(Enrolment::Gateway(mesh, gateway)),
+        _ => {}
+    }
+    let of = |kind, metadata| format!("{kind} {}/{}", space(metadata), name(metadata));
+    let nodes = nodes.iter().map(|node| of("VirtualNode", &node.metadata));
+    let gateways = gateways.iter().map(|gateway| of("VirtualGateway", &gateway.metadata));
+    let mut found: Vec<String> = nodes.chain(gateways).collect();
+    found.sort();
+    if found.is_empty() {
+        return Err(MembershipError::NoWorkload { pod: shown });
+    }
+    Err(MembershipError::Workloads { pod: shown, found })
+}
+
+/// Whether a selector selects: an absent one nothing, an empty one everything. An operator that
+/// does not exist selects nothing.
+pub fn selects(selector: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
+    let Some(LabelSelector { match_labels, match_expressions }) = selector else { return false };
+    let meets = |one: &LabelSelectorRequirement| {
+        let value = labels.get(&one.key);
+        let listed =
+            || value.is_some_and(|value| one.values.iter().flatten().any(|listed| listed == value));
+        match one.operator.as_str() {
+            "In" => listed(),
+            "NotIn" => !listed(),
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            _ => false,
+        }
+    };
+    match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
+        && match_expressions.iter().flatten().all(meets)
+}
+
+fn name(metadata: &ObjectMeta) -> &str {
+    metadata.name.as_deref().unwrap_or_default()
+}
+
+fn space(metadata: &ObjectMeta) -> &str {
+    metadata.namespace.as_deref().unwrap_or_default()
+}

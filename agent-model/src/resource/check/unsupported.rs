@@ -1,0 +1,57 @@
+//! Kinds that are read, held against their rules, and not acted on yet: each field that is set is
+//! reported, with what happens meanwhile.
+
+use super::Report;
+use crate::{
+    resource::{Object, wire::on_the_wire},
+    snapshot::code,
+};
+
+const ROUTES: &str = "requests are not routed here yet: connections go where the pod dials";
+const CLIENTS: &str = "connections are made here without it: no TLS is added, no endpoint is \
+                       chosen, no limit holds";
+const GATEWAYS: &str = "no listener is opened here yet: the gateway's own pods serve it";
+const IDENTITY: &str = "no workload is registered here";
+const MUTUAL: &str = "mutual TLS is not spoken here yet: plaintext is accepted as without this \
+                      object";
+const ACCESS: &str = "requests are not held against it here yet: nothing is denied by this object";
+const TOKENS: &str = "tokens are not looked at here: every request passes as without this object";
+const APP_MESH: &str = "App Mesh is not applied here yet: connections are judged and carried as \
+                        without this object";
+
+/// Reports what of an object has no effect.
+pub(super) fn note(object: &Object, report: &mut Report<'_>) {
+    let (fields, meanwhile) = match object {
+        Object::VirtualService(one) => (one.spec.set_fields(), ROUTES),
+        Object::DestinationRule(one) => (one.spec.set_fields(), CLIENTS),
+        Object::Gateway(one) => (one.spec.set_fields(), GATEWAYS),
+        Object::WorkloadGroup(one) => (one.spec.set_fields(), IDENTITY),
+        Object::PeerAuthentication(one) => (one.spec.set_fields(), MUTUAL),
+        Object::AuthorizationPolicy(one) => (one.spec.set_fields(), ACCESS),
+        Object::RequestAuthentication(one) => (one.spec.set_fields(), TOKENS),
+        Object::MeshPolicy(one) | Object::Policy(one) => (one.spec.set_fields(), MUTUAL),
+        Object::Mesh(one) => (one.spec.set_fields(), APP_MESH),
+        Object::VirtualNode(one) => (one.spec.set_fields(), APP_MESH),
+        Object::VirtualRouter(one) => (one.spec.set_fields(), APP_MESH),
+        Object::AppMeshVirtualService(one) => (one.spec.set_fields(), APP_MESH),
+        Object::VirtualGateway(one) => (one.spec.set_fields(), APP_MESH),
+        Object::GatewayRoute(one) => (one.spec.set_fields(), APP_MESH),
+        Object::BackendGroup(one) => (one.spec.set_fields(), APP_MESH),
+        Object::Namespace(_)
+        | Object::Pod(_)
+        | Object::Service(_)
+        | Object::Endpoints(_)
+        | Object::EndpointSlice(_)
+        | Object::MeshConfig(_)
+        | Object::ServiceEntry(_)
+        | Object::WorkloadEntry(_)
+        | Object::Sidecar(_) => return,
+    };
+    if fields.is_empty() {
+        report.warn(code::NOT_SUPPORTED, "spec", meanwhile);
+    }
+    for field in fields {
+        let field = format!("spec.{}", on_the_wire(field));
+        report.warn(code::NOT_SUPPORTED, field, meanwhile);
+    }
+}

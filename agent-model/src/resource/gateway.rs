@@ -1,0 +1,35 @@
+//! `Gateway` and `WorkloadGroup` of `networking.istio.io` (v1, v1beta1, v1alpha3: one schema).
+
+use std::collections::BTreeMap;
+
+use super::{Custom, service_entry::WorkloadEntrySpec, sidecar::ServerTls};
+
+/// What some pods listen on at the edge of the mesh.
+pub type Gateway = Custom<GatewaySpec>;
+
+/// What workloads that are no pods have in common.
+pub type WorkloadGroup = Custom<WorkloadGroupSpec>;
+
+wire! {
+    /// The `spec` of a [`Gateway`].
+    GatewaySpec { servers: Vec<Server>, selector: BTreeMap<String, String> }
+    /// A listener.
+    Server {
+        port: Option<GatewayPort>,
+        bind: String,
+        hosts: Vec<String>,
+        tls: Option<ServerTls>,
+        default_endpoint: String,
+        name: String,
+    }
+    /// A listener's port, by the Service's number or the pod's.
+    GatewayPort { number: u32, protocol: String, name: String, target_port: u32 }
+    /// The `spec` of a [`WorkloadGroup`].
+    WorkloadGroupSpec {
+        metadata: Option<GroupMetadata>,
+        template: Option<WorkloadEntrySpec>,
+        probe: Option<serde_json::Value>,
+    }
+    /// What each of the group's workloads gets.
+    GroupMetadata { labels: BTreeMap<String, String>, annotations: BTreeMap<String, String> }
+}
