@@ -11,6 +11,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use crate::{
@@ -141,6 +145,13 @@ impl ControlPlane {
     /// Ends the server as `kill -9` does; etcd stays.
     pub fn kill_server(&mut self) -> Result<()> {
         self.server.take().context("the API server does not run")?.kill()
+    }
+
+    /// Lets the server accept connections and say nothing, or go on.
+    pub fn pause_server(&self, pause: bool) -> Result<()> {
+        let pid = self.server.as_ref().context("the API server does not run")?.pid();
+        let signal = if pause { Signal::SIGSTOP } else { Signal::SIGCONT };
+        Ok(kill(Pid::from_raw(pid.try_into()?), signal)?)
     }
 
     /// Runs kubectl as an administrator, with something on its standard input.

@@ -256,7 +256,20 @@ fn an_outage_changes_nothing_and_what_happened_meanwhile_is_noticed() -> Result<
     let noticed = scene.wait_allowed(false, Duration::from_secs(20))?;
     println!("after a restart: noticed after {noticed:?}");
     scene.wait_followed("services", "current")?;
-    scene.wait_saved("far-tcp", false)
+    scene.wait_saved("far-tcp", false)?;
+
+    // A server that accepts and says nothing is as good as none.
+    scene.apply(&scene.rule()?)?;
+    scene.wait_saved("far-tcp", true)?;
+    scene.stage.agent.kill()?;
+    scene.plane.pause_server(true)?;
+    scene.stage.start()?;
+    assert!(scene.saved()?.is_string() && scene.is_allowed()?, "with a server that is silent");
+    scene.plane.pause_server(false)?;
+    scene
+        .stage
+        .agent
+        .wait_until("the server is heard", |agent| Ok(agent.status()?["source"]["saved"].is_null()))
 }
 
 /// A kind that is not installed is waited for, and its end is the end of its objects.

@@ -256,7 +256,11 @@ impl State {
     /// Takes in an object that was saved, at the place where the server would have it.
     fn restore(&mut self, value: Value) {
         let kind = value["kind"].as_str().unwrap_or_default();
-        let Some(watched) = kinds::ALL.iter().find(|one| one.kind.name() == kind) else { return };
+        let version = value["apiVersion"].as_str().unwrap_or_default();
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        // An agent of another version may have saved what this one does not watch.
+        let watched = kinds::ALL.iter().find(|one| one.kind.name() == kind && one.group == group);
+        let Some(watched) = watched else { return };
         let metadata = &value["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
         let place = watched.place(text("namespace"), text("name")).into();

@@ -113,3 +113,6 @@ impl fmt::Display for Watched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+use std::{collections::BTreeSet, fs, path::Path};
+
+use agent_model::resource::documents;
+use serde_json::Value;
+
+use super::*;
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// What is granted is what is watched: nothing is missing, and nothing is too much.
+#[test]
+fn the_cluster_role_grants_just_what_is_watched() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rbac.yaml");
+    let all = documents(&fs::read_to_string(file).unwrap());
+    let mut values = all.into_iter().filter_map(|document| document.value.ok());
+    let role = values.find(|value| value["kind"] == "ClusterRole").unwrap();
+    let mut granted = BTreeSet::new();
+    for rule in role["rules"].as_array().unwrap() {
+        assert_eq!(texts(&rule["verbs"]), ["list", "watch"], "{rule}");
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                let names = texts(&rule["resourceNames"]).join(",");
+                granted.insert((group.to_owned(), resource.to_owned(), names));
+            }
+        }
+    }
+    let watched = ALL.iter().map(|watched| {
+        let name = match watched.reach {
+            Reach::One(_, name) => name,
+            Reach::All | Reach::Node => "",
+        };
+        (watched.group.to_owned(), watched.plural.to_owned(), name.to_owned())
+    });
+    assert_eq!(granted, watched.collect());
+}
