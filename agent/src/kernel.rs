@@ -19,6 +19,7 @@ use std::{
 use agent_abi::node_flag;
 use thiserror::Error;
 
+mod canary;
 pub(crate) mod events;
 pub(crate) mod hooks;
 pub(crate) mod links;
@@ -51,6 +52,20 @@ pub(crate) enum KernelError {
     /// The programs cannot be attached.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The hooks do not see what the agent itself does.
+    #[error(
+        "the hooks at {} do not see the agent's own connections, since it runs in another cgroup: \
+         start it in that one or below it (write its process number to cgroup.procs there), or \
+         name one with --cgroup that both the agent and the pods are below",
+        cgroup.display()
+    )]
+    Unseen {
+        /// The cgroup.
+        cgroup: PathBuf,
+    },
+    /// It cannot be tried whether they do.
+    #[error("cannot try whether the hooks see the agent's own connections")]
+    Canary(#[source] io::Error),
     /// Two agents would write the same maps.
     #[error(
         "another agent runs on the pins in {}: stop it first, or name another --pin-dir",
@@ -150,6 +165,15 @@ impl Kernel {
     pub(crate) fn attach(&self) -> Result<(), KernelError> {
         self.links.attach_cgroup(&self.programs)?;
         Ok(links::remove_other_layouts(&self.pin_dir, &load::maps_directory(&self.pin_dir))?)
+    }
+
+    /// Refuses to go on when the attached hooks do not see the agent's own connections.
+    pub(crate) fn check_sight(&self, host_netns: u64) -> Result<(), KernelError> {
+        match canary::hooks_see_us(&self.maps, host_netns) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(KernelError::Unseen { cgroup: self.cgroup.clone() }),
+            Err(error) => Err(KernelError::Canary(error)),
+        }
     }
 
     /// Where the ring of events is.

@@ -86,6 +86,7 @@ impl Sync {
         let attached = !kernel.replaces_another_layout();
         if attached {
             kernel.attach()?;
+            kernel.check_sight(pods.worker().own().cookie())?;
         }
         Ok(Self { kernel, planner, pods, members, flows, keep_revoked, attached, said: None })
     }

@@ -1,7 +1,6 @@
 //! An agent that a verb starts, asks and stops, with every file of it in one temporary directory.
 
 use std::{
-    ffi::OsStr,
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -90,14 +89,26 @@ impl Agent {
         Ok(fs::remove_file(self.path("config").join(name))?)
     }
 
-    /// Starts the process in the node's namespace and waits until it says that it is ready.
-    pub(crate) fn start(&mut self, place: &Place, more: &[&OsStr]) -> anyhow::Result<()> {
+    /// Starts the process in the node's namespace and waits until it says that it is ready. With a
+    /// cgroup it judges that one's sockets only, and is in it: it wants to see its own.
+    pub(crate) fn start(&mut self, place: &Place, cgroup: Option<&Path>) -> anyhow::Result<()> {
+        const ENTER: &str = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
         let log = File::create(self.path("agent.log"))?;
-        let mut command = place.run("node", &self.program);
+        let mut command = match cgroup {
+            Some(cgroup) => {
+                let mut command = place.run("node", "sh");
+                command.args(["-c", ENTER]).arg(cgroup).arg(&self.program);
+                command
+            }
+            None => place.run("node", &self.program),
+        };
         command.args(["agent", "--node-name", &self.node]);
         command.arg("--config-dir").arg(self.path("config"));
         command.arg("--run-dir").arg(self.path("run"));
-        command.arg("--pin-dir").arg(self.path("bpf/pins")).args(more);
+        command.arg("--pin-dir").arg(self.path("bpf/pins"));
+        if let Some(cgroup) = cgroup {
+            command.arg("--cgroup").arg(cgroup);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(command.spawn().context("the agent could not be started")?);
         self.wait_until("the agent is ready", |agent| succeeds(&mut agent.ask("status")))

@@ -105,13 +105,15 @@ fn take_orders(address: IpAddr, offset: u16) -> anyhow::Result<()> {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
         let number = match words[..] {
-            ["connect", millis] => connects(at(ACCEPT), duration(millis)?)?,
-            ["echo", millis] => echoes(at(ECHO), duration(millis)?)?,
-            ["send", millis] => sends(at(SINK), duration(millis)?)?,
-            ["until-open", address] => until(address.parse()?, true)?,
-            ["until-refused", address] => until(address.parse()?, false)?,
+            ["connect", millis] => connects(at(ACCEPT), duration(millis)?),
+            ["echo", millis] => echoes(at(ECHO), duration(millis)?),
+            ["send", millis] => sends(at(SINK), duration(millis)?),
+            ["until-open", address] => until(address.parse()?, true),
+            ["until-refused", address] => until(address.parse()?, false),
             _ => bail!("not an order: {line}"),
         };
+        let number =
+            number.with_context(|| format!("{line}, of {address} with offset {offset}"))?;
         println!("{number}");
     }
     Ok(())
@@ -187,6 +189,8 @@ fn until(at: SocketAddr, open: bool) -> anyhow::Result<f64> {
                     return Ok(f64::from(attempts));
                 }
             }
+            // The change came while this one was on its way.
+            Err(problem) if problem.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(problem) => return Err(problem).with_context(|| format!("connect to {at}")),
         }
     }

@@ -6,7 +6,6 @@
 //! noise is.
 
 use std::{
-    ffi::OsStr,
     io::{BufRead as _, BufReader, Lines, Write as _},
     net::IpAddr,
     path::Path,
@@ -92,7 +91,7 @@ impl Case {
             Way::Direct(_) | Way::Proxied => {
                 let mut agent = Agent::prepare(program.to_owned(), name)?;
                 configure(&agent, place, name, way, number)?;
-                agent.start(place, &[OsStr::new("--cgroup"), cgroup.path().as_os_str()])?;
+                agent.start(place, Some(cgroup.path()))?;
                 Some(agent)
             }
         };

@@ -70,7 +70,7 @@ fn refuse(stage: &mut Stage) -> anyhow::Result<()> {
         let text = manifests::pod(namespace, labels, pod, address(number), &stage.place.path(host));
         stage.agent.write(&format!("{namespace}.yaml"), &text)?;
     }
-    stage.agent.start(&stage.place, &[])?;
+    stage.agent.start(&stage.place, None)?;
     stage.refused("shop", ORDERS)?;
     stage.answered("visitor", ORDERS)
 }
@@ -115,7 +115,7 @@ fn uninstall(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn wait(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.agent.start(&stage.place, &[])?;
+    stage.agent.start(&stage.place, None)?;
     println!("\nThe agent runs again. Try, until Ctrl-C removes it all:");
     println!(
         "  {} status --run-dir {}",
