@@ -137,6 +137,16 @@ impl Scene {
         })
     }
 
+    /// Waits until the server itself goes by a role that lost the verb: it learns of it by a watch.
+    fn wait_forbidden(&self, resource: &str) -> Result<()> {
+        let account = "--as=system:serviceaccount:sekisho-system:sekisho-agent";
+        let start = Instant::now();
+        while self.kubectl(&["auth", "can-i", "watch", resource, "-A", account]).is_ok() {
+            ensure!(start.elapsed() < Duration::from_secs(20), "{resource} can still be watched");
+        }
+        Ok(())
+    }
+
     fn saved(&self) -> Result<Value> {
         Ok(self.stage.agent.status()?["source"]["saved"].clone())
     }
@@ -313,6 +323,7 @@ fn a_missing_permission_is_named() -> Result<()> {
     narrower["metadata"]["managedFields"] = Value::Null;
     let text = narrower.to_string();
     scene.plane.kubectl(&scene.stage.world, &["replace", "-f", "-"], &text)?;
+    scene.wait_forbidden("services")?;
 
     scene.stage.start_unready()?;
     let Scene { stage, .. } = &mut scene;
@@ -326,7 +337,7 @@ fn a_missing_permission_is_named() -> Result<()> {
             .all(|word| why.contains(word)))
     })?;
     assert_eq!(scene.stage.agent.status()?["state"]["state"], "starting");
-    assert_eq!(scene.followed("pods")?.0, "current");
+    scene.wait_followed("pods", "current")?;
     // The permission comes back, and so does everything.
     let mut whole = role;
     whole["metadata"] = serde_json::json!({"name": "sekisho-agent"});
