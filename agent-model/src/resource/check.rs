@@ -1,11 +1,15 @@
 //! Whether an object is valid: Istio's own checks, since its webhook need not be installed. An
 //! Error refuses the object, and its last good form stays; a Warning lets it through.
 
+mod destination_rule;
 mod entry;
 mod export;
+mod http_route;
 mod names;
 mod sidecar;
 mod unsupported;
+mod values;
+mod virtual_service;
 
 use super::{Object, ObjectKey};
 use crate::snapshot::{Finding, Severity};
@@ -19,6 +23,8 @@ pub fn validate(object: &Object) -> Vec<Finding> {
         Object::WorkloadEntry(entry) => entry::check_workload(&entry.spec, &mut report),
         Object::Sidecar(sidecar) => sidecar::check(&sidecar.spec, &mut report),
         Object::Service(service) => export::check_annotation(&service.metadata, &mut report),
+        Object::VirtualService(one) => virtual_service::check(&one.spec, &mut report),
+        Object::DestinationRule(one) => destination_rule::check(&one.spec, &mut report),
         _ => {}
     }
     unsupported::note(object, &mut report);

@@ -70,6 +70,26 @@ codes! {
     INGRESS = "SK0224",
     /// A selector without labels selects all.
     EMPTY_SELECTOR = "SK0225",
+    /// A field that must be there is not.
+    REQUIRED = "SK0226",
+    /// Of several fields exactly one, or at most one, may be there.
+    ONE_OF = "SK0227",
+    /// A value is out of its range.
+    RANGE = "SK0228",
+    /// A time that is none, too short or too fine.
+    DURATION = "SK0229",
+    /// Something is there twice.
+    TWICE = "SK0230",
+    /// A field that does not go with another.
+    CONFLICT = "SK0231",
+    /// A pattern that matches nothing or cannot be read.
+    PATTERN = "SK0232",
+    /// A name or a reference that no object can have.
+    REFERENCE = "SK0233",
+    /// Part of a match is ignored because of another part.
+    MATCH_IGNORED = "SK0234",
+    /// A rule that no request reaches.
+    UNREACHABLE_RULE = "IST0130",
     /// Addresses are needed for this protocol; without them every address on the port is allowed.
     ADDRESSES_NEEDED = "IST0134",
     /// Several Sidecars select one pod.

@@ -1,0 +1,131 @@
+//! Values that several kinds have: times, ranges, choices.
+
+use super::Report;
+use crate::snapshot::code;
+
+/// Whether a time may be nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Zero {
+    Allowed,
+    Refused,
+}
+
+pub(super) fn check_duration(
+    text: Option<&String>,
+    zero: Zero,
+    field: &str,
+    report: &mut Report<'_>,
+) {
+    let Some(text) = text else { return };
+    let fits = match nanoseconds(text) {
+        Some(0) => zero == Zero::Allowed,
+        Some(nanoseconds) => nanoseconds % 1_000_000 == 0,
+        None => false,
+    };
+    if !fits {
+        let message = format!("{text:?}: give whole milliseconds, at least 1ms, such as 1.5s");
+        report.error(code::DURATION, field, message);
+    }
+}
+
+/// `1h30m`, `0.5s`, `10ms`: numbers with units, as Go and the API server have them.
+fn nanoseconds(text: &str) -> Option<u64> {
+    let (mut rest, mut total) = (text, 0_u64);
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let unit_end = rest[number..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |end| number + end);
+        let scale: u64 = match &rest[number..unit_end] {
+            "ns" => 1,
+            "us" | "µs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        };
+        let (whole, part) = rest[..number].split_once('.').unwrap_or((&rest[..number], ""));
+        let mut value = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+        let mut place = scale;
+        for digit in part.bytes() {
+            place /= 10;
+            value = value.checked_add(u64::from(digit.checked_sub(b'0')?) * place)?;
+        }
+        total = total.checked_add(value)?;
+        rest = &rest[unit_end..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+pub(super) fn check_range(
+    value: Option<i64>,
+    (least, most): (i64, i64),
+    field: &str,
+    report: &mut Report<'_>,
+) {
+    if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+        let message = if most == i64::MAX {
+            format!("{value}: use {least} or more")
+        } else {
+            format!("{value}: use {least} to {most}")
+        };
+        report.error(code::RANGE, field, message);
+    }
+}
+
+pub(super) fn check_percent(value: Option<f64>, field: &str, report: &mut Report<'_>) {
+    if let Some(value) = value.filter(|value| !(0.0..=100.0).contains(value)) {
+        report.error(code::RANGE, field, format!("{value}: use 0 to 100"));
+    }
+}
+
+/// Names what is set of several fields that exclude each other.
+pub(super) fn set<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
+    fields.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect()
+}
+
+pub(super) fn exactly_one(found: &[&str], of: &str, field: &str, report: &mut Report<'_>) {
+    if found.is_empty() {
+        report.error(code::ONE_OF, field, format!("none of {of} is given: give one"));
+    }
+    at_most_one(found, field, report);
+}
+
+pub(super) fn at_most_one(found: &[&str], field: &str, report: &mut Report<'_>) {
+    if found.len() > 1 {
+        let message = format!("{} exclude each other: keep one", found.join(" and "));
+        report.error(code::ONE_OF, field, message);
+    }
+}
+
+pub(super) fn required(is_there: bool, field: &str, report: &mut Report<'_>) {
+    if !is_there {
+        let message = format!("{field} is required: give it");
+        report.error(code::REQUIRED, field, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_go_writes_them() {
+        for (text, expected) in [
+            ("1s", Some(1_000_000_000)),
+            ("0.5s", Some(500_000_000)),
+            ("1h30m", Some(5_400_000_000_000)),
+            ("1500us", Some(1_500_000)),
+            ("0s", Some(0)),
+            ("1", None),
+            ("s", None),
+            ("1d", None),
+            ("-1s", None),
+            ("1.2.3s", None),
+            ("", None),
+        ] {
+            assert_eq!(nanoseconds(text), expected, "{text}");
+        }
+    }
+}

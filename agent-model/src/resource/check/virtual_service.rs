@@ -1,0 +1,185 @@
+//! Whether a `VirtualService` is valid: its hosts, and its rules for TLS and TCP. The rules for
+//! HTTP are beside.
+
+use super::{
+    Report, export, http_route,
+    names::{check_port_number, is_ip, is_label, is_wildcard_domain},
+    values::{check_range, required},
+};
+use crate::{
+    resource::{
+        traffic::Destination,
+        virtual_service::{RouteDestination, VirtualServiceSpec},
+    },
+    snapshot::code,
+    translate::address,
+};
+
+pub(super) fn check(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
+    check_hosts(spec, report);
+    for (index, gateway) in spec.gateways.iter().enumerate() {
+        if !is_gateway(gateway) {
+            let message = format!("{gateway:?} names no gateway: use name, namespace/name or mesh");
+            report.error(code::REFERENCE, format!("spec.gateways[{index}]"), message);
+        }
+    }
+    if spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty() {
+        let message = "the VirtualService has no rule: give it http, tls or tcp";
+        report.error(code::REQUIRED, "spec", message);
+    }
+    http_route::check(spec, report);
+    check_tls(spec, report);
+    check_tcp(spec, report);
+    export::check(&spec.export_to, "spec.exportTo", report);
+}
+
+fn is_gateway(text: &str) -> bool {
+    let (namespace, name) = text.split_once('/').unwrap_or(("x", text));
+    is_label(namespace) && name.split('.').all(is_label)
+}
+
+/// Without hosts it is a delegate, which another one gives them.
+fn check_hosts(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
+    if spec.hosts.is_empty() {
+        if !spec.gateways.is_empty() || !spec.tls.is_empty() || !spec.tcp.is_empty() {
+            let message = "hosts are required with gateways, tls or tcp: only a delegate, which \
+                           has http alone, goes without";
+            report.error(code::REQUIRED, "spec.hosts", message);
+        }
+        return;
+    }
+    let on_mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|one| one == "mesh");
+    for (index, host) in spec.hosts.iter().enumerate() {
+        let field = format!("spec.hosts[{index}]");
+        if host == "*" && on_mesh {
+            let message = "\"*\" is for gateways only: name the hosts, or list gateways";
+            report.error(code::HOST, field.clone(), message);
+        } else if !is_ip(host) && !is_wildcard_domain(host) {
+            let message = format!("{host:?} is not a host: use a DNS name, *.suffix or an IP");
+            report.error(code::HOST, field.clone(), message);
+        }
+        if let Some(other) = spec.hosts[..index].iter().find(|one| overlap(one, host)) {
+            let message = format!("{host:?} overlaps with {other:?}: remove one");
+            report.error(code::TWICE, field, message);
+        }
+    }
+}
+
+fn overlap(one: &str, other: &str) -> bool {
+    covers(one, other) || covers(other, one)
+}
+
+/// Whether a host is another, or a wildcard for it.
+pub(super) fn covers(pattern: &str, host: &str) -> bool {
+    let (pattern, host) = (pattern.to_ascii_lowercase(), host.to_ascii_lowercase());
+    match pattern.strip_prefix('*') {
+        Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+        None => pattern == host,
+    }
+}
+
+pub(super) fn check_destination(
+    destination: Option<&Destination>,
+    field: &str,
+    report: &mut Report<'_>,
+) {
+    let Some(destination) = destination else { return required(false, field, report) };
+    if !is_ip(&destination.host)
+        && (destination.host == "*" || !is_wildcard_domain(&destination.host))
+    {
+        let message = format!("{:?} is not a host: name the service", destination.host);
+        report.error(code::HOST, format!("{field}.host"), message);
+    }
+    if !destination.subset.is_empty() && !is_label(&destination.subset) {
+        let message =
+            format!("{:?} names no subset: use letters, digits and dashes", destination.subset);
+        report.error(code::REFERENCE, format!("{field}.subset"), message);
+    }
+    if let Some(number) = destination.number() {
+        check_port_number(number, &format!("{field}.port.number"), report);
+    }
+}
+
+/// Weights are shares, whatever their sum; a sum of nothing shares nothing out.
+pub(super) fn check_weights(weights: &[i32], path: &str, report: &mut Report<'_>) {
+    for (index, weight) in weights.iter().enumerate() {
+        let field = format!("{path}[{index}].weight");
+        check_range(Some(i64::from(*weight)), (0, i64::MAX), &field, report);
+    }
+    if weights.len() > 1 && weights.iter().all(|weight| *weight == 0) {
+        let message = "all weights are 0, so nothing is shared out: give one a weight";
+        report.error(code::RANGE, path, message);
+    }
+}
+
+fn check_routes(route: &[RouteDestination], path: &str, report: &mut Report<'_>) {
+    required(!route.is_empty(), path, report);
+    for (index, one) in route.iter().enumerate() {
+        check_destination(
+            one.destination.as_ref(),
+            &format!("{path}[{index}].destination"),
+            report,
+        );
+    }
+    check_weights(&route.iter().map(|one| one.weight).collect::<Vec<_>>(), path, report);
+}
+
+fn check_tls(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
+    for (index, rule) in spec.tls.iter().enumerate() {
+        let path = format!("spec.tls[{index}]");
+        required(!rule.matches.is_empty(), &format!("{path}.match"), report);
+        for (index, one) in rule.matches.iter().enumerate() {
+            let path = format!("{path}.match[{index}]");
+            required(!one.sni_hosts.is_empty(), &format!("{path}.sniHosts"), report);
+            for (index, host) in one.sni_hosts.iter().enumerate() {
+                if !spec.hosts.iter().any(|known| covers(known, host)) {
+                    let message = format!("{host:?} is none of spec.hosts: add it there");
+                    report.error(code::HOST, format!("{path}.sniHosts[{index}]"), message);
+                }
+            }
+            check_l4(&one.destination_subnets, one.port, &path, report);
+            check_match_gateways(spec, &one.gateways, &path, report);
+        }
+        check_routes(&rule.route, &format!("{path}.route"), report);
+    }
+}
+
+fn check_tcp(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
+    for (index, rule) in spec.tcp.iter().enumerate() {
+        let path = format!("spec.tcp[{index}]");
+        for (index, one) in rule.matches.iter().enumerate() {
+            let path = format!("{path}.match[{index}]");
+            check_l4(&one.destination_subnets, one.port, &path, report);
+            check_match_gateways(spec, &one.gateways, &path, report);
+        }
+        check_routes(&rule.route, &format!("{path}.route"), report);
+    }
+}
+
+fn check_l4(subnets: &[String], port: u32, path: &str, report: &mut Report<'_>) {
+    for (index, text) in subnets.iter().enumerate() {
+        if address::net(text).is_none() {
+            let message = format!("{text:?} is neither an IP nor a CIDR");
+            report.error(code::ADDRESS, format!("{path}.destinationSubnets[{index}]"), message);
+        }
+    }
+    if port != 0 {
+        check_port_number(port, &format!("{path}.port"), report);
+    }
+}
+
+pub(super) fn check_match_gateways(
+    spec: &VirtualServiceSpec,
+    gateways: &[String],
+    path: &str,
+    report: &mut Report<'_>,
+) {
+    for (index, gateway) in gateways.iter().enumerate() {
+        let is_listed =
+            spec.gateways.contains(gateway) || (spec.gateways.is_empty() && gateway == "mesh");
+        if !is_listed {
+            let message = format!("{gateway:?} is none of spec.gateways: add it there");
+            report.error(code::REFERENCE, format!("{path}.gateways[{index}]"), message);
+        }
+    }
+}
