@@ -181,86 +181,79 @@ fn a_rule_after_one_that_takes_all_is_reported() {
     }
 }
 
+/// A policy, and what is found of it.
+const POLICIES: &[(&str, &[&str])] = &[
+    ("{}", &["SK0226 "]),
+    ("{tls: {}}", &[]),
+    ("{tunnel: {targetHost: a}, proxyProtocol: {version: V2}}", &["SK0227 "]),
+    (
+        "{loadBalancer: {simple: RANDOM, consistentHash: {useSourceIp: true}}}",
+        &["SK0227 .loadBalancer"],
+    ),
+    ("{loadBalancer: {consistentHash: {}}}", &["SK0227 .loadBalancer.consistentHash"]),
+    (
+        "{loadBalancer: {consistentHash: {useSourceIp: true, httpHeaderName: a}}}",
+        &["SK0227 .loadBalancer.consistentHash"],
+    ),
+    (
+        "{loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {}, maglev: {}}}}",
+        &["SK0227 .loadBalancer.consistentHash"],
+    ),
+    (
+        "{loadBalancer: {consistentHash: {httpCookie: {ttl: 0s}}}}",
+        &["SK0226 .loadBalancer.consistentHash.httpCookie.name"],
+    ),
+    (
+        "{loadBalancer: {consistentHash: {httpCookie: {name: a, ttl: x}}}}",
+        &["SK0229 .loadBalancer.consistentHash.httpCookie.ttl"],
+    ),
+    ("{loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 65537}}}}", &[]),
+    (
+        "{loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 65536}}}}",
+        &["SK0228 .loadBalancer.consistentHash.maglev.tableSize"],
+    ),
+    ("{connectionPool: {}}", &["SK0226 .connectionPool"]),
+    (
+        "{connectionPool: {tcp: {maxConnections: -1}}}",
+        &["SK0228 .connectionPool.tcp.maxConnections"],
+    ),
+    (
+        "{connectionPool: {tcp: {connectTimeout: 0s}}}",
+        &["SK0229 .connectionPool.tcp.connectTimeout"],
+    ),
+    ("{connectionPool: {tcp: {idleTimeout: 0s}}}", &[]),
+    (
+        "{connectionPool: {http: {maxRequestsPerConnection: -1}}}",
+        &["SK0228 .connectionPool.http.maxRequestsPerConnection"],
+    ),
+    ("{outlierDetection: {}}", &[]),
+    (
+        "{outlierDetection: {consecutive5xxErrors: 1, interval: 1us}}",
+        &["SK0229 .outlierDetection.interval"],
+    ),
+    ("{outlierDetection: {baseEjectionTime: 0s}}", &["SK0229 .outlierDetection.baseEjectionTime"]),
+    (
+        "{outlierDetection: {maxEjectionPercent: 101}}",
+        &["SK0228 .outlierDetection.maxEjectionPercent"],
+    ),
+    ("{outlierDetection: {minHealthPercent: -1}}", &["SK0228 .outlierDetection.minHealthPercent"]),
+    (
+        "{outlierDetection: {consecutiveLocalOriginFailures: 1}}",
+        &["SK0231 .outlierDetection.consecutiveLocalOriginFailures"],
+    ),
+    ("{tls: {mode: MUTUAL, clientCertificate: a, privateKey: b}}", &[]),
+    ("{tls: {mode: MUTUAL, clientCertificate: a}}", &["SK0226 .tls.privateKey"]),
+    ("{tls: {mode: MUTUAL, privateKey: a}}", &["SK0226 .tls.clientCertificate"]),
+    ("{tls: {mode: MUTUAL, credentialName: c, privateKey: b}}", &["SK0227 .tls"]),
+    ("{tls: {mode: ISTIO_MUTUAL, caCertificates: a}}", &["SK0231 .tls"]),
+    ("{portLevelSettings: [{tls: {}}]}", &["SK0226 .portLevelSettings[0].port"]),
+    ("{portLevelSettings: [{port: {number: 0}}]}", &["SK0206 .portLevelSettings[0].port.number"]),
+    ("{tls: {mode: MAYBE}}", &["unreadable .tls.mode"]),
+];
+
 #[test]
 fn a_destination_rule_is_held_against_each_rule() {
-    let cases: &[(&str, &[&str])] = &[
-        ("{}", &["SK0226 "]),
-        ("{tls: {}}", &[]),
-        ("{tunnel: {targetHost: a}, proxyProtocol: {version: V2}}", &["SK0227 "]),
-        (
-            "{loadBalancer: {simple: RANDOM, consistentHash: {useSourceIp: true}}}",
-            &["SK0227 .loadBalancer"],
-        ),
-        ("{loadBalancer: {consistentHash: {}}}", &["SK0227 .loadBalancer.consistentHash"]),
-        (
-            "{loadBalancer: {consistentHash: {useSourceIp: true, httpHeaderName: a}}}",
-            &["SK0227 .loadBalancer.consistentHash"],
-        ),
-        (
-            "{loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {}, maglev: {}}}}",
-            &["SK0227 .loadBalancer.consistentHash"],
-        ),
-        (
-            "{loadBalancer: {consistentHash: {httpCookie: {ttl: 0s}}}}",
-            &["SK0226 .loadBalancer.consistentHash.httpCookie.name"],
-        ),
-        (
-            "{loadBalancer: {consistentHash: {httpCookie: {name: a, ttl: x}}}}",
-            &["SK0229 .loadBalancer.consistentHash.httpCookie.ttl"],
-        ),
-        ("{loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 65537}}}}", &[]),
-        (
-            "{loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 65536}}}}",
-            &["SK0228 .loadBalancer.consistentHash.maglev.tableSize"],
-        ),
-        ("{connectionPool: {}}", &["SK0226 .connectionPool"]),
-        (
-            "{connectionPool: {tcp: {maxConnections: -1}}}",
-            &["SK0228 .connectionPool.tcp.maxConnections"],
-        ),
-        (
-            "{connectionPool: {tcp: {connectTimeout: 0s}}}",
-            &["SK0229 .connectionPool.tcp.connectTimeout"],
-        ),
-        ("{connectionPool: {tcp: {idleTimeout: 0s}}}", &[]),
-        (
-            "{connectionPool: {http: {maxRequestsPerConnection: -1}}}",
-            &["SK0228 .connectionPool.http.maxRequestsPerConnection"],
-        ),
-        ("{outlierDetection: {}}", &[]),
-        (
-            "{outlierDetection: {consecutive5xxErrors: 1, interval: 1us}}",
-            &["SK0229 .outlierDetection.interval"],
-        ),
-        (
-            "{outlierDetection: {baseEjectionTime: 0s}}",
-            &["SK0229 .outlierDetection.baseEjectionTime"],
-        ),
-        (
-            "{outlierDetection: {maxEjectionPercent: 101}}",
-            &["SK0228 .outlierDetection.maxEjectionPercent"],
-        ),
-        (
-            "{outlierDetection: {minHealthPercent: -1}}",
-            &["SK0228 .outlierDetection.minHealthPercent"],
-        ),
-        (
-            "{outlierDetection: {consecutiveLocalOriginFailures: 1}}",
-            &["SK0231 .outlierDetection.consecutiveLocalOriginFailures"],
-        ),
-        ("{tls: {mode: MUTUAL, clientCertificate: a, privateKey: b}}", &[]),
-        ("{tls: {mode: MUTUAL, clientCertificate: a}}", &["SK0226 .tls.privateKey"]),
-        ("{tls: {mode: MUTUAL, privateKey: a}}", &["SK0226 .tls.clientCertificate"]),
-        ("{tls: {mode: MUTUAL, credentialName: c, privateKey: b}}", &["SK0227 .tls"]),
-        ("{tls: {mode: ISTIO_MUTUAL, caCertificates: a}}", &["SK0231 .tls"]),
-        ("{portLevelSettings: [{tls: {}}]}", &["SK0226 .portLevelSettings[0].port"]),
-        (
-            "{portLevelSettings: [{port: {number: 0}}]}",
-            &["SK0206 .portLevelSettings[0].port.number"],
-        ),
-        ("{tls: {mode: MAYBE}}", &["unreadable .tls.mode"]),
-    ];
-    for (policy, expected) in cases {
+    for (policy, expected) in POLICIES {
         let found =
             errors(&object("DestinationRule", &format!("host: a, trafficPolicy: {policy}")));
         let at = |path: &str| -> Vec<String> {

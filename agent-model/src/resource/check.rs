@@ -1,11 +1,15 @@
 //! Whether an object is valid: Istio's own checks, since its webhook need not be installed. An
 //! Error refuses the object, and its last good form stays; a Warning lets it through.
 
+mod app_mesh;
+mod app_mesh_route;
 mod destination_rule;
 mod entry;
 mod export;
+mod gateway;
 mod http_route;
 mod names;
+mod security;
 mod sidecar;
 mod unsupported;
 mod values;
@@ -25,6 +29,16 @@ pub fn validate(object: &Object) -> Vec<Finding> {
         Object::Service(service) => export::check_annotation(&service.metadata, &mut report),
         Object::VirtualService(one) => virtual_service::check(&one.spec, &mut report),
         Object::DestinationRule(one) => destination_rule::check(&one.spec, &mut report),
+        Object::Gateway(one) => gateway::check(&one.spec, &mut report),
+        Object::PeerAuthentication(one) => security::check_peers(&one.spec, &mut report),
+        Object::AuthorizationPolicy(one) => security::check_access(&one.spec, &mut report),
+        Object::MeshPolicy(one) => security::check_mesh_policy(&one.spec, &mut report),
+        Object::Policy(one) => security::check_policy(&one.spec, &mut report),
+        Object::VirtualNode(one) => app_mesh::check_node(&one.spec, &mut report),
+        Object::VirtualGateway(one) => app_mesh::check_gateway(&one.spec, &mut report),
+        Object::AppMeshVirtualService(one) => app_mesh::check_service(&one.spec, &mut report),
+        Object::VirtualRouter(one) => app_mesh_route::check_router(&one.spec, &mut report),
+        Object::GatewayRoute(one) => app_mesh_route::check_gateway_route(&one.spec, &mut report),
         _ => {}
     }
     unsupported::note(object, &mut report);

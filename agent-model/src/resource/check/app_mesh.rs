@@ -1,0 +1,113 @@
+//! Whether App Mesh's objects are valid: nodes, gateways and names. Routes are beside.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Report,
+    values::{at_most_one, check_range, exactly_one, required, set},
+};
+use crate::{
+    resource::app_mesh::{
+        VirtualServiceSpec,
+        node::{Listener, VirtualGatewaySpec, VirtualNodeSpec},
+    },
+    snapshot::code,
+};
+
+const ANY: i64 = i64::MAX;
+
+pub(super) fn check_node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
+    check_listeners(&spec.listeners, report);
+    if !spec.listeners.is_empty() {
+        required(spec.service_discovery.is_some(), "spec.serviceDiscovery", report);
+    }
+    if let Some(discovery) = &spec.service_discovery {
+        let given = set([
+            ("dns", discovery.dns.is_some()),
+            ("awsCloudMap", discovery.aws_cloud_map.is_some()),
+        ]);
+        exactly_one(&given, "dns and awsCloudMap", "spec.serviceDiscovery", report);
+    }
+    let mut seen = BTreeSet::new();
+    for (index, backend) in spec.backends.iter().enumerate() {
+        let path = format!("spec.backends[{index}].virtualService");
+        let service = &backend.virtual_service;
+        let (by_ref, by_arn) = (&service.virtual_service_ref, &service.virtual_service_arn);
+        let given =
+            set([("virtualServiceRef", by_ref.is_some()), ("virtualServiceARN", by_arn.is_some())]);
+        exactly_one(&given, "virtualServiceRef and virtualServiceARN", &path, report);
+        let named = by_ref.as_ref().map(|one| {
+            let namespace = one.namespace.clone().unwrap_or_else(|| report.key.namespace.clone());
+            (namespace, one.name.clone())
+        });
+        let identity = (named, by_arn.clone());
+        if identity != (None, None) && !seen.insert(identity) {
+            report.error(code::TWICE, path, "this backend is there already: remove it");
+        }
+    }
+}
+
+pub(super) fn check_gateway(spec: &VirtualGatewaySpec, report: &mut Report<'_>) {
+    check_listeners(&spec.listeners, report);
+}
+
+pub(super) fn check_service(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
+    let Some(provider) = &spec.provider else { return };
+    let given = set([
+        ("virtualNode", provider.virtual_node.is_some()),
+        ("virtualRouter", provider.virtual_router.is_some()),
+    ]);
+    exactly_one(&given, "virtualNode and virtualRouter", "spec.provider", report);
+}
+
+fn check_listeners(listeners: &[Listener], report: &mut Report<'_>) {
+    for (index, listener) in listeners.iter().enumerate() {
+        let path = format!("spec.listeners[{index}]");
+        let mapping = &listener.port_mapping;
+        check_range(Some(mapping.port), (1, 65_535), &format!("{path}.portMapping.port"), report);
+        required(mapping.protocol.is_some(), &format!("{path}.portMapping.protocol"), report);
+        check_health(listener, &format!("{path}.healthCheck"), report);
+        if let Some(outliers) = &listener.outlier_detection {
+            let path = format!("{path}.outlierDetection");
+            let (errors, share) = (outliers.max_server_errors, outliers.max_ejection_percent);
+            check_range(Some(errors), (1, ANY), &format!("{path}.maxServerErrors"), report);
+            check_range(Some(share), (0, 100), &format!("{path}.maxEjectionPercent"), report);
+        }
+        if let Some(pool) = &listener.connection_pool {
+            let given = set([
+                ("tcp", pool.tcp.is_some()),
+                ("http", pool.http.is_some()),
+                ("http2", pool.http2.is_some()),
+                ("grpc", pool.grpc.is_some()),
+            ]);
+            exactly_one(
+                &given,
+                "tcp, http, http2 and grpc",
+                &format!("{path}.connectionPool"),
+                report,
+            );
+        }
+        if let Some(timeout) = &listener.timeout {
+            let given = set([
+                ("tcp", timeout.tcp.is_some()),
+                ("http", timeout.http.is_some()),
+                ("http2", timeout.http2.is_some()),
+                ("grpc", timeout.grpc.is_some()),
+            ]);
+            at_most_one(&given, &format!("{path}.timeout"), report);
+        }
+    }
+}
+
+fn check_health(listener: &Listener, path: &str, report: &mut Report<'_>) {
+    let Some(check) = &listener.health_check else { return };
+    for (name, value, range) in [
+        ("healthyThreshold", check.healthy_threshold, (2, 10)),
+        ("unhealthyThreshold", check.unhealthy_threshold, (2, 10)),
+        ("intervalMillis", check.interval_millis, (5_000, 300_000)),
+        ("timeoutMillis", check.timeout_millis, (2_000, 60_000)),
+    ] {
+        check_range(Some(value), range, &format!("{path}.{name}"), report);
+    }
+    check_range(check.port, (1, 65_535), &format!("{path}.port"), report);
+}
