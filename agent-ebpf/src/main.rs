@@ -19,6 +19,14 @@
 #![no_std]
 #![no_main]
 #![expect(
+    clippy::cast_possible_truncation,
+    reason = "contexts hold ports and protocols in whole words, and there is no panic to fall back on"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the macros that make a program of a function hand it its context by value"
+)]
+#![expect(
     clippy::inline_always,
     reason = "a program is one function to the verifier, which follows no reference out of it"
 )]

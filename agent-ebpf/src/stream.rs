@@ -74,7 +74,7 @@ fn begins(ctx: &SockOpsContext) {
         _ => return,
     }
     // Wanted: the state callback, for `ends`. It is refused on no kernel that has the operation.
-    let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+    let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
 }
 
 /// True for a connection of a judged pod to somebody else.

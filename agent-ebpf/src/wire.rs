@@ -22,7 +22,7 @@ const ARP_BE: u32 = 0x0806_u16.to_be() as u32;
 /// Frames from the pod. An allowed one goes on to whatever else is attached here.
 #[classifier]
 pub(crate) fn wire_from_pod(ctx: TcContext) -> i32 {
-    if judge(&ctx) { TC_ACT_UNSPEC } else { TC_ACT_SHOT as i32 }
+    if judge(&ctx) { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
 }
 
 /// Frames to the pod: never refused, only learnt from.

@@ -2,7 +2,7 @@
 //!
 //! A longest match finds one prefix and never those around it. So the port set of each prefix
 //! already holds what every wider prefix says, and each exact port of a set already holds what the
-//! rules for any port say about it. Which rule wins is decided here, by [`rank`] alone, which
+//! rules for any port say about it. Which rule wins is decided here, by `rank` alone, which
 //! [`scan`] asks as well: the slow, obvious answer that tests and `why` hold the table against.
 //!
 //! ```text

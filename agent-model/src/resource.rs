@@ -6,7 +6,7 @@
 //!                               └► validate ─► Finding   an Error refuses the object by name
 //! ```
 //!
-//! A kind is added by a line in [`Kind`] and in [`Object`], and in the dispatch of [`parse`] and of
+//! A kind is added by a line in [`Kind`] and in [`Object`], and in the dispatch of [`parse()`] and of
 //! [`validate`].
 
 #[macro_use]
