@@ -40,7 +40,7 @@ impl Observed {
     pub(crate) fn by_kind(&self) -> BTreeMap<String, u64> {
         let mut kinds = BTreeMap::new();
         for (key, _) in self.objects.iter() {
-            *kinds.entry(key.kind.name().to_owned()).or_default() += 1;
+            *kinds.entry(key.kind.shown().to_owned()).or_default() += 1;
         }
         kinds
     }

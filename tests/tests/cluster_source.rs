@@ -56,8 +56,13 @@ impl Scene {
 
     fn install(&self) -> Result<()> {
         self.apply(include_str!("../crds/minimal.yaml"))?;
-        for name in ["serviceentries", "sidecars"] {
-            let crd = format!("crd/{name}.networking.istio.io");
+        for name in [
+            "serviceentries.networking.istio.io",
+            "sidecars.networking.istio.io",
+            "virtualservices.networking.istio.io",
+            "virtualservices.appmesh.k8s.aws",
+        ] {
+            let crd = format!("crd/{name}");
             self.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", &crd])?;
         }
         Ok(())
@@ -347,4 +352,45 @@ fn a_missing_permission_is_named() -> Result<()> {
         .stage
         .agent
         .wait_until("the pod is enrolled", |agent| Ok(agent.enrolment("app")? == "enrolled"))
+}
+
+/// Istio and App Mesh both have a `VirtualService`: two of one name live side by side, on the
+/// server, in the store and in what is saved.
+#[test]
+fn two_kinds_of_one_name_are_two_objects() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
+    let mut scene = Scene::ready()?;
+    let metadata = format!("metadata: {{name: reviews, namespace: {NAMESPACE}}}");
+    scene.apply(&format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n{metadata}\n\
+         spec: {{hosts: [reviews], http: [{{route: [{{destination: {{host: reviews}}}}]}}]}}\n---\n\
+         apiVersion: appmesh.k8s.aws/v1beta2\nkind: VirtualService\n{metadata}\n\
+         spec: {{awsName: reviews.example.com}}\n"
+    ))?;
+    let both = |agent: &sekisho_tests::agent::Agent| {
+        let objects = agent.status()?["objects"].clone();
+        let count = |kind: &str| objects[kind].as_u64().unwrap_or_default();
+        Ok((count("VirtualService"), count("VirtualService.appmesh.k8s.aws")) == (1, 1))
+    };
+    scene.stage.agent.wait_until("both are in force", both)?;
+    scene.wait_saved("reviews.example.com", true)?;
+    scene.wait_saved("\"hosts\":[\"reviews\"]", true)?;
+
+    // From what was saved, both again.
+    scene.stage.agent.kill()?;
+    scene.plane.kill_server()?;
+    scene.stage.start()?;
+    assert!(scene.saved()?.is_string(), "{}", scene.saved()?);
+    assert!(both(&scene.stage.agent)?, "{}", scene.stage.agent.status()?["objects"]);
+
+    // One goes, and the other stays.
+    scene.plane.start_server(&scene.stage.world)?;
+    let app_mesh = "virtualservices.appmesh.k8s.aws/reviews";
+    scene.kubectl(&["delete", "-n", NAMESPACE, app_mesh])?;
+    scene.stage.agent.wait_until("one is gone", |agent| {
+        let objects = agent.status()?["objects"].clone();
+        Ok(objects["VirtualService"] == 1 && objects["VirtualService.appmesh.k8s.aws"].is_null())
+    })
 }

@@ -31,7 +31,7 @@ impl PortRules {
         port: NonZeroU16,
     ) -> Self {
         let source = RuleSource {
-            kind: key.kind.name(),
+            kind: key.kind.shown(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             field,

@@ -12,6 +12,7 @@
 //! was saved is published.
 
 mod connect;
+mod discovery;
 mod follow;
 mod kinds;
 mod object;
@@ -42,6 +43,7 @@ use tokio::{
 
 pub(crate) use self::{connect::ConnectError, progress::Progress};
 use self::{
+    discovery::Discovery,
     follow::{Follower, News, Told},
     kinds::Watched,
     object::Item,
@@ -103,11 +105,13 @@ impl Cluster {
         let saved = self.take_saved();
         let (sender, mut news) = unbounded_channel();
         let mut tasks = JoinSet::new();
+        let discovery = Arc::new(Discovery::new(self.client.clone()));
         for watched in &kinds::ALL {
             tasks.spawn(Box::pin(
                 Follower {
                     watched,
                     client: self.client.clone(),
+                    discovery: Arc::clone(&discovery),
                     node: Arc::clone(&self.node),
                     news: sender.clone(),
                     progress: Arc::clone(&self.progress),
@@ -115,6 +119,7 @@ impl Cluster {
                     version: None,
                     streaming: true,
                     pace: Pace::default(),
+                    seen: None,
                 }
                 .run(),
             ));
@@ -257,10 +262,8 @@ impl State {
     fn restore(&mut self, value: Value) {
         let kind = value["kind"].as_str().unwrap_or_default();
         let version = value["apiVersion"].as_str().unwrap_or_default();
-        let group = version.split_once('/').map_or("", |(group, _)| group);
         // An agent of another version may have saved what this one does not watch.
-        let watched = kinds::ALL.iter().find(|one| one.kind.name() == kind && one.group == group);
-        let Some(watched) = watched else { return };
+        let Some(watched) = Kind::read(version, kind).and_then(kinds::of) else { return };
         let metadata = &value["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
         let place = watched.place(text("namespace"), text("name")).into();

@@ -99,7 +99,7 @@ impl Store {
         self.places.iter().rev().flat_map(|(place, statement)| {
             statement.claims.iter().rev().map(move |claim| {
                 let ObjectKey { kind, namespace, name } = &claim.key;
-                let key = (kind.name(), namespace.as_str(), name.as_str());
+                let key = (kind.shown(), namespace.as_str(), name.as_str());
                 (key, format!("{place}, {}", claim.spot))
             })
         })
@@ -176,7 +176,7 @@ fn in_force(
     notes.extend(claims[1..].iter().map(|(place, claim)| Note {
         severity: Severity::Error.name().into(),
         code: code::TWICE.into(),
-        kind: claim.key.kind.name().to_owned(),
+        kind: claim.key.kind.shown().to_owned(),
         namespace: claim.key.namespace.clone(),
         name: claim.key.name.clone(),
         field: "metadata.name".to_owned(),

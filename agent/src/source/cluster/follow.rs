@@ -13,19 +13,18 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, pin_mut};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResourceList};
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams, WatchEvent, WatchParams},
     core::{ApiResource, watch::Bookmark},
 };
-use serde::de::DeserializeOwned;
 use tokio::{
     sync::mpsc::UnboundedSender,
     time::{Instant, sleep, timeout},
 };
 
 use super::{
+    discovery::{ASK_AGAIN, Discovery, Served},
     kinds::Watched,
     object::{Item, item, place},
     pace::{Pace, jitter},
@@ -44,8 +43,6 @@ const INITIAL: Duration = Duration::from_secs(20);
 const LAST: Duration = Duration::from_mins(8);
 /// A watch that ended sooner is not worth starting again at once.
 const SHORT: Duration = Duration::from_secs(5);
-/// How often it is asked whether a missing kind is there now: between half of it and all of it.
-const ASK_AGAIN: Duration = Duration::from_secs(4);
 /// Objects in a page of a list.
 const PAGE: u32 = 500;
 /// The annotation of the bookmark that ends a streamed list.
@@ -69,6 +66,7 @@ pub(super) type Told = (&'static Watched, News);
 pub(super) struct Follower {
     pub(super) watched: &'static Watched,
     pub(super) client: Client,
+    pub(super) discovery: Arc<Discovery>,
     pub(super) node: Arc<str>,
     pub(super) news: UnboundedSender<Told>,
     pub(super) progress: Arc<Progress>,
@@ -80,6 +78,16 @@ pub(super) struct Follower {
     pub(super) streaming: bool,
     /// The waits between tries.
     pub(super) pace: Pace,
+    /// When it was last asked where the kind is.
+    pub(super) seen: Option<Instant>,
+}
+
+/// Where a kind is.
+enum Found {
+    /// Here.
+    At(ApiResource),
+    /// Not in this answer.
+    Missing(Arc<Served>),
 }
 
 impl Follower {
@@ -89,18 +97,17 @@ impl Follower {
         while !self.news.is_closed() {
             let start = Instant::now();
             let trouble = match self.served().await {
-                Ok(Some(resource)) => {
+                Ok(Found::At(resource)) => {
                     missed = 0;
                     let end = self.watch(&resource).await;
                     if end.is_ok() && start.elapsed() >= SHORT {
                         continue;
                     }
-                    end.err()
+                    end.err().map(Arc::new)
                 }
-                Ok(None) => {
+                Ok(Found::Missing(served)) => {
                     missed += 1;
-                    self.missing(missed);
-                    sleep(jitter(ASK_AGAIN)).await;
+                    self.miss(missed, &served).await;
                     continue;
                 }
                 Err(trouble) => Some(trouble),
@@ -110,7 +117,7 @@ impl Follower {
     }
 
     /// Reports what went wrong and waits before the next try.
-    async fn take(&mut self, trouble: Option<Trouble>) {
+    async fn take(&mut self, trouble: Option<Arc<Trouble>>) {
         let Some(trouble) = trouble else { return sleep(self.pace.wait()).await };
         if self.streaming && trouble.is_about_streaming() {
             self.streaming = false;
@@ -130,9 +137,11 @@ impl Follower {
 
     /// A server that is just starting may deny what it serves: believed the second time only where
     /// something would be lost.
-    fn missing(&mut self, missed: u32) {
+    async fn miss(&mut self, missed: u32, served: &Served) {
         self.version = None;
         if self.held && missed < 2 {
+            sleep(jitter(ASK_AGAIN)).await;
+            self.seen = Some(Instant::now());
             return;
         }
         self.held = false;
@@ -140,39 +149,20 @@ impl Follower {
         if missed <= 2 {
             self.tell(News::Listed(Vec::new()));
         }
+        self.discovery.wait(self.watched, served).await;
     }
 
-    /// Which version the server has; `None` when it has none that can be read.
-    async fn served(&self) -> Result<Option<ApiResource>, Trouble> {
-        let Watched { group, versions, plural, custom, .. } = self.watched;
-        if !custom {
-            return Ok(versions.first().map(|version| self.watched.resource(version)));
+    /// Where the server has the kind.
+    async fn served(&mut self) -> Result<Found, Arc<Trouble>> {
+        if let [version, ..] = self.watched.kind.versions()
+            && !self.watched.is_custom()
+        {
+            return Ok(Found::At(self.watched.resource(version)));
         }
-        let Some(found) = self.get::<APIGroup>(&format!("/apis/{group}")).await? else {
-            return Ok(None);
-        };
-        for version in *versions {
-            if found.versions.iter().all(|one| one.version != *version) {
-                continue;
-            }
-            let path = format!("/apis/{group}/{version}");
-            let resources = self.get::<APIResourceList>(&path).await?.unwrap_or_default();
-            if resources.resources.iter().any(|one| one.name == *plural) {
-                return Ok(Some(self.watched.resource(version)));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, Trouble> {
-        let request = http::Request::get(path).body(Vec::new());
-        let request = request.map_err(|error| Trouble::of("get", kube::Error::HttpError(error)))?;
-        let answer = timeout(ANSWER, self.client.request::<T>(request));
-        match answer.await.map_err(|_| Trouble::Silent(ANSWER))? {
-            Ok(found) => Ok(Some(found)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(error) => Err(Trouble::of("get", error)),
-        }
+        let seen = self.seen.replace(Instant::now());
+        let served = self.discovery.served(self.watched, seen).await?;
+        self.seen = Some(served.asked);
+        Ok(served.find(self.watched).map_or(Found::Missing(served), Found::At))
     }
 
     /// One watch to its end, with a list before it where one is needed.

@@ -14,14 +14,8 @@ use kube::{Api, Client, api::DynamicObject, core::ApiResource};
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) kind: Kind,
-    /// Empty for the core group.
-    pub(super) group: &'static str,
-    /// The versions that can be read, the preferred one first.
-    pub(super) versions: &'static [&'static str],
     pub(super) plural: &'static str,
     pub(super) reach: Reach,
-    /// Whether a cluster may lack it: a custom resource.
-    pub(super) custom: bool,
 }
 
 /// Which objects of a kind are asked for.
@@ -35,42 +29,66 @@ pub(super) enum Reach {
     One(&'static str, &'static str),
 }
 
-const ISTIO: &str = "networking.istio.io";
-const ISTIO_VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
-
-const fn core(kind: Kind, plural: &'static str, reach: Reach) -> Watched {
-    Watched { kind, group: "", versions: &["v1"], plural, reach, custom: false }
+const fn all(kind: Kind, plural: &'static str) -> Watched {
+    Watched { kind, plural, reach: Reach::All }
 }
 
-const fn istio(kind: Kind, plural: &'static str) -> Watched {
-    let (group, versions) = (ISTIO, ISTIO_VERSIONS);
-    Watched { kind, group, versions, plural, reach: Reach::All, custom: true }
-}
-
-/// All that is watched. `deploy/rbac.yaml` grants just this.
-pub(super) static ALL: [Watched; 8] = [
-    core(Kind::Namespace, "namespaces", Reach::All),
-    core(Kind::Pod, "pods", Reach::Node),
-    core(Kind::Service, "services", Reach::All),
-    core(Kind::ConfigMap, "configmaps", Reach::One(mesh_config::NAMESPACE, mesh_config::NAME)),
+/// All that is watched: what has an effect, and what only is held against its rules, so that its
+/// errors and what of it is not honoured are told. `deploy/rbac.yaml` grants just this.
+pub(super) static ALL: [Watched; 24] = [
+    all(Kind::Namespace, "namespaces"),
+    Watched { reach: Reach::Node, ..all(Kind::Pod, "pods") },
+    all(Kind::Service, "services"),
     Watched {
-        group: "discovery.k8s.io",
-        ..core(Kind::EndpointSlice, "endpointslices", Reach::All)
+        reach: Reach::One(mesh_config::NAMESPACE, mesh_config::NAME),
+        ..all(Kind::ConfigMap, "configmaps")
     },
-    istio(Kind::ServiceEntry, "serviceentries"),
-    istio(Kind::WorkloadEntry, "workloadentries"),
-    istio(Kind::Sidecar, "sidecars"),
+    all(Kind::EndpointSlice, "endpointslices"),
+    all(Kind::ServiceEntry, "serviceentries"),
+    all(Kind::WorkloadEntry, "workloadentries"),
+    all(Kind::Sidecar, "sidecars"),
+    all(Kind::VirtualService, "virtualservices"),
+    all(Kind::DestinationRule, "destinationrules"),
+    all(Kind::Gateway, "gateways"),
+    all(Kind::WorkloadGroup, "workloadgroups"),
+    all(Kind::PeerAuthentication, "peerauthentications"),
+    all(Kind::AuthorizationPolicy, "authorizationpolicies"),
+    all(Kind::RequestAuthentication, "requestauthentications"),
+    all(Kind::MeshPolicy, "meshpolicies"),
+    all(Kind::Policy, "policies"),
+    all(Kind::Mesh, "meshes"),
+    all(Kind::VirtualNode, "virtualnodes"),
+    all(Kind::VirtualRouter, "virtualrouters"),
+    all(Kind::AppMeshVirtualService, "virtualservices"),
+    all(Kind::VirtualGateway, "virtualgateways"),
+    all(Kind::GatewayRoute, "gatewayroutes"),
+    all(Kind::BackendGroup, "backendgroups"),
 ];
 
+/// The entry of a kind; `None` for one that is not watched.
+pub(super) fn of(kind: Kind) -> Option<&'static Watched> {
+    ALL.iter().find(|watched| watched.kind == kind)
+}
+
 impl Watched {
+    /// Its group; empty for the core's.
+    pub(super) const fn group(&self) -> &'static str {
+        self.kind.group()
+    }
+
+    /// Whether a cluster may lack it: a custom resource.
+    pub(super) fn is_custom(&self) -> bool {
+        !matches!(self.group(), "" | "discovery.k8s.io")
+    }
+
     /// Its name and path in one version.
     pub(super) fn resource(&self, version: &str) -> ApiResource {
-        let api_version = match self.group {
+        let api_version = match self.group() {
             "" => version.to_owned(),
             group => format!("{group}/{version}"),
         };
         ApiResource {
-            group: self.group.to_owned(),
+            group: self.group().to_owned(),
             version: version.to_owned(),
             api_version,
             kind: self.kind.name().to_owned(),
@@ -107,7 +125,7 @@ impl Watched {
 /// As an RBAC rule and `kubectl` name it.
 impl fmt::Display for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.group {
+        match self.group() {
             "" => f.write_str(self.plural),
             group => write!(f, "{}.{group}", self.plural),
         }

@@ -69,7 +69,7 @@ impl Watched {
     /// Whether [`super::saved`] needs the object's text.
     pub(super) fn keeps_text(&self) -> bool {
         use agent_model::resource::Kind;
-        self.custom || self.kind == Kind::ConfigMap
+        self.is_custom() || self.kind == Kind::ConfigMap
     }
 }
 

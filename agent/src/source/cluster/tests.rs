@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 fn watched(kind: Kind) -> &'static Watched {
-    kinds::ALL.iter().find(|one| one.kind == kind).unwrap()
+    kinds::of(kind).unwrap()
 }
 
 /// A `ServiceEntry` with one port.

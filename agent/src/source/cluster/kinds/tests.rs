@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
-use agent_model::resource::documents;
+use agent_model::resource::{Kind, documents};
 use serde_json::Value;
 
 use super::*;
@@ -31,7 +31,20 @@ fn the_cluster_role_grants_just_what_is_watched() {
             Reach::One(_, name) => name,
             Reach::All | Reach::Node => "",
         };
-        (watched.group.to_owned(), watched.plural.to_owned(), name.to_owned())
+        (watched.group().to_owned(), watched.plural.to_owned(), name.to_owned())
     });
     assert_eq!(granted, watched.collect());
+}
+
+#[test]
+fn every_kind_is_watched_but_the_one_that_is_mirrored() {
+    let left_out = Kind::ALL.iter().filter(|kind| of(**kind).is_none());
+    assert_eq!(left_out.collect::<Vec<_>>(), [&Kind::Endpoints]);
+}
+
+/// Two groups may have one name for a kind and for its resource.
+#[test]
+fn no_two_kinds_share_a_place() {
+    let places: BTreeSet<String> = ALL.iter().map(|watched| watched.place("a", "b")).collect();
+    assert_eq!(places.len(), ALL.len());
 }

@@ -1,6 +1,6 @@
 use std::{fs, path::Path};
 
-use agent_model::resource::documents;
+use agent_model::resource::{Kind, documents};
 
 use super::*;
 use crate::source::{cluster::kinds, store::Claim};
@@ -42,10 +42,9 @@ fn an_object_means_the_same_from_a_server_and_from_a_file() {
     let mut compared = 0;
     for value in written() {
         let kind = value["kind"].as_str().unwrap_or_default();
-        let version = value["apiVersion"].as_str().unwrap_or_default().rsplit('/').next();
-        let Some(watched) = kinds::ALL.iter().find(|one| one.kind.name() == kind) else {
-            continue;
-        };
+        let api_version = value["apiVersion"].as_str().unwrap_or_default();
+        let version = api_version.rsplit('/').next();
+        let Some(watched) = Kind::read(api_version, kind).and_then(kinds::of) else { continue };
         let from_file = manifest::read_object("place", "spot", value.clone());
         let given = as_served(value.clone(), watched.kind.is_namespaced());
         let object: DynamicObject = serde_json::from_value(given).unwrap();
