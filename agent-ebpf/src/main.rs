@@ -7,7 +7,7 @@
 //! socket.rs   layer 1: connect, sendmsg, bind, getpeername, getsockname   errno, redirect
 //! stream.rs   sock_ops: original destinations, marks, what a flow carried
 //! packet.rs   layer 2: cgroup_skb/egress   raw and ping sockets, connections older than a rule
-//! wire.rs     layer 3: tcx on the host's end of a pod's link   packet sockets, foreign sockets
+//! wire.rs     layer 3: tcx or clsact on the host's end of a pod's link   packet, foreign sockets
 //! traffic.rs  what layers 2 and 3 make of one packet
 //! headers.rs  IPv4, IPv6 and what they carry, into one Packet
 //! context.rs  where the two families are told apart at the socket hooks

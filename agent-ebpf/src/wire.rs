@@ -1,7 +1,9 @@
 //! Layer 3: frames on the host's end of a pod's link. What a pod cannot get around: packet
 //! sockets, sockets of other cgroups, anything that the hooks inside did not see.
 //!
-//! tcx (6.6), or clsact on older kernels. Detached, frames of packet sockets leave unjudged.
+//! tcx (6.6), or clsact in direct action on older kernels, with the same answers: `TC_ACT_UNSPEC` is
+//! `TCX_NEXT` and goes on to the next filter too, `TC_ACT_SHOT` is `TCX_DROP`. Detached, frames of
+//! packet sockets leave unjudged.
 
 use agent_abi::{LAYER_WIRE, Reason};
 use aya_ebpf::{

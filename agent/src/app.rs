@@ -55,6 +55,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         host_netns: worker.own().cookie(),
         hold_unknown: args.holds_unknown_pods(),
         keep_revoked,
+        layer3: args.layer3,
         log: args.kernel_log,
     })?;
     let log = kernel.programs.logger.take();

@@ -96,6 +96,17 @@ pub(crate) enum OnRevoke {
     Keep,
 }
 
+/// How layer 3 hangs on the host's end of a pod's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Layer3 {
+    /// By tcx where the kernel has it (Linux 6.6), else by clsact
+    Auto,
+    /// By tcx; the agent does not start without it
+    Tcx,
+    /// By filters of a clsact queueing discipline
+    Clsact,
+}
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -160,6 +171,9 @@ pub(crate) struct AgentArgs {
     /// The cgroup v2 directory where hooks attach [default: the root that the agent sees]
     #[arg(long, value_name = "DIR")]
     pub(crate) cgroup: Option<PathBuf>,
+    /// How frames on a pod's link are judged; a restart may change it
+    #[arg(long, value_enum, default_value_t = Layer3::Auto)]
+    pub(crate) layer3: Layer3,
     /// What happens to pods that are not known (yet) [default: hold on an API server, allow on a
     /// directory]
     #[arg(long, value_enum)]

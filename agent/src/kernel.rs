@@ -3,7 +3,7 @@
 //! ```text
 //! preflight   what this machine lacks, said before anything is touched
 //! load        programs, on maps that outlive the agent
-//! hooks       where each program hangs; links keeps it there
+//! hooks       where each program hangs; links keeps it there, clsact where there is no tcx
 //! maps        what is under which key; sys is the one door to bpf(2)
 //! netlink     links and sockets of a namespace; sock_diag dumps and resets sockets
 //! ```
@@ -16,10 +16,11 @@ use std::{
     sync::Arc,
 };
 
-use agent_abi::node_flag;
+use agent_abi::{Tables as _, node_flag};
 use thiserror::Error;
 
 mod canary;
+mod clsact;
 pub(crate) mod events;
 pub(crate) mod hooks;
 pub(crate) mod links;
@@ -35,7 +36,10 @@ use load::{LoadError, Programs};
 use maps::{Maps, MapsError};
 use preflight::PreflightError;
 
-use crate::args::KernelLog;
+use crate::{
+    args::{KernelLog, Layer3},
+    pods::netns,
+};
 
 /// Why the kernel's side cannot be set up.
 #[derive(Debug, Error)]
@@ -66,6 +70,17 @@ pub(crate) enum KernelError {
     /// It cannot be tried whether they do.
     #[error("cannot try whether the hooks see the agent's own connections")]
     Canary(#[source] io::Error),
+    /// The agent's filters are in another network namespace.
+    #[error(
+        "the agent of {} has hung filters in another network namespace than this one: run this \
+         where the agent ran (nsenter --net=..); if that namespace has gone, so have they, and the \
+         directory may be removed by hand",
+        path.display()
+    )]
+    Elsewhere {
+        /// The pin directory.
+        path: PathBuf,
+    },
     /// Two agents would write the same maps.
     #[error(
         "another agent runs on the pins in {}: stop it first, or name another --pin-dir",
@@ -109,6 +124,8 @@ pub(crate) struct Setup {
     pub(crate) hold_unknown: bool,
     /// Open flows outlive their rule.
     pub(crate) keep_revoked: bool,
+    /// How layer 3 is to hang.
+    pub(crate) layer3: Layer3,
     /// How much the programs say.
     pub(crate) log: KernelLog,
 }
@@ -129,6 +146,7 @@ impl Kernel {
     /// unless an agent of the same layout has attached its own.
     pub(crate) fn open(setup: &Setup) -> Result<Self, KernelError> {
         let cgroup = preflight::check(&setup.pin_dir, setup.cgroup.as_deref())?;
+        let wire = preflight::wire(setup.layer3, sys::has_tcx())?;
         fs::create_dir_all(&setup.pin_dir).map_err(|source| {
             let path = setup.pin_dir.clone();
             KernelError::PinDir { path, source }
@@ -146,7 +164,7 @@ impl Kernel {
         maps.node.configure(setup.host_netns, flags);
         Ok(Self {
             maps: Arc::new(maps),
-            links: Links::new(&setup.pin_dir, &cgroup)?,
+            links: Links::new(&setup.pin_dir, &cgroup, wire)?,
             programs,
             cgroup,
             pin_dir: setup.pin_dir.clone(),
@@ -164,6 +182,7 @@ impl Kernel {
     /// one, and lets go of what only that one needed.
     pub(crate) fn attach(&self) -> Result<(), KernelError> {
         self.links.attach_cgroup(&self.programs)?;
+        self.links.adopt_strays(&self.programs);
         Ok(links::remove_other_layouts(&self.pin_dir, &load::maps_directory(&self.pin_dir))?)
     }
 
@@ -186,8 +205,22 @@ impl Kernel {
 pub(crate) fn uninstall(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
     preflight::check_privileges()?;
     if !pin_dir.exists() {
-        return Ok(Vec::new());
+        return Ok(links::remove_all(pin_dir)?);
     }
     let _lock = claim(pin_dir)?;
+    if links::has_filters(pin_dir) {
+        check_namespace(pin_dir)?;
+    }
     Ok(links::remove_all(pin_dir)?)
+}
+
+/// Filters can be removed in their own namespace alone; a link's pin can be anywhere.
+fn check_namespace(pin_dir: &Path) -> Result<(), KernelError> {
+    // Maps of another layout do not tell; then it is for the caller to know.
+    let Ok(maps) = Maps::open(&load::maps_directory(pin_dir)) else { return Ok(()) };
+    let here = netns::current_cookie().map_err(KernelError::Canary)?;
+    if [0, here].contains(&maps.host_netns()) {
+        return Ok(());
+    }
+    Err(KernelError::Elsewhere { path: pin_dir.to_owned() })
 }

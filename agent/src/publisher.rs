@@ -99,7 +99,7 @@ impl Publisher {
 
     /// Publishes the latest snapshot again where something of it is not in force.
     async fn look_after(&mut self) {
-        if self.sync.pods().want_another_look() || self.report.is_degraded() {
+        if self.sync.wants_another_look() || self.report.is_degraded() {
             self.publish().await;
         }
     }

@@ -13,8 +13,11 @@ use jiff::Timestamp;
 
 use crate::{
     admin::Answers,
-    args::{AgentArgs, OnRevoke},
-    kernel::{Kernel, hooks},
+    args::{AgentArgs, Layer3, OnRevoke},
+    kernel::{
+        Kernel,
+        hooks::{self, Wire},
+    },
     observe::status::{self, Hook, Note, State, Status, default_action},
     pods::enrol::{Pod, Pods},
     source::{Observed, cluster::Progress},
@@ -66,6 +69,8 @@ impl Report {
             started: Timestamp::now(),
             unknown_pods: if hold { "hold" } else { "allow" }.into(),
             on_revoke: if keep { "keep" } else { "reset" }.into(),
+            layer3: kernel.links.wire().name().into(),
+            layer3_why: layer3_why(args.layer3, kernel.links.wire()).map(Into::into),
             ..Status::default()
         };
         let published = Mutex::new((0, None));
@@ -169,7 +174,10 @@ impl Answers for Report {
 impl Report {
     fn with_hooks(&self, judged: &Judged) -> status::Pod {
         let hook = |(interface, name): &(u32, String)| {
-            hooks::WIRE
+            self.kernel
+                .links
+                .wire()
+                .hooks()
                 .iter()
                 .map(|hook| Hook {
                     layer: hook.layer,
@@ -181,6 +189,15 @@ impl Report {
                 .collect::<Vec<_>>()
         };
         status::Pod { hooks: judged.ends.iter().flat_map(hook).collect(), ..judged.pod.clone() }
+    }
+}
+
+/// Why layer 3 does not hang as it would by itself on the kernels of today.
+fn layer3_why(wanted: Layer3, wire: Wire) -> Option<&'static str> {
+    match (wanted, wire) {
+        (Layer3::Auto, Wire::Clsact) => Some("this kernel has no tcx (Linux 6.6)"),
+        (Layer3::Tcx | Layer3::Clsact, _) => Some("as --layer3 says"),
+        (Layer3::Auto, Wire::Tcx) => None,
     }
 }
 

@@ -101,6 +101,12 @@ impl Sync {
         &self.pods
     }
 
+    /// True when something of what was published is not as it was left.
+    pub(crate) fn wants_another_look(&self) -> bool {
+        self.pods.want_another_look()
+            || (self.attached && block_in_place(|| self.pods.has_lost_a_wire(&self.kernel)))
+    }
+
     /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in
     /// force already makes no new generation.
     pub(crate) async fn publish(&mut self, snapshot: &Snapshot) -> Result<Published, SyncError> {

@@ -14,7 +14,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::{
     mount::{MsFlags, mount},
-    sys::statfs::{BPF_FS_MAGIC, statfs},
+    sys::{
+        signal::{self, Signal},
+        statfs::{BPF_FS_MAGIC, statfs},
+    },
+    unistd::Pid,
 };
 use serde_json::Value;
 
@@ -38,6 +42,7 @@ pub struct Agent {
     pins: PathBuf,
     config: Config,
     kubeconfig: Option<PathBuf>,
+    node: PathBuf,
     process: Option<Process>,
 }
 
@@ -60,6 +65,7 @@ impl Agent {
             pins: Path::new(name::BPF_DIR).join(&name),
             files,
             kubeconfig: None,
+            node: world.node().path(),
             process: None,
         })
     }
@@ -67,12 +73,17 @@ impl Agent {
     /// Adds to its command line, or overrides what is there.
     #[must_use]
     pub fn with(mut self, option: &str, value: &str) -> Self {
+        self.set(option, value);
+        self
+    }
+
+    /// The same, from its next start on.
+    pub fn set(&mut self, option: &str, value: &str) {
         let place = self.arguments.iter().position(|argument| argument == option);
         match place {
             Some(place) => value.clone_into(&mut self.arguments[place + 1]),
             None => self.arguments.extend([option.to_owned(), value.to_owned()]),
         }
-        self
     }
 
     /// Follows an API server from its next start on, and not its directory.
@@ -141,6 +152,21 @@ impl Agent {
     /// Ends it as `kill -9` does.
     pub fn kill(&mut self) -> Result<()> {
         self.process.take().context("the agent does not run")?.kill()
+    }
+
+    /// Stops its process, as a debugger would: the kernel judges on, and nobody mends anything.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets its process go on.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid().context("the agent does not run")?)?;
+        Ok(signal::kill(Pid::from_raw(pid), signal)?)
     }
 
     /// Runs one of its other verbs against it.
@@ -228,7 +254,16 @@ impl Agent {
 
     /// Removes from the kernel what it put there.
     pub fn uninstall(&self) -> Result<Output> {
-        let mut command = self.verb(&["uninstall"]);
+        let verb = self.verb(&["uninstall"]);
+        // Filters are removed in the namespace that they hang in, which may have gone already.
+        let mut command = if self.node.exists() {
+            let mut inside = Command::new("nsenter");
+            inside.arg(format!("--net={}", self.node.display()));
+            inside.arg(verb.get_program()).args(verb.get_args());
+            inside
+        } else {
+            verb
+        };
         command.arg("--pin-dir").arg(&self.pins);
         let output = command.output()?;
         ensure!(output.status.success(), "uninstall: {}", String::from_utf8_lossy(&output.stderr));

@@ -21,6 +21,7 @@
 //! what a live one uses (see [`name`]).
 
 pub mod agent;
+pub mod burden;
 pub mod capture;
 pub mod cgroup;
 pub mod client;

@@ -10,9 +10,10 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::net::if_::if_nametoindex;
 
 use crate::{netns::Netns, sys};
@@ -48,6 +49,39 @@ pub fn count_at_link(netns: &Netns, link: &str, hook: &str) -> Result<u32> {
         let interface = if_nametoindex(link).with_context(|| format!("no link {link}"))?;
         count(interface, kind).with_context(|| format!("asking what hangs at {hook} of {link}"))
     })
+}
+
+/// The names of the filters on one side (`ingress`, `egress`) of a link in a namespace, in the order
+/// in which they run, as `tc` has it. Those without a name are called by their kind.
+pub fn filters_at(netns: &Netns, link: &str, side: &str) -> Result<Vec<String>> {
+    let listed = tc(netns, &["-j", "filter", "show", "dev", link, side])?;
+    let listed: Vec<serde_json::Value> = serde_json::from_str(&listed)?;
+    let name = |filter: &serde_json::Value| {
+        // The place of a priority is listed too, and is no filter: those have a handle or, of the
+        // kind u32, an order.
+        let options = filter["options"].as_object()?;
+        if !["handle", "order"].iter().any(|key| options.contains_key(*key)) {
+            return None;
+        }
+        let name = filter["options"]["bpf_name"].as_str().or(filter["kind"].as_str());
+        name.map(str::to_owned)
+    };
+    Ok(listed.iter().filter_map(name).collect())
+}
+
+/// Whether a link has a clsact queueing discipline.
+pub fn has_clsact(netns: &Netns, link: &str) -> Result<bool> {
+    Ok(tc(netns, &["qdisc", "show", "dev", link])?.contains("clsact"))
+}
+
+/// Runs `tc` in a namespace.
+pub fn tc(netns: &Netns, arguments: &[&str]) -> Result<String> {
+    let output = netns.enter(|| {
+        Command::new("tc").args(arguments).output().context("running `tc` (Debian: iproute2)")
+    })?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "tc {}: {complaint}", arguments.join(" "));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// How many programs hang at each hook of a group.

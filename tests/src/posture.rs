@@ -198,7 +198,11 @@ const fn layer_name(layer: Layer) -> &'static str {
 
 /// An agent that judges the pod of a ground from the start.
 pub fn judged(ground: &Ground, posture: Posture) -> Result<Agent> {
-    let mut agent = Agent::new(ground.world())?;
+    judged_by(Agent::new(ground.world())?, ground, posture)
+}
+
+/// The same, with an agent of the test's choice.
+pub fn judged_by(mut agent: Agent, ground: &Ground, posture: Posture) -> Result<Agent> {
     posture.write(agent.config(), ground)?;
     agent.start(ground.world()).context("starting the agent")?;
     agent.wait_until(&format!("the pod is {}", posture.enrolment()), |agent| {

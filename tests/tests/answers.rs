@@ -38,10 +38,14 @@ struct Case {
 
 impl Case {
     fn new(net: Net) -> Result<Self> {
+        Self::by("auto", net)
+    }
+
+    fn by(layer3: &str, net: Net) -> Result<Self> {
         let world = World::new(Wiring::Routed)?;
         let (pod, far) = (world.pod("server")?, world.far("client")?);
         far.netns().set(&[("ipv4/ping_group_range", "0 2147483647")])?;
-        let mut agent = Agent::new(&world)?;
+        let mut agent = Agent::new(&world)?.with("--layer3", layer3);
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
         agent.config().pod(&pod)?;
@@ -129,8 +133,9 @@ fn a_udp_server_answers_from_a_socket_that_is_never_connected(
     #[values(Net::V4, Net::V6)] net: Net,
     // The second is longer than a frame: its later fragments have no ports.
     #[values(12, 4_000)] length: usize,
+    #[values("tcx", "clsact")] layer3: &str,
 ) -> Result<()> {
-    let case = Case::new(net)?;
+    let case = Case::by(layer3, net)?;
     let socket = case.ask(PORT)?;
     socket.send(&vec![b'q'; length])?;
     let mut answer = vec![0; 8_192];
@@ -139,8 +144,11 @@ fn a_udp_server_answers_from_a_socket_that_is_never_connected(
 }
 
 #[rstest]
-fn the_kernel_answers_for_the_pod(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
-    let case = Case::new(net)?;
+fn the_kernel_answers_for_the_pod(
+    #[values(Net::V4, Net::V6)] net: Net,
+    #[values("tcx", "clsact")] layer3: &str,
+) -> Result<()> {
+    let case = Case::by(layer3, net)?;
     assert!(case.ping()?, "an echo reply");
     // A port where nobody listens: a reset, and an ICMP error.
     let refused = case.visit(SHUT_PORT).expect_err("nobody listens there");
@@ -175,6 +183,8 @@ fn a_visitor_is_answered_and_not_called_back(#[values(Net::V4, Net::V6)] net: Ne
 fn answers_stop_where_nothing_is_learnt(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
     let case = Case::new(net)?;
     assert_eq!(case.servers.len(), 2);
+    // It would put the hook back.
+    case.agent.pause()?;
     for pin in links::pins_of(case.agent.pins(), "tcx_egress")? {
         links::detach(&pin)?;
     }

@@ -11,18 +11,15 @@ use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
+    burden::Burden,
     client::Client,
-    errand::{Load, Tally},
     links,
     manifest::Mode,
-    process::{Process, built, probe},
+    process::built,
     stage::{DENIED, DIRECT, Net, Stage},
     stranger,
     world::{Host, World},
 };
-
-/// Opening a thousand streams takes a while on a busy machine.
-const READY: Duration = Duration::from_secs(30);
 
 /// The build with another map layout, where `cargo xtask test` puts it.
 fn next_layout() -> Result<PathBuf> {
@@ -33,33 +30,6 @@ fn next_layout() -> Result<PathBuf> {
     let path = target.join("next-layout").join(name).join("sekisho");
     ensure!(path.exists(), "{} is missing: `cargo xtask test` builds it", path.display());
     Ok(path)
-}
-
-/// Starts a load from the pod, and returns once every stream is open.
-fn burden(stage: &Stage, streams: u32, rate: u32, seconds: u64) -> Result<Process> {
-    let load = Load {
-        allowed: stage.at(Net::V4, DIRECT),
-        denied: stage.at(Net::V4, DENIED),
-        streams,
-        rate,
-        seconds,
-    };
-    let mut command = probe()?;
-    command.arg("load").arg(serde_json::to_string(&load)?);
-    let mut process = stage.pod.run(command)?;
-    process.line(READY)?;
-    Ok(process)
-}
-
-fn tally(process: &mut Process, seconds: u64) -> Result<Tally> {
-    process.answer(READY + Duration::from_secs(seconds))
-}
-
-fn check(tally: &Tally, streams: u32) {
-    let complaints = &tally.complaints[..tally.complaints.len().min(5)];
-    assert_eq!((tally.broken, tally.leaked, tally.wrong), (0, 0, 0), "{complaints:#?}");
-    assert!(tally.exchanges >= u64::from(streams), "{} exchanges", tally.exchanges);
-    assert!(tally.made > 0 && tally.refused > 0, "{tally:?}");
 }
 
 /// Each hook of the group has one program of the agent's.
@@ -82,7 +52,7 @@ fn an_agent_killed_under_load_is_not_missed(#[case] streams: u32, #[case] rate: 
     const SECONDS: u64 = 8;
     let mut stage = Stage::ready()?;
     let mark = stage.far.capture()?;
-    let mut load = burden(&stage, streams, rate, SECONDS)?;
+    let load = Burden::start(&stage, (streams, rate), SECONDS)?;
     for _ in 0..2 {
         thread::sleep(Duration::from_secs(1));
         stage.agent.kill()?;
@@ -92,9 +62,8 @@ fn an_agent_killed_under_load_is_not_missed(#[case] streams: u32, #[case] rate: 
         stage.start()?;
         println!("{streams} streams: enrolled again {:?} after the start", start.elapsed());
     }
-    let tally = tally(&mut load, SECONDS)?;
+    let tally = load.end()?;
     println!("{streams} streams at {rate} connects/s: {tally:?}");
-    check(&tally, streams);
     check_hooks(&stage, 1)?;
     let denied = stage.at(Net::V4, DENIED).port().to_be_bytes();
     let leaked = mark.traffic().iter().filter(|f| f.bytes().get(36..38) == Some(&denied)).count();
@@ -138,7 +107,7 @@ fn a_restarted_agent_adopts_and_doubles_nothing() -> Result<()> {
 fn an_upgrade_to_another_layout_leaves_no_gap() -> Result<()> {
     const SECONDS: u64 = 6;
     let mut stage = Stage::ready()?;
-    let mut load = burden(&stage, 50, 200, SECONDS)?;
+    let load = Burden::start(&stage, (50, 200), SECONDS)?;
     for program in [next_layout()?, built("sekisho")?] {
         thread::sleep(Duration::from_millis(500));
         stage.agent.kill()?;
@@ -151,8 +120,7 @@ fn an_upgrade_to_another_layout_leaves_no_gap() -> Result<()> {
             .count();
         assert_eq!(layouts, 1, "maps of one layout are left");
     }
-    let tally = tally(&mut load, SECONDS)?;
-    check(&tally, 50);
+    load.end()?;
     stage.check_verdicts()
 }
 

@@ -117,6 +117,7 @@ fn layers(status: &Status, paint: Paint) -> String {
         let tone = if attached == hooks.len() { Tone::Good } else { Tone::Bad };
         let place = match hooks.first() {
             Some(hook) if layer < 3 => format!("at {}", hook.place),
+            _ if layer == 3 => by(status),
             _ => String::new(),
         };
         table.row(&[&layer.to_string(), name, &count, &place], Some((2, tone)));
@@ -129,6 +130,14 @@ fn layers(status: &Status, paint: Paint) -> String {
         }
     }
     table.text("  ", paint)
+}
+
+/// How layer 3 hangs.
+fn by(status: &Status) -> String {
+    match &status.layer3_why {
+        Some(why) => format!("by {}: {why}", status.layer3),
+        None => format!("by {}", status.layer3),
+    }
 }
 
 /// The server, and a line for each kind.
@@ -223,19 +232,23 @@ mod tests {
         web.default_action = Some("registry-only".into());
         web.rules = 12;
         web.proxy_port = Some(15_001);
-        web.hooks =
-            vec![hook(3, "tcx-ingress", "veth1", true), hook(3, "tcx-egress", "veth1", false)];
+        web.hooks = vec![
+            hook(3, "clsact_ingress", "veth1", true),
+            hook(3, "clsact_egress", "veth1", false),
+        ];
         let no_label = Enrolment::Outside { why: "its namespace has no label".into() };
         let no_netns = Enrolment::Failing { why: "no such namespace".into() };
         Status {
             node: "node-1".into(),
             version: "0.1.0".into(),
-            state: State::Degraded { why: "tcx-egress at veth1 is not attached".into() },
+            state: State::Degraded { why: "clsact_egress at veth1 is not attached".into() },
             generation: 7,
             generation_since: Some("2026-11-21T03:12:01Z".parse().unwrap()),
             rules: 12,
             unknown_pods: "allow".into(),
             on_revoke: "reset".into(),
+            layer3: "clsact".into(),
+            layer3_why: Some("this kernel has no tcx (Linux 6.6)".into()),
             hooks: vec![hook(1, "connect4", "/cg", true), hook(2, "egress", "/cg", true)],
             pods: vec![web, pod("job", no_label), pod("new", no_netns)],
             counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 0)].into(),
@@ -288,7 +301,7 @@ mod tests {
             table(&sample(), Paint::new(false)),
             "\
 node        node-1
-state       degraded: tcx-egress at veth1 is not attached
+state       degraded: clsact_egress at veth1 is not attached
 agent       sekisho 0.1.0, started 1970-01-01 00:00:00 UTC
 generation  7 since 2026-11-21 03:12:01 UTC
 rules       12 from 4 objects
@@ -303,8 +316,8 @@ PODS
 LAYERS
   1  socket calls              1 of 1 hooks attached  at /cg
   2  packets leaving a socket  1 of 1 hooks attached  at /cg
-  3  frames on a pod's link    1 of 2 hooks attached
-     tcx-egress                missing                at veth1
+  3  frames on a pod's link    1 of 2 hooks attached  by clsact: this kernel has no tcx (Linux 6.6)
+     clsact_egress             missing                at veth1
 
 COUNTERS
   direct       5

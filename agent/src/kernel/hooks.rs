@@ -15,8 +15,8 @@ pub(crate) struct Hook {
     pub(crate) name: &'static str,
     /// The program's name in the object.
     pub(crate) program: &'static str,
-    /// The kernel's number for the hook.
-    pub(crate) attach_type: u32,
+    /// The kernel's number for the hook: a `bpf_attach_type`, or the parent of a clsact filter.
+    pub(crate) number: u32,
     /// 1 socket calls, 2 packets, 3 frames.
     pub(crate) layer: u8,
     /// What its absence costs, where the agent can do without it; `None` where it cannot.
@@ -29,7 +29,7 @@ const fn hook(
     attach_type: aya_obj::generated::bpf_attach_type,
     layer: u8,
 ) -> Hook {
-    Hook { name, program, attach_type: attach_type as u32, layer, optional: None }
+    Hook { name, program, number: attach_type as u32, layer, optional: None }
 }
 
 /// At the cgroup, in the order in which they are attached: what remembers comes before what sends
@@ -55,8 +55,47 @@ pub(crate) const CGROUP: [Hook; 12] = [
     },
 ];
 
-/// On the host's end of an enrolled pod's link. What learns comes before what judges.
-pub(crate) const WIRE: [Hook; 2] = [
+/// On the host's end of an enrolled pod's link, by links of the kernel's. What learns comes before
+/// what judges.
+pub(crate) const TCX: [Hook; 2] = [
     hook("tcx_egress", "wire_to_pod", BPF_TCX_EGRESS, 3),
     hook("tcx_ingress", "wire_from_pod", BPF_TCX_INGRESS, 3),
 ];
+
+/// The same two programs as filters of a clsact queueing discipline, for kernels without tcx. What
+/// they return means the same: `TC_ACT_UNSPEC` is `TCX_NEXT`, `TC_ACT_SHOT` is `TCX_DROP`.
+pub(crate) const CLSACT: [Hook; 2] = [
+    Hook { number: CLSACT_EGRESS, ..hook("clsact_egress", "wire_to_pod", BPF_TCX_EGRESS, 3) },
+    Hook { number: CLSACT_INGRESS, ..hook("clsact_ingress", "wire_from_pod", BPF_TCX_INGRESS, 3) },
+];
+
+/// Parents of filters: `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)` of `linux/pkt_sched.h`, and its twin.
+const CLSACT_EGRESS: u32 = 0xffff_fff3;
+const CLSACT_INGRESS: u32 = 0xffff_fff2;
+
+/// How layer 3 hangs on a pod's link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// By tcx links.
+    Tcx,
+    /// By clsact filters.
+    Clsact,
+}
+
+impl Wire {
+    /// The hooks, in the order in which they are attached.
+    pub(crate) const fn hooks(self) -> &'static [Hook; 2] {
+        match self {
+            Self::Tcx => &TCX,
+            Self::Clsact => &CLSACT,
+        }
+    }
+
+    /// The name that users see.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}

@@ -4,6 +4,8 @@
 //! the kernel does between two runs of the hook. A link that hangs elsewhere than it should (the
 //! cgroup or the interface has gone, or the agent is told another cgroup) is replaced: the new one
 //! is attached before the old one goes.
+//!
+//! On a kernel without tcx the wire layer hangs by filters, which are no links: see [`filters`].
 
 use std::{
     fs::{self, File},
@@ -17,11 +19,15 @@ use std::{
 
 use thiserror::Error;
 
+mod filters;
+
 use super::{
-    hooks::{CGROUP, Hook, WIRE},
+    clsact::ClsactError,
+    hooks::{CGROUP, Hook, TCX, Wire},
     load::Programs,
     sys::{self, Place, SysError, Target},
 };
+use filters::Filters;
 
 /// Why a program does not hang where it should.
 #[derive(Debug, Error)]
@@ -44,6 +50,14 @@ pub(crate) enum LinkError {
         /// Why.
         source: SysError,
     },
+    /// Layer 3 cannot be hung on an interface, or taken from it.
+    #[error("clsact on interface {interface}")]
+    Clsact {
+        /// The interface.
+        interface: u32,
+        /// Why.
+        source: ClsactError,
+    },
     /// The link's pin cannot be made, read or removed.
     #[error("cannot keep the link at {}", path.display())]
     Pin {
@@ -60,17 +74,25 @@ pub(crate) struct Links {
     directory: PathBuf,
     cgroup: File,
     cgroup_path: PathBuf,
+    wire: Wire,
+    filters: Filters,
 }
 
 impl Links {
     /// Opens the place of the links; nothing is attached yet.
-    pub(crate) fn new(pin_dir: &Path, cgroup: &Path) -> Result<Self, LinkError> {
+    pub(crate) fn new(pin_dir: &Path, cgroup: &Path, wire: Wire) -> Result<Self, LinkError> {
         let directory = pin_dir.join("links");
         fs::create_dir_all(&directory)
             .map_err(|source| LinkError::Pin { path: directory.clone(), source })?;
         let opened = File::open(cgroup)
             .map_err(|source| LinkError::Cgroup { path: cgroup.to_owned(), source })?;
-        Ok(Self { directory, cgroup: opened, cgroup_path: cgroup.to_owned() })
+        let filters = Filters::new(pin_dir)?;
+        Ok(Self { directory, cgroup: opened, cgroup_path: cgroup.to_owned(), wire, filters })
+    }
+
+    /// How layer 3 hangs.
+    pub(crate) fn wire(&self) -> Wire {
+        self.wire
     }
 
     /// Whether an agent before has left links here.
@@ -100,35 +122,45 @@ impl Links {
         Ok(())
     }
 
-    /// Attaches both programs to the host's end of a pod's link.
+    /// Attaches both programs to the host's end of a pod's link, and then takes away what an agent
+    /// before has attached in the other manner: a frame is judged by one of the two at least.
     pub(crate) fn attach_wire(&self, programs: &Programs, interface: u32) -> Result<(), LinkError> {
-        for hook in &WIRE {
-            let path = self.wire_path(hook, interface);
-            let program = programs.get(hook).expect("the wire's programs are not optional");
-            let target = Target::Interface(interface);
-            self.ensure(hook, &path, (program, target, Place::Interface(interface)))?;
+        match self.wire {
+            Wire::Tcx => {
+                for hook in &TCX {
+                    let path = self.wire_path(hook.name, interface);
+                    let target = Target::Interface(interface);
+                    let place = Place::Interface(interface);
+                    self.ensure(hook, &path, (wire_program(programs, hook), target, place))?;
+                }
+                self.filters.detach(interface)
+            }
+            Wire::Clsact => {
+                self.filters.attach(programs, interface)?;
+                self.detach_tcx(interface)
+            }
         }
-        Ok(())
     }
 
-    /// Detaches both programs from an interface.
+    /// Detaches both programs from an interface, however they were attached.
     pub(crate) fn detach_wire(&self, interface: u32) -> Result<(), LinkError> {
-        WIRE.iter().try_for_each(|hook| remove(&self.wire_path(hook, interface)))
+        self.detach_tcx(interface)?;
+        self.filters.detach(interface)
+    }
+
+    fn detach_tcx(&self, interface: u32) -> Result<(), LinkError> {
+        TCX.iter().try_for_each(|hook| remove(&self.wire_path(hook.name, interface)))
+    }
+
+    /// Takes notice of filters of an agent before that it has left no pins for.
+    pub(crate) fn adopt_strays(&self, programs: &Programs) {
+        self.filters.adopt_strays(programs);
     }
 
     /// The interfaces whose links are pinned here, whether they still exist or not.
     pub(crate) fn wires(&self) -> Vec<u32> {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
-        let mut found: Vec<u32> = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .filter_map(|name| {
-                let (hook, interface) = name.rsplit_once('-')?;
-                WIRE.iter().any(|wire| wire.name == hook).then(|| interface.parse().ok())?
-            })
-            .collect();
-        found.sort_unstable();
-        found.dedup();
-        found
+        let tcx = TCX.map(|hook| hook.name);
+        pinned_interfaces(&self.directory, &[&tcx[..], &filters::PINS].concat())
     }
 
     /// Whether a hook of the cgroup hangs where it should, as the kernel says.
@@ -139,11 +171,17 @@ impl Links {
 
     /// Whether a hook of the wire hangs on an interface, as the kernel says.
     pub(crate) fn is_wired(&self, hook: &Hook, interface: u32) -> bool {
-        place_of(&self.wire_path(hook, interface)) == Some(Place::Interface(interface))
+        match self.wire {
+            Wire::Tcx => {
+                let path = self.wire_path(hook.name, interface);
+                place_of(&path) == Some(Place::Interface(interface))
+            }
+            Wire::Clsact => self.filters.hangs(hook, interface),
+        }
     }
 
-    fn wire_path(&self, hook: &Hook, interface: u32) -> PathBuf {
-        self.directory.join(format!("{}-{interface}", hook.name))
+    fn wire_path(&self, name: &str, interface: u32) -> PathBuf {
+        self.directory.join(format!("{name}-{interface}"))
     }
 
     fn ensure(
@@ -165,9 +203,32 @@ impl Links {
         {
             return sys::link_update(link.as_fd(), program).map_err(failed);
         }
-        let link: OwnedFd = sys::link_create(program, target, hook.attach_type).map_err(failed)?;
-        replace_pin(&link, path).map_err(|source| LinkError::Pin { path: path.to_owned(), source })
+        let link: OwnedFd = sys::link_create(program, target, hook.number).map_err(failed)?;
+        pin_at(link.as_fd(), path)
     }
+}
+
+fn wire_program<'a>(programs: &'a Programs, hook: &Hook) -> BorrowedFd<'a> {
+    programs.get(hook).expect("the wire's programs are not optional")
+}
+
+fn pin_at(object: BorrowedFd<'_>, path: &Path) -> Result<(), LinkError> {
+    replace_pin(object, path).map_err(|source| LinkError::Pin { path: path.to_owned(), source })
+}
+
+/// The interfaces that pins of some names speak of.
+fn pinned_interfaces(directory: &Path, names: &[&str]) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut found: Vec<u32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|name| {
+            let (hook, interface) = name.rsplit_once('-')?;
+            names.contains(&hook).then(|| interface.parse().ok())?
+        })
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 fn place_of(path: &Path) -> Option<Place> {
@@ -175,8 +236,8 @@ fn place_of(path: &Path) -> Option<Place> {
     sys::link_place(link.as_fd()).ok()
 }
 
-/// Pins a link where another may be pinned: the name is never without one.
-fn replace_pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
+/// Pins an object where another may be pinned: the name is never without one.
+fn replace_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     // A name with a dot is refused in a BPF file system.
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push("~");
@@ -185,12 +246,13 @@ fn replace_pin(link: &OwnedFd, path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    sys::pin(link.as_fd(), &fresh).map_err(|error| error.source)?;
+    sys::pin(object, &fresh).map_err(|error| error.source)?;
     fs::rename(&fresh, path)
 }
 
 fn remove(path: &Path) -> Result<(), LinkError> {
     if let Ok(Some(link)) = sys::open(path) {
+        // The kernel refuses it for a program, which is unpinned and nothing else.
         // The pin may not be the last holder: an agent that still runs has the link open too.
         // A link whose cgroup or interface has gone has nothing left to detach.
         let _ = sys::link_detach(link.as_fd());
@@ -203,9 +265,14 @@ fn remove(path: &Path) -> Result<(), LinkError> {
     }
 }
 
+/// Whether filters of ours may hang somewhere, as far as pins tell.
+pub(crate) fn has_filters(pin_dir: &Path) -> bool {
+    !pinned_interfaces(&pin_dir.join("links"), &filters::PINS).is_empty()
+}
+
 /// Detaches and unpins everything below a pin directory; the names of what was removed.
 pub(crate) fn remove_all(pin_dir: &Path) -> Result<Vec<String>, LinkError> {
-    let mut removed = Vec::new();
+    let mut removed = Filters::new(pin_dir)?.remove_all()?;
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| LinkError::Pin { path, source }

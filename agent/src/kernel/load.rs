@@ -19,7 +19,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use thiserror::Error;
 
-use super::hooks::{CGROUP, Hook, WIRE};
+use super::hooks::{CGROUP, Hook, TCX};
 use crate::args::KernelLog;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekisho"));
@@ -114,7 +114,7 @@ pub(crate) fn load(pin_dir: &Path, log: KernelLog) -> Result<Programs, LoadError
     let logger = EbpfLogger::init(&mut object).map_err(LoadError::Log)?;
     let mut answer =
         Programs { by_name: BTreeMap::new(), missing: Vec::new(), logger: Some(logger) };
-    for hook in CGROUP.iter().chain(&WIRE) {
+    for hook in CGROUP.iter().chain(&TCX) {
         match load_program(&mut object, hook.program) {
             Ok(program) => {
                 answer.by_name.insert(hook.program, program);

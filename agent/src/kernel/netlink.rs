@@ -47,6 +47,13 @@ pub(crate) enum NetlinkError {
     Interrupted,
 }
 
+impl NetlinkError {
+    /// True when the kernel refused the request with this errno.
+    pub(crate) fn is(&self, errno: i32) -> bool {
+        matches!(self, Self::Refused(error) if error.raw_os_error() == Some(errno))
+    }
+}
+
 /// A netlink socket of the namespace that it was made in.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -99,6 +106,20 @@ impl Socket {
             }
         })?;
         Ok(answer)
+    }
+
+    /// Asks for a change, with `NLM_F_*` flags that say what may be there already.
+    pub(crate) fn change(
+        &mut self,
+        kind: u16,
+        flags: i32,
+        body: &[u8],
+    ) -> Result<(), NetlinkError> {
+        self.send(kind, libc::NLM_F_ACK | flags, body)?;
+        self.receive(|message| match message.kind {
+            Kind::Done | Kind::Acknowledged => Ok(Progress::Finished),
+            Kind::Other => Ok(Progress::More),
+        })
     }
 
     fn send(&mut self, kind: u16, flags: i32, body: &[u8]) -> Result<(), NetlinkError> {

@@ -7,6 +7,9 @@ use std::{
 
 use thiserror::Error;
 
+use super::hooks::Wire;
+use crate::args::Layer3;
+
 /// What is missing.
 #[derive(Debug, Error)]
 pub(crate) enum PreflightError {
@@ -42,6 +45,11 @@ pub(crate) enum PreflightError {
         /// The directory.
         path: PathBuf,
     },
+    /// `--layer3 tcx` on a kernel without it.
+    #[error(
+        "this kernel has no tcx, which came with Linux 6.6: use --layer3 auto or --layer3 clsact"
+    )]
+    NoTcx,
     /// The kernel does not say what we ask.
     #[error("cannot read {path}")]
     Proc {
@@ -77,6 +85,15 @@ pub(crate) fn check(pin_dir: &Path, cgroup: Option<&Path>) -> Result<PathBuf, Pr
         return Err(PreflightError::NotCgroup2 { path: cgroup.to_owned() });
     }
     Ok(cgroup.to_owned())
+}
+
+/// Chooses how layer 3 hangs on a pod's link; `has_tcx` is what the kernel says.
+pub(crate) fn wire(wanted: Layer3, has_tcx: bool) -> Result<Wire, PreflightError> {
+    match (wanted, has_tcx) {
+        (Layer3::Clsact, _) | (Layer3::Auto, false) => Ok(Wire::Clsact),
+        (Layer3::Auto | Layer3::Tcx, true) => Ok(Wire::Tcx),
+        (Layer3::Tcx, false) => Err(PreflightError::NoTcx),
+    }
 }
 
 /// Checks the capabilities that everything here needs.
@@ -128,6 +145,16 @@ mod tests {
         let unified = "31 25 0:27 /kubepods /sys/fs/cgroup rw - cgroup2 cgroup rw\n";
         assert_eq!(cgroup2_root(unified), Some("/sys/fs/cgroup".into()));
         assert_eq!(cgroup2_root("30 25 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw\n"), None);
+    }
+
+    #[test]
+    fn tcx_is_taken_where_it_is_there_and_not_forbidden() {
+        assert_eq!(wire(Layer3::Auto, true).unwrap(), Wire::Tcx);
+        assert_eq!(wire(Layer3::Auto, false).unwrap(), Wire::Clsact);
+        assert_eq!(wire(Layer3::Clsact, true).unwrap(), Wire::Clsact);
+        assert_eq!(wire(Layer3::Tcx, true).unwrap(), Wire::Tcx);
+        let refused = wire(Layer3::Tcx, false).unwrap_err().to_string();
+        assert!(refused.contains("--layer3 auto"), "{refused}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 };
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info};
 use thiserror::Error;
 
 /// A call that the kernel refused.
@@ -257,6 +257,20 @@ pub(crate) fn link_detach(link: BorrowedFd<'_>) -> Result<()> {
     bpf("BPF_LINK_DETACH", bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
 }
 
+/// Whether the kernel knows tcx (6.6): an older one has no such hook to be asked about.
+pub(crate) fn has_tcx() -> bool {
+    let mut attr = empty();
+    // SAFETY: the whole union is zero; these are its fields for this command.
+    let fields = unsafe { &mut attr.query };
+    fields.__bindgen_anon_1.target_ifindex = LOOPBACK;
+    fields.attach_type = bpf_attach_type::BPF_TCX_INGRESS as u32;
+    let answer = bpf("BPF_PROG_QUERY", bpf_cmd::BPF_PROG_QUERY, &mut attr);
+    !answer.is_err_and(|error| error.is(libc::EINVAL))
+}
+
+/// The first interface of every namespace.
+const LOOPBACK: u32 = 1;
+
 /// Where a link hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -292,4 +306,20 @@ pub(crate) fn grace_period() {
     if answer < 0 {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+/// A classifier that returns a number, for tests of where programs hang.
+#[cfg(test)]
+pub(crate) fn classifier(answer: i32) -> OwnedFd {
+    const MOVE_IMMEDIATE: u64 = 0xb7;
+    const EXIT: u64 = 0x95;
+    let program = [u64::from(answer.cast_unsigned()) << 32 | MOVE_IMMEDIATE, EXIT];
+    let mut attr = empty();
+    // SAFETY: the whole union is zero; these are its fields for this command.
+    let fields = unsafe { &mut attr.__bindgen_anon_3 };
+    fields.prog_type = aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32;
+    fields.insns = address(&program);
+    fields.insn_cnt = 2;
+    fields.license = address(c"GPL".to_bytes_with_nul());
+    bpf("BPF_PROG_LOAD", bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned).unwrap()
 }

@@ -36,6 +36,12 @@ pub(crate) struct Status {
     pub(crate) unknown_pods: Word,
     /// What happens to open connections whose rule goes: `reset` or `keep`.
     pub(crate) on_revoke: Word,
+    /// How layer 3 hangs on pods' links: `tcx` or `clsact`.
+    #[serde(default)]
+    pub(crate) layer3: Word,
+    /// Why, where it is not by itself tcx.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) layer3_why: Option<Word>,
     /// The hooks of the node.
     pub(crate) hooks: Vec<Hook>,
     /// The pods of this node, by namespace and name.
@@ -99,7 +105,7 @@ pub(crate) enum State {
 pub(crate) struct Hook {
     /// 1 socket calls, 2 packets that leave a socket, 3 frames on the host's end of a pod's link.
     pub(crate) layer: u8,
-    /// The hook, for instance `connect4` or `tcx-ingress`.
+    /// The hook, for instance `connect4` or `tcx_ingress`.
     pub(crate) hook: String,
     /// The cgroup, or the link's name.
     pub(crate) place: String,

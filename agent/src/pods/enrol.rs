@@ -26,7 +26,7 @@ use super::{
     sockets::{self, Listeners, Port, SocketError},
     veth::{self, HostEnd, HostEnds, VethError},
 };
-use crate::kernel::{Kernel, hooks::WIRE, links::LinkError, maps::Maps, sys::SysError};
+use crate::kernel::{Kernel, links::LinkError, maps::Maps, sys::SysError};
 
 /// How long connections through the proxy may go on when their pod leaves the mesh.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -244,11 +244,15 @@ impl Pods {
         let mut failures = Vec::new();
         for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
             for end in &pod.ends.ends {
-                let kept = pod.wired.contains(&end.ifindex) && is_wired(kernel, end);
-                if kept {
+                let was_wired = pod.wired.contains(&end.ifindex);
+                if was_wired && is_wired(kernel, end) {
                     continue;
                 }
+                if was_wired {
+                    tracing::warn!(pod = %id, link = end.name, "layer 3 was taken off a link");
+                }
                 match wire_one(kernel, pod.netns.cookie(), end) {
+                    Ok(()) if was_wired => {}
                     Ok(()) => pod.wired.push(end.ifindex),
                     Err(error) => failures.push((id.clone(), error)),
                 }
@@ -278,6 +282,14 @@ impl Pods {
         }
     }
 
+    /// True when somebody has taken the wire layer off a link, or put theirs before it.
+    pub(crate) fn has_lost_a_wire(&self, kernel: &Kernel) -> bool {
+        let judged = self.known.values().filter(|pod| pod.is_enrolled());
+        let mut wired =
+            judged.flat_map(|pod| pod.ends().iter().filter(|end| pod.wired.contains(&end.ifindex)));
+        wired.any(|end| !is_wired(kernel, end))
+    }
+
     /// True when a namespace has vanished, or something failed the last time: nobody sends an
     /// event for either.
     pub(crate) fn want_another_look(&self) -> bool {
@@ -286,7 +298,7 @@ impl Pods {
 }
 
 fn is_wired(kernel: &Kernel, end: &HostEnd) -> bool {
-    WIRE.iter().all(|hook| kernel.links.is_wired(hook, end.ifindex))
+    kernel.links.wire().hooks().iter().all(|hook| kernel.links.is_wired(hook, end.ifindex))
 }
 
 fn wire_one(kernel: &Kernel, cookie: u64, end: &HostEnd) -> Result<(), EnrolError> {

@@ -187,7 +187,7 @@ fn is_namespace(file: BorrowedFd<'_>) -> Result<bool, Errno> {
 }
 
 /// The cookie of the calling thread's namespace, by way of a socket: there is no other way to ask.
-fn current_cookie() -> io::Result<u64> {
+pub(crate) fn current_cookie() -> io::Result<u64> {
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::DGRAM, None)?;
     cookie(socket.as_fd())
 }
