@@ -16,6 +16,7 @@ pub mod app_mesh;
 mod check;
 mod custom;
 pub mod destination_rule;
+pub(crate) mod duration;
 pub mod gateway;
 mod kind;
 pub mod legacy_policy;

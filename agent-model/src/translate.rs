@@ -15,6 +15,7 @@ mod define_service;
 mod endpoints;
 mod exempt;
 mod intern;
+pub mod meaning;
 mod mesh;
 mod pods;
 mod rules;

@@ -3,10 +3,15 @@
 //! The input holds a cluster's objects. A document of kind `TestNode` says what the node knows
 //! besides: `resolvers`, `admin`, `exclusions`. The node is always `node-1`.
 //!
+//! `mesh/<case>/input.yaml` to `mesh/<case>/model.yaml` is the same for requests: what the pods that
+//! `show` names may dial, accept and serve.
+//!
 //! `GOLDEN=write cargo test -p agent-model --test golden` writes the files anew; read the diff.
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "support/model.rs"]
+mod model;
 
 use std::{fs, path::Path};
 
@@ -14,23 +19,33 @@ use cluster::Cluster;
 
 #[test]
 fn every_case_gives_the_snapshot_on_file() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    compare("golden", "snapshot.txt", 30, report);
+}
+
+#[test]
+fn every_case_gives_the_model_on_file() {
+    compare("mesh", "model.yaml", 4, model::shown);
+}
+
+fn compare(folder: &str, file: &str, least: usize, report: fn(&Cluster) -> String) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
     let write = std::env::var("GOLDEN").is_ok_and(|value| value == "write");
     let mut cases: Vec<_> =
-        fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(&root).expect("cases").map(|entry| entry.expect("a case").path()).collect();
     cases.sort();
-    assert!(cases.len() > 30, "only {} cases", cases.len());
+    assert!(cases.len() >= least, "only {} cases", cases.len());
     let mut wrong = Vec::new();
     for case in cases {
-        let cluster = Cluster::read(&fs::read_to_string(case.join("input.yaml")).unwrap());
+        let cluster =
+            Cluster::read(&fs::read_to_string(case.join("input.yaml")).expect("an input"));
         let found = report(&cluster);
-        let file = case.join("snapshot.txt");
+        let file = case.join(file);
         if write {
-            fs::write(&file, &found).unwrap();
+            fs::write(&file, &found).expect("written");
         }
         let expected = fs::read_to_string(&file).unwrap_or_default();
         if found != expected {
-            let name = case.file_name().unwrap().to_string_lossy().into_owned();
+            let name = case.file_name().expect("a name").to_string_lossy().into_owned();
             println!("--- {name}, on file\n{expected}--- {name}, now\n{found}");
             wrong.push(name);
         }

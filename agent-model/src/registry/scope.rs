@@ -66,14 +66,30 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Whether something of a namespace may be seen under any of its hosts.
+    pub(crate) fn lets_through(&self, namespace: &str, hosts: &[String]) -> bool {
+        let patterns = || self.listeners.iter().flat_map(|listener| &listener.hosts);
+        hosts.iter().any(|host| patterns().any(|pattern| pattern.touches(namespace, host)))
+    }
+}
+
 impl HostPattern {
-    fn matches(&self, namespace: &str, host: &str) -> bool {
-        let in_namespace = match &self.namespace {
+    /// Whether both stand for one name at least.
+    fn touches(&self, namespace: &str, host: &str) -> bool {
+        self.matches(namespace, host) || (self.in_namespace(namespace) && covers(host, &self.host))
+    }
+
+    fn in_namespace(&self, namespace: &str) -> bool {
+        match &self.namespace {
             NamespacePattern::Any => true,
             NamespacePattern::None => false,
             NamespacePattern::Exactly(name) => name == namespace,
-        };
-        in_namespace && covers(&self.host, host)
+        }
+    }
+
+    fn matches(&self, namespace: &str, host: &str) -> bool {
+        self.in_namespace(namespace) && covers(&self.host, host)
     }
 }
 

@@ -75,6 +75,9 @@ impl Selected {
     }
 }
 
+/// A definition and those of its ports that it serves a host on.
+pub(crate) type Claim<'a> = (&'a Arc<Definition>, Ports);
+
 /// Why a client does not see a definition's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hidden {
@@ -122,6 +125,32 @@ impl Registry {
         let seen = self.definitions.iter().zip(seen);
         let seen = seen.filter_map(|(definition, ports)| Some((definition, ports?)));
         seen.filter(|(_, ports)| !ports.is_empty()).collect()
+    }
+
+    /// What a client sees under each host, in order of precedence: the holder of the host first,
+    /// then those that lend it ports.
+    pub(crate) fn hosts(&self, scope: &Scope) -> Vec<(&str, Vec<Claim<'_>>)> {
+        let mut hosts = Vec::new();
+        for (index, definition) in self.definitions.iter().enumerate() {
+            for host in &definition.hosts {
+                let claims = match self.contested.get(host) {
+                    Some(members) if members.first() == Some(&index) => {
+                        self.settle(host, members, scope)
+                    }
+                    None if self.exposed(definition, scope) => {
+                        vec![(index, offered(definition, host, scope))]
+                    }
+                    _ => continue,
+                };
+                let claims = claims.into_iter().filter(|(_, ports)| !ports.is_empty());
+                let claims = claims.map(|(index, ports)| (&self.definitions[index], ports));
+                let claims: Vec<_> = claims.collect();
+                if !claims.is_empty() {
+                    hosts.push((host.as_str(), claims));
+                }
+            }
+        }
+        hosts
     }
 
     /// Why a client does not see a port of a definition; `None` if it does.

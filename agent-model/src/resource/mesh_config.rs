@@ -6,7 +6,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::traffic::{OutboundMode, OutboundTrafficPolicy};
+use super::{
+    traffic::{OutboundMode, OutboundTrafficPolicy},
+    virtual_service::Retries,
+};
 
 /// Where the `ConfigMap` lives.
 pub const NAMESPACE: &str = "istio-system";
@@ -25,7 +28,7 @@ pub struct MeshConfigMap {
 }
 
 /// The settings that are read, with Istio's defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MeshConfig {
     /// What happens to traffic that no rule names.
@@ -34,6 +37,18 @@ pub struct MeshConfig {
     pub root_namespace: String,
     /// Who sees Services and `ServiceEntry`s that do not say so themselves.
     pub default_service_export_to: Vec<String>,
+    /// Who sees `VirtualService`s that do not say so themselves.
+    pub default_virtual_service_export_to: Vec<String>,
+    /// Who sees `DestinationRule`s that do not say so themselves.
+    pub default_destination_rule_export_to: Vec<String>,
+    /// Whether mutual TLS is spoken where both sides can and nobody says otherwise.
+    pub enable_auto_mtls: bool,
+    /// The first part of every identity.
+    pub trust_domain: String,
+    /// How long dialling may take; a duration.
+    pub connect_timeout: Option<String>,
+    /// What is tried again where a route does not say.
+    pub default_http_retry_policy: Option<Retries>,
 }
 
 impl Default for MeshConfig {
@@ -45,6 +60,12 @@ impl Default for MeshConfig {
             },
             root_namespace: NAMESPACE.to_owned(),
             default_service_export_to: Vec::new(),
+            default_virtual_service_export_to: Vec::new(),
+            default_destination_rule_export_to: Vec::new(),
+            enable_auto_mtls: true,
+            trust_domain: "cluster.local".to_owned(),
+            connect_timeout: None,
+            default_http_retry_policy: None,
         }
     }
 }

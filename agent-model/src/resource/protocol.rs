@@ -1,7 +1,7 @@
 //! The application protocols that a port may declare.
 
 /// An application protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum AppProtocol {
     /// Not declared: told from the first bytes.
     Auto,

@@ -24,7 +24,31 @@ pub(super) fn read(objects: &Objects) -> (Mesh, Vec<Finding>) {
         outbound_traffic_policy: policy,
         root_namespace,
         default_service_export_to,
+        default_virtual_service_export_to: routes,
+        default_destination_rule_export_to: rules,
+        enable_auto_mtls,
+        trust_domain,
+        connect_timeout,
+        default_http_retry_policy: retries,
     } = settings;
+    if let Some(config) = config {
+        let usual = mesh_config::MeshConfig::default();
+        let key = crate::resource::Object::MeshConfig(config.clone()).key();
+        for (field, is_set) in [
+            ("defaultVirtualServiceExportTo", !routes.is_empty()),
+            ("defaultDestinationRuleExportTo", !rules.is_empty()),
+            ("enableAutoMtls", enable_auto_mtls != usual.enable_auto_mtls),
+            ("trustDomain", trust_domain != usual.trust_domain),
+            ("connectTimeout", connect_timeout.is_some()),
+            ("defaultHttpRetryPolicy", retries.is_some()),
+        ] {
+            if is_set {
+                let message = "routes and mutual TLS are not served here yet, which this is about";
+                let (severity, field) = (Severity::Info, format!("data.mesh: {field}"));
+                findings.push(Finding::new(severity, code::NOT_SUPPORTED, &key, field, message));
+            }
+        }
+    }
     if let Some(config) = config {
         let key = crate::resource::Object::MeshConfig(config.clone()).key();
         let mut warn = |field: &str, message: &str| {

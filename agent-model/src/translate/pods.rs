@@ -106,28 +106,9 @@ impl<'a> Planner<'a> {
         Some((id, PodPlan { uid, addresses, netns, enrolment }))
     }
 
-    /// Why a pod is not in the mesh; `None` if it is.
     fn outside(&self, pod: &Pod, id: &PodId) -> Option<String> {
-        let spec = pod.spec.as_ref();
-        if spec.and_then(|spec| spec.host_network) == Some(true) {
-            return Some("the pod uses the host's network".to_owned());
-        }
-        if is_finished(pod) {
-            return Some("the pod has finished".to_owned());
-        }
-        let own = label(&pod.metadata, INJECT).or_else(|| annotation(&pod.metadata, INJECT));
-        match own.and_then(truth) {
-            Some(false) => return Some(format!("the pod says {INJECT}: \"false\"")),
-            Some(true) => return None,
-            None => {}
-        }
-        let Some(namespace) = self.namespaces.get(id.namespace.as_str()) else {
-            return Some(format!("its namespace {} is not known", id.namespace));
-        };
-        let of_namespace = |key| label(&namespace.metadata, key);
-        let injected = of_namespace(INJECTION) == Some("enabled")
-            || of_namespace(INJECT).and_then(truth) == Some(true);
-        (!injected).then(|| format!("namespace {} has no label {INJECTION}=enabled", id.namespace))
+        let namespace = self.namespaces.get(id.namespace.as_str()).copied();
+        outside(pod, &id.namespace, namespace.map(Arc::as_ref))
     }
 
     fn policy(
@@ -177,6 +158,30 @@ impl<'a> Planner<'a> {
             other => other,
         }
     }
+}
+
+/// Why a pod is not in the mesh; `None` if it is.
+pub(super) fn outside(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Option<String> {
+    let spec = pod.spec.as_ref();
+    if spec.and_then(|spec| spec.host_network) == Some(true) {
+        return Some("the pod uses the host's network".to_owned());
+    }
+    if is_finished(pod) {
+        return Some("the pod has finished".to_owned());
+    }
+    let own = label(&pod.metadata, INJECT).or_else(|| annotation(&pod.metadata, INJECT));
+    match own.and_then(truth) {
+        Some(false) => return Some(format!("the pod says {INJECT}: \"false\"")),
+        Some(true) => return None,
+        None => {}
+    }
+    let Some(namespace) = namespace else {
+        return Some(format!("its namespace {name} is not known"));
+    };
+    let of_namespace = |key| label(&namespace.metadata, key);
+    let injected = of_namespace(INJECTION) == Some("enabled")
+        || of_namespace(INJECT).and_then(truth) == Some(true);
+    (!injected).then(|| format!("namespace {name} has no label {INJECTION}=enabled"))
 }
 
 /// The words for yes and no that Istio takes.

@@ -18,6 +18,9 @@ pub(crate) struct Cluster {
     pub(crate) refused: Vec<String>,
     /// What reading and checking found.
     pub(crate) findings: Vec<Finding>,
+    /// The pods whose models are shown.
+    #[allow(dead_code, reason = "one of the tests that share this shows models")]
+    pub(crate) show: Vec<PodId>,
 }
 
 /// The document that describes the node.
@@ -31,6 +34,9 @@ struct TestNode {
     admin: Option<std::net::SocketAddr>,
     #[serde(default)]
     ignore_exclusions: bool,
+    /// The pods whose models are shown.
+    #[serde(default)]
+    show: Vec<String>,
 }
 
 impl Cluster {
@@ -40,6 +46,7 @@ impl Cluster {
             node: NodeContext::new("node-1"),
             refused: Vec::new(),
             findings: Vec::new(),
+            show: Vec::new(),
         };
         for document in resource::documents(text) {
             let value = document.value.expect("the input is YAML");
@@ -55,11 +62,13 @@ impl Cluster {
     }
 
     fn describe_node(&mut self, node: TestNode) {
-        let pods = node.resolvers.into_iter().map(|(pod, servers)| {
+        let id = |pod: &str| {
             let (namespace, name) = pod.split_once('/').expect("namespace/name");
-            (PodId { namespace: namespace.to_owned(), name: name.to_owned() }, servers)
-        });
+            PodId { namespace: namespace.to_owned(), name: name.to_owned() }
+        };
+        let pods = node.resolvers.into_iter().map(|(pod, servers)| (id(&pod), servers));
         self.node.resolvers = pods.collect();
+        self.show = node.show.iter().map(|pod| id(pod)).collect();
         self.node.admin = node.admin;
         if node.ignore_exclusions {
             self.node.exclusions = Exclusions::Ignore;

@@ -1,7 +1,7 @@
 //! Values that several kinds have: times, ranges, choices.
 
 use super::Report;
-use crate::snapshot::code;
+use crate::{resource::duration::nanoseconds, snapshot::code};
 
 /// Whether a time may be nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,36 +26,6 @@ pub(super) fn check_duration(
         let message = format!("{text:?}: give whole milliseconds, at least 1ms, such as 1.5s");
         report.error(code::DURATION, field, message);
     }
-}
-
-/// `1h30m`, `0.5s`, `10ms`: numbers with units, as Go and the API server have them.
-fn nanoseconds(text: &str) -> Option<u64> {
-    let (mut rest, mut total) = (text, 0_u64);
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let unit_end = rest[number..]
-            .find(|c: char| c.is_ascii_digit())
-            .map_or(rest.len(), |end| number + end);
-        let scale: u64 = match &rest[number..unit_end] {
-            "ns" => 1,
-            "us" | "µs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            _ => return None,
-        };
-        let (whole, part) = rest[..number].split_once('.').unwrap_or((&rest[..number], ""));
-        let mut value = whole.parse::<u64>().ok()?.checked_mul(scale)?;
-        let mut place = scale;
-        for digit in part.bytes() {
-            place /= 10;
-            value = value.checked_add(u64::from(digit.checked_sub(b'0')?) * place)?;
-        }
-        total = total.checked_add(value)?;
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty()).then_some(total)
 }
 
 pub(super) fn check_range(
@@ -103,29 +73,5 @@ pub(super) fn required(is_there: bool, field: &str, report: &mut Report<'_>) {
     if !is_there {
         let message = format!("{field} is required: give it");
         report.error(code::REQUIRED, field, message);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_go_writes_them() {
-        for (text, expected) in [
-            ("1s", Some(1_000_000_000)),
-            ("0.5s", Some(500_000_000)),
-            ("1h30m", Some(5_400_000_000_000)),
-            ("1500us", Some(1_500_000)),
-            ("0s", Some(0)),
-            ("1", None),
-            ("s", None),
-            ("1d", None),
-            ("-1s", None),
-            ("1.2.3s", None),
-            ("", None),
-        ] {
-            assert_eq!(nanoseconds(text), expected, "{text}");
-        }
     }
 }

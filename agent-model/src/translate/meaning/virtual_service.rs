@@ -1,0 +1,87 @@
+//! `VirtualService`s: who sees which, by age, and which of them is for a host.
+
+use std::sync::Arc;
+
+use super::{
+    super::{annotation::created, define_entry::exposure},
+    Client, delegate, named,
+};
+use crate::{
+    mesh::host::{Domain, most_specific},
+    registry::Exposure,
+    resource::{
+        Objects,
+        virtual_service::{HttpRoute, VirtualService},
+    },
+};
+
+/// One object, with its names in full and what it delegates filled in.
+#[derive(Debug)]
+pub(super) struct Routes {
+    pub(super) object: Arc<VirtualService>,
+    pub(super) namespace: String,
+    pub(super) hosts: Vec<Domain>,
+    pub(super) gateways: Vec<String>,
+    exposure: Exposure,
+    pub(super) http: Vec<Rule>,
+}
+
+/// A rule for HTTP, and the namespace that its short names belong to.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) namespace: String,
+    pub(super) route: HttpRoute,
+}
+
+/// All of them, the oldest first.
+#[derive(Debug)]
+pub(super) struct VirtualServices(Vec<Routes>);
+
+impl VirtualServices {
+    pub(super) fn new(objects: &Objects, domain: &str, usual: &Exposure) -> Self {
+        let mut all: Vec<&Arc<VirtualService>> = objects.virtual_services().collect();
+        all.sort_by_key(|one| {
+            let metadata = &one.metadata;
+            (created(metadata), metadata.name.clone(), metadata.namespace.clone())
+        });
+        let with_hosts = all.into_iter().filter(|one| !one.spec.hosts.is_empty());
+        let routes = with_hosts.map(|object| {
+            let spec = &object.spec;
+            let namespace = object.metadata.namespace.clone().unwrap_or_default();
+            let full = |host: &String| Domain::new(&named::expand(host, &namespace, domain));
+            let mut gateways: Vec<String> =
+                spec.gateways.iter().map(|one| named::gateway(one, &namespace)).collect();
+            if gateways.is_empty() {
+                gateways.push(named::MESH.to_owned());
+            }
+            Routes {
+                hosts: spec.hosts.iter().map(full).collect(),
+                gateways,
+                exposure: exposure(&spec.export_to).unwrap_or_else(|| usual.clone()),
+                http: delegate::resolve(objects, object, usual),
+                namespace,
+                object: object.clone(),
+            }
+        });
+        Self(routes.collect())
+    }
+
+    /// Those that are for a gateway, or for the mesh, and that a client sees.
+    pub(super) fn of<'a>(&'a self, client: &Client, gateway: &str) -> Vec<&'a Routes> {
+        let seen = |one: &&Routes| {
+            let hosts =
+                || one.hosts.iter().map(|host| host.as_str().to_owned()).collect::<Vec<_>>();
+            let filter = client.scope.filter.as_ref();
+            one.gateways.iter().any(|name| name == gateway)
+                && one.exposure.includes(&client.namespace, &one.namespace)
+                && filter.is_none_or(|filter| filter.lets_through(&one.namespace, &hosts()))
+        };
+        self.0.iter().filter(seen).collect()
+    }
+}
+
+/// The one for a host: of the most specific name, and the oldest of those.
+pub(super) fn for_host<'a>(all: &[&'a Routes], host: &Domain) -> Option<&'a Routes> {
+    let named = all.iter().flat_map(|one| one.hosts.iter().map(move |host| (host, *one)));
+    most_specific(named, host)
+}
