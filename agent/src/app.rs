@@ -25,12 +25,14 @@ use tokio::{
 use crate::{
     admin::{Admin, rundir::RunDir, server},
     args::{AgentArgs, OnRevoke},
+    cni::gate::{self, Gate},
     kernel::{Kernel, Setup, events, maps::Maps},
     observe::{flows::FlowLog, metrics::Metrics},
     pods::{
         enrol::Pods,
         netns::Worker,
         proxied::{Borrowed, Members},
+        whereabouts::Whereabouts,
     },
     publisher::Publisher,
     report::Report,
@@ -46,6 +48,8 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let run_dir = RunDir::claim(&args.run_dir)?;
     let (source, reader) = Source::open(&args, &run_dir).await?;
     let socket = server::bind_socket(&run_dir).await?;
+    let gate = server::bind(run_dir.cni_socket()).await?;
+    let whereabouts = Arc::new(Whereabouts::open(run_dir.sandboxes()));
     let port = bind_port(args.admin).await?;
     let worker = Arc::new(Worker::start()?);
     let keep_revoked = args.on_revoke == OnRevoke::Keep;
@@ -78,9 +82,13 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
     };
     serve_admin(&mut tasks, admin, socket, port);
-    let sync = start_sync(&mut tasks, &kernel, worker, (&flows, keep_revoked))?;
+    let cni = Gate { report: Arc::clone(&report), whereabouts: Arc::clone(&whereabouts) };
+    tasks
+        .spawn(async move { gate::serve(gate, cni).await.context("the socket of the CNI plugin") });
+    let pods = (worker, Arc::clone(&whereabouts));
+    let sync = start_sync(&mut tasks, &kernel, pods, (&flows, keep_revoked))?;
     tasks.spawn(source.run());
-    let publisher = Publisher::new(&args, sync, (report, metrics));
+    let publisher = Publisher::new(&args, sync, (report, metrics), whereabouts);
     tasks.spawn(publisher.run(reader));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
@@ -144,7 +152,7 @@ fn serve_admin(tasks: &mut Tasks, admin: Admin, socket: UnixListener, port: Opti
 fn start_sync(
     tasks: &mut Tasks,
     kernel: &Arc<Kernel>,
-    worker: Arc<Worker>,
+    (worker, whereabouts): (Arc<Worker>, Arc<Whereabouts>),
     (flows, keep_revoked): (&Arc<FlowLog>, bool),
 ) -> anyhow::Result<Sync> {
     let maps: &Arc<Maps> = &kernel.maps;
@@ -171,7 +179,7 @@ fn start_sync(
         records: borrowed,
     };
     let proxy = Proxy::new(seams, Limits::default());
-    let pods = Pods::new(worker, Arc::clone(maps), proxy);
+    let pods = Pods::new(worker, Arc::clone(maps), proxy, whereabouts);
     let log = (Arc::clone(flows), keep_revoked);
     Ok(Sync::new(Arc::clone(kernel), planner, (pods, members), log)?)
 }

@@ -76,7 +76,18 @@ pub(crate) enum Command {
     Analyze(AnalyzeArgs),
     /// Detach everything from the kernel: nothing is judged any more
     Uninstall(UninstallArgs),
+    /// Answer a container runtime, as a chained CNI plugin (also under the name sekisho-cni)
+    #[command(after_help = CNI_HELP)]
+    Cni,
 }
+
+const CNI_HELP: &str = "\
+A container runtime starts it with CNI_COMMAND, CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS and
+a configuration on the standard input (CNI specification 1.1.0; lists of 0.3.0 and later). Fields:
+  socket             the agent's socket, <run-dir>/cni.sock
+  deadlineSeconds    how long the agent may take to judge the pod (default 5)
+  excludeNamespaces  pods of these are passed without asking the agent
+A pod that cannot be judged in time is refused with code 11, and the kubelet tries again.";
 
 /// What happens to a pod that no rule set knows yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -298,6 +309,19 @@ pub(crate) struct UninstallArgs {
     /// Which agent, and how to answer.
     #[command(flatten)]
     pub(crate) ask: Ask,
+}
+
+/// Whether the program was started under a name.
+pub(crate) fn is_called(name: &str) -> bool {
+    let called = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&called).file_name().is_some_and(|file| file == name)
+}
+
+/// The variables that are text: a CNI plugin is asked by them.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    let variables = std::env::vars_os();
+    variables
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Whether the user wants no colours (<https://no-color.org>).

@@ -46,7 +46,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Uninstall(args) => uninstall::run(&args)?,
         Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
         Command::Analyze(args) => analyze::run(&args, paint)?,
-        Command::Agent(_) => unreachable!("main runs the agent"),
+        Command::Agent(_) | Command::Cni => unreachable!("main runs these"),
     };
     print(&answer.text)?;
     Ok(answer.code)

@@ -4,6 +4,7 @@ mod admin;
 mod app;
 mod args;
 mod cli;
+mod cni;
 mod kernel;
 mod observe;
 mod pods;
@@ -17,7 +18,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    if args::is_called(cni::plugin::NAME) {
+        return cni::plugin::run(args::environment());
+    }
     match args::Args::parse().command {
+        args::Command::Cni => cni::plugin::run(args::environment()),
         args::Command::Agent(args) => agent(args),
         command => cli::run(command),
     }

@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     args::AgentArgs,
     observe::{metrics::Metrics, status::Note},
-    pods::enrol::chain,
+    pods::{enrol::chain, whereabouts::Whereabouts},
     report::Report,
     source::{Observed, Reader, resolvers},
     sync::Sync,
@@ -38,6 +38,7 @@ pub(crate) struct Publisher {
     sync: Sync,
     report: Arc<Report>,
     metrics: Arc<Metrics>,
+    whereabouts: Arc<Whereabouts>,
     latest: Option<(Observed, Arc<Snapshot>)>,
     /// Why the last attempt failed: told once, however often it is tried again.
     refused: Option<String>,
@@ -49,6 +50,7 @@ impl Publisher {
         args: &AgentArgs,
         sync: Sync,
         (report, metrics): (Arc<Report>, Arc<Metrics>),
+        whereabouts: Arc<Whereabouts>,
     ) -> Self {
         let mut context = NodeContext::new(&args.node_name);
         context.admin = args.admin;
@@ -58,6 +60,7 @@ impl Publisher {
             sync,
             report,
             metrics,
+            whereabouts,
             latest: None,
             refused: None,
         }
@@ -65,6 +68,7 @@ impl Publisher {
 
     /// Publishes what the source says, as long as it says anything.
     pub(crate) async fn run(mut self, mut reader: Reader) -> anyhow::Result<()> {
+        let mut sandboxes = self.whereabouts.changes();
         let mut looks = interval(LOOK_AFTER);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -75,6 +79,10 @@ impl Publisher {
                     if let Some(observed) = observed {
                         self.take(observed).await;
                     }
+                }
+                news = sandboxes.changed() => {
+                    news?;
+                    self.publish().await;
                 }
                 _ = looks.tick() => self.look_after().await,
             }
@@ -106,6 +114,7 @@ impl Publisher {
 
     async fn publish(&mut self) -> bool {
         let Some((observed, snapshot)) = &self.latest else { return false };
+        let newest = self.whereabouts.newest();
         let outcome = self.sync.publish(snapshot).await;
         if let Ok(published) = &outcome
             && published.writes > 0
@@ -127,6 +136,7 @@ impl Publisher {
         }
         self.refused.clone_from(&refused);
         self.report.update(&self.sync, (observed, snapshot), refused);
+        self.whereabouts.took_in(newest);
         outcome.is_ok_and(|published| published.writes > 0)
     }
 }

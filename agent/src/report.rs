@@ -128,6 +128,15 @@ impl Report {
         })));
     }
 
+    /// A pod as the newest publication left it.
+    pub(crate) fn pod(&self, id: &PodId) -> Option<status::Pod> {
+        let latest = self.latest.load();
+        let pods = &latest.as_ref()?.pods;
+        let is_it =
+            |judged: &&Judged| judged.pod.namespace == id.namespace && judged.pod.name == id.name;
+        pods.iter().find(is_it).map(|judged| judged.pod.clone())
+    }
+
     fn since(&self, generation: u64) -> Option<Timestamp> {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         if published.0 != generation {

@@ -24,6 +24,7 @@ pub mod agent;
 pub mod burden;
 pub mod capture;
 pub mod cgroup;
+pub mod chain;
 pub mod client;
 pub mod control_plane;
 pub mod errand;

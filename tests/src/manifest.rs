@@ -99,6 +99,18 @@ impl Config {
         self.annotated_pod(host, NODE, &[])
     }
 
+    /// A pod as it is before its first process runs: nothing says where it is.
+    pub fn bare_pod(&self, name: &str, uid: &str) -> Result<()> {
+        self.write(
+            &format!("pod-{name}"),
+            &format!(
+                "apiVersion: v1\nkind: Pod\n\
+                 metadata: {{name: {name}, namespace: {NAMESPACE}, uid: {uid}}}\n\
+                 spec: {{nodeName: {NODE}}}\n"
+            ),
+        )
+    }
+
     /// A pod of the world on some node, with annotations of its own.
     pub fn annotated_pod(&self, host: &Host, node: &str, more: &[(&str, &str)]) -> Result<()> {
         let mut annotations = String::new();

@@ -128,6 +128,13 @@ impl World {
         self.host(name, number, Some(cgroup))
     }
 
+    /// A pod that has no link yet: a CNI plugin is to make one. Its addresses are the next ones.
+    pub fn sandbox(&self, name: &str) -> Result<Host> {
+        let number = self.next_pod.fetch_add(1, Ordering::Relaxed);
+        let cgroup = self.cgroup.child(&format!("pod-{name}"))?;
+        self.unwired(name, number, Some(cgroup))
+    }
+
     /// A new far host.
     pub fn far(&self, name: &str) -> Result<Host> {
         let number = self.next_far.fetch_add(1, Ordering::Relaxed);
@@ -135,8 +142,17 @@ impl World {
     }
 
     fn host(&self, name: &str, number: u8, cgroup: Option<Cgroup>) -> Result<Host> {
+        let host = self.unwired(name, number, cgroup)?;
+        match self.wiring {
+            Wiring::Routed => self.wire_routed(&host)?,
+            Wiring::Bridged => self.wire_bridged(&host)?,
+        }
+        Ok(host)
+    }
+
+    fn unwired(&self, name: &str, number: u8, cgroup: Option<Cgroup>) -> Result<Host> {
         let netns = Netns::new(&format!("{}-{name}", self.name))?;
-        let host = Host {
+        Ok(Host {
             name: name.to_owned(),
             station: [2, 0, 0, 0, 1, number],
             router: if self.wiring == Wiring::Bridged {
@@ -149,12 +165,7 @@ impl World {
             port: format!("h{number}"),
             netns,
             cgroup,
-        };
-        match self.wiring {
-            Wiring::Routed => self.wire_routed(&host)?,
-            Wiring::Bridged => self.wire_bridged(&host)?,
-        }
-        Ok(host)
+        })
     }
 
     fn wire_routed(&self, host: &Host) -> Result<()> {

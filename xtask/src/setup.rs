@@ -29,8 +29,12 @@ pub(crate) enum Road {
 }
 
 /// Programs that the tests and the demo start, each with the Debian package that brings it.
-const PROGRAMS: [(&str, &str); 3] =
-    [("ip", "iproute2"), ("psql", "postgresql-client"), ("pg_ctlcluster", "postgresql")];
+const PROGRAMS: [(&str, &str); 4] = [
+    ("ip", "iproute2"),
+    ("psql", "postgresql-client"),
+    ("pg_ctlcluster", "postgresql"),
+    ("/usr/lib/cni/ptp", "containernetworking-plugins"),
+];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     components()?;

@@ -5,15 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
-    Request, Response, StatusCode,
+    Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
     header,
 };
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, task::JoinSet};
 
 pub(crate) use super::follow::Line;
@@ -67,9 +67,36 @@ impl Client {
         Self { socket: rundir::socket(run_dir) }
     }
 
+    /// What listens on a socket.
+    pub(crate) fn at(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
     /// One answer, whole. `path` has to be a valid request target.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        let (response, _connection) = self.send(path).await?;
+        self.whole(path, Request::new(Full::default())).await
+    }
+
+    /// Sends something as JSON, and gets one answer, whole.
+    pub(crate) async fn tell<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &Q,
+    ) -> Result<A, ClientError> {
+        let body = serde_json::to_vec(question).map_err(ClientError::Unreadable)?;
+        let mut request = Request::new(Full::from(body));
+        *request.method_mut() = Method::POST;
+        let json = header::HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
+        self.whole(path, request).await
+    }
+
+    async fn whole<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Result<A, ClientError> {
+        let (response, _connection) = self.send(path, request).await?;
         let body = response.into_body().collect().await?.to_bytes();
         serde_json::from_slice(&body).map_err(ClientError::Unreadable)
     }
@@ -80,7 +107,7 @@ impl Client {
         path: &str,
         mut take: impl FnMut(Line) -> bool,
     ) -> Result<(), ClientError> {
-        let (mut response, _connection) = self.send(path).await?;
+        let (mut response, _connection) = self.send(path, Request::new(Full::default())).await?;
         let mut text = Vec::new();
         while let Some(frame) = response.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
@@ -97,7 +124,11 @@ impl Client {
     }
 
     /// Sends a request. The set drives the connection and ends it when dropped.
-    async fn send(&self, path: &str) -> Result<(Response<Incoming>, JoinSet<()>), ClientError> {
+    async fn send(
+        &self,
+        path: &str,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, JoinSet<()>), ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
             let socket = self.socket.clone();
             match source.kind() {
@@ -111,7 +142,6 @@ impl Client {
             // A broken connection shows in the response, where it can be reported.
             let _ = connection.await;
         });
-        let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = path.parse().map_err(|_| ClientError::Refused {
             status: StatusCode::BAD_REQUEST,
             message: format!("{path} cannot be asked for"),

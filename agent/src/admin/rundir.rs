@@ -10,6 +10,8 @@ use std::{
 
 const LOCK: &str = "agent.lock";
 const SOCKET: &str = "admin.sock";
+const CNI_SOCKET: &str = "cni.sock";
+const SANDBOXES: &str = "sandboxes.json";
 const OBJECTS: &str = "objects.snapshot";
 /// `sun_path` holds 108 bytes with its final zero (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
@@ -108,6 +110,16 @@ impl RunDir {
         socket(&self.path)
     }
 
+    /// Where the CNI plugin asks.
+    pub(crate) fn cni_socket(&self) -> PathBuf {
+        self.path.join(CNI_SOCKET)
+    }
+
+    /// Where it is kept which pod is where.
+    pub(crate) fn sandboxes(&self) -> PathBuf {
+        self.path.join(SANDBOXES)
+    }
+
     /// Where the objects that are in force are kept for a start without an API server.
     pub(crate) fn objects(&self) -> PathBuf {
         self.path.join(OBJECTS)
@@ -119,6 +131,7 @@ impl Drop for RunDir {
         // The lock is still held, so a socket of this name is ours. If it cannot be removed, the
         // next agent replaces it.
         let _ = fs::remove_file(self.socket());
+        let _ = fs::remove_file(self.cni_socket());
     }
 }
 

@@ -64,10 +64,13 @@ pub(crate) enum BindError {
     },
 }
 
-/// Opens the socket of a run directory. What a dead agent left there is replaced; a live one is
-/// not.
+/// Opens the socket of a run directory.
 pub(crate) async fn bind_socket(run_dir: &RunDir) -> Result<UnixListener, BindError> {
-    let path = run_dir.socket();
+    bind(run_dir.socket()).await
+}
+
+/// Opens a socket for root alone. What a dead agent left there is replaced; a live one is not.
+pub(crate) async fn bind(path: PathBuf) -> Result<UnixListener, BindError> {
     if UnixStream::connect(&path).await.is_ok() {
         return Err(BindError::Answered { path });
     }

@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
-    path::Path,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -23,8 +23,10 @@ use tokio::task::JoinSet;
 
 use super::{
     netns::{NetNs, NetNsError, Worker},
+    place::{Place, place},
     sockets::{self, Listeners, Port, SocketError},
     veth::{self, HostEnd, HostEnds, VethError},
+    whereabouts::Whereabouts,
 };
 use crate::kernel::{Kernel, links::LinkError, maps::Maps, sys::SysError};
 
@@ -34,8 +36,11 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Why a pod is not enrolled whole.
 #[derive(Debug, Error)]
 pub(crate) enum EnrolError {
-    /// The manifest does not say where the pod's namespace is.
-    #[error("the Pod has no annotation sekisho.dev/netns: /run/netns/NAME")]
+    /// Nobody says where the pod's namespace is.
+    #[error(
+        "the Pod's namespace is not known: no CNI call has named it, and it has no annotation \
+         sekisho.dev/netns: /run/netns/NAME"
+    )]
     NoNamespace,
     /// The namespace is the host's.
     #[error("the annotation sekisho.dev/netns names the agent's own namespace")]
@@ -43,6 +48,12 @@ pub(crate) enum EnrolError {
     /// Two pods name one namespace.
     #[error("the annotation sekisho.dev/netns names the namespace of Pod {0}")]
     SharedNamespace(PodId),
+    /// The agent sees another file system than the runtime.
+    #[error(
+        "{} is another namespace here than the container runtime has made; mount it from the node, \
+         with its later mounts (mountPropagation: HostToContainer)", _0.display()
+    )]
+    OtherNamespace(PathBuf),
     /// The namespace cannot be opened.
     #[error(transparent)]
     Namespace(#[from] NetNsError),
@@ -119,6 +130,7 @@ pub(crate) struct Pods {
     worker: Arc<Worker>,
     maps: Arc<Maps>,
     proxy: Arc<Proxy>,
+    whereabouts: Arc<Whereabouts>,
     servers: JoinSet<()>,
     known: BTreeMap<PodId, Pod>,
     problems: BTreeMap<PodId, String>,
@@ -128,11 +140,17 @@ pub(crate) struct Pods {
 
 impl Pods {
     /// No pods yet.
-    pub(crate) fn new(worker: Arc<Worker>, maps: Arc<Maps>, proxy: Arc<Proxy>) -> Self {
+    pub(crate) fn new(
+        worker: Arc<Worker>,
+        maps: Arc<Maps>,
+        proxy: Arc<Proxy>,
+        whereabouts: Arc<Whereabouts>,
+    ) -> Self {
         Self {
             worker,
             maps,
             proxy,
+            whereabouts,
             servers: JoinSet::new(),
             known: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -160,9 +178,8 @@ impl Pods {
     pub(crate) async fn prepare(&mut self, snapshot: &Snapshot) -> Vec<PodId> {
         self.problems_before = std::mem::take(&mut self.problems);
         self.known.retain(|id, pod| {
-            let stays = snapshot.pods.get(id).is_some_and(|plan| {
-                plan.netns.as_deref() == Some(pod.netns.path()) && pod.netns.is_current()
-            });
+            let place = snapshot.pods.get(id).and_then(|plan| place(&self.whereabouts, id, plan));
+            let stays = place.is_some_and(|place| place.is(&pod.netns)) && pod.netns.is_current();
             if !stays {
                 tracing::info!(pod = %id, "pod is gone");
             }
@@ -188,17 +205,17 @@ impl Pods {
     }
 
     async fn prepare_one(&mut self, id: &PodId, plan: &PodPlan) -> Result<bool, EnrolError> {
+        let place = match (place(&self.whereabouts, id, plan), &plan.enrolment) {
+            (Some(place), _) => place,
+            (None, Enrolment::Enrolled(_)) => return Err(EnrolError::NoNamespace),
+            (None, Enrolment::Outside(_)) => return Ok(false),
+        };
         if !self.known.contains_key(id) {
-            let path = match (&plan.netns, &plan.enrolment) {
-                (Some(path), _) => path,
-                (None, Enrolment::Enrolled(_)) => return Err(EnrolError::NoNamespace),
-                (None, Enrolment::Outside(_)) => return Ok(false),
-            };
-            let pod = self.open(id, plan, path).await?;
+            let pod = self.open(id, plan, &place).await?;
             self.known.insert(id.clone(), pod);
         }
         let pod = self.known.get_mut(id).expect("it was there or has just been put there");
-        pod.addresses.clone_from(&plan.addresses);
+        pod.addresses = place.addresses;
         pod.enrolment = plan.enrolment.clone();
         if !pod.is_enrolled() {
             if let Some(proxy) = pod.proxy.take() {
@@ -217,8 +234,11 @@ impl Pods {
         Ok(!was_judged)
     }
 
-    async fn open(&self, id: &PodId, plan: &PodPlan, path: &Path) -> Result<Pod, EnrolError> {
-        let netns = NetNs::open(&self.worker, path).await?;
+    async fn open(&self, id: &PodId, plan: &PodPlan, place: &Place) -> Result<Pod, EnrolError> {
+        let netns = NetNs::open(&self.worker, &place.path).await?;
+        if !place.is(&netns) {
+            return Err(EnrolError::OtherNamespace(place.path.clone()));
+        }
         if netns.same_as(self.worker.own()) {
             return Err(EnrolError::HostNamespace);
         }

@@ -134,6 +134,11 @@ impl NetNs {
         &self.handle.path
     }
 
+    /// The device and inode that tell it from every other namespace that is open.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        (self.handle.identity.device, self.handle.identity.inode)
+    }
+
     /// False once its path names nothing or another namespace: the pod has gone.
     pub(crate) fn is_current(&self) -> bool {
         Handle::open(&self.handle.path).is_ok_and(|now| now.identity == self.handle.identity)

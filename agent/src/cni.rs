@@ -1,0 +1,18 @@
+//! The chained CNI plugin: a pod that is to be judged is judged before its first process runs.
+//!
+//! ```text
+//! kubelet ─► containerd ─► bridge, ptp, aws-cni … ─► sekisho-cni (this program, by another name)
+//!                                                        │ ADD: pod, UID, sandbox, namespace
+//!                                          <run-dir>/cni.sock
+//!                                                        ▼
+//!                                   gate (the agent) ─► pods::whereabouts ─► a publication
+//! ```
+//!
+//! call reads what the runtime says, answer is what it is told, plugin is the process in between;
+//! gate is the agent's side, and talk what goes over the socket.
+
+mod answer;
+mod call;
+pub(crate) mod gate;
+pub(crate) mod plugin;
+pub(crate) mod talk;

@@ -1,0 +1,169 @@
+//! Which namespace is whose, by what the container runtime said when it made the sandbox.
+//!
+//! An entry names the pod, its UID, the sandbox and the namespace with its inode: none of it can be
+//! another pod's. It outlives the agent in a file of the run directory, which goes with the machine's
+//! run time as the namespaces do; an entry whose path names another namespace by then is dropped.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{self, Write as _},
+    net::IpAddr,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use agent_model::snapshot::PodId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+#[cfg(test)]
+mod tests;
+
+/// A pod's sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Sandbox {
+    /// The pod's namespace in Kubernetes.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its UID; empty when the runtime does not say.
+    #[serde(default)]
+    pub(crate) uid: String,
+    /// What the runtime calls the sandbox.
+    pub(crate) id: String,
+    /// The path of its network namespace.
+    pub(crate) netns: PathBuf,
+    /// The device and inode that the path led to: a namespace's own, in whatever mount namespace.
+    pub(crate) identity: (u64, u64),
+    /// The addresses that it was given.
+    #[serde(default)]
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+impl Sandbox {
+    fn pod(&self) -> PodId {
+        PodId { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    /// False once its path names nothing or another namespace.
+    fn is_current(&self) -> bool {
+        identity(&self.netns).is_ok_and(|identity| identity == self.identity)
+    }
+}
+
+/// The device and inode of what a path names.
+pub(crate) fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// What is known, and who waits for what came of it.
+#[derive(Debug)]
+pub(crate) struct Whereabouts {
+    file: PathBuf,
+    known: Mutex<BTreeMap<PodId, Sandbox>>,
+    /// Counts changes.
+    said: watch::Sender<u64>,
+    /// The last change that a publication has taken in.
+    taken_in: watch::Sender<u64>,
+}
+
+impl Whereabouts {
+    /// What an agent before has left in a file, as far as it is still so.
+    pub(crate) fn open(file: PathBuf) -> Self {
+        let known = read(&file).unwrap_or_else(|error| {
+            tracing::warn!(path = %file.display(), %error, "cannot read where pods are");
+            Vec::new()
+        });
+        let known = known.into_iter().filter(Sandbox::is_current);
+        let known = Mutex::new(known.map(|sandbox| (sandbox.pod(), sandbox)).collect());
+        Self { file, known, said: watch::Sender::new(0), taken_in: watch::Sender::new(0) }
+    }
+
+    /// The sandbox of a pod with this UID.
+    pub(crate) fn of(&self, pod: &PodId, uid: &str) -> Option<Sandbox> {
+        let known = self.known();
+        let sandbox = known.get(pod)?;
+        let is_it = uid.is_empty() || sandbox.uid.is_empty() || sandbox.uid == uid;
+        is_it.then(|| sandbox.clone())
+    }
+
+    /// Takes in a sandbox; what to wait for with [`Whereabouts::until`].
+    pub(crate) fn put(&self, sandbox: Sandbox) -> io::Result<u64> {
+        self.change(|known| {
+            // What nobody has said goodbye to would stay for ever.
+            known.retain(|_, sandbox| sandbox.is_current());
+            known.insert(sandbox.pod(), sandbox);
+        })
+    }
+
+    /// Forgets a sandbox.
+    pub(crate) fn forget(&self, id: &str) -> io::Result<u64> {
+        self.change(|known| known.retain(|_, sandbox| sandbox.id != id))
+    }
+
+    /// Forgets every sandbox but these.
+    pub(crate) fn keep(&self, ids: &BTreeSet<String>) -> io::Result<u64> {
+        self.change(|known| known.retain(|_, sandbox| ids.contains(&sandbox.id)))
+    }
+
+    /// Tells of changes from here on.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.said.subscribe()
+    }
+
+    /// The newest change: to be read before a publication and handed to
+    /// [`Whereabouts::took_in`] after it.
+    pub(crate) fn newest(&self) -> u64 {
+        *self.said.borrow()
+    }
+
+    /// A publication has taken in everything up to a change.
+    pub(crate) fn took_in(&self, change: u64) {
+        self.taken_in.send_replace(change);
+    }
+
+    /// Tells of publications.
+    pub(crate) fn publications(&self) -> watch::Receiver<u64> {
+        self.taken_in.subscribe()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<PodId, Sandbox>)) -> io::Result<u64> {
+        let mut known = self.known();
+        let before = known.clone();
+        change(&mut known);
+        if *known == before {
+            return Ok(self.newest());
+        }
+        if let Err(error) = write(&self.file, known.values()) {
+            *known = before;
+            return Err(error);
+        }
+        drop(known);
+        self.said.send_modify(|count| *count += 1);
+        Ok(self.newest())
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<PodId, Sandbox>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(file: &Path) -> io::Result<Vec<Sandbox>> {
+    match fs::read(file) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn write<'a>(file: &Path, known: impl Iterator<Item = &'a Sandbox>) -> io::Result<()> {
+    let text = serde_json::to_vec(&known.collect::<Vec<_>>())?;
+    let draft = file.with_extension("draft");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&draft)?.write_all(&text)?;
+    fs::rename(&draft, file)
+}

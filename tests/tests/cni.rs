@@ -1,0 +1,223 @@
+//! The CNI plugin at the end of a real chain: a pod is judged before its first process runs, or it
+//! is not made.
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use rstest::rstest;
+use sekisho_tests::{
+    chain::{Chain, Said},
+    client::Client,
+    stage::{DENIED, DIRECT, Net, Stage},
+    world::Host,
+};
+use serde_json::{Value, json};
+
+/// Codes of the specification, and one of ours.
+const TRY_AGAIN: u64 = 11;
+const UNAVAILABLE: u64 = 50;
+const NOT_JUDGED: u64 = 100;
+
+/// A stage with a chain beside it, and a pod that is only a namespace.
+struct Case {
+    chain: Chain,
+    pod: Host,
+    stage: Stage,
+}
+
+impl Case {
+    fn new(version: &str) -> Result<Self> {
+        let stage = Stage::ready()?;
+        let chain = Chain::new(version, &stage.agent.run_dir())?;
+        let pod = stage.world.sandbox("new")?;
+        Ok(Self { chain, pod, stage })
+    }
+
+    /// The same with the pod's manifest written.
+    fn announced(version: &str) -> Result<Self> {
+        let case = Self::new(version)?;
+        case.stage.agent.config().bare_pod("new", "u1")?;
+        Ok(case)
+    }
+
+    fn add(&self) -> Result<Said> {
+        self.chain.add(&self.stage.world, &Chain::environment(&self.pod, "u1"))
+    }
+
+    fn ask(&self, verb: &str, before: &Value) -> Result<Said> {
+        self.chain.ask(&self.stage.world, verb, (&Chain::environment(&self.pod, "u1"), before))
+    }
+
+    /// Whether the pod is held to its rules, at once.
+    fn check_judged(&self) -> Result<()> {
+        let mut client = Client::start(&self.pod)?;
+        for net in [Net::V4, Net::V6] {
+            let said = client.dial(self.stage.at(net, DENIED))?;
+            ensure!(said.is_refused(), "{net:?}: {said:?}");
+            client.echoes(self.stage.at(net, DIRECT))?;
+        }
+        Ok(())
+    }
+}
+
+fn check_failure(said: &Said, code: u64, word: &str) {
+    assert!(!said.ok, "{said:?}");
+    assert_eq!(said.answer["code"], code, "{said:?}");
+    let message = said.answer["msg"].as_str().unwrap_or_default();
+    assert!(message.contains(word), "{message}");
+}
+
+#[rstest]
+fn a_pod_is_judged_before_its_first_process(
+    #[values("0.4.0", "1.0.0")] version: &str,
+) -> Result<()> {
+    let case = Case::announced(version)?;
+    let said = case.add()?;
+    assert!(said.ok, "{said:?}");
+    case.check_judged()?;
+    println!("{version}: our plugin took {:?}", said.took);
+    assert_eq!(said.answer["cniVersion"], version);
+    assert_eq!(said.answer["ips"].as_array().map(Vec::len), Some(2), "{said:?}");
+    let status = case.stage.agent.status()?;
+    let pods = status["pods"].as_array().cloned().unwrap_or_default();
+    let pod = pods.iter().find(|pod| pod["name"] == "new").cloned().unwrap_or_default();
+    assert_eq!(pod["enrolment"], "enrolled");
+    assert!(!pod["hooks"].to_string().contains("false"), "{pod}");
+
+    assert!(case.ask("CHECK", &said.answer)?.ok);
+    case.chain.del(&case.stage.world, &Chain::environment(&case.pod, "u1"))?;
+    Ok(())
+}
+
+/// Debian's plugins do not speak 1.1 yet, so ours is asked alone, with their answer.
+#[rstest]
+fn the_newest_version_is_spoken() -> Result<()> {
+    let mut case = Case::announced("1.0.0")?;
+    let said = case.add()?;
+    assert!(said.ok, "{said:?}");
+    case.chain.list["cniVersion"] = "1.1.0".into();
+    let before = said.answer;
+    let said = case.ask("ADD", &before)?;
+    assert!(said.ok, "{said:?}");
+    assert_eq!(
+        (&said.answer["cniVersion"], &said.answer["ips"]),
+        (&"1.1.0".into(), &before["ips"])
+    );
+    assert!(case.ask("STATUS", &Value::Null)?.ok);
+    let versions = case.ask("VERSION", &Value::Null)?;
+    assert!(versions.answer["supportedVersions"].to_string().contains("1.1.0"), "{versions:?}");
+
+    // Everything that is named stays, everything else is forgotten.
+    let alive = |ids: &[&str]| -> Value {
+        ids.iter().map(|id| json!({"containerID": id, "ifname": "eth0"})).collect()
+    };
+    case.chain.ours()["cni.dev/valid-attachments"] = alive(&["sandbox-u1", "sandbox-u9"]);
+    assert!(case.ask("GC", &Value::Null)?.ok);
+    assert!(case.ask("CHECK", &before)?.ok);
+    case.chain.ours()["cni.dev/valid-attachments"] = alive(&["sandbox-u9"]);
+    assert!(case.ask("GC", &Value::Null)?.ok);
+    let said = case.ask("CHECK", &before)?;
+    assert!(!said.ok && said.answer["code"] == NOT_JUDGED, "{said:?}");
+    Ok(())
+}
+
+#[rstest]
+fn without_an_agent_a_pod_is_for_another_time() -> Result<()> {
+    let mut case = Case::announced("1.0.0")?;
+    case.stage.agent.kill()?;
+    let said = case.add()?;
+    check_failure(&said, TRY_AGAIN, "the agent is away");
+    assert!(said.took < Duration::from_millis(2_500), "{:?}", said.took);
+    case.chain.list["cniVersion"] = "1.1.0".into();
+    check_failure(&case.ask("STATUS", &Value::Null)?, UNAVAILABLE, "the agent is away");
+    // A sandbox's end is not held up.
+    case.chain.list["cniVersion"] = "1.0.0".into();
+    case.chain.del(&case.stage.world, &Chain::environment(&case.pod, "u1"))?;
+
+    // An agent that is back within the deadline is not missed.
+    *case.chain.ours() = {
+        let mut ours = case.chain.ours().clone();
+        ours["deadlineSeconds"] = 15.into();
+        ours
+    };
+    let said = thread::scope(|scope| {
+        let (chain, pod) = (&case.chain, &case.pod);
+        let (world, agent) = (&case.stage.world, &mut case.stage.agent);
+        let adding = scope.spawn(|| chain.add(world, &Chain::environment(pod, "u1")));
+        thread::sleep(Duration::from_millis(500));
+        agent.start(world)?;
+        adding.join().expect("the chain does not panic")
+    })?;
+    assert!(said.ok, "{said:?}");
+    case.check_judged()
+}
+
+#[rstest]
+fn a_pod_that_the_agent_hears_of_late_is_waited_for() -> Result<()> {
+    let case = Case::new("1.0.0")?;
+    let said = case.add()?;
+    check_failure(&said, TRY_AGAIN, "has not heard of it");
+    case.chain.del(&case.stage.world, &Chain::environment(&case.pod, "u1"))?;
+    // One that was of the same name before is another pod.
+    case.stage.agent.config().bare_pod("new", "u0")?;
+    check_failure(&case.add()?, TRY_AGAIN, "older pod");
+    case.chain.del(&case.stage.world, &Chain::environment(&case.pod, "u1"))?;
+    let said = thread::scope(|scope| {
+        let (chain, world, pod) = (&case.chain, &case.stage.world, &case.pod);
+        let adding = scope.spawn(|| chain.add(world, &Chain::environment(pod, "u1")));
+        thread::sleep(Duration::from_millis(300));
+        case.stage.agent.config().bare_pod("new", "u1")?;
+        adding.join().expect("the chain does not panic")
+    })?;
+    assert!(said.ok, "{said:?}");
+    case.check_judged()
+}
+
+#[rstest]
+fn what_is_not_to_be_judged_passes_at_once() -> Result<()> {
+    let mut case = Case::announced("1.0.0")?;
+    let mut environment = Chain::environment(&case.pod, "u1");
+    // No pod at all.
+    environment[3].1.clear();
+    let said = case.chain.add(&case.stage.world, &environment)?;
+    assert!(said.ok && said.took < Duration::from_millis(500), "{said:?}");
+    let before = said.answer;
+    // A pod that the agent lets be.
+    case.stage.change(|stage| stage.agent.config().namespace(false))?;
+    let said = case.ask("ADD", &before)?;
+    assert!(said.ok && said.took < Duration::from_millis(500), "{said:?}");
+    // A pod that it is not asked about, even when it is away.
+    case.stage.agent.kill()?;
+    environment[3].1 = "K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=dns".into();
+    let said = case.chain.ask(&case.stage.world, "ADD", (&environment, &before))?;
+    assert!(said.ok && said.took < Duration::from_millis(500), "{said:?}");
+    Ok(())
+}
+
+/// What the runtime said is known to the next agent, too.
+#[rstest]
+fn a_restarted_agent_knows_the_pod() -> Result<()> {
+    let mut case = Case::announced("1.0.0")?;
+    assert!(case.add()?.ok);
+    case.stage.agent.kill()?;
+    case.check_judged()?;
+    case.stage.start()?;
+    case.stage
+        .agent
+        .wait_until("the pod is enrolled", |a| Ok(a.enrolment("new")? == "enrolled"))?;
+    case.check_judged()
+}
+
+/// A namespace that is another one to the agent than to the runtime is nobody's.
+#[rstest]
+fn another_namespace_under_the_same_name_is_refused() -> Result<()> {
+    let case = Case::announced("1.0.0")?;
+    assert!(case.add()?.ok);
+    let other = case.stage.world.sandbox("other")?;
+    let mut environment = Chain::environment(&case.pod, "u1");
+    environment[1].1 = other.netns().path().display().to_string();
+    let before = json!({"ips": []});
+    let said = case.chain.ask(&case.stage.world, "CHECK", (&environment, &before))?;
+    check_failure(&said, NOT_JUDGED, "another namespace");
+    case.check_judged()
+}
