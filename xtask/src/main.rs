@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod demo;
 mod ebpf;
+mod image;
 mod interrupt;
 mod place;
 mod setup;
@@ -37,6 +38,8 @@ enum Verb {
     Demo(demo::Options),
     /// Measure, against no agent, in one interleaved run (as root)
     Bench(bench::Options),
+    /// Make the container image, as an OCI archive
+    Image(image::Options),
     /// A side of the load that `bench` makes
     #[command(hide = true)]
     Load(bench::load::Options),
@@ -61,6 +64,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Test(options) => test::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Image(options) => image::run(&options),
         Verb::Load(options) => bench::load::run(&options),
     }
 }

@@ -123,14 +123,32 @@ fn magic(path: &Path) -> Option<u64> {
     u64::try_from(stat.f_type).ok()
 }
 
-/// The mount point of the cgroup v2 hierarchy: the first, which is the root that this process
-/// sees (`proc_pid_mountinfo(5)`).
+/// The mount point of the cgroup v2 hierarchy that shows the most of it (`proc_pid_mountinfo(5)`).
+///
+/// A container sees its own group at `/sys/fs/cgroup`, and hooks there would judge itself alone.
+/// Where the node's hierarchy is mounted beside it, that mount's root lies above the container's
+/// own, which the kernel spells `/../..` (`cgroup_namespaces(7)`).
 fn cgroup2_root(mounts: &str) -> Option<PathBuf> {
-    mounts.lines().find_map(|line| {
+    let mounts = mounts.lines().filter_map(|line| {
         let (fields, file_system) = line.split_once(" - ")?;
-        let is_cgroup2 = file_system.split(' ').next() == Some("cgroup2");
-        is_cgroup2.then(|| PathBuf::from(fields.split(' ').nth(4).unwrap_or("/")))
-    })
+        let mut fields = fields.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (file_system.split(' ').next()? == "cgroup2").then_some((root, point))
+    });
+    // The first of equals: min_by_key keeps it.
+    let highest = mounts.min_by_key(|(root, _)| height(root))?;
+    Some(PathBuf::from(highest.1))
+}
+
+/// Steps from the reader's root to a mount's: less is higher.
+fn height(root: &str) -> i32 {
+    root.split('/')
+        .map(|step| match step {
+            "" => 0,
+            ".." => -1,
+            _ => 1,
+        })
+        .sum()
 }
 
 #[cfg(test)]
@@ -155,6 +173,18 @@ mod tests {
         assert_eq!(wire(Layer3::Tcx, true).unwrap(), Wire::Tcx);
         let refused = wire(Layer3::Tcx, false).unwrap_err().to_string();
         assert!(refused.contains("--layer3 auto"), "{refused}");
+    }
+
+    #[test]
+    fn the_nodes_hierarchy_goes_before_the_containers_own() {
+        let own = "40 25 0:27 / /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        let nodes = "41 25 0:27 /../../.. /host/cgroup ro - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_root(&format!("{own}{nodes}")), Some("/host/cgroup".into()));
+        assert_eq!(cgroup2_root(&format!("{nodes}{own}")), Some("/host/cgroup".into()));
+        // Without a cgroup namespace of its own, a container's group is spelt out.
+        let own = "40 25 0:27 /kubepods/pod1/c1 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
+        let nodes = "41 25 0:27 / /host/cgroup/unified ro - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_root(&format!("{own}{nodes}")), Some("/host/cgroup/unified".into()));
     }
 
     #[test]

@@ -1,0 +1,83 @@
+//! `cargo xtask image`: the agent as an OCI archive that `ctr images import`, `kind load
+//! image-archive` and `docker load` take. One static program and nothing else; the same tree and
+//! toolchain give the same bytes.
+
+mod archive;
+mod program;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use crate::{command::target_dir, setup};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The machines that it runs on [default: this one's kind]
+    #[arg(long, value_enum)]
+    arch: Option<Arch>,
+    /// The image's name and tag
+    #[arg(long, value_name = "NAME:TAG", default_value = "sekisho:dev")]
+    name: String,
+    /// Where the archive goes [default: <target>/image/sekisho.oci.tar]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Build the static program alone, into <target>/image/sekisho, as deploy/Containerfile does
+    #[arg(long, conflicts_with = "out")]
+    program_only: bool,
+}
+
+/// Kinds of machines, by the names that images use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arch {
+    Amd64,
+    Arm64,
+}
+
+impl Arch {
+    fn of_this_machine() -> Self {
+        if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 }
+    }
+
+    /// As an image's configuration spells it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    setup::run(&setup::Options::default())?;
+    let directory = target_dir().join("image");
+    fs::create_dir_all(&directory)?;
+    let arch = options.arch.unwrap_or_else(Arch::of_this_machine);
+    let program = program::build(arch)?;
+    if options.program_only {
+        let place = directory.join("sekisho");
+        fs::copy(&program, &place)?;
+        println!("image: {}", place.display());
+        return Ok(());
+    }
+    let out = options.out.clone().unwrap_or_else(|| directory.join("sekisho.oci.tar"));
+    let program = fs::read(&program).with_context(|| program.display().to_string())?;
+    let image = archive::pack(&options.name, arch.name(), &program)?;
+    fs::write(&out, &image.bytes).with_context(|| out.display().to_string())?;
+    println!(
+        "image: {} for {} in {}: {:.1} MB, {:.1} MB unpacked, {}",
+        options.name,
+        arch.name(),
+        out.display(),
+        megabytes(image.bytes.len()),
+        megabytes(program.len()),
+        image.digest,
+    );
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people, to a tenth of a megabyte")]
+fn megabytes(bytes: usize) -> f64 {
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,210 @@
+//! An image of one layer as a tar archive, in two forms at once: the OCI image layout
+//! (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>) that containerd and
+//! kind read, and the `manifest.json` of `docker save` that older Docker engines read.
+
+use std::io::Write as _;
+
+use flate2::{Compression, GzBuilder};
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+use tar::{EntryType, Header};
+
+/// The program's place in the image.
+const PROGRAM: &str = "usr/local/bin/sekisho";
+
+/// A packed image.
+pub(super) struct Image {
+    /// The archive.
+    pub(super) bytes: Vec<u8>,
+    /// The digest of its manifest, by which a registry would know it.
+    pub(super) digest: String,
+}
+
+/// A blob of the layout.
+struct Blob {
+    bytes: Vec<u8>,
+    digest: String,
+}
+
+impl Blob {
+    fn new(bytes: Vec<u8>) -> Self {
+        let digest = sha256(&bytes);
+        Self { bytes, digest }
+    }
+
+    fn path(&self) -> String {
+        format!("blobs/sha256/{}", self.digest)
+    }
+
+    /// As a manifest or an index refers to it.
+    fn descriptor(&self, media_type: &str) -> Value {
+        json!({
+            "mediaType": format!("application/vnd.oci.image.{media_type}"),
+            "digest": format!("sha256:{}", self.digest),
+            "size": self.bytes.len(),
+        })
+    }
+}
+
+/// Packs a program into an image called `name`.
+pub(super) fn pack(name: &str, arch: &str, program: &[u8]) -> anyhow::Result<Image> {
+    let files = layer(program)?;
+    let diff_id = format!("sha256:{}", sha256(&files));
+    let layer = Blob::new(gzip(&files)?);
+    let config = Blob::new(serde_json::to_vec(&configuration(arch, &diff_id))?);
+    let manifest = Blob::new(serde_json::to_vec(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config.descriptor("config.v1+json"),
+        "layers": [layer.descriptor("layer.v1.tar+gzip")],
+    }))?);
+    let index = serde_json::to_vec(&index(name, arch, &manifest))?;
+    let saved = json!([{ "Config": config.path(), "RepoTags": [name], "Layers": [layer.path()] }]);
+
+    let mut archive = tar::Builder::new(Vec::new());
+    put(&mut archive, "oci-layout", &serde_json::to_vec(&json!({"imageLayoutVersion": "1.0.0"}))?)?;
+    put(&mut archive, "index.json", &index)?;
+    put(&mut archive, "manifest.json", &serde_json::to_vec(&saved)?)?;
+    for blob in [&config, &manifest, &layer] {
+        put(&mut archive, &blob.path(), &blob.bytes)?;
+    }
+    Ok(Image { bytes: archive.into_inner()?, digest: format!("sha256:{}", manifest.digest) })
+}
+
+fn configuration(arch: &str, diff_id: &str) -> Value {
+    json!({
+        "architecture": arch,
+        "os": "linux",
+        "config": {
+            "Entrypoint": [format!("/{PROGRAM}")],
+            "Env": ["PATH=/usr/local/bin"],
+            "Labels": {
+                "org.opencontainers.image.title": "sekisho",
+                "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
+                "org.opencontainers.image.licenses": "Apache-2.0",
+            },
+        },
+        "rootfs": { "type": "layers", "diff_ids": [diff_id] },
+    })
+}
+
+/// The names are those by which `ctr` and Docker look an image up; a name without a host is one of
+/// Docker's library to both.
+fn index(name: &str, arch: &str, manifest: &Blob) -> Value {
+    let mut descriptor = manifest.descriptor("manifest.v1+json");
+    let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
+    descriptor["platform"] = json!({ "architecture": arch, "os": "linux" });
+    descriptor["annotations"] = json!({
+        "io.containerd.image.name": full_name(name),
+        "org.opencontainers.image.ref.name": tag,
+    });
+    json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [descriptor],
+    })
+}
+
+/// The name as the kubelet asks containerd for it.
+fn full_name(name: &str) -> String {
+    let host = name.split_once('/').map_or("", |(host, _)| host);
+    match name.contains('/') {
+        false => format!("docker.io/library/{name}"),
+        true if host.contains(['.', ':']) || host == "localhost" => name.to_owned(),
+        true => format!("docker.io/{name}"),
+    }
+}
+
+/// The image's files: the program, and the directories that volumes are mounted on, since the root
+/// is read-only.
+fn layer(program: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut files = tar::Builder::new(Vec::new());
+    for path in ["usr/", "usr/local/", "usr/local/bin/", "run/", "tmp/"] {
+        files.append_data(&mut header(EntryType::Directory, 0, 0o755), path, [].as_slice())?;
+    }
+    let mut entry = header(EntryType::Regular, program.len(), 0o755);
+    files.append_data(&mut entry, PROGRAM, program)?;
+    files.into_inner()
+}
+
+fn put(archive: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8]) -> std::io::Result<()> {
+    archive.append_data(&mut header(EntryType::Regular, bytes.len(), 0o644), path, bytes)
+}
+
+/// Without a time or an owner, which differ from build to build.
+fn header(kind: EntryType, size: usize, mode: u32) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size as u64);
+    header.set_mode(mode);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, io::Read as _};
+
+    use super::*;
+
+    fn unpack(bytes: &[u8]) -> BTreeMap<String, Vec<u8>> {
+        let mut archive = tar::Archive::new(bytes);
+        let read = archive.entries().expect("an archive").map(|entry| {
+            let mut entry = entry.expect("an entry");
+            let path = entry.path().expect("a path").display().to_string();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).expect("its content");
+            (path, content)
+        });
+        read.collect()
+    }
+
+    fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, descriptor: &Value) -> &'a [u8] {
+        let digest = descriptor["digest"].as_str().expect("a digest");
+        let bytes = &files[&format!("blobs/{}", digest.replace(':', "/"))];
+        assert_eq!(digest, format!("sha256:{}", sha256(bytes)));
+        assert_eq!(descriptor["size"], bytes.len());
+        bytes
+    }
+
+    #[test]
+    fn every_reference_leads_to_its_blob() {
+        let image = pack("sekisho:dev", "amd64", b"program").expect("packed");
+        let files = unpack(&image.bytes);
+        let index: Value = serde_json::from_slice(&files["index.json"]).expect("an index");
+        let manifest: Value =
+            serde_json::from_slice(blob(&files, &index["manifests"][0])).expect("a manifest");
+        let config: Value =
+            serde_json::from_slice(blob(&files, &manifest["config"])).expect("a configuration");
+        let mut layer = Vec::new();
+        let packed = blob(&files, &manifest["layers"][0]);
+        flate2::read::GzDecoder::new(packed).read_to_end(&mut layer).expect("a layer");
+        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", sha256(&layer)));
+        assert_eq!(unpack(&layer)[PROGRAM], b"program");
+    }
+
+    #[test]
+    fn equal_programs_give_equal_archives() {
+        let pack = || pack("sekisho:dev", "amd64", b"program").expect("packed").bytes;
+        assert_eq!(pack(), pack());
+    }
+
+    #[test]
+    fn names_are_those_that_the_kubelet_asks_for() {
+        assert_eq!(full_name("sekisho:dev"), "docker.io/library/sekisho:dev");
+        assert_eq!(full_name("team/sekisho:1"), "docker.io/team/sekisho:1");
+        assert_eq!(full_name("registry.example.com/sekisho:1"), "registry.example.com/sekisho:1");
+    }
+}
