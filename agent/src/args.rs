@@ -306,6 +306,10 @@ pub(crate) struct UninstallArgs {
     /// The directory that the agent was given
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
     pub(crate) pin_dir: PathBuf,
+    /// Stay when done, until a signal: deploy/uninstall runs it on every node, and a container that
+    /// ends would be started again
+    #[arg(long)]
+    pub(crate) stay: bool,
     /// Which agent, and how to answer.
     #[command(flatten)]
     pub(crate) ask: Ask,

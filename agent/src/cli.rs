@@ -14,6 +14,7 @@ use std::{
 };
 
 use output::Paint;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     admin::client::ClientError,
@@ -43,13 +44,32 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
     let answer = match command {
         Command::Status(args) => runtime.block_on(status::run(&args, paint))?,
         Command::Flows(args) => return runtime.block_on(flows::run(&args, paint)),
-        Command::Uninstall(args) => uninstall::run(&args)?,
+        Command::Uninstall(args) => {
+            let answer = uninstall::run(&args)?;
+            if args.stay {
+                print(&answer.text)?;
+                runtime.block_on(until_signal())?;
+                return Ok(answer.code);
+            }
+            answer
+        }
         Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
         Command::Analyze(args) => analyze::run(&args, paint)?,
         Command::Agent(_) | Command::Cni => unreachable!("main runs these"),
     };
     print(&answer.text)?;
     Ok(answer.code)
+}
+
+/// As the first process of a container a signal has no effect that we do not give it.
+async fn until_signal() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 /// No agent is told apart from everything else that may go wrong.

@@ -31,7 +31,7 @@ impl Scene {
     fn set() -> Result<Self> {
         let mut stage = Stage::set()?;
         let plane = ControlPlane::start(&stage.world)?;
-        let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rbac.yaml");
+        let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base/rbac.yaml");
         plane.apply(&stage.world, &fs::read_to_string(rbac)?)?;
         plane.apply(
             &stage.world,
@@ -337,7 +337,7 @@ fn a_missing_permission_is_named() -> Result<()> {
         let kinds = status["source"]["kinds"].as_array().cloned().unwrap_or_default();
         let why = kinds.iter().find(|kind| kind["resource"] == "services");
         let why = why.and_then(|kind| kind["why"].as_str()).unwrap_or_default();
-        Ok(["watch services", "sekisho-agent", "deploy/rbac.yaml", "403"]
+        Ok(["watch services", "sekisho-agent", "deploy/base/rbac.yaml", "403"]
             .iter()
             .all(|word| why.contains(word)))
     })?;

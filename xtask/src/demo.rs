@@ -1,7 +1,6 @@
 //! `cargo xtask demo`: a real database, refused and then allowed, on this machine and within a
 //! minute; every namespace, process and file of it is gone at the end, however it ends.
 
-mod database;
 mod manifests;
 mod story;
 

@@ -2,7 +2,7 @@
 //! image-archive` and `docker load` take. One static program and nothing else; the same tree and
 //! toolchain give the same bytes.
 
-mod archive;
+pub(crate) mod archive;
 mod program;
 
 use std::{fs, path::PathBuf};
@@ -10,7 +10,14 @@ use std::{fs, path::PathBuf};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use self::archive::Entry;
 use crate::{command::target_dir, setup};
+
+const NAME: &str = "sekisho:dev";
+/// The program's place in the image.
+const PROGRAM: &str = "usr/local/bin/sekisho";
+/// What volumes are mounted on: the root is read-only where it runs.
+const MOUNT_POINTS: [&str; 2] = ["run", "tmp"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -18,7 +25,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum)]
     arch: Option<Arch>,
     /// The image's name and tag
-    #[arg(long, value_name = "NAME:TAG", default_value = "sekisho:dev")]
+    #[arg(long, value_name = "NAME:TAG", default_value = NAME)]
     name: String,
     /// Where the archive goes [default: <target>/image/sekisho.oci.tar]
     #[arg(long, value_name = "FILE")]
@@ -26,6 +33,12 @@ pub(crate) struct Options {
     /// Build the static program alone, into <target>/image/sekisho, as deploy/Containerfile does
     #[arg(long, conflicts_with = "out")]
     program_only: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { arch: None, name: NAME.to_owned(), out: None, program_only: false }
+    }
 }
 
 /// Kinds of machines, by the names that images use.
@@ -36,12 +49,12 @@ pub(crate) enum Arch {
 }
 
 impl Arch {
-    fn of_this_machine() -> Self {
+    pub(crate) fn of_this_machine() -> Self {
         if cfg!(target_arch = "aarch64") { Self::Arm64 } else { Self::Amd64 }
     }
 
     /// As an image's configuration spells it.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
             Self::Arm64 => "arm64",
@@ -51,6 +64,11 @@ impl Arch {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::run(&setup::Options::default())?;
+    make(options).map(drop)
+}
+
+/// Makes what the options say and returns its path.
+pub(crate) fn make(options: &Options) -> anyhow::Result<PathBuf> {
     let directory = target_dir().join("image");
     fs::create_dir_all(&directory)?;
     let arch = options.arch.unwrap_or_else(Arch::of_this_machine);
@@ -59,11 +77,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let place = directory.join("sekisho");
         fs::copy(&program, &place)?;
         println!("image: {}", place.display());
-        return Ok(());
+        return Ok(place);
     }
     let out = options.out.clone().unwrap_or_else(|| directory.join("sekisho.oci.tar"));
-    let program = fs::read(&program).with_context(|| program.display().to_string())?;
-    let image = archive::pack(&options.name, arch.name(), &program)?;
+    let bytes = fs::read(&program).with_context(|| program.display().to_string())?;
+    let entry = Entry { path: PROGRAM.to_owned(), bytes };
+    let unpacked = entry.bytes.len();
+    let image = archive::pack(&options.name, arch.name(), &[entry], &MOUNT_POINTS)?;
     fs::write(&out, &image.bytes).with_context(|| out.display().to_string())?;
     println!(
         "image: {} for {} in {}: {:.1} MB, {:.1} MB unpacked, {}",
@@ -71,10 +91,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         arch.name(),
         out.display(),
         megabytes(image.bytes.len()),
-        megabytes(program.len()),
+        megabytes(unpacked),
         image.digest,
     );
-    Ok(())
+    Ok(out)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people, to a tenth of a megabyte")]

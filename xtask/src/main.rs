@@ -5,7 +5,9 @@ mod bench;
 mod cgroup;
 mod check;
 mod command;
+mod database;
 mod demo;
+mod e2e;
 mod ebpf;
 mod image;
 mod interrupt;
@@ -38,6 +40,8 @@ enum Verb {
     Demo(demo::Options),
     /// Measure, against no agent, in one interleaved run (as root)
     Bench(bench::Options),
+    /// Try everything on a cluster of two nodes (as root)
+    E2e(e2e::Options),
     /// Make the container image, as an OCI archive
     Image(image::Options),
     /// A side of the load that `bench` makes
@@ -64,6 +68,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Test(options) => test::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::E2e(options) => e2e::run(&options),
         Verb::Image(options) => image::run(&options),
         Verb::Load(options) => bench::load::run(&options),
     }

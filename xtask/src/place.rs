@@ -69,11 +69,18 @@ impl Place {
         ip(&format!("-n {host} route add default via {GATEWAY_V6} dev eth0"))
     }
 
-    /// A command that will run in the namespace of `name`. `ip netns exec` would also hide the
-    /// mounts below /sys, where the cgroups are.
+    /// A command that will run in the namespace of `name`.
     pub(crate) fn run(&self, name: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = self.enter(name);
+        command.arg(program);
+        command
+    }
+
+    /// What runs another command, its arguments, in the namespace of `name`. `ip netns exec` would
+    /// also hide the mounts below /sys, where the cgroups are.
+    pub(crate) fn enter(&self, name: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.path(name).display())).arg("--").arg(program);
+        command.arg(format!("--net={}", self.path(name).display())).arg("--");
         command
     }
 

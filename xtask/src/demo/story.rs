@@ -4,13 +4,11 @@ use std::{net::Ipv4Addr, path::PathBuf, process::Command, time::Instant};
 
 use anyhow::{bail, ensure};
 
-use super::{
-    database::{self, Database, PORT},
-    manifests,
-};
+use super::manifests;
 use crate::{
     agent::Agent,
     command::succeeds,
+    database::{self, Database, PORT},
     interrupt,
     place::{Place, address},
 };
@@ -49,7 +47,7 @@ fn set(program: PathBuf) -> anyhow::Result<Stage> {
     place.add_host("shop", &[SHOP])?;
     place.add_host("visitor", &[VISITOR])?;
     place.add_host("database", &[ORDERS, PAYROLL])?;
-    let database = Database::start(&place, "database")?;
+    let database = Database::start(place.enter("database"))?;
     let agent = Agent::prepare(program, "node")?;
     let mut stage = Stage { agent, _database: database, place, step: 0 };
     stage.say("Three network namespaces on a node: two pods, and a host with PostgreSQL.");
@@ -165,7 +163,7 @@ impl Stage {
     }
 
     fn query(&self, pod: &str, address: Ipv4Addr) -> anyhow::Result<anyhow::Result<String>> {
-        let said = database::query(&self.place, pod, address);
+        let said = database::query(self.place.enter(pod), &address.to_string());
         interrupt::check()?;
         Ok(said)
     }

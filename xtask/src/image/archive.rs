@@ -2,22 +2,27 @@
 //! (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>) that containerd and
 //! kind read, and the `manifest.json` of `docker save` that older Docker engines read.
 
-use std::io::Write as _;
+use std::{collections::BTreeSet, io::Write as _, path::Path};
 
 use flate2::{Compression, GzBuilder};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
 
-/// The program's place in the image.
-const PROGRAM: &str = "usr/local/bin/sekisho";
+/// A file of an image.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// From the root, without a leading slash.
+    pub(crate) path: String,
+    pub(crate) bytes: Vec<u8>,
+}
 
 /// A packed image.
-pub(super) struct Image {
+pub(crate) struct Image {
     /// The archive.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// The digest of its manifest, by which a registry would know it.
-    pub(super) digest: String,
+    pub(crate) digest: String,
 }
 
 /// A blob of the layout.
@@ -46,12 +51,18 @@ impl Blob {
     }
 }
 
-/// Packs a program into an image called `name`.
-pub(super) fn pack(name: &str, arch: &str, program: &[u8]) -> anyhow::Result<Image> {
-    let files = layer(program)?;
+/// Packs programs and the files that they load into an image called `name`, which starts the first
+/// of them. Directories are made where a path needs them, and those of `directories` besides.
+pub(crate) fn pack(
+    name: &str,
+    arch: &str,
+    entries: &[Entry],
+    directories: &[&str],
+) -> anyhow::Result<Image> {
+    let files = layer(entries, directories)?;
     let diff_id = format!("sha256:{}", sha256(&files));
     let layer = Blob::new(gzip(&files)?);
-    let config = Blob::new(serde_json::to_vec(&configuration(arch, &diff_id))?);
+    let config = Blob::new(serde_json::to_vec(&configuration(arch, &entries[0].path, &diff_id))?);
     let manifest = Blob::new(serde_json::to_vec(&json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -71,13 +82,13 @@ pub(super) fn pack(name: &str, arch: &str, program: &[u8]) -> anyhow::Result<Ima
     Ok(Image { bytes: archive.into_inner()?, digest: format!("sha256:{}", manifest.digest) })
 }
 
-fn configuration(arch: &str, diff_id: &str) -> Value {
+fn configuration(arch: &str, program: &str, diff_id: &str) -> Value {
     json!({
         "architecture": arch,
         "os": "linux",
         "config": {
-            "Entrypoint": [format!("/{PROGRAM}")],
-            "Env": ["PATH=/usr/local/bin"],
+            "Entrypoint": [format!("/{program}")],
+            "Env": ["PATH=/usr/local/bin:/usr/bin:/bin"],
             "Labels": {
                 "org.opencontainers.image.title": "sekisho",
                 "org.opencontainers.image.version": env!("CARGO_PKG_VERSION"),
@@ -115,15 +126,18 @@ fn full_name(name: &str) -> String {
     }
 }
 
-/// The image's files: the program, and the directories that volumes are mounted on, since the root
-/// is read-only.
-fn layer(program: &[u8]) -> std::io::Result<Vec<u8>> {
+fn layer(entries: &[Entry], directories: &[&str]) -> std::io::Result<Vec<u8>> {
     let mut files = tar::Builder::new(Vec::new());
-    for path in ["usr/", "usr/local/", "usr/local/bin/", "run/", "tmp/"] {
+    let above = entries.iter().flat_map(|entry| Path::new(&entry.path).ancestors().skip(1));
+    let named = directories.iter().map(Path::new);
+    let made: BTreeSet<&Path> = above.chain(named).filter(|path| *path != Path::new("")).collect();
+    for path in made {
         files.append_data(&mut header(EntryType::Directory, 0, 0o755), path, [].as_slice())?;
     }
-    let mut entry = header(EntryType::Regular, program.len(), 0o755);
-    files.append_data(&mut entry, PROGRAM, program)?;
+    for Entry { path, bytes } in entries {
+        let mut entry = header(EntryType::Regular, bytes.len(), 0o755);
+        files.append_data(&mut entry, path, bytes.as_slice())?;
+    }
     files.into_inner()
 }
 
@@ -179,9 +193,14 @@ mod tests {
         bytes
     }
 
+    fn sample() -> Image {
+        let entries = [Entry { path: "usr/bin/program".to_owned(), bytes: b"program".to_vec() }];
+        pack("sekisho:dev", "amd64", &entries, &["run"]).expect("packed")
+    }
+
     #[test]
     fn every_reference_leads_to_its_blob() {
-        let image = pack("sekisho:dev", "amd64", b"program").expect("packed");
+        let image = sample();
         let files = unpack(&image.bytes);
         let index: Value = serde_json::from_slice(&files["index.json"]).expect("an index");
         let manifest: Value =
@@ -192,13 +211,15 @@ mod tests {
         let packed = blob(&files, &manifest["layers"][0]);
         flate2::read::GzDecoder::new(packed).read_to_end(&mut layer).expect("a layer");
         assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", sha256(&layer)));
-        assert_eq!(unpack(&layer)[PROGRAM], b"program");
+        let layer = unpack(&layer);
+        assert_eq!(layer["usr/bin/program"], b"program");
+        let paths: Vec<&str> = layer.keys().map(String::as_str).collect();
+        assert_eq!(paths, ["run", "usr", "usr/bin", "usr/bin/program"]);
     }
 
     #[test]
     fn equal_programs_give_equal_archives() {
-        let pack = || pack("sekisho:dev", "amd64", b"program").expect("packed").bytes;
-        assert_eq!(pack(), pack());
+        assert_eq!(sample().bytes, sample().bytes);
     }
 
     #[test]

@@ -34,7 +34,7 @@ const fn all(kind: Kind, plural: &'static str) -> Watched {
 }
 
 /// All that is watched: what has an effect, and what only is held against its rules, so that its
-/// errors and what of it is not honoured are told. `deploy/rbac.yaml` grants just this.
+/// errors and what of it is not honoured are told. `deploy/base/rbac.yaml` grants just this.
 pub(super) static ALL: [Watched; 24] = [
     all(Kind::Namespace, "namespaces"),
     Watched { reach: Reach::Node, ..all(Kind::Pod, "pods") },

@@ -77,13 +77,13 @@ impl Trouble {
             Self::Refused { verb, status } if status.code == 403 => format!(
                 "the API server does not let this agent {verb} {watched} (403: {}); give its \
                  ServiceAccount the verb {verb} on {watched} in the ClusterRole sekisho-agent \
-                 (deploy/rbac.yaml)",
+                 (deploy/base/rbac.yaml)",
                 status.message
             ),
             Self::Refused { verb, status } if status.code == 401 => format!(
                 "the API server does not accept this agent's credentials for {verb} on {watched} \
                  (401: {}); check the ServiceAccount's token or the kubeconfig, and that the \
-                 ClusterRole sekisho-agent (deploy/rbac.yaml) is bound to it",
+                 ClusterRole sekisho-agent (deploy/base/rbac.yaml) is bound to it",
                 status.message
             ),
             _ => chain,

@@ -227,7 +227,7 @@ async fn a_refusal_names_the_verb_the_resource_and_the_role() {
     let script = [refused(403, "no"), listed(&["a"], 1), refused(401, "who?")];
     let outcome = follow(Kind::Namespace, false, script[..1].to_vec()).await;
     let why = outcome.status.why.unwrap();
-    for word in ["watch namespaces", "403", "sekisho-agent", "deploy/rbac.yaml"] {
+    for word in ["watch namespaces", "403", "sekisho-agent", "deploy/base/rbac.yaml"] {
         assert!(why.contains(word), "{why}");
     }
     assert_eq!(outcome.status.state, "listing");

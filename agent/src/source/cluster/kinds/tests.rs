@@ -12,7 +12,7 @@ fn texts(value: &Value) -> Vec<&str> {
 /// What is granted is what is watched: nothing is missing, and nothing is too much.
 #[test]
 fn the_cluster_role_grants_just_what_is_watched() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rbac.yaml");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base/rbac.yaml");
     let all = documents(&fs::read_to_string(file).unwrap());
     let mut values = all.into_iter().filter_map(|document| document.value.ok());
     let role = values.find(|value| value["kind"] == "ClusterRole").unwrap();

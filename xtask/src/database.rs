@@ -1,9 +1,8 @@
-//! A database server of the demo's own: Debian's `PostgreSQL`, a cluster in a temporary directory, listening
-//! in the database host's namespace only. The machine's own clusters are not touched.
+//! A database server of a verb's own: Debian's `PostgreSQL`, a cluster in a temporary directory,
+//! listening in a namespace that its caller made. The machine's own clusters are not touched.
 
 use std::{
     fs::{self, File},
-    net::Ipv4Addr,
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -17,33 +16,35 @@ use tempfile::TempDir;
 use crate::{
     command::{quiet, succeeds},
     interrupt,
-    place::Place,
 };
 
-pub(super) const PORT: u16 = 5432;
+pub(crate) const PORT: u16 = 5432;
 /// The server refuses to run as root; Debian's package makes this user.
-const USER: &str = "postgres";
+pub(crate) const USER: &str = "postgres";
+/// What it answers is `3 orders`.
+pub(crate) const QUERY: &str = "select count(*) || ' orders' from orders";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Database {
+pub(crate) struct Database {
     files: TempDir,
     server: Child,
 }
 
 impl Database {
-    /// Makes a cluster with a table of three orders and starts its server on a host.
-    pub(super) fn start(place: &Place, host: &str) -> anyhow::Result<Self> {
+    /// Makes a cluster with a table of three orders and starts its server where `enter` leads:
+    /// a command that runs another one there.
+    pub(crate) fn start(enter: Command) -> anyhow::Result<Self> {
         let programs = programs()?;
-        let files = tempfile::Builder::new().prefix("skt-demo-database-").tempdir()?;
+        let files = tempfile::Builder::new().prefix("skt-database-").tempdir()?;
         give_to_user(files.path())?;
         let cluster = files.path().join("cluster");
         let flags = ["--auth=trust", "--encoding=UTF8", "--no-sync", "--no-instructions"];
         quiet(as_user(&programs.join("initdb")).args(flags).arg("--pgdata").arg(&cluster))?;
-        let any = "host all all 203.0.113.0/24 trust\nlocal all all trust\n";
+        let any = "host all all all trust\nlocal all all trust\n";
         fs::write(cluster.join("pg_hba.conf"), any)?;
-        let server = spawn(place, host, &programs, files.path())?;
+        let server = spawn(enter, &programs, files.path())?;
         let mut database = Self { files, server };
         database.wait()?;
         database.fill(&programs)?;
@@ -80,12 +81,10 @@ impl Drop for Database {
     }
 }
 
-/// What a pod does: one query with the database's own client.
-pub(super) fn query(place: &Place, pod: &str, address: Ipv4Addr) -> anyhow::Result<String> {
-    let mut psql = place.run(pod, "psql");
-    psql.args(["-h", &address.to_string(), "-U", USER, "-At"]);
-    psql.args(["-c", "select count(*) || ' orders' from orders"]);
-    let output = psql.env("PGCONNECT_TIMEOUT", "3").stdin(Stdio::null()).output()?;
+/// What a pod does: one query with the database's own client, where `pod` leads.
+pub(crate) fn query(mut pod: Command, host: &str) -> anyhow::Result<String> {
+    pod.args(["psql", "-h", host, "-U", USER, "-At", "-c", QUERY]);
+    let output = pod.env("PGCONNECT_TIMEOUT", "3").stdin(Stdio::null()).output()?;
     let said = if output.status.success() { output.stdout } else { output.stderr };
     let said = String::from_utf8_lossy(&said).trim().to_owned();
     if output.status.success() { Ok(said) } else { bail!("{said}") }
@@ -118,14 +117,13 @@ fn as_user(program: &Path) -> Command {
     command
 }
 
-fn spawn(place: &Place, host: &str, programs: &Path, files: &Path) -> anyhow::Result<Child> {
+fn spawn(mut command: Command, programs: &Path, files: &Path) -> anyhow::Result<Child> {
     let log = File::create(files.join("log"))?;
-    let mut command = place.run(host, "setpriv");
-    // A server that loses its parent would outlive the demo.
-    command.args(["--reuid", USER, "--regid", USER, "--init-groups", "--pdeathsig", "KILL", "--"]);
+    // A server that loses its parent would outlive the verb.
+    command.args(["setpriv", "--reuid", USER, "--regid", USER, "--init-groups", "--pdeathsig", "KILL", "--"]);
     command.arg(programs.join("postgres")).arg("-D").arg(files.join("cluster"));
     let sockets = format!("unix_socket_directories={}", files.display());
-    for setting in ["listen_addresses=*", "fsync=off", "max_connections=10", sockets.as_str()] {
+    for setting in ["listen_addresses=*", "fsync=off", "max_connections=100", sockets.as_str()] {
         command.args(["-c", setting]);
     }
     command.current_dir("/").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -1,0 +1,142 @@
+//! A cluster for tests, by the script that makes it.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+
+use crate::{
+    command::{quiet, workspace},
+    interrupt,
+};
+
+const SCRIPT: &str = "SEKISHO_CLUSTER";
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A running cluster, taken down when dropped unless it was there before or is to be kept.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    script: PathBuf,
+    keep: bool,
+}
+
+impl Cluster {
+    /// Takes the one that is up, else starts one.
+    pub(super) fn up(nodes: u8, keep: bool) -> anyhow::Result<Self> {
+        let script = env::var_os(SCRIPT).map_or_else(
+            || workspace().join("../shared/k8s/cluster"),
+            PathBuf::from,
+        );
+        if !script.exists() {
+            bail!("no cluster to try on: {SCRIPT} names the script that makes one");
+        }
+        let mut cluster = Self { script, keep: true };
+        if cluster.kubectl(&["get", "--raw", "/readyz"]).is_ok() {
+            println!("e2e: taking the cluster that is up");
+            return Ok(cluster);
+        }
+        println!("e2e: starting a cluster of {nodes} nodes");
+        quiet(cluster.verb("up").arg(nodes.to_string()))?;
+        cluster.keep = keep;
+        Ok(cluster)
+    }
+
+    fn verb(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.script);
+        command.arg(verb);
+        command
+    }
+
+    /// The same for the words of a kubectl command.
+    pub(super) fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
+        quiet(self.verb("kubectl").args(words))
+    }
+
+    /// kubectl, not started yet.
+    pub(super) fn kubectl_command(&self, words: &[&str]) -> Command {
+        let mut command = self.verb("kubectl");
+        command.args(words);
+        command
+    }
+
+    /// Applies manifests.
+    pub(super) fn apply(&self, manifests: &str) -> anyhow::Result<()> {
+        self.feed(&["apply", "-f", "-"], manifests)
+    }
+
+    /// Deletes what manifests name.
+    pub(super) fn delete(&self, manifests: &str) -> anyhow::Result<()> {
+        self.feed(&["delete", "--wait=false", "--ignore-not-found", "-f", "-"], manifests)
+    }
+
+    fn feed(&self, words: &[&str], manifests: &str) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        let mut child = self
+            .kubectl_command(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        child.stdin.take().context("it is piped")?.write_all(manifests.as_bytes())?;
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            bail!("kubectl {}: {}", words[0], String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
+    /// Gives an image to every node.
+    pub(super) fn load(&self, archive: &Path) -> anyhow::Result<()> {
+        quiet(self.verb("load").arg(archive)).map(drop)
+    }
+
+    /// What runs another command, its arguments, outside the cluster.
+    pub(super) fn world(&self) -> Command {
+        self.verb("world")
+    }
+
+    /// Runs a command on a node.
+    pub(super) fn enter(&self, node: &str, words: &[&str]) -> anyhow::Result<String> {
+        quiet(self.verb("enter").arg(node).args(words))
+    }
+
+    /// Takes the API server away.
+    pub(super) fn stop_api(&self) -> anyhow::Result<()> {
+        quiet(&mut self.verb("stop-api")).map(drop)
+    }
+
+    /// Brings it back.
+    pub(super) fn start_api(&self) -> anyhow::Result<()> {
+        quiet(&mut self.verb("start-api")).map(drop)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What is left over shows in the next `up`, which says so.
+            let _ = quiet(&mut self.verb("down"));
+        }
+    }
+}
+
+/// Waits until something is true; the last reason why it was not is the error.
+pub(super) fn eventually(
+    patience: Duration,
+    mut attempt: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    loop {
+        interrupt::check()?;
+        let Err(problem) = attempt() else { return Ok(started.elapsed()) };
+        if started.elapsed() > patience {
+            return Err(problem.context(format!("not within {} s", patience.as_secs())));
+        }
+        thread::sleep(PAUSE);
+    }
+}

@@ -1,0 +1,129 @@
+//! What every step stands on: the cluster, the databases outside it, the names of things.
+
+use std::{fs, time::Duration};
+
+use anyhow::Context as _;
+
+use super::{client, cluster::Cluster, manifests};
+use crate::{
+    command::{quiet, workspace},
+    database::Database,
+};
+
+pub(super) const NODES: [&str; 2] = ["node-1", "node-2"];
+/// A namespace in the mesh.
+pub(super) const SHOP: &str = "shop";
+/// One outside it.
+pub(super) const LAB: &str = "lab";
+/// Where the agent lives.
+pub(super) const SYSTEM: &str = "sekisho-system";
+/// The database that the steps allow, by address.
+pub(super) const ORDERS: [&str; 2] = ["203.0.113.7", "2001:db8:f::7"];
+/// The one that stays closed, but for its name.
+pub(super) const PAYROLL: [&str; 2] = ["203.0.113.8", "2001:db8:f::8"];
+/// Payroll's name.
+pub(super) const PAYROLL_NAME: &str = "payroll.example.com";
+const PREPARED: Duration = Duration::from_mins(1);
+
+/// The stage. Dropped in this order.
+#[derive(Debug)]
+pub(super) struct Stage {
+    _database: Database,
+    pub(super) cluster: Cluster,
+}
+
+impl Stage {
+    /// Two databases' addresses outside, a client on each node in the mesh and one outside it.
+    pub(super) fn set(cluster: Cluster) -> anyhow::Result<Self> {
+        cluster.load(&client::image()?)?;
+        for address in ORDERS.iter().chain(&PAYROLL) {
+            let (length, quick) =
+                if address.contains(':') { (128, "nodad") } else { (32, "noprefixroute") };
+            let words = format!("ip addr replace {address}/{length} dev lo {quick}");
+            quiet(cluster.world().args(words.split(' ')))?;
+        }
+        let database = Database::start(cluster.world())?;
+        let stage = Self { _database: database, cluster };
+        stage.clear()?;
+        stage.people()?;
+        Ok(stage)
+    }
+
+    /// Takes away what an earlier run left.
+    fn clear(&self) -> anyhow::Result<()> {
+        for namespace in [SHOP, LAB, SYSTEM] {
+            let words = ["delete", "namespace", namespace, "--ignore-not-found", "--timeout=60s"];
+            self.cluster.kubectl(&words)?;
+        }
+        Ok(())
+    }
+
+    fn people(&self) -> anyhow::Result<()> {
+        let cluster = &self.cluster;
+        let kinds = workspace().join("tests/crds/minimal.yaml");
+        cluster.apply(&fs::read_to_string(kinds)?)?;
+        cluster.apply(manifests::MESH)?;
+        cluster.apply(&manifests::namespace(SHOP, true))?;
+        cluster.apply(&manifests::namespace(LAB, false))?;
+        for (namespace, node) in [(SHOP, NODES[0]), (SHOP, NODES[1]), (LAB, NODES[0])] {
+            let pod = manifests::pod(namespace, &client_on(node), node, "sleep 1000000");
+            eventually_applied(cluster, &pod)?;
+        }
+        for namespace in [SHOP, LAB] {
+            self.ready(namespace, PREPARED)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every pod of a namespace is ready.
+    pub(super) fn ready(&self, namespace: &str, patience: Duration) -> anyhow::Result<()> {
+        let timeout = format!("--timeout={}s", patience.as_secs());
+        let words = ["wait", "--for=condition=Ready", "pod", "--all", "-n", namespace, &timeout];
+        self.cluster.kubectl(&words).map(drop)
+    }
+
+    /// Waits until a DaemonSet is what was asked for on every node.
+    pub(super) fn rolled_out(&self, name: &str) -> anyhow::Result<()> {
+        let name = format!("daemonset/{name}");
+        let words = ["rollout", "status", &name, "-n", SYSTEM, "--timeout=90s"];
+        self.cluster.kubectl(&words).map(drop)
+    }
+
+    /// What the agent of a node answers to a command.
+    pub(super) fn ask(&self, node: &str, words: &[&str]) -> anyhow::Result<String> {
+        let field = format!("spec.nodeName={node}");
+        let name = ["get", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=sekisho"];
+        let name = [&name[..], &["--field-selector", &field, "-o", "name"]].concat();
+        let pod = self.cluster.kubectl(&name)?;
+        let pod = pod.lines().next().with_context(|| format!("no agent on {node}"))?;
+        let exec = ["exec", "-n", SYSTEM, pod, "--", "/usr/local/bin/sekisho"];
+        self.cluster.kubectl(&[&exec[..], words].concat())
+    }
+
+    /// Prints what helps to find out why a step failed.
+    pub(super) fn explain(&self) {
+        let logs = ["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/name=sekisho", "--tail=30"];
+        for words in [&["get", "pods", "-A", "-o", "wide"][..], &logs] {
+            match self.cluster.kubectl(words) {
+                Ok(said) => println!("{said}"),
+                Err(problem) => println!("{problem:#}"),
+            }
+        }
+        for node in NODES {
+            match self.ask(node, &["status"]) {
+                Ok(said) => println!("{node}: {said}"),
+                Err(problem) => println!("{node}: {problem:#}"),
+            }
+        }
+    }
+}
+
+/// The client on a node.
+pub(super) fn client_on(node: &str) -> String {
+    format!("client-{node}")
+}
+
+/// A namespace gets its ServiceAccount a moment after it was made.
+fn eventually_applied(cluster: &Cluster, manifests: &str) -> anyhow::Result<()> {
+    super::cluster::eventually(PREPARED, || cluster.apply(manifests)).map(drop)
+}
