@@ -3,6 +3,7 @@
 mod agent;
 mod bench;
 mod cgroup;
+mod chart;
 mod check;
 mod command;
 mod database;
@@ -40,6 +41,8 @@ enum Verb {
     Demo(demo::Options),
     /// Measure, against no agent, in one interleaved run (as root)
     Bench(bench::Options),
+    /// Write the Helm chart's templates from deploy/base
+    Chart(chart::Options),
     /// Try everything on a cluster of two nodes (as root)
     E2e(e2e::Options),
     /// Make the container image, as an OCI archive
@@ -68,6 +71,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Test(options) => test::run(&options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
+        Verb::Chart(options) => chart::run(&options),
         Verb::E2e(options) => e2e::run(&options),
         Verb::Image(options) => image::run(&options),
         Verb::Load(options) => bench::load::run(&options),

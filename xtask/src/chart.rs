@@ -1,0 +1,156 @@
+//! `cargo xtask chart`: the Helm chart's templates, written from `deploy/base`, so that Kustomize
+//! and Helm make the same objects of one source.
+//!
+//! A manifest becomes a template by replacing whole lines, each of which must be there: a base that
+//! changes under a replacement fails here rather than in somebody's cluster.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+
+use crate::command::workspace;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Write nothing; fail where the chart is not what the base makes
+    #[arg(long)]
+    check: bool,
+}
+
+/// A line of a manifest, without its indentation, and what stands there in the template.
+type Replacement = (&'static str, &'static [&'static str]);
+
+/// A manifest of the base and what its template replaces.
+const TEMPLATES: [(&str, &[Replacement]); 3] = [
+    ("namespace.yaml", &[]),
+    ("rbac.yaml", &[]),
+    (
+        "daemonset.yaml",
+        &[
+            (
+                "image: sekisho:dev",
+                &["image: \"{{ .Values.image.repository }}:{{ .Values.image.tag }}\""],
+            ),
+            ("imagePullPolicy: IfNotPresent", &["imagePullPolicy: {{ .Values.image.pullPolicy }}"]),
+            (
+                "- --admin=127.0.0.1:9415",
+                &[
+                    "- --admin=127.0.0.1:9415",
+                    "{{- range .Values.extraArgs }}",
+                    "- {{ . | quote }}",
+                    "{{- end }}",
+                ],
+            ),
+            (
+                "readOnlyRootFilesystem: true",
+                &[
+                    "readOnlyRootFilesystem: true",
+                    "{{- with .Values.seLinuxOptions }}",
+                    "seLinuxOptions: {{ . | toJson }}",
+                    "{{- end }}",
+                ],
+            ),
+            (
+                "priorityClassName: system-node-critical",
+                &["priorityClassName: {{ .Values.priorityClassName }}"],
+            ),
+            ("cpu: 20m", &["cpu: {{ .Values.resources.requests.cpu }}"]),
+            ("memory: 64Mi", &["memory: {{ .Values.resources.requests.memory }}"]),
+            ("memory: 512Mi", &["memory: {{ .Values.resources.limits.memory }}"]),
+        ],
+    ),
+];
+
+/// For the overlay of the same name.
+const QUOTA: (&str, &str) = ("overlays/gke/quota.yaml", "quota.yaml");
+
+const HEADER: &str = "{{- /* Written by `cargo xtask chart` from deploy/base: change it there. */ -}}\n";
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let deploy = workspace().join("deploy");
+    let mut differing = Vec::new();
+    for (path, text) in templates(&deploy)? {
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        if committed == text {
+            continue;
+        }
+        if !options.check {
+            fs::create_dir_all(path.parent().context("it lies in a directory")?)?;
+            fs::write(&path, text)?;
+        }
+        differing.push(path.display().to_string());
+    }
+    match (differing.is_empty(), options.check) {
+        (true, _) => println!("chart: as the base makes it"),
+        (false, false) => println!("chart: wrote {}", differing.join(", ")),
+        (false, true) => {
+            bail!("{} is not what deploy/base makes: `cargo xtask chart`", differing.join(", "))
+        }
+    }
+    Ok(())
+}
+
+/// Each template's path and text.
+fn templates(deploy: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let to = deploy.join("helm/sekisho/templates");
+    let mut written = Vec::new();
+    for (name, replacements) in TEMPLATES {
+        let from = deploy.join("base").join(name);
+        let manifest = fs::read_to_string(&from).with_context(|| from.display().to_string())?;
+        let template = template(&manifest, replacements).with_context(|| name.to_owned())?;
+        written.push((to.join(name), format!("{HEADER}{template}")));
+    }
+    let quota = fs::read_to_string(deploy.join(QUOTA.0)).context(QUOTA.0)?;
+    let quota = format!("{HEADER}{{{{- if .Values.quota }}}}\n{quota}{{{{- end }}}}\n");
+    written.push((to.join(QUOTA.1), quota));
+    Ok(written)
+}
+
+fn template(manifest: &str, replacements: &[Replacement]) -> anyhow::Result<String> {
+    ensure!(!manifest.contains("{{"), "it already has braces of a template");
+    let mut used = vec![false; replacements.len()];
+    let mut text = String::new();
+    for line in manifest.lines() {
+        let bare = line.trim_start();
+        let indent = &line[..line.len() - bare.len()];
+        let found = replacements.iter().position(|(wanted, _)| *wanted == bare);
+        let instead = match found {
+            Some(at) => {
+                used[at] = true;
+                replacements[at].1
+            }
+            None => &[bare],
+        };
+        for line in instead {
+            let indented = format!("{indent}{line}");
+            text.push_str(indented.trim_end());
+            text.push('\n');
+        }
+    }
+    match used.iter().position(|used| !used) {
+        Some(at) => bail!("the line `{}` is not in it", replacements[at].0),
+        None => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chart_is_what_the_base_makes() {
+        run(&Options { check: true }).expect("`cargo xtask chart` writes it");
+    }
+
+    #[test]
+    fn lines_are_replaced_whole_and_must_be_there() {
+        let replacements: &[Replacement] = &[("b: 1", &["b: {{ .b }}", "c: 2"])];
+        let made = template("a:\n  b: 1\n", replacements).expect("made");
+        assert_eq!(made, "a:\n  b: {{ .b }}\n  c: 2\n");
+        assert!(template("a:\n  b: 12\n", replacements).is_err());
+    }
+}
