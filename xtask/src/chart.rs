@@ -68,7 +68,8 @@ const TEMPLATES: [(&str, &[Replacement]); 3] = [
 /// For the overlay of the same name.
 const QUOTA: (&str, &str) = ("overlays/gke/quota.yaml", "quota.yaml");
 
-const HEADER: &str = "{{- /* Written by `cargo xtask chart` from deploy/base: change it there. */ -}}\n";
+const HEADER: &str =
+    "{{- /* Written by `cargo xtask chart` from deploy/base: change it there. */ -}}\n";
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let deploy = workspace().join("deploy");

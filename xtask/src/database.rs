@@ -120,7 +120,17 @@ fn as_user(program: &Path) -> Command {
 fn spawn(mut command: Command, programs: &Path, files: &Path) -> anyhow::Result<Child> {
     let log = File::create(files.join("log"))?;
     // A server that loses its parent would outlive the verb.
-    command.args(["setpriv", "--reuid", USER, "--regid", USER, "--init-groups", "--pdeathsig", "KILL", "--"]);
+    command.args([
+        "setpriv",
+        "--reuid",
+        USER,
+        "--regid",
+        USER,
+        "--init-groups",
+        "--pdeathsig",
+        "KILL",
+        "--",
+    ]);
     command.arg(programs.join("postgres")).arg("-D").arg(files.join("cluster"));
     let sockets = format!("unix_socket_directories={}", files.display());
     for setting in ["listen_addresses=*", "fsync=off", "max_connections=100", sockets.as_str()] {

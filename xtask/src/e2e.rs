@@ -1,4 +1,4 @@
-//! `cargo xtask e2e`: the DaemonSet on a cluster of two nodes, with a database in the world outside
+//! `cargo xtask e2e`: the `DaemonSet` on a cluster of two nodes, with a database in the world outside
 //! it: refused, allowed, revoked, through outages, a rolling update and the removal.
 //!
 //! The cluster is that of `SEKISHO_CLUSTER` (a script with the verbs `up`, `kubectl`, `world`,

@@ -28,10 +28,8 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Takes the one that is up, else starts one.
     pub(super) fn up(nodes: u8, keep: bool) -> anyhow::Result<Self> {
-        let script = env::var_os(SCRIPT).map_or_else(
-            || workspace().join("../shared/k8s/cluster"),
-            PathBuf::from,
-        );
+        let script = env::var_os(SCRIPT)
+            .map_or_else(|| workspace().join("../shared/k8s/cluster"), PathBuf::from);
         if !script.exists() {
             bail!("no cluster to try on: {SCRIPT} names the script that makes one");
         }

@@ -82,7 +82,7 @@ impl Stage {
         self.cluster.kubectl(&words).map(drop)
     }
 
-    /// Waits until a DaemonSet is what was asked for on every node.
+    /// Waits until a `DaemonSet` is what was asked for on every node.
     pub(super) fn rolled_out(&self, name: &str) -> anyhow::Result<()> {
         let name = format!("daemonset/{name}");
         let words = ["rollout", "status", &name, "-n", SYSTEM, "--timeout=90s"];
@@ -123,7 +123,7 @@ pub(super) fn client_on(node: &str) -> String {
     format!("client-{node}")
 }
 
-/// A namespace gets its ServiceAccount a moment after it was made.
+/// A namespace gets its `ServiceAccount` a moment after it was made.
 fn eventually_applied(cluster: &Cluster, manifests: &str) -> anyhow::Result<()> {
     super::cluster::eventually(PREPARED, || cluster.apply(manifests)).map(drop)
 }

@@ -38,7 +38,7 @@ pub(super) const STEPS: [(&str, Step); 14] = [
 
 const OVERLAY: &str = "deploy/overlays/kind";
 const UNINSTALL: &str = "deploy/uninstall";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn path(relative: &str) -> String {
     workspace().join(relative).display().to_string()
@@ -97,7 +97,7 @@ fn by_name(stage: &Stage) -> anyhow::Result<String> {
     stage.cluster.apply(&manifests::by_name(SHOP, PAYROLL_NAME, PORT))?;
     for node in NODES {
         // The kubelet takes up to a minute to give CoreDNS its new file.
-        eventually(Duration::from_secs(120), || {
+        eventually(Duration::from_mins(2), || {
             sees(&stage.cluster, &client_on(node), PAYROLL_NAME, &Saw::Answer)
         })?;
     }
@@ -268,9 +268,8 @@ const NOWHERE: &str =
 const EVERYWHERE: &str = r#"{"spec":{"template":{"spec":{"nodeSelector":null}}}}"#;
 
 fn without_agents(stage: &Stage) -> anyhow::Result<String> {
-    let patch = |what| {
-        stage.cluster.kubectl(&["patch", "daemonset", "sekisho", "-n", SYSTEM, "-p", what])
-    };
+    let patch =
+        |what| stage.cluster.kubectl(&["patch", "daemonset", "sekisho", "-n", SYSTEM, "-p", what]);
     patch(NOWHERE)?;
     eventually(PATIENCE, || {
         let words = ["get", "pods", "-n", SYSTEM, "-o", "name"];
@@ -334,7 +333,9 @@ fn rolling_update(stage: &Stage) -> anyhow::Result<String> {
         total += rounds;
     }
     remove(stage, &pods)?;
-    Ok(format!("{took:.1} s for both nodes; {total} allowed and {total} refused queries, all right"))
+    Ok(format!(
+        "{took:.1} s for both nodes; {total} allowed and {total} refused queries, all right"
+    ))
 }
 
 fn deleted(stage: &Stage) -> anyhow::Result<String> {

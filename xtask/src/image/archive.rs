@@ -2,7 +2,7 @@
 //! (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>) that containerd and
 //! kind read, and the `manifest.json` of `docker save` that older Docker engines read.
 
-use std::{collections::BTreeSet, io::Write as _, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, io::Write as _, path::Path};
 
 use flate2::{Compression, GzBuilder};
 use ring::digest::{SHA256, digest};
@@ -164,7 +164,12 @@ fn gzip(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = digest(&SHA256, bytes);
+    digest.as_ref().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
