@@ -63,6 +63,9 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     Snapshot { pods, upstreams, registry, findings }
 }
 
+/// The domain of Services' names where nobody says another.
+pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
+
 /// What of a translation does not depend on a node.
 #[derive(Debug)]
 pub(crate) struct Outline {

@@ -27,6 +27,9 @@ fn a_gateway_is_held_against_each_rule() {
         ("port: {number: 80, name: a, protocol: X}, HOSTS", &["SK0209 .port.protocol"]),
         ("port: {number: 80, name: a, protocol: HTTPS}, HOSTS", &["SK0226 .tls"]),
         ("PORT, HOSTS, tls: {httpsRedirect: true}", &[]),
+        ("PORT, HOSTS, bind: 203.0.113.1", &[]),
+        ("PORT, HOSTS, bind: example.com", &["SK0223 .bind"]),
+        ("PORT, HOSTS, bind: 'unix:///tmp/x'", &["SK0223 .port.number"]),
         ("SECURE, HOSTS, tls: {httpsRedirect: true}", &["SK0231 .tls.httpsRedirect"]),
         ("SECURE, HOSTS, tls: {mode: MAYBE}", &["SK0228 .tls.mode"]),
         ("SECURE, HOSTS, tls: {mode: SIMPLE}", &["SK0226 .tls"]),
@@ -137,7 +140,7 @@ const APP_MESH: Cases = &[
     ),
     (
         "VirtualGateway",
-        "listeners: [{portMapping: {port: 80, protocol: http}, healthCheck: {healthyThreshold: 1, unhealthyThreshold: 11, intervalMillis: 1, timeoutMillis: 1}}]",
+        "listeners: [{portMapping: {port: 80, protocol: http}, healthCheck: {healthyThreshold: 1, unhealthyThreshold: 11, intervalMillis: 1, timeoutMillis: 1, protocol: tcp}}]",
         &[
             "SK0228 spec.listeners[0].healthCheck.healthyThreshold",
             "SK0228 spec.listeners[0].healthCheck.unhealthyThreshold",
@@ -198,6 +201,53 @@ const APP_MESH: Cases = &[
     ),
     (
         "VirtualRouter",
+        "routes: [{httpRoute: {match: {prefix: /}, ACTION, retryPolicy: {maxRetries: 1, perRetryTimeout: {unit: ms, value: 5}, httpRetryEvents: [server-error, connection-error]}}}]",
+        &["SK0228 spec.routes[0].httpRoute.retryPolicy.httpRetryEvents[1]"],
+    ),
+    (
+        "VirtualRouter",
+        "routes: [{httpRoute: {match: {prefix: /}, ACTION, retryPolicy: {maxRetries: -1}}}]",
+        &[
+            "SK0228 spec.routes[0].httpRoute.retryPolicy.maxRetries",
+            "SK0226 spec.routes[0].httpRoute.retryPolicy.perRetryTimeout",
+            "SK0226 spec.routes[0].httpRoute.retryPolicy",
+        ],
+    ),
+    (
+        "VirtualRouter",
+        "routes: [{httpRoute: {match: {path: {regex: '(a'}}, ACTION}}]",
+        &["SK0232 spec.routes[0].httpRoute.match.path.regex"],
+    ),
+    (
+        "GatewayRoute",
+        "grpcRoute: {match: {methodName: a}, action: {}}",
+        &[
+            "SK0227 spec.grpcRoute.match",
+            "SK0231 spec.grpcRoute.match.methodName",
+            "SK0226 spec.grpcRoute.action.target",
+        ],
+    ),
+    (
+        "VirtualNode",
+        "listeners: [{portMapping: {port: 80, protocol: http}, tls: {mode: STRICT}, healthCheck: {healthyThreshold: 2, unhealthyThreshold: 2, intervalMillis: 5000, timeoutMillis: 2000, protocol: http}}], serviceDiscovery: {dns: {hostname: a}}",
+        &["SK0226 spec.listeners[0].healthCheck.path", "SK0226 spec.listeners[0].tls.certificate"],
+    ),
+    (
+        "VirtualNode",
+        "backendDefaults: {clientPolicy: {tls: {ports: [0], certificate: {}, validation: {trust: {file: {certificateChain: a}, sds: {secretName: b}}}}}}",
+        &[
+            "SK0228 spec.backendDefaults.clientPolicy.tls.ports[0]",
+            "SK0227 spec.backendDefaults.clientPolicy.tls.certificate",
+            "SK0227 spec.backendDefaults.clientPolicy.tls.validation.trust",
+        ],
+    ),
+    (
+        "VirtualGateway",
+        "listeners: [{portMapping: {port: 80, protocol: tcp}}]",
+        &["SK0228 spec.listeners[0].portMapping.protocol"],
+    ),
+    (
+        "VirtualRouter",
         "routes: [{grpcRoute: {match: {methodName: a}, ACTION}}]",
         &["SK0226 spec.routes[0].grpcRoute.match.serviceName"],
     ),
@@ -252,7 +302,4 @@ fn every_other_kind_is_held_against_each_rule() {
             assert_eq!(errors(&object(version, kind, &spec)), *expected, "{kind} {spec}");
         }
     }
-    let of_root =
-        object("security.istio.io/v1", "PeerAuthentication", "selector: {matchLabels: {a: b}}");
-    assert_eq!(errors(&of_root.replace("shop", "istio-system")), ["SK0103 spec.selector"]);
 }

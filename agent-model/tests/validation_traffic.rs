@@ -107,6 +107,24 @@ const RULES: &[(&str, &[&str])] = &[
     ("TO, retries: {attempts: -1}", &["SK0228 .retries.attempts"]),
     ("TO, retries: {perTryTimeout: 1us}", &["SK0229 .retries.perTryTimeout"]),
     ("TO, retries: {backoff: 0s}", &["SK0229 .retries.backoff"]),
+    ("TO, retries: {retryOn: '5xx, 503,cancelled'}", &[]),
+    ("TO, retries: {retryOn: '5xx,sometimes'}", &["SK0228 .retries.retryOn"]),
+    ("TO, match: [{uri: {regex: '/(a|b)+/[0-9]{2,}'}}]", &[]),
+    ("TO, match: [{uri: {regex: '/(a'}}]", &["SK0232 .match[0].uri"]),
+    ("TO, match: [{headers: {a: {regex: '*'}}}]", &[]),
+    ("TO, match: [{headers: {a: {regex: '(?=a)'}}}]", &["SK0232 .match[0].headers[a]"]),
+    (
+        "TO, rewrite: {uriRegexRewrite: {match: '[', rewrite: a}}",
+        &["SK0232 .rewrite.uriRegexRewrite.match"],
+    ),
+    (
+        "TO, headers: {request: {remove: [a, Host]}, response: {remove: [':status']}}",
+        &["SK0231 .headers.request.remove[1]", "SK0231 .headers.response.remove[0]"],
+    ),
+    (
+        "route: [{destination: {host: a}, headers: {request: {remove: [':path']}}}]",
+        &["SK0231 .route[0].headers.request.remove[0]"],
+    ),
     ("TO, fault: {}", &["SK0226 .fault"]),
     ("TO, fault: {delay: {}}", &["SK0226 .fault.delay.fixedDelay"]),
     ("TO, fault: {delay: {fixedDelay: 0s}}", &["SK0229 .fault.delay.fixedDelay"]),
@@ -185,7 +203,19 @@ fn a_rule_after_one_that_takes_all_is_reported() {
 const POLICIES: &[(&str, &[&str])] = &[
     ("{}", &["SK0226 "]),
     ("{tls: {}}", &[]),
-    ("{tunnel: {targetHost: a}, proxyProtocol: {version: V2}}", &["SK0227 "]),
+    ("{tunnel: {targetHost: a, targetPort: 1}, proxyProtocol: {version: V2}}", &["SK0227 "]),
+    (
+        "{tunnel: {protocol: GET, targetHost: '*.a'}}",
+        &["SK0228 .tunnel.protocol", "SK0202 .tunnel.targetHost", "SK0206 .tunnel.targetPort"],
+    ),
+    (
+        "{connectionPool: {tcp: {tcpKeepalive: {time: 0s, interval: 5s}}}}",
+        &["SK0229 .connectionPool.tcp.tcpKeepalive.time"],
+    ),
+    (
+        "{portLevelSettings: [{port: {number: 1}}, {port: {number: 2}}, {port: {number: 1}}]}",
+        &["SK0208 .portLevelSettings[2].port.number"],
+    ),
     (
         "{loadBalancer: {simple: RANDOM, consistentHash: {useSourceIp: true}}}",
         &["SK0227 .loadBalancer"],

@@ -112,8 +112,18 @@ codes! {
     NO_ALLOWLIST = "SK0307",
     /// A server-first protocol on a port whose protocol has to be detected.
     SERVER_FIRST = "SK0308",
-    /// The namespace that `exportTo` or a Sidecar names does not exist.
+    /// Something that an object names does not exist: a namespace, a host, a subset, a gateway.
     NAMESPACE_UNKNOWN = "IST0101",
+    /// Several objects route one host for one client.
+    HOSTS_CONFLICT = "IST0109",
+    /// A destination of a service with several ports does not say which.
+    PORT_NEEDED = "IST0112",
+    /// A host that no server of the gateway serves.
+    HOST_NOT_SERVED = "IST0132",
+    /// Two gateways serve one host on one port of the same pods.
+    GATEWAYS_CONFLICT = "IST0145",
+    /// An old object stands beside a new one that takes its place.
+    SUPERSEDED = "SK0309",
     /// An enrolled pod whose network namespace is not known.
     NO_NETNS = "SK0401",
     /// An annotation's value cannot be read.

@@ -38,7 +38,7 @@ impl NodeContext {
     pub fn new(node_name: impl Into<String>) -> Self {
         Self {
             node_name: node_name.into(),
-            cluster_domain: "cluster.local".to_owned(),
+            cluster_domain: super::CLUSTER_DOMAIN.to_owned(),
             resolvers: BTreeMap::new(),
             admin: None,
             exclusions: Exclusions::Honour,

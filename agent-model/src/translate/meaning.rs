@@ -17,6 +17,7 @@ mod backend;
 mod delegate;
 mod destination;
 mod edge;
+mod findings;
 mod http;
 mod legacy;
 mod matches;

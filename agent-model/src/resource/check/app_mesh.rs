@@ -9,7 +9,10 @@ use super::{
 use crate::{
     resource::app_mesh::{
         VirtualServiceSpec,
-        node::{Listener, VirtualGatewaySpec, VirtualNodeSpec},
+        node::{
+            Certificate, ClientPolicy, Listener, ListenerTls, Protocol, Trust, Validation,
+            VirtualGatewaySpec, VirtualNodeSpec,
+        },
     },
     snapshot::code,
 };
@@ -28,6 +31,8 @@ pub(super) fn check_node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
         ]);
         exactly_one(&given, "dns and awsCloudMap", "spec.serviceDiscovery", report);
     }
+    let usual = spec.backend_defaults.as_ref().and_then(|one| one.client_policy.as_ref());
+    check_client(usual, "spec.backendDefaults", report);
     let mut seen = BTreeSet::new();
     for (index, backend) in spec.backends.iter().enumerate() {
         let path = format!("spec.backends[{index}].virtualService");
@@ -40,6 +45,7 @@ pub(super) fn check_node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
             let namespace = one.namespace.clone().unwrap_or_else(|| report.key.namespace.clone());
             (namespace, one.name.clone())
         });
+        check_client(service.client_policy.as_ref(), &path, report);
         let identity = (named, by_arn.clone());
         if identity != (None, None) && !seen.insert(identity) {
             report.error(code::TWICE, path, "this backend is there already: remove it");
@@ -49,6 +55,18 @@ pub(super) fn check_node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
 
 pub(super) fn check_gateway(spec: &VirtualGatewaySpec, report: &mut Report<'_>) {
     check_listeners(&spec.listeners, report);
+    let usual = spec.backend_defaults.as_ref().and_then(|one| one.client_policy.as_ref());
+    check_client(usual, "spec.backendDefaults", report);
+    for (index, listener) in spec.listeners.iter().enumerate() {
+        if listener.port_mapping.protocol == Some(Protocol::Tcp) {
+            let message = "a gateway serves http, http2 and grpc: use one of them";
+            report.error(
+                code::RANGE,
+                format!("spec.listeners[{index}].portMapping.protocol"),
+                message,
+            );
+        }
+    }
 }
 
 pub(super) fn check_service(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
@@ -87,6 +105,9 @@ fn check_listeners(listeners: &[Listener], report: &mut Report<'_>) {
                 report,
             );
         }
+        if let Some(tls) = &listener.tls {
+            check_listener_tls(tls, &format!("{path}.tls"), report);
+        }
         if let Some(timeout) = &listener.timeout {
             let given = set([
                 ("tcp", timeout.tcp.is_some()),
@@ -96,6 +117,48 @@ fn check_listeners(listeners: &[Listener], report: &mut Report<'_>) {
             ]);
             at_most_one(&given, &format!("{path}.timeout"), report);
         }
+    }
+}
+
+fn check_listener_tls(tls: &ListenerTls, path: &str, report: &mut Report<'_>) {
+    required(tls.certificate.is_some(), &format!("{path}.certificate"), report);
+    if let Some(certificate) = &tls.certificate {
+        check_certificate(certificate, &format!("{path}.certificate"), report);
+    }
+    if let Some(validation) = &tls.validation {
+        check_validation(validation, &format!("{path}.validation"), report);
+    }
+}
+
+fn check_certificate(certificate: &Certificate, path: &str, report: &mut Report<'_>) {
+    let Certificate { acm, file, sds } = certificate;
+    let given = set([("acm", acm.is_some()), ("file", file.is_some()), ("sds", sds.is_some())]);
+    exactly_one(&given, "acm, file and sds", path, report);
+}
+
+fn check_validation(validation: &Validation, path: &str, report: &mut Report<'_>) {
+    let path = format!("{path}.trust");
+    required(validation.trust.is_some(), &path, report);
+    let Some(Trust { acm, file, sds }) = &validation.trust else { return };
+    let given = set([("acm", acm.is_some()), ("file", file.is_some()), ("sds", sds.is_some())]);
+    exactly_one(&given, "acm, file and sds", &path, report);
+    if acm.as_ref().is_some_and(|acm| acm.certificate_authority_arns.is_empty()) {
+        required(false, &format!("{path}.acm.certificateAuthorityARNs"), report);
+    }
+}
+
+fn check_client(policy: Option<&ClientPolicy>, path: &str, report: &mut Report<'_>) {
+    let Some(tls) = policy.and_then(|policy| policy.tls.as_ref()) else { return };
+    let path = format!("{path}.clientPolicy.tls");
+    for (index, port) in tls.ports.iter().enumerate() {
+        check_range(Some(*port), (1, 65_535), &format!("{path}.ports[{index}]"), report);
+    }
+    if let Some(certificate) = &tls.certificate {
+        check_certificate(certificate, &format!("{path}.certificate"), report);
+    }
+    required(tls.validation.is_some(), &format!("{path}.validation"), report);
+    if let Some(validation) = &tls.validation {
+        check_validation(validation, &format!("{path}.validation"), report);
     }
 }
 
@@ -110,4 +173,12 @@ fn check_health(listener: &Listener, path: &str, report: &mut Report<'_>) {
         check_range(Some(value), range, &format!("{path}.{name}"), report);
     }
     check_range(check.port, (1, 65_535), &format!("{path}.port"), report);
+    required(check.protocol.is_some(), &format!("{path}.protocol"), report);
+    let over_http = matches!(check.protocol, Some(Protocol::Http | Protocol::Http2));
+    if over_http {
+        required(check.path.is_some(), &format!("{path}.path"), report);
+    } else if check.path.is_some() {
+        let message = "a path is for checks over HTTP only: remove it";
+        report.error(code::CONFLICT, format!("{path}.path"), message);
+    }
 }

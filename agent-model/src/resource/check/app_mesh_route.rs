@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use super::{
     Report,
-    values::{at_most_one, check_range, exactly_one, required, set},
+    values::{at_most_one, check_pattern, check_range, exactly_one, required, set},
 };
 use crate::{
     resource::app_mesh::route::{
-        GatewayRouteSpec, HeaderMatch, HttpMatch, Rewrite, RouteAction, VirtualRouterSpec,
+        GatewayRouteSpec, GrpcRoute, HeaderMatch, HttpMatch, RetryPolicy, Rewrite, RouteAction,
+        VirtualRouterSpec,
     },
     snapshot::code,
 };
@@ -46,6 +47,7 @@ pub(super) fn check_router(spec: &VirtualRouterSpec, report: &mut Report<'_>) {
             ]);
             exactly_one(&given, "prefix and path", &format!("{path}.match"), report);
             check_match(&http.matches, &format!("{path}.match"), report);
+            check_retries(http.retry_policy.as_ref(), &path, report);
             check_targets(&http.action, &format!("{path}.action"), report);
         }
         if let Some(grpc) = &route.grpc_route {
@@ -58,10 +60,45 @@ pub(super) fn check_router(spec: &VirtualRouterSpec, report: &mut Report<'_>) {
                 );
             }
             check_headers(&grpc.matches.metadata, &format!("{path}.match.metadata"), report);
+            check_retries(grpc.retry_policy.as_ref(), &path, report);
             check_targets(&grpc.action, &format!("{path}.action"), report);
         }
         if let Some(tcp) = &route.tcp_route {
             check_targets(&tcp.action, &format!("{path}.tcpRoute.action"), report);
+        }
+    }
+}
+
+/// What each list of events may hold.
+const HTTP_EVENTS: [&str; 4] = ["client-error", "gateway-error", "server-error", "stream-error"];
+const TCP_EVENTS: [&str; 1] = ["connection-error"];
+const GRPC_EVENTS: [&str; 5] =
+    ["cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"];
+
+fn check_retries(policy: Option<&RetryPolicy>, path: &str, report: &mut Report<'_>) {
+    let Some(policy) = policy else { return };
+    let path = format!("{path}.retryPolicy");
+    required(policy.max_retries.is_some(), &format!("{path}.maxRetries"), report);
+    check_range(policy.max_retries, (0, i64::MAX), &format!("{path}.maxRetries"), report);
+    let per_try = policy.per_retry_timeout.as_ref();
+    required(per_try.is_some(), &format!("{path}.perRetryTimeout"), report);
+    let value = per_try.map(|time| time.value);
+    check_range(value, (0, i64::MAX), &format!("{path}.perRetryTimeout.value"), report);
+    let lists: [(&str, &Vec<String>, &[&str]); 3] = [
+        ("httpRetryEvents", &policy.http_retry_events, &HTTP_EVENTS),
+        ("tcpRetryEvents", &policy.tcp_retry_events, &TCP_EVENTS),
+        ("grpcRetryEvents", &policy.grpc_retry_events, &GRPC_EVENTS),
+    ];
+    if lists.iter().all(|(_, events, _)| events.is_empty()) {
+        let message = "no event is named, so nothing is tried again: name one";
+        report.error(code::REQUIRED, path.clone(), message);
+    }
+    for (name, events, known) in lists {
+        for (index, event) in events.iter().enumerate() {
+            if !known.contains(&event.as_str()) {
+                let message = format!("{event:?}: use one of {}", known.join(", "));
+                report.error(code::RANGE, format!("{path}.{name}[{index}]"), message);
+            }
         }
     }
 }
@@ -74,6 +111,9 @@ fn check_match(matches: &HttpMatch, path: &str, report: &mut Report<'_>) {
     if let Some(text) = &matches.path {
         let given = set([("exact", text.exact.is_some()), ("regex", text.regex.is_some())]);
         exactly_one(&given, "exact and regex", &format!("{path}.path"), report);
+        if let Some(regex) = &text.regex {
+            check_pattern(regex, &format!("{path}.path.regex"), report);
+        }
     }
     check_headers(&matches.headers, &format!("{path}.headers"), report);
 }
@@ -94,6 +134,9 @@ fn check_headers(headers: &[HeaderMatch], path: &str, report: &mut Report<'_>) {
             ("suffix", value.suffix.is_some()),
         ]);
         exactly_one(&given, "exact, prefix, range, regex and suffix", &path, report);
+        if let Some(regex) = &value.regex {
+            check_pattern(regex, &format!("{path}.regex"), report);
+        }
         if value.range.as_ref().is_some_and(|range| range.start >= range.end) {
             let message = "start is below end, which is not part of the range";
             report.error(code::RANGE, format!("{path}.range"), message);
@@ -138,6 +181,24 @@ pub(super) fn check_gateway_route(spec: &GatewayRouteSpec, report: &mut Report<'
         required(http.action.target.is_some(), &format!("{path}.action.target"), report);
         check_rewrite(http.action.rewrite.as_ref(), &format!("{path}.action.rewrite"), report);
     }
+    if let Some(grpc) = &spec.grpc_route {
+        check_gateway_grpc(grpc, report);
+    }
+}
+
+/// A gateway knows calls by service and host, never by method.
+fn check_gateway_grpc(grpc: &GrpcRoute, report: &mut Report<'_>) {
+    let (path, matches) = ("spec.grpcRoute", &grpc.matches);
+    if matches.service_name.is_none() && matches.hostname.is_none() && matches.metadata.is_empty() {
+        let message = "none of serviceName, hostname and metadata is given: give one";
+        report.error(code::ONE_OF, format!("{path}.match"), message);
+    }
+    if matches.method_name.is_some() {
+        let message = "a gateway does not look at methods: leave it to the router";
+        report.error(code::CONFLICT, format!("{path}.match.methodName"), message);
+    }
+    check_headers(&matches.metadata, &format!("{path}.match.metadata"), report);
+    required(grpc.action.target.is_some(), &format!("{path}.action.target"), report);
 }
 
 fn check_rewrite(rewrite: Option<&Rewrite>, path: &str, report: &mut Report<'_>) {

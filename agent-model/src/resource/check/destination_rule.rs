@@ -11,7 +11,7 @@ use crate::{
     resource::{
         destination_rule::{
             ClientTls, ClientTlsMode, DestinationRuleSpec, LoadBalancer, OutlierDetection,
-            PortPolicy, TrafficPolicy,
+            PortPolicy, TrafficPolicy, Tunnel,
         },
         sidecar::ConnectionPool,
     },
@@ -64,9 +64,32 @@ fn check_policy(policy: Option<&TrafficPolicy>, path: &str, report: &mut Report<
     check_pool(policy.connection_pool.as_ref(), &format!("{path}.connectionPool"), report);
     check_outliers(policy.outlier_detection.as_ref(), &format!("{path}.outlierDetection"), report);
     check_tls(policy.tls.as_ref(), &format!("{path}.tls"), report);
+    let mut numbers = BTreeSet::new();
     for (index, port) in policy.port_level_settings.iter().enumerate() {
-        check_port(port, &format!("{path}.portLevelSettings[{index}]"), report);
+        let path = format!("{path}.portLevelSettings[{index}]");
+        check_port(port, &path, report);
+        let number = port.port.as_ref().map(|port| port.number);
+        if number.is_some_and(|number| !numbers.insert(number)) {
+            let message = "this port has settings already, and only the first count: join them";
+            report.error(code::PORT_TWICE, format!("{path}.port.number"), message);
+        }
     }
+    if let Some(tunnel) = &policy.tunnel {
+        check_tunnel(tunnel, &format!("{path}.tunnel"), report);
+    }
+}
+
+fn check_tunnel(tunnel: &Tunnel, path: &str, report: &mut Report<'_>) {
+    if !["", "CONNECT", "POST"].contains(&tunnel.protocol.as_str()) {
+        let message = format!("{:?}: use CONNECT or POST", tunnel.protocol);
+        report.error(code::RANGE, format!("{path}.protocol"), message);
+    }
+    let host = &tunnel.target_host;
+    if host.starts_with('*') || (!is_ip(host) && !is_wildcard_domain(host)) {
+        let message = format!("{host:?} is not a host: use a DNS name or an IP");
+        report.error(code::HOST, format!("{path}.targetHost"), message);
+    }
+    check_port_number(tunnel.target_port, &format!("{path}.targetPort"), report);
 }
 
 fn check_port(policy: &PortPolicy, path: &str, report: &mut Report<'_>) {
@@ -149,6 +172,12 @@ fn check_pool(pool: Option<&ConnectionPool>, path: &str, report: &mut Report<'_>
             &format!("{path}.idleTimeout"),
             report,
         );
+        if let Some(keepalive) = &tcp.tcp_keepalive {
+            let path = format!("{path}.tcpKeepalive");
+            for (name, time) in [("time", &keepalive.time), ("interval", &keepalive.interval)] {
+                check_duration(time.as_ref(), Zero::Refused, &format!("{path}.{name}"), report);
+            }
+        }
         let most = tcp.max_connection_duration.as_ref();
         check_duration(most, Zero::Refused, &format!("{path}.maxConnectionDuration"), report);
     }

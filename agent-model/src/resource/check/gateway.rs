@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{
     Report,
-    names::{check_port_name, check_port_number, check_protocol, is_label, is_wildcard_domain},
+    names::{
+        check_port_name, check_port_number, check_protocol, is_ip, is_label, is_wildcard_domain,
+    },
     values::required,
 };
 use crate::{
@@ -43,9 +45,12 @@ fn check_server(server: &Server, path: &str, report: &mut Report<'_>) {
             report.error(code::HOST, format!("{path}.hosts[{index}]"), message);
         }
     }
+    check_bind(server, path, report);
     let Some(port) = &server.port else { return };
     check_port_name(&port.name, &format!("{path}.port.name"), report);
-    check_port_number(port.number, &format!("{path}.port.number"), report);
+    if !server.bind.starts_with("unix://") {
+        check_port_number(port.number, &format!("{path}.port.number"), report);
+    }
     let protocol = format!("{path}.port.protocol");
     required(!port.protocol.is_empty(), &protocol, report);
     check_protocol(&port.protocol, &[], &protocol, report);
@@ -57,6 +62,20 @@ fn check_server(server: &Server, path: &str, report: &mut Report<'_>) {
             }
         }
         Some(tls) => check_tls(tls, ends_tls, &format!("{path}.tls"), report),
+    }
+}
+
+/// An address of the pod; a Unix socket has no port, and no gateway here serves one.
+fn check_bind(server: &Server, path: &str, report: &mut Report<'_>) {
+    let bind = server.bind.as_str();
+    if !bind.is_empty() && !is_ip(bind) && !bind.starts_with("unix://") {
+        let message = format!("{bind:?} is not an IP: use one of the gateway's pods, or 0.0.0.0");
+        report.error(code::BIND, format!("{path}.bind"), message);
+    }
+    let number = server.port.as_ref().map_or(0, |port| port.number);
+    if bind.starts_with("unix://") && number != 0 {
+        let message = "a Unix socket has no port: use number 0";
+        report.error(code::BIND, format!("{path}.port.number"), message);
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{
     Report,
     values::{
-        Zero, at_most_one, check_duration, check_percent, check_range, exactly_one, required, set,
+        Zero, at_most_one, check_duration, check_pattern, check_percent, check_range, exactly_one,
+        required, set,
     },
     virtual_service::{check_destination, check_match_gateways, check_weights},
 };
@@ -15,6 +16,26 @@ use crate::{
     },
     snapshot::code,
 };
+
+/// What a retry may answer to, besides statuses.
+const RETRY_ON: [&str; 16] = [
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "envoy-ratelimited",
+    "retriable-4xx",
+    "refused-stream",
+    "retriable-status-codes",
+    "retriable-headers",
+    "http3-post-connect-failure",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+];
 
 /// The most that an answer made on the spot may carry.
 const MAX_BODY: usize = 1 << 20;
@@ -34,6 +55,7 @@ pub(super) fn check(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
             check_match(spec, one, &format!("{path}.match[{index}]"), report);
         }
         check_route(rule, &path, report);
+        check_headers(rule.headers.as_ref(), &format!("{path}.headers"), report);
         check_answers(rule, &path, report);
         check_rewrite(rule, &path, report);
         check_patience(rule, &path, report);
@@ -94,7 +116,12 @@ fn check_match(spec: &VirtualServiceSpec, one: &HttpMatch, path: &str, report: &
     check_texts(&one.headers, &format!("{path}.headers"), report);
     check_texts(&one.without_headers, &format!("{path}.withoutHeaders"), report);
     check_texts(&one.query_params, &format!("{path}.queryParams"), report);
-    check_match_gateways(spec, &one.gateways, path, report);
+    if spec.hosts.is_empty() && !one.gateways.is_empty() {
+        let message = "a delegate's gateways are those of the object that delegates: remove them";
+        report.error(code::CONFLICT, format!("{path}.gateways"), message);
+    } else {
+        check_match_gateways(spec, &one.gateways, path, report);
+    }
     if !one.gateways.is_empty() && !one.source_labels.is_empty() {
         let message = "sourceLabels are ignored where gateways are given: use two matches";
         report.warn(code::MATCH_IGNORED, format!("{path}.sourceLabels"), message);
@@ -105,13 +132,13 @@ fn check_match(spec: &VirtualServiceSpec, one: &HttpMatch, path: &str, report: &
     }
 }
 
-/// Here no text at all means that the name has to be there.
+/// Here no text at all, and the pattern `*`, mean that the name has to be there.
 fn check_texts(texts: &BTreeMap<String, StringMatch>, path: &str, report: &mut Report<'_>) {
     for (name, text) in texts {
         let field = format!("{path}[{name}]");
         if name.is_empty() {
             report.error(code::PATTERN, field, "a name is empty: give it");
-        } else if *text != StringMatch::default() {
+        } else if *text != StringMatch::default() && text.regex.as_deref() != Some("*") {
             check_text(text, &field, report);
         }
     }
@@ -122,6 +149,9 @@ fn check_text(text: &StringMatch, field: &str, report: &mut Report<'_>) {
     let given =
         set([("exact", exact.is_some()), ("prefix", prefix.is_some()), ("regex", regex.is_some())]);
     exactly_one(&given, "exact, prefix and regex", field, report);
+    if let Some(regex) = regex {
+        check_pattern(regex, field, report);
+    }
     let is_empty = |text: &Option<String>| text.as_deref() == Some("");
     if is_empty(prefix) || is_empty(regex) {
         report.error(
@@ -140,6 +170,7 @@ fn check_route(rule: &HttpRoute, path: &str, report: &mut Report<'_>) {
     for (index, one) in rule.route.iter().enumerate() {
         let path = format!("{path}.route[{index}]");
         check_destination(one.destination.as_ref(), &format!("{path}.destination"), report);
+        check_headers(one.headers.as_ref(), &format!("{path}.headers"), report);
         if rewritten && one.headers.as_ref().is_some_and(sets_authority) {
             let message = "the rewrite sets the authority already: set it once";
             report.error(code::CONFLICT, format!("{path}.headers.request.set"), message);
@@ -148,6 +179,26 @@ fn check_route(rule: &HttpRoute, path: &str, report: &mut Report<'_>) {
     if rewritten && of_rule {
         let message = "the rewrite sets the authority already: set it once";
         report.error(code::CONFLICT, format!("{path}.headers.request.set"), message);
+    }
+}
+
+/// The host cannot be taken away, and what starts with a colon is no header that can be.
+fn check_headers(headers: Option<&Headers>, path: &str, report: &mut Report<'_>) {
+    let Some(Headers { request, response }) = headers else { return };
+    for (name, operations) in [("request", request), ("response", response)] {
+        let Some(operations) = operations else { continue };
+        for (index, header) in operations.remove.iter().enumerate() {
+            if header.starts_with(':') || header.eq_ignore_ascii_case("host") || header.is_empty() {
+                let message = format!("{header:?} cannot be removed: name another header");
+                report.error(code::CONFLICT, format!("{path}.{name}.remove[{index}]"), message);
+            }
+        }
+        for header in operations.set.keys().chain(operations.add.keys()) {
+            if header.is_empty() {
+                let message = "a header without a name: give it";
+                report.error(code::REQUIRED, format!("{path}.{name}"), message);
+            }
+        }
     }
 }
 
@@ -218,7 +269,9 @@ fn check_rewrite(rule: &HttpRoute, path: &str, report: &mut Report<'_>) {
         report.error(code::REQUIRED, path.clone(), message);
     }
     if let Some(regex) = &rewrite.uri_regex_rewrite {
-        required(!regex.pattern.is_empty(), &format!("{path}.uriRegexRewrite.match"), report);
+        let field = format!("{path}.uriRegexRewrite.match");
+        required(!regex.pattern.is_empty(), &field, report);
+        check_pattern(&regex.pattern, &field, report);
     }
 }
 
@@ -240,6 +293,13 @@ fn check_patience(rule: &HttpRoute, path: &str, report: &mut Report<'_>) {
         report,
     );
     check_duration(retries.backoff.as_ref(), zero, &format!("{path}.backoff"), report);
+    for word in retries.retry_on.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let is_status = word.parse().is_ok_and(|status: u16| (100..600).contains(&status));
+        if !is_status && !RETRY_ON.contains(&word) {
+            let message = format!("{word:?}: use a status or one of {}", RETRY_ON.join(", "));
+            report.error(code::RANGE, format!("{path}.retryOn"), message);
+        }
+    }
 }
 
 fn check_fault(fault: &Fault, path: &str, report: &mut Report<'_>) {

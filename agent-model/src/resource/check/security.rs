@@ -8,7 +8,6 @@ use super::{
 use crate::{
     resource::{
         legacy_policy::PolicySpec,
-        mesh_config,
         security::{Action, AuthorizationPolicySpec, Operation, PeerAuthenticationSpec, Source},
     },
     snapshot::code,
@@ -26,11 +25,6 @@ pub(super) fn check_peers(spec: &PeerAuthenticationSpec, report: &mut Report<'_>
             let message = format!("{port:?} is not a port: use a container's port, 1 to 65535");
             report.error(code::PORT_NUMBER, format!("spec.portLevelMtls[{port}]"), message);
         }
-    }
-    if selects && report.key.namespace == mesh_config::NAMESPACE {
-        let message = "a selector in the root namespace makes the object ignored: remove it for \
-                       the whole mesh, or move the object to the pods' namespace";
-        report.warn(code::FIELD_WITHOUT_EFFECT, "spec.selector", message);
     }
 }
 

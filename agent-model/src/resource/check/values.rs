@@ -1,7 +1,7 @@
 //! Values that several kinds have: times, ranges, choices.
 
 use super::Report;
-use crate::{resource::duration::nanoseconds, snapshot::code};
+use crate::{mesh::text::Pattern, resource::duration::nanoseconds, snapshot::code};
 
 /// Whether a time may be nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,16 @@ pub(super) fn at_most_one(found: &[&str], field: &str, report: &mut Report<'_>) 
     if found.len() > 1 {
         let message = format!("{} exclude each other: keep one", found.join(" and "));
         report.error(code::ONE_OF, field, message);
+    }
+}
+
+/// Patterns are RE2's, which the library's own are but for what nobody needs.
+pub(super) fn check_pattern(text: &str, field: &str, report: &mut Report<'_>) {
+    if let Err(error) = Pattern::new(text) {
+        // The library draws a picture of several lines; the last one says it.
+        let why = error.to_string();
+        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        report.error(code::PATTERN, field, format!("{text:?} is no regular expression: {why}"));
     }
 }
 

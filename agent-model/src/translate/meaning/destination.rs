@@ -82,6 +82,14 @@ impl DestinationRules {
         None
     }
 
+    /// Every rule that may be for a host, whoever sees it.
+    pub(super) fn for_host(&self, host: &str) -> impl Iterator<Item = &Merged> {
+        let host = Domain::new(host);
+        let all = self.by_namespace.values().flatten();
+        let covering = all.filter(move |(domain, _)| domain.covers(&host));
+        covering.flat_map(|(_, rules)| rules.iter().map(AsRef::as_ref))
+    }
+
     fn key(
         &self,
         namespace: &str,

@@ -1,6 +1,6 @@
 //! `VirtualService`s: who sees which, by age, and which of them is for a host.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     super::{annotation::created, define_entry::exposure},
@@ -66,6 +66,11 @@ impl VirtualServices {
         Self(routes.collect())
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> &[Routes] {
+        &self.0
+    }
+
     /// Those that are for a gateway, or for the mesh, and that a client sees.
     pub(super) fn of<'a>(&'a self, client: &Client, gateway: &str) -> Vec<&'a Routes> {
         let seen = |one: &&Routes| {
@@ -77,6 +82,24 @@ impl VirtualServices {
                 && filter.is_none_or(|filter| filter.lets_through(&one.namespace, &hosts()))
         };
         self.0.iter().filter(seen).collect()
+    }
+}
+
+impl Routes {
+    /// Whether some client may see both.
+    pub(super) fn shares_clients_with(&self, other: &Self) -> bool {
+        match (self.clients(), other.clients()) {
+            (Some(own), Some(others)) => !own.is_disjoint(&others),
+            (Some(some), None) | (None, Some(some)) => !some.is_empty(),
+            (None, None) => true,
+        }
+    }
+
+    /// The namespaces that see it; `None` is each.
+    fn clients(&self) -> Option<BTreeSet<&str>> {
+        let Exposure::Only { own, named } = &self.exposure else { return None };
+        let own = own.then_some(self.namespace.as_str());
+        Some(named.iter().map(String::as_str).chain(own).collect())
     }
 }
 
