@@ -232,7 +232,7 @@ fn is_let_be(
     if let Some(state) = flow_state(key) {
         let passes = match state.opened_by {
             OpenedBy::AGENT => is_fresh(state, packet.protocol, now),
-            OpenedBy::PEER => !opens && is_fresh(state, packet.protocol, now),
+            OpenedBy::PEER | OpenedBy::KEPT => !opens && is_fresh(state, packet.protocol, now),
             _ => false,
         };
         if passes {

@@ -5,6 +5,7 @@
 //! the live maps, and a difference is a finding of its own. The answer is plain data, so it can go
 //! over a socket as it is.
 
+mod named;
 mod near;
 mod remedy;
 #[cfg(test)]
@@ -13,6 +14,8 @@ mod tests;
 use std::{fmt, net::IpAddr, num::NonZeroU16};
 
 use serde::{Deserialize, Serialize};
+
+pub use named::{NameText, Standing, addresses};
 
 use crate::{
     compile::{addr_of, scan},
@@ -39,6 +42,9 @@ pub struct Query {
 pub struct Explanation {
     /// What happens.
     pub outcome: Outcome,
+    /// The names that the address belongs to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameText>,
     /// Where no rule matches: what comes near, the nearest first.
     pub near: Vec<NearMiss>,
     /// Where something is missing: a manifest, ready to apply, that allows it.
@@ -158,17 +164,24 @@ pub fn explain(snapshot: &Snapshot, query: &Query) -> Option<Explanation> {
     let plan = snapshot.pods.get(&query.pod)?;
     let policy = match &plan.enrolment {
         Enrolment::Outside(why) => {
-            let outcome = Outcome::NotEnrolled { why: why.clone() };
-            return Some(Explanation { outcome, near: Vec::new(), remedy: None });
+            return Some(Explanation::of(Outcome::NotEnrolled { why: why.clone() }));
         }
         Enrolment::Enrolled(policy) => policy,
     };
     // The words of `agent_abi::Addr::is_local` for the addresses that a pod is itself.
     let own = plan.addresses.iter().any(|address| address.to_canonical() == query.address);
     if own || addr_of(query.address).is_local() {
-        return Some(Explanation { outcome: Outcome::Local, near: Vec::new(), remedy: None });
+        return Some(Explanation::of(Outcome::Local));
     }
-    Some(judged(snapshot, policy, &query))
+    let names = named::of(snapshot, query.address);
+    Some(Explanation { names, ..judged(snapshot, policy, &query) })
+}
+
+impl Explanation {
+    /// An outcome of which there is no more to say.
+    pub fn of(outcome: Outcome) -> Self {
+        Self { outcome, names: Vec::new(), near: Vec::new(), remedy: None }
+    }
 }
 
 fn judged(snapshot: &Snapshot, policy: &Policy, query: &Query) -> Explanation {
@@ -180,12 +193,13 @@ fn judged(snapshot: &Snapshot, policy: &Policy, query: &Query) -> Explanation {
     let rules = policy.rules.rules();
     if let Some(rule) = scan(rules, addr_of(query.address), number, query.port.get()) {
         let outcome = Outcome::Rule { rule: rule.into(), default };
-        return Explanation { outcome, near: Vec::new(), remedy: None };
+        return Explanation::of(outcome);
     }
     let missing = policy.default_action != DefaultAction::AllowAny;
     Explanation {
         outcome: Outcome::Default { default },
         near: near::misses(snapshot, policy, query),
         remedy: missing.then(|| remedy::entry(query)),
+        names: Vec::new(),
     }
 }

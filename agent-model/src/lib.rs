@@ -4,6 +4,7 @@
 //! resource/   objects as on the wire           knows Istio, App Mesh, Kubernetes
 //! translate/  objects + node -> Snapshot       the only place that knows dialects
 //! egress      rules and policies               knows no dialect
+//! names       what names resolve to, as an input
 //! registry    what is declared, who sees it    knows no dialect
 //! compile     a rule set -> a prefix table     what the kernel's maps are filled from
 //! tables      compiled tables as the kernel asks
@@ -17,6 +18,7 @@ pub mod compile;
 pub mod egress;
 pub mod explain;
 pub mod mesh;
+pub mod names;
 pub mod registry;
 pub mod resource;
 pub mod snapshot;

@@ -34,6 +34,10 @@ pub struct Definition {
     pub origin: Origin,
     /// Who may see it; `None` is whatever the mesh says.
     pub exposure: Option<Exposure>,
+    /// The host that this one is only another name of.
+    pub alias: Option<String>,
+    /// The names that its rules follow from, as [`crate::names::Answers`] has them.
+    pub names: Vec<Arc<str>>,
     /// What must be equal for two definitions of one host to be taken together.
     pub likeness: Likeness,
     /// Its ports.
@@ -95,6 +99,9 @@ pub struct DefinedPort {
     pub source: Arc<RuleSource>,
     /// Its rules; none for what cannot be honoured.
     pub rules: Vec<Rule>,
+    /// Rules that its names gave it once: new connections are not allowed by them, and open ones
+    /// go on.
+    pub outlived: Vec<Rule>,
     /// Where the proxy carries its connections, if not to where they were dialled.
     pub upstream: Option<Upstream>,
 }
@@ -132,6 +139,26 @@ impl Registry {
     /// All definitions, in order of precedence.
     pub fn definitions(&self) -> &[Arc<Definition>] {
         &self.definitions
+    }
+
+    /// Rules that hold for open connections alone, as a client sees them: names have moved on, and
+    /// what declares them is still there.
+    pub fn outlived(&self, scope: &Scope) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        if self.definitions.iter().all(|one| one.ports.iter().all(|port| port.outlived.is_empty()))
+        {
+            return rules;
+        }
+        for (definition, ports) in self.seen(scope) {
+            let ports = definition.ports.iter().enumerate().filter(|(at, _)| ports.contains(*at));
+            rules.extend(ports.flat_map(|(_, port)| port.outlived.iter().cloned()));
+        }
+        rules
+    }
+
+    /// The points of view of the pods that are enrolled.
+    pub fn scopes(&self) -> impl Iterator<Item = (&PodId, &Arc<Scope>)> {
+        self.scopes.iter()
     }
 
     /// The point of view of a pod that is enrolled.

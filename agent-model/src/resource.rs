@@ -41,6 +41,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+pub(crate) use check::is_domain;
 pub use check::validate;
 pub use custom::Custom;
 pub use kind::Kind;

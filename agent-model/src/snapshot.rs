@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::{
     egress::{Policy, RuleSource},
+    names::{Answers, Wanted},
     registry::Registry,
     resource::ObjectKey,
 };
@@ -54,6 +55,10 @@ pub struct Snapshot {
     pub upstreams: BTreeMap<Arc<RuleSource>, Upstream>,
     /// All that is declared, whoever may see it: what `why` searches.
     pub registry: Arc<Registry>,
+    /// The names that have to be resolved for this.
+    pub wanted: Wanted,
+    /// What names resolved to when this was made.
+    pub answers: Arc<Answers>,
     /// What could not be honoured.
     pub findings: Vec<Finding>,
 }
@@ -69,10 +74,11 @@ pub enum Upstream {
     /// To one of these, and never to the address that the pod dialled; to nobody when there is
     /// none.
     Endpoints(Arc<[Endpoint]>),
-    /// To what one of these names resolves to. Until names are resolved, a connection whose address
-    /// a rule allows goes to the address that the pod dialled, and one that needs a name is refused.
+    /// To what one of these names resolves to: to the address that the pod dialled where it is one
+    /// of theirs, else to one of their current addresses; to nobody where there is none.
     Named(Arc<[NamedEndpoint]>),
-    /// To what the name in the request resolves to; see [`Upstream::Named`] for the time until then.
+    /// To what the name in the request resolves to. Names in requests are not read yet: a connection
+    /// whose address a rule allows goes to the address that the pod dialled.
     AsRequested {
         /// The port.
         port: NonZeroU16,
@@ -80,6 +86,15 @@ pub enum Upstream {
 }
 
 impl Upstream {
+    /// Whether a connection to an address that this leads to keeps its port.
+    pub fn keeps(&self, dialled: NonZeroU16) -> bool {
+        match self {
+            Self::Original { port } | Self::AsRequested { port } => *port == dialled,
+            Self::Endpoints(endpoints) => endpoints.iter().all(|one| one.port == dialled),
+            Self::Named(names) => names.iter().all(|one| one.port == dialled),
+        }
+    }
+
     /// Whether this leads to one address and port and nowhere else.
     pub fn is_just(&self, cidr: IpNet, port: NonZeroU16) -> bool {
         match self {
@@ -87,7 +102,13 @@ impl Upstream {
                 endpoints[..],
                 [one] if IpNet::from(one.address) == cidr && one.port == port
             ),
-            Self::Original { .. } | Self::Named(_) | Self::AsRequested { .. } => false,
+            Self::Named(names) => matches!(
+                &names[..],
+                [one] if one.lingering.is_empty()
+                    && one.port == port
+                    && matches!(one.current[..], [only] if IpNet::from(only) == cidr)
+            ),
+            Self::Original { .. } | Self::AsRequested { .. } => false,
         }
     }
 }
@@ -95,10 +116,16 @@ impl Upstream {
 /// Where a service is reached, by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NamedEndpoint {
-    /// The name, in lower case.
+    /// The name, in lower case; an IP stands for itself.
     pub host: String,
     /// The port.
     pub port: NonZeroU16,
+    /// Its share of the load, at least 1; each of its addresses has it.
+    pub weight: u32,
+    /// What new connections are sent to.
+    pub current: Vec<IpAddr>,
+    /// What new connections may go to where the pod dialled it.
+    pub lingering: Vec<IpAddr>,
 }
 
 /// Where a service is reached.

@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod address;
+mod aliases;
 mod annotation;
 mod combine;
 mod context;
@@ -18,6 +19,7 @@ mod intern;
 pub mod meaning;
 mod mesh;
 mod pods;
+mod resolved;
 mod rules;
 mod sidecars;
 mod workloads;
@@ -26,6 +28,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     egress::DefaultAction,
+    names::Wanted,
     registry::{Definition, Registry},
     resource::{Object, Objects},
     snapshot::{Finding, PodId, PodPlan, Snapshot},
@@ -57,10 +60,13 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
             pods.insert(id, plan);
         }
     }
+    let names = planner.take_wanted();
     let registry = Arc::new(planner.into_registry());
+    let wanted = Wanted { names, refresh: mesh.dns_refresh };
+    let answers = Arc::clone(&node.answers);
     findings.sort();
     findings.dedup();
-    Snapshot { pods, upstreams, registry, findings }
+    Snapshot { pods, upstreams, registry, wanted, answers, findings }
 }
 
 /// The domain of Services' names where nobody says another.
@@ -89,20 +95,26 @@ pub(crate) fn outline(objects: &Objects) -> Outline {
 fn define(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Vec<Arc<Definition>> {
     let endpoints = endpoints::Index::new(objects);
     let workloads = workloads::Workloads::new(objects);
+    let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
+    let answers = &*node.answers;
     let mut definitions = Vec::new();
     interner.begin(&node.cluster_domain);
     for service in objects.services() {
         let object = Object::Service(service.clone());
-        let depends = endpoints::is_headless(service);
-        definitions.push(interner.definition(object, depends, || {
-            define_service::define(service, &endpoints, &node.cluster_domain)
+        let is_alias = aliases::external_name(service).is_some();
+        let depends = endpoints::is_headless(service) || is_alias;
+        definitions.push(interner.definition(object, answers, depends, || {
+            let around =
+                define_service::Around { endpoints: &endpoints, aliases: &aliases, answers };
+            define_service::define(service, &around, &node.cluster_domain)
         }));
     }
     for entry in objects.service_entries() {
         let object = Object::ServiceEntry(entry.clone());
         let depends = entry.spec.workload_selector.is_some();
-        definitions
-            .push(interner.definition(object, depends, || define_entry::define(entry, &workloads)));
+        definitions.push(interner.definition(object, answers, depends, || {
+            define_entry::define(entry, &workloads, answers)
+        }));
     }
     interner.end();
     definitions
@@ -118,6 +130,11 @@ struct Notes<'a> {
 impl<'a> Notes<'a> {
     fn new(key: &'a crate::resource::ObjectKey) -> Self {
         Self { key, findings: Vec::new() }
+    }
+
+    fn tell(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
+        let severity = crate::snapshot::Severity::Info;
+        self.findings.push(Finding::new(severity, code, self.key, field, message));
     }
 
     fn warn(&mut self, code: &'static str, field: &str, message: impl Into<String>) {

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fmt::Write, sync::Arc, time::Instant};
 
 use agent_model::{
     egress::{Policy, RuleSet},
+    names::Answer,
     resource::{Objects, documents, parse},
     snapshot::{Enrolment, Snapshot},
     translate::{Interner, NodeContext, translate},
@@ -167,4 +168,43 @@ fn sets_of_pods_that_exclude_something_are_kept_too() {
     assert_eq!(sets(&translate(&objects, &node, &mut interner)), sets(&first));
     replace(&mut objects, "{apiVersion: v1, kind: Namespace, metadata: {name: other}}");
     assert_eq!(sets(&translate(&objects, &node, &mut interner)), sets(&first));
+}
+
+/// What a name resolves to is looked at by those that want it, and by nobody else.
+#[test]
+fn an_answer_changes_the_rules_of_its_own_name_alone() {
+    let entry = |number: usize| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+             metadata: {{name: se-{number}, namespace: ns-0}}\nspec: {{hosts: [h{number}.example.com], \
+             resolution: DNS, ports: [{{number: 3306, name: tcp, protocol: TCP}}]}}\n"
+        )
+    };
+    let mut objects = read(&manifests(0, 1));
+    (0..3).for_each(|number| replace(&mut objects, &entry(number)));
+    let mut node = NodeContext::new("node-1");
+    let mut interner = Interner::default();
+    let mut turn = |last: u8| {
+        let answers = (0..3).map(|number: u8| {
+            let own = if number == 1 { last } else { 1 };
+            let current = vec![[203, 0, 113 + number, own].into()];
+            let answer = Answer { current, ..Answer::default() };
+            (format!("h{number}.example.com").into(), Arc::new(answer))
+        });
+        node.answers = Arc::new(answers.collect());
+        translate(&objects, &node, &mut interner)
+    };
+    let (one, same, other) = (turn(1), turn(1), turn(2));
+    let kept = |one: &Snapshot, other: &Snapshot| {
+        let pairs = one.registry.definitions().iter().zip(other.registry.definitions());
+        pairs.map(|(one, other)| Arc::ptr_eq(one, other)).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&one, &same), [true, true, true]);
+    assert!(Arc::ptr_eq(&policies(&one)[0], &policies(&same)[0]));
+    assert_eq!(kept(&same, &other), [true, false, true]);
+    let cidrs = |snapshot: &Snapshot| {
+        let rules = policies(snapshot)[0].rules.clone();
+        rules.rules().iter().map(|rule| rule.cidr.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(cidrs(&other), ["203.0.113.1/32", "203.0.114.2/32", "203.0.115.1/32"]);
 }

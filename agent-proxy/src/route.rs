@@ -5,11 +5,11 @@
 //! every connection is [`Protocol::Opaque`]. Nothing is read before the choice: a port that is
 //! declared as TCP must not wait for the client (the server may speak first).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
-    snapshot::{Endpoint, Upstream},
+    snapshot::{Endpoint, NamedEndpoint, Upstream},
 };
 
 use crate::{Failure, Origin, Ruling, UpstreamAddr};
@@ -64,9 +64,33 @@ fn destination(origin: &Origin, upstream: &Upstream, draw: u64) -> Result<Socket
     match upstream {
         Upstream::Original { port } => Ok(SocketAddr::new(origin.dst.0.ip(), port.get())),
         Upstream::Endpoints(endpoints) => draw_one(endpoints, draw).ok_or(Failure::NoEndpoints),
-        // Names are not resolved yet, and the address dialled is allowed as it is.
-        Upstream::Named(_) | Upstream::AsRequested { .. } => Ok(origin.dst.0),
+        Upstream::Named(names) => by_name(origin, names, draw).ok_or(Failure::NoEndpoints),
+        // The name in the request is not read yet, and the address dialled is allowed as it is.
+        Upstream::AsRequested { .. } => Ok(origin.dst.0),
     }
+}
+
+/// The address dialled where a name has it, for the client chose it; else one of those that the
+/// names resolve to now, of the family dialled where there is one: a pod may well lack the other.
+fn by_name(origin: &Origin, names: &[NamedEndpoint], draw: u64) -> Option<SocketAddr> {
+    let dialled = origin.dst.0.ip();
+    let has = |name: &&NamedEndpoint| {
+        name.current.contains(&dialled) || name.lingering.contains(&dialled)
+    };
+    if let Some(name) = names.iter().find(has) {
+        return Some(SocketAddr::new(dialled, name.port.get()));
+    }
+    let endpoints = |wanted: &dyn Fn(&IpAddr) -> bool| -> Vec<Endpoint> {
+        let of = |name: &NamedEndpoint, address: &IpAddr| Endpoint {
+            address: *address,
+            port: name.port,
+            weight: name.weight,
+        };
+        let all = names.iter().flat_map(|name| name.current.iter().map(move |one| (name, one)));
+        all.filter(|(_, one)| wanted(one)).map(|(name, one)| of(name, one)).collect()
+    };
+    draw_one(&endpoints(&|one| one.is_ipv4() == dialled.is_ipv4()), draw)
+        .or_else(|| draw_one(&endpoints(&|_| true), draw))
 }
 
 /// An endpoint by its share of all weights.
@@ -124,6 +148,27 @@ mod tests {
     fn another_target_port_keeps_the_address() {
         let port = 8443.try_into().unwrap();
         assert_eq!(to(Upstream::Original { port }, 0).unwrap(), "203.0.113.9:8443");
+    }
+
+    #[test]
+    fn a_name_leads_to_the_address_dialled_or_to_one_of_its_own_of_that_family() {
+        let named = |current: &[&str], lingering: &[&str]| {
+            let parse = |all: &[&str]| all.iter().map(|one| one.parse().unwrap()).collect();
+            let (host, port, weight) = ("db.example.com".into(), 6432.try_into().unwrap(), 1);
+            let (current, lingering) = (parse(current), parse(lingering));
+            Upstream::Named([NamedEndpoint { host, port, weight, current, lingering }].into())
+        };
+        for (upstream, expected) in [
+            (named(&["203.0.113.1", "203.0.113.9"], &[]), "203.0.113.9:6432"),
+            (named(&["203.0.113.1"], &["203.0.113.9"]), "203.0.113.9:6432"),
+            (named(&["2001:db8::1", "203.0.113.1"], &[]), "203.0.113.1:6432"),
+            (named(&["2001:db8::1"], &["203.0.113.8"]), "[2001:db8::1]:6432"),
+        ] {
+            for draw in 0..4 {
+                assert_eq!(to(upstream.clone(), draw).unwrap(), expected);
+            }
+        }
+        assert!(matches!(to(named(&[], &[]), 0), Err(Failure::NoEndpoints)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! ```text
 //! API server
 //! or directory ► Observed ──► Publisher: translate ──► Sync ──► kernel, proxy
+//! name server ► Resolver ◄──────┤
 //!                                │
 //! kernel events, proxy records   └──► Report ──► admin ──► sekisho status, why
 //!        └──► FlowLog ──────────────────────────►  └─────► sekisho flows
@@ -36,6 +37,7 @@ use crate::{
     },
     publisher::Publisher,
     report::Report,
+    resolve::{Rates, Resolver, Servers},
     source::{Reader, cluster::Cluster, directory::Directory},
     sync::{Sync, found, plan::Planner},
 };
@@ -70,7 +72,11 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         Source::Cluster(cluster) => Some(cluster.progress()),
         Source::Directory(_) => None,
     };
-    let report = Arc::new(Report::new(&args, Arc::clone(&kernel), progress));
+    let servers = Arc::new(Servers::new(args.dns_server.clone()));
+    let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
+    let (resolver, names) = Resolver::new(servers, rates, (run_dir.names(), &args.node_name));
+    let report = Report::new(&args, Arc::clone(&kernel), (progress, resolver.known()));
+    let report = Arc::new(report);
 
     let mut tasks = Tasks::new();
     if let Some(log) = log {
@@ -88,8 +94,12 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let pods = (worker, Arc::clone(&whereabouts));
     let sync = start_sync(&mut tasks, &kernel, pods, (&flows, keep_revoked))?;
     tasks.spawn(source.run());
+    tasks.spawn(async move {
+        resolver.run().await;
+        Ok(())
+    });
     let publisher = Publisher::new(&args, sync, (report, metrics), whereabouts);
-    tasks.spawn(publisher.run(reader));
+    tasks.spawn(publisher.run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
 }

@@ -3,10 +3,14 @@
 
 pub(crate) mod question;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use question::{Destination, PodRef};
+use question::{PodRef, Target};
 
 /// Where an agent keeps its socket and state when nothing else is said.
 pub(crate) const DEFAULT_RUN_DIR: &str = "/run/sekisho";
@@ -195,6 +199,17 @@ pub(crate) struct AgentArgs {
     /// Also serve /healthz, /readyz and /metrics on this TCP address
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) admin: Option<SocketAddr>,
+    /// The name server to ask what names resolve to; may be given several times [default: those of
+    /// /etc/resolv.conf]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = name_server)]
+    pub(crate) dns_server: Vec<SocketAddr>,
+    /// Seconds that an answer counts at least, whatever its TTL
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = at_least_one)]
+    pub(crate) dns_min_ttl: Duration,
+    /// Seconds that an address is still allowed after its name has moved on and its TTL has passed;
+    /// connections that are open then stay open
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) dns_grace: Duration,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
     #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = DEFAULT_LOG)]
     pub(crate) log: String,
@@ -215,6 +230,24 @@ impl AgentArgs {
             None => self.config_dir.is_none(),
         }
     }
+}
+
+/// Why a name server was not understood.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a name server is ADDR or ADDR:PORT, for instance 203.0.113.53 or [2001:db8::53]:5353")]
+struct NameServerError;
+
+fn name_server(text: &str) -> Result<SocketAddr, NameServerError> {
+    let bare = text.parse::<IpAddr>().map(|addr| SocketAddr::new(addr, 53));
+    bare.or_else(|_| text.parse()).map_err(|_| NameServerError)
+}
+
+fn at_least_one(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(|seconds: std::num::NonZeroU32| Duration::from_secs(seconds.get().into()))
+}
+
+fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(|seconds: u32| Duration::from_secs(seconds.into()))
 }
 
 /// Which agent to ask, and how to answer.
@@ -268,13 +301,15 @@ pub(crate) struct FlowsArgs {
 Examples:
   sekisho why shop/web-0 203.0.113.7:3306
   sekisho why web-0 '[2001:db8::7]:53/udp'
-Exit codes: 0 allowed, 3 denied or held, 1 no such pod, 5 no agent answers at --run-dir")]
+  sekisho why web-0 db.example.com:3306
+Exit codes: 0 allowed, 3 denied or held (of a name: any address), 1 no such pod or name, 5 no agent answers at --run-dir")]
 pub(crate) struct WhyArgs {
     /// The pod, as NAMESPACE/NAME, or NAME where only one pod has it
     pub(crate) pod: PodRef,
-    /// ADDRESS:PORT, IPv6 in brackets; /udp for UDP (default /tcp)
+    /// ADDRESS:PORT, IPv6 in brackets, or NAME:PORT for each address that the name stands for;
+    /// /udp for UDP (default /tcp)
     #[arg(value_name = "DEST:PORT[/udp]")]
-    pub(crate) destination: Destination,
+    pub(crate) destination: Target,
     /// Which agent, and how to answer.
     #[command(flatten)]
     pub(crate) ask: Ask,

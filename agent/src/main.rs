@@ -10,6 +10,8 @@ mod observe;
 mod pods;
 mod publisher;
 mod report;
+mod resolve;
+mod sealed;
 mod source;
 mod sync;
 

@@ -18,6 +18,7 @@ use crate::{
     observe::{metrics::Metrics, status::Note},
     pods::{enrol::chain, whereabouts::Whereabouts},
     report::Report,
+    resolve::Ends,
     source::{Observed, Reader, resolvers},
     sync::Sync,
 };
@@ -67,8 +68,9 @@ impl Publisher {
     }
 
     /// Publishes what the source says, as long as it says anything.
-    pub(crate) async fn run(mut self, mut reader: Reader) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self, mut reader: Reader, mut names: Ends) -> anyhow::Result<()> {
         let mut sandboxes = self.whereabouts.changes();
+        self.context.answers = Arc::clone(&names.answers.borrow_and_update());
         let mut looks = interval(LOOK_AFTER);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -77,7 +79,14 @@ impl Publisher {
                     changed?;
                     let observed = reader.borrow_and_update().clone();
                     if let Some(observed) = observed {
-                        self.take(observed).await;
+                        self.take(observed, &names).await;
+                    }
+                }
+                changed = names.answers.changed() => {
+                    changed?;
+                    self.context.answers = Arc::clone(&names.answers.borrow_and_update());
+                    if let Some((observed, _)) = self.latest.clone() {
+                        self.take(observed, &names).await;
                     }
                 }
                 news = sandboxes.changed() => {
@@ -89,7 +98,7 @@ impl Publisher {
         }
     }
 
-    async fn take(&mut self, observed: Observed) {
+    async fn take(&mut self, observed: Observed, names: &Ends) {
         if self.latest.is_none() && lacks_mesh_config(&observed) {
             self.report.refuse(&observed, NO_MESH_CONFIG);
             return;
@@ -99,6 +108,7 @@ impl Publisher {
         let translated =
             block_in_place(|| translate(&observed.objects, &self.context, &mut self.interner));
         let snapshot = Arc::new(translated);
+        names.want(&snapshot.wanted);
         self.latest = Some((observed, snapshot));
         if self.publish().await {
             self.metrics.published(since.elapsed());

@@ -20,6 +20,7 @@ use crate::{
     },
     observe::status::{self, Hook, Note, State, Status, default_action},
     pods::enrol::{Pod, Pods},
+    resolve::Known,
     source::{Observed, cluster::Progress},
     sync::Sync,
 };
@@ -52,6 +53,7 @@ pub(crate) struct Report {
     latest: ArcSwapOption<Latest>,
     published: Mutex<(u64, Option<Timestamp>)>,
     source: Option<Arc<Progress>>,
+    names: Known,
 }
 
 impl Report {
@@ -59,7 +61,7 @@ impl Report {
     pub(crate) fn new(
         args: &AgentArgs,
         kernel: Arc<Kernel>,
-        source: Option<Arc<Progress>>,
+        (source, names): (Option<Arc<Progress>>, Known),
     ) -> Self {
         let hold = args.holds_unknown_pods();
         let keep = args.on_revoke == OnRevoke::Keep;
@@ -74,7 +76,7 @@ impl Report {
             ..Status::default()
         };
         let published = Mutex::new((0, None));
-        Self { fixed, kernel, latest: ArcSwapOption::empty(), published, source }
+        Self { fixed, kernel, latest: ArcSwapOption::empty(), published, source, names }
     }
 
     /// True when something of the latest snapshot is not in force.
@@ -163,7 +165,9 @@ impl Answers for Report {
         let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
         status.counters = (0..).zip(&counter::NAMES).map(count).collect();
         status.source = self.source.as_ref().map(|source| source.view());
+        status.names = self.names.view();
         let Some(latest) = self.latest.load_full() else { return status };
+        name_wanters(&mut status.names, &latest.snapshot);
         status.state = latest.state.clone();
         status.generation_since = latest.generation_since;
         status.rules = latest.rules;
@@ -207,6 +211,20 @@ fn layer3_why(wanted: Layer3, wire: Wire) -> Option<&'static str> {
         (Layer3::Auto, Wire::Clsact) => Some("this kernel has no tcx (Linux 6.6)"),
         (Layer3::Tcx | Layer3::Clsact, _) => Some("as --layer3 says"),
         (Layer3::Auto, Wire::Tcx) => None,
+    }
+}
+
+/// Says of each name which objects' rules follow from it.
+fn name_wanters(names: &mut [status::Resolved], snapshot: &Snapshot) {
+    if names.is_empty() {
+        return;
+    }
+    for definition in snapshot.registry.definitions() {
+        for name in &definition.names {
+            if let Ok(at) = names.binary_search_by(|one| one.name.as_str().cmp(name)) {
+                names[at].wanted_by.push(definition.key.to_string());
+            }
+        }
     }
 }
 

@@ -134,7 +134,7 @@ impl Sync {
         self.pods.unwire(&self.kernel);
         if let Some(changed) = changed {
             let maps = &self.kernel.maps;
-            let changed = (&changed[..], self.keep_revoked);
+            let changed = (&changed[..], &*snapshot.registry, self.keep_revoked);
             published.resets = connections::settle(&self.pods, maps, changed, &self.flows).await;
             self.said = Some(desired);
         }

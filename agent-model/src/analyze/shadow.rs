@@ -94,7 +94,8 @@ fn overruled(
     port: usize,
     scopes: &[Scope],
 ) -> Option<String> {
-    if definition.ports[port].rules.is_empty() {
+    // What follows from names has no rules before they are resolved.
+    if definition.ports[port].rules.is_empty() && definition.names.is_empty() {
         return None;
     }
     let mut holder = None;

@@ -15,6 +15,7 @@ mod unsupported;
 mod values;
 mod virtual_service;
 
+pub(crate) use self::names::is_domain;
 use super::{Object, ObjectKey};
 use crate::snapshot::{Finding, Severity};
 

@@ -49,6 +49,8 @@ pub struct MeshConfig {
     pub connect_timeout: Option<String>,
     /// What is tried again where a route does not say.
     pub default_http_retry_policy: Option<Retries>,
+    /// The longest time between two questions for a name; a minute where it does not say.
+    pub dns_refresh_rate: Option<String>,
 }
 
 impl Default for MeshConfig {
@@ -66,6 +68,7 @@ impl Default for MeshConfig {
             trust_domain: "cluster.local".to_owned(),
             connect_timeout: None,
             default_http_retry_policy: None,
+            dns_refresh_rate: None,
         }
     }
 }

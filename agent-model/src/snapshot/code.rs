@@ -96,8 +96,6 @@ codes! {
     SIDECARS_OVERLAP = "IST0110",
     /// Several Sidecars without selector in one namespace.
     SIDECARS_WITHOUT_SELECTOR = "IST0111",
-    /// Names cannot be resolved yet.
-    DNS_NOT_SUPPORTED = "SK0301",
     /// Part of the object cannot be honoured.
     NOT_SUPPORTED = "SK0302",
     /// A Service without an address that a rule could name.
@@ -112,6 +110,14 @@ codes! {
     NO_ALLOWLIST = "SK0307",
     /// A server-first protocol on a port whose protocol has to be detected.
     SERVER_FIRST = "SK0308",
+    /// A name has no address, so nothing is allowed for it.
+    UNRESOLVED = "SK0331",
+    /// A name has more addresses than fit.
+    TOO_MANY_ADDRESSES = "SK0332",
+    /// An `ExternalName` that leads back to itself.
+    ALIAS_LOOP = "SK0333",
+    /// An `ExternalName` that allows nothing by itself.
+    ALIAS_WITHOUT_PORTS = "SK0334",
     /// Something that an object names does not exist: a namespace, a host, a subset, a gateway.
     NAMESPACE_UNKNOWN = "IST0101",
     /// Several objects route one host for one client.

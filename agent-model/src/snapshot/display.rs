@@ -1,10 +1,13 @@
 //! A snapshot as text: canonical, so that two are equal when their texts are, and readable, so that
 //! a golden file can be reviewed.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use super::{Enrolment, Finding, PodPlan, Snapshot, Upstream};
-use crate::egress::{Action, Class, DefaultAction, Protocol, ProxyDuty, Rule, RuleSet};
+use crate::{
+    egress::{Action, Class, DefaultAction, Protocol, ProxyDuty, Rule, RuleSet},
+    names::Wanted,
+};
 
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,6 +22,16 @@ impl fmt::Display for Snapshot {
         for (number, set) in by_number {
             writeln!(f, "rules #{number}")?;
             set.rules().iter().try_for_each(|rule| writeln!(f, "  {rule}"))?;
+        }
+        for (id, scope) in self.registry.scopes() {
+            self.registry
+                .outlived(scope)
+                .iter()
+                .try_for_each(|rule| writeln!(f, "open connections of {id} may keep {rule}"))?;
+        }
+        let Wanted { names, refresh } = &self.wanted;
+        for name in names {
+            writeln!(f, "resolve {name} at least every {refresh:?}")?;
         }
         for (source, upstream) in &self.upstreams {
             writeln!(f, "upstream {source} -> {upstream}")?;
@@ -112,7 +125,7 @@ impl fmt::Display for Upstream {
             Self::Original { port } => write!(f, "address dialled, port {port}"),
             Self::AsRequested { port } => write!(f, "name requested, port {port}"),
             Self::Named(names) => {
-                names.iter().try_for_each(|one| write!(f, "{}:{} ", one.host, one.port))
+                f.write_str(&names.iter().map(named).collect::<Vec<_>>().join(", "))
             }
             Self::Endpoints(endpoints) if endpoints.is_empty() => f.write_str("nobody"),
             Self::Endpoints(endpoints) => {
@@ -124,6 +137,13 @@ impl fmt::Display for Upstream {
             }
         }
     }
+}
+
+fn named(one: &super::NamedEndpoint) -> String {
+    let super::NamedEndpoint { host, port, weight, current, lingering } = one;
+    let list = |of: &[IpAddr]| of.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ");
+    let text = format!("{host}:{port} weight {weight} ({})", list(current));
+    if lingering.is_empty() { text } else { format!("{text}, lingering {}", list(lingering)) }
 }
 
 impl fmt::Display for Finding {

@@ -3,9 +3,10 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
 };
 
-use crate::snapshot::PodId;
+use crate::{names::Answers, snapshot::PodId};
 
 /// The node that a snapshot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct NodeContext {
     pub cluster_domain: String,
     /// The name servers of each pod's `resolv.conf`.
     pub resolvers: BTreeMap<PodId, Vec<IpAddr>>,
+    /// What names resolve to.
+    pub answers: Arc<Answers>,
     /// Where the agent's own health is served.
     pub admin: Option<SocketAddr>,
     /// Whether a pod may exclude addresses and ports by annotation.
@@ -40,6 +43,7 @@ impl NodeContext {
             node_name: node_name.into(),
             cluster_domain: super::CLUSTER_DOMAIN.to_owned(),
             resolvers: BTreeMap::new(),
+            answers: Arc::default(),
             admin: None,
             exclusions: Exclusions::Honour,
         }

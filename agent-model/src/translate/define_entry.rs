@@ -5,10 +5,12 @@
 //! - Plain TCP with addresses goes out directly where the address dialled is the address reached.
 //!   A `targetPort` that differs (NONE), or endpoints that are not just that address (STATIC),
 //!   change where the bytes go, so they go by the proxy and the port's [`Upstream`] says where to.
-//! - Names are not resolved yet. With DNS resolution and addresses, a connection to one of the
-//!   addresses goes to the address dialled, since the entry names it; without addresses there is no
-//!   rule, for "any address on that port" would allow what only the resolved name should. Endpoints
-//!   that are all IPs need no resolving and count as STATIC.
+//! - With DNS resolution and no addresses, plain TCP is allowed to what the hosts resolve to, and
+//!   goes there directly: "any address on that port" would take the connections to every other
+//!   service on the port. With addresses, those are what clients dial and the proxy carries them to
+//!   what the names resolve to. Endpoints that are listed are the entry's own word on where its port
+//!   leads, so without addresses the port is taken whole, as with STATIC.
+//! - Endpoints that are all IPs need no resolving and count as STATIC.
 //! - TLS with a CIDR needs the name as well as the address; with a single IP the address will do.
 //!   Both are Istio's own: a CIDR's filter chain also matches the SNI.
 //! - Datagrams are never redirected, so endpoints and target ports have no effect on them.
@@ -20,21 +22,25 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
     Notes, address, annotation,
+    resolved::{Resolved, Spread, named},
     rules::{ALLOWED, BY_NAME, PortRules},
     workloads::Workloads,
 };
 use crate::{
-    egress::Action,
+    egress::{Action, Protocol},
+    names::{Answer, Answers},
     registry::{DefinedPort, Definition, Exposure, Likeness, Origin},
     resource::{
         Kind, ObjectKey,
         protocol::{AppProtocol, Family},
-        service_entry::{Resolution, ServiceEntry, ServicePort, WorkloadEntrySpec},
+        service_entry::{
+            Resolution, ServiceEntry, ServiceEntrySpec, ServicePort, WorkloadEntrySpec,
+        },
     },
-    snapshot::{Endpoint, NamedEndpoint, Upstream, code},
+    snapshot::{Endpoint, Upstream, code},
 };
 
-pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads) -> Definition {
+pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads, answers: &Answers) -> Definition {
     let key = key(&entry.metadata);
     let mut notes = Notes::new(&key);
     let spec = &entry.spec;
@@ -42,7 +48,9 @@ pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads) -> Definition 
     let addresses: Vec<IpNet> =
         spec.addresses.iter().filter_map(|text| address::net(text)).collect();
     let created = annotation::created(&entry.metadata);
-    let reach = Reach { entry, hosts: &hosts, addresses, workloads, created, key: &key };
+    let mut resolved = Resolved::new(answers);
+    let targets = targets(spec, &mut resolved, &mut notes);
+    let reach = Reach { entry, hosts: &hosts, addresses, targets, workloads, created, key: &key };
     let ports = spec.ports.iter().enumerate();
     let ports = ports.filter_map(|(index, port)| reach.port(index, port, &mut notes)).collect();
     let likeness = Likeness {
@@ -52,7 +60,45 @@ pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads) -> Definition 
     };
     let exposure = exposure(&spec.export_to);
     let (origin, findings) = (Origin::Declared, notes.findings);
-    Definition { key, created, hosts, origin, exposure, likeness, ports, findings }
+    let (alias, names) = (None, resolved.names);
+    Definition { key, created, hosts, origin, exposure, alias, names, likeness, ports, findings }
+}
+
+/// A name, or an IP in place of one, that connections are carried to.
+struct Target<'a> {
+    host: &'a str,
+    answer: Arc<Answer>,
+    endpoint: Option<&'a WorkloadEntrySpec>,
+}
+
+/// What has to be resolved: the endpoints, else the hosts. Nothing where all of it is IPs.
+fn targets<'a>(
+    spec: &'a ServiceEntrySpec,
+    resolved: &mut Resolved<'_>,
+    notes: &mut Notes<'_>,
+) -> Vec<Target<'a>> {
+    let by_name = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    if !by_name || are_ips(&spec.endpoints) {
+        return Vec::new();
+    }
+    let mut look_up = |host: &'a str, field: String, endpoint| Target {
+        host,
+        answer: resolved.look_up(host, &field, notes),
+        endpoint,
+    };
+    if spec.endpoints.is_empty() {
+        let hosts = spec.hosts.iter().enumerate();
+        return hosts.map(|(at, host)| look_up(host, format!("spec.hosts[{at}]"), None)).collect();
+    }
+    let endpoints = spec.endpoints.iter().enumerate();
+    endpoints
+        .map(|(at, one)| look_up(&one.address, format!("spec.endpoints[{at}].address"), Some(one)))
+        .collect()
+}
+
+fn are_ips(endpoints: &[WorkloadEntrySpec]) -> bool {
+    let is_ip = |endpoint: &WorkloadEntrySpec| endpoint.address.parse::<IpAddr>().is_ok();
+    !endpoints.is_empty() && endpoints.iter().all(is_ip)
 }
 
 fn key(metadata: &ObjectMeta) -> ObjectKey {
@@ -91,6 +137,7 @@ struct Reach<'a> {
     entry: &'a ServiceEntry,
     hosts: &'a [String],
     addresses: Vec<IpNet>,
+    targets: Vec<Target<'a>>,
     workloads: &'a Workloads,
     created: u32,
     key: &'a ObjectKey,
@@ -106,40 +153,50 @@ impl Reach<'_> {
             "" => AppProtocol::Auto,
             named => AppProtocol::named(named)?,
         };
-        let goal = self.goal(port, number, &field, notes);
+        let goal = self.goal(port, number, notes);
         match protocol.family() {
             Family::Datagram => self.datagrams(&mut rules, &goal, notes),
-            Family::Opaque => self.opaque(&mut rules, &goal, Action::Direct, notes),
-            Family::Auto => self.opaque(&mut rules, &goal, ALLOWED, notes),
+            Family::Opaque => self.opaque(&mut rules, &goal, Action::Direct),
+            Family::Auto => self.opaque(&mut rules, &goal, ALLOWED),
             Family::Http => rules.tcp_everywhere(BY_NAME),
-            Family::Tls => self.tls(&mut rules),
+            Family::Tls => self.tls(&mut rules, &goal),
         }
         let upstream = match goal {
             Goal::Dialled => None,
-            Goal::Elsewhere(upstream) | Goal::Unresolved(upstream) => Some(upstream),
+            Goal::Elsewhere(upstream) | Goal::Resolved(upstream) | Goal::Requested(upstream) => {
+                Some(upstream)
+            }
         };
-        let PortRules { source, rules, .. } = rules;
+        let PortRules { source, rules, outlived, .. } = rules;
         let upstream = upstream.filter(|_| rules.iter().any(|rule| rule.action != Action::Direct));
-        Some(DefinedPort { number: number.get(), source, rules, upstream })
+        Some(DefinedPort { number: number.get(), source, rules, outlived, upstream })
     }
 
     /// Plain TCP, or what may turn out to be: by address, or any address without one.
-    fn opaque(&self, rules: &mut PortRules, goal: &Goal, straight: Action, notes: &mut Notes<'_>) {
+    fn opaque(&self, rules: &mut PortRules, goal: &Goal, straight: Action) {
         if self.addresses.is_empty() {
             match goal {
                 Goal::Dialled => rules.tcp_everywhere(straight),
-                Goal::Elsewhere(_) => rules.tcp_everywhere(ALLOWED),
-                Goal::Unresolved(_) if straight == ALLOWED => rules.tcp_everywhere(BY_NAME),
-                Goal::Unresolved(_) => {
-                    let field = &rules.source.field;
-                    notes.warn(code::DNS_NOT_SUPPORTED, field, NO_RULE_WITHOUT_ADDRESSES);
+                Goal::Resolved(upstream) if self.entry.spec.endpoints.is_empty() => {
+                    if straight == ALLOWED {
+                        rules.tcp_everywhere(BY_NAME);
+                    }
+                    let action = if upstream.keeps(rules.number()) { straight } else { ALLOWED };
+                    self.answers(rules, Protocol::Tcp, action);
                 }
+                Goal::Elsewhere(_) | Goal::Resolved(_) => rules.tcp_everywhere(ALLOWED),
+                // Only protocols that carry a name have this goal.
+                Goal::Requested(_) => rules.tcp_everywhere(BY_NAME),
             }
             return;
         }
         for cidr in &self.addresses {
             let action = match goal {
-                Goal::Elsewhere(upstream) if !upstream.is_just(*cidr, rules.number()) => ALLOWED,
+                Goal::Elsewhere(upstream) | Goal::Resolved(upstream)
+                    if !upstream.is_just(*cidr, rules.number()) =>
+                {
+                    ALLOWED
+                }
                 _ => straight,
             };
             rules.tcp(*cidr, action);
@@ -147,16 +204,32 @@ impl Reach<'_> {
     }
 
     /// By name on any address. A single IP is enough by itself; a CIDR needs the name as well.
-    fn tls(&self, rules: &mut PortRules) {
+    fn tls(&self, rules: &mut PortRules, goal: &Goal) {
         rules.tcp_everywhere(BY_NAME);
+        let by_host = self.addresses.is_empty() && self.entry.spec.endpoints.is_empty();
+        if matches!(goal, Goal::Resolved(_)) && by_host {
+            self.answers(rules, Protocol::Tcp, ALLOWED);
+        }
         for cidr in &self.addresses {
             rules.tcp(*cidr, if address::is_host(*cidr) { ALLOWED } else { BY_NAME });
         }
     }
 
+    /// What the names resolve to.
+    fn answers(&self, rules: &mut PortRules, protocol: Protocol, action: Action) {
+        for target in &self.targets {
+            rules.answer(protocol, &target.answer, action);
+        }
+    }
+
     fn datagrams(&self, rules: &mut PortRules, goal: &Goal, notes: &mut Notes<'_>) {
-        if matches!(goal, Goal::Elsewhere(_)) {
+        let is_resolved = matches!(goal, Goal::Resolved(_)) && self.addresses.is_empty();
+        let by_host = is_resolved && self.entry.spec.endpoints.is_empty();
+        if matches!(goal, Goal::Elsewhere(_) | Goal::Resolved(_)) && !by_host {
             notes.warn(code::NOT_SUPPORTED, &rules.source.field, DATAGRAMS_ARE_NOT_REDIRECTED);
+        }
+        if is_resolved {
+            return self.answers(rules, Protocol::Udp, Action::Direct);
         }
         let everywhere = address::everywhere();
         let cidrs = if self.addresses.is_empty() { &everywhere[..] } else { &self.addresses[..] };
@@ -166,31 +239,18 @@ impl Reach<'_> {
     }
 
     /// Where connections to a port go.
-    fn goal(
-        &self,
-        port: &ServicePort,
-        number: NonZeroU16,
-        field: &str,
-        notes: &mut Notes<'_>,
-    ) -> Goal {
+    fn goal(&self, port: &ServicePort, number: NonZeroU16, notes: &mut Notes<'_>) -> Goal {
         let target = port_number(port.target_port).unwrap_or(number);
         match self.entry.spec.resolution {
             Resolution::None if target == number => Goal::Dialled,
             Resolution::None => Goal::Elsewhere(Upstream::Original { port: target }),
             Resolution::Static => Goal::Elsewhere(self.endpoints(port, target, notes)),
-            Resolution::Dns | Resolution::DnsRoundRobin => {
-                let endpoints = &self.entry.spec.endpoints;
-                let is_ip =
-                    |endpoint: &WorkloadEntrySpec| endpoint.address.parse::<IpAddr>().is_ok();
-                if !endpoints.is_empty() && endpoints.iter().all(is_ip) {
-                    return Goal::Elsewhere(self.endpoints(port, target, notes));
-                }
-                if !self.addresses.is_empty() {
-                    notes.warn(code::DNS_NOT_SUPPORTED, field, ADDRESSES_INSTEAD_OF_DNS);
-                }
-                Goal::Unresolved(self.names(port, target))
+            Resolution::Dns | Resolution::DnsRoundRobin if are_ips(&self.entry.spec.endpoints) => {
+                Goal::Elsewhere(self.endpoints(port, target, notes))
             }
-            Resolution::DynamicDns => Goal::Unresolved(Upstream::AsRequested { port: target }),
+            Resolution::Dns => Goal::Resolved(self.names(port, target, Spread::All)),
+            Resolution::DnsRoundRobin => Goal::Resolved(self.names(port, target, Spread::First)),
+            Resolution::DynamicDns => Goal::Requested(Upstream::AsRequested { port: target }),
         }
     }
 
@@ -220,28 +280,18 @@ impl Reach<'_> {
         Upstream::Endpoints(found.into())
     }
 
-    fn names(&self, port: &ServicePort, target: NonZeroU16) -> Upstream {
-        let endpoints = &self.entry.spec.endpoints;
-        let of_endpoint = |endpoint: &WorkloadEntrySpec| NamedEndpoint {
-            host: endpoint.address.to_ascii_lowercase(),
-            port: endpoint_port(endpoint, port, target),
-        };
-        let of_host = |host: &String| NamedEndpoint { host: host.clone(), port: target };
-        let names: Arc<[NamedEndpoint]> = if endpoints.is_empty() {
-            self.hosts.iter().map(of_host).collect()
-        } else {
-            endpoints.iter().map(of_endpoint).collect()
-        };
-        Upstream::Named(names)
+    fn names(&self, port: &ServicePort, target: NonZeroU16, spread: Spread) -> Upstream {
+        let names = self.targets.iter().map(|Target { host, answer, endpoint }| {
+            let port = endpoint.map_or(target, |endpoint| endpoint_port(endpoint, port, target));
+            let weight = endpoint.map_or(1, |endpoint| endpoint.weight);
+            named(host, (port, weight), answer, spread)
+        });
+        Upstream::Named(names.collect())
     }
 }
 
 const DATAGRAMS_ARE_NOT_REDIRECTED: &str = "datagrams are never redirected: they reach the address and port that the pod dials, whatever \
      endpoints and targetPort say";
-const NO_RULE_WITHOUT_ADDRESSES: &str = "names are not resolved yet, so this port has no rule: list the addresses under \
-     spec.addresses, or use resolution NONE";
-const ADDRESSES_INSTEAD_OF_DNS: &str = "names are not resolved yet: a connection to one of spec.addresses goes to the address that \
-     the pod dials, not to what the host resolves to";
 
 /// Where connections to a port go.
 enum Goal {
@@ -249,8 +299,10 @@ enum Goal {
     Dialled,
     /// Where this says.
     Elsewhere(Upstream),
-    /// To a name, and names are not resolved yet.
-    Unresolved(Upstream),
+    /// To what names resolve to.
+    Resolved(Upstream),
+    /// To the name in the request.
+    Requested(Upstream),
 }
 
 fn port_number(number: u32) -> Option<NonZeroU16> {

@@ -4,31 +4,44 @@
 //!   addresses are no part of the registry.
 //! - A headless Service is reached at its endpoints' addresses, on the ports that they listen on;
 //!   where a Service port's number differs from that, nothing listens on it.
-//! - An `ExternalName` is a name for something outside, and names are not resolved yet: its HTTP
-//!   ports go to the proxy by name, the others have no rule.
+//! - An `ExternalName` whose name is declared by another object is only another name for that:
+//!   clients end up at its addresses, and its rules are the ones that count. Any other one is a
+//!   service outside: what its name resolves to is allowed on the ports that it declares.
 
-use std::{net::IpAddr, num::NonZeroU16};
+use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use super::{
-    Notes, annotation,
+    Notes,
+    aliases::{self, Aliases, Target, external_name},
+    annotation,
     define_entry::exposure,
     endpoints::{Index, Subset, is_headless},
+    resolved::{Resolved, Spread, named},
     rules::{ALLOWED, BY_NAME, PortRules},
 };
 use crate::{
     egress::{Action, Protocol},
+    names::{Answer, Answers},
     registry::{DefinedPort, Definition, Likeness, Origin},
     resource::{
-        Kind, ObjectKey,
+        Kind, ObjectKey, is_domain,
         protocol::{AppProtocol, Family},
     },
-    snapshot::{NamedEndpoint, Upstream, code},
+    snapshot::{Upstream, code},
 };
 
-pub(super) fn define(service: &Service, endpoints: &Index, domain: &str) -> Definition {
+/// What a Service's rules follow from besides itself.
+#[derive(Debug)]
+pub(super) struct Around<'a> {
+    pub(super) endpoints: &'a Index,
+    pub(super) aliases: &'a Aliases,
+    pub(super) answers: &'a Answers,
+}
+
+pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> Definition {
     let metadata = &service.metadata;
     let key = ObjectKey {
         kind: Kind::Service,
@@ -36,10 +49,20 @@ pub(super) fn define(service: &Service, endpoints: &Index, domain: &str) -> Defi
         name: metadata.name.clone().unwrap_or_default(),
     };
     let mut notes = Notes::new(&key);
-    let host = format!("{}.{}.svc.{domain}", key.name, key.namespace).to_ascii_lowercase();
-    let place = place(service, endpoints, &key, &mut notes);
+    let host = aliases::host(service, domain);
+    let mut resolved = Resolved::new(around.answers);
+    let place = match external_name(service) {
+        Some(_) => outside(service, (around.aliases, &host), &mut resolved, &mut notes),
+        None => place(service, around.endpoints, &key, &mut notes),
+    };
+    let alias = match &place {
+        Place::Alias(of) => Some(of.clone()),
+        _ => None,
+    };
     let created = annotation::created(metadata);
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    // An alias's own ports say nothing.
+    let ports = if alias.is_some() { &[] } else { ports };
     let ports = ports.iter().enumerate().filter_map(|(index, port)| {
         let number = u16::try_from(port.port).ok().and_then(NonZeroU16::new)?;
         let field = format!("spec.ports[{index}]");
@@ -55,6 +78,8 @@ pub(super) fn define(service: &Service, endpoints: &Index, domain: &str) -> Defi
         hosts: vec![host],
         origin: Origin::Cluster,
         exposure: exposure(&export_to),
+        alias,
+        names: resolved.names,
         likeness: Likeness::default(),
         ports,
         findings: notes.findings,
@@ -66,7 +91,43 @@ pub(super) fn define(service: &Service, endpoints: &Index, domain: &str) -> Defi
 enum Place<'a> {
     At(Vec<IpAddr>),
     Headless(&'a [Subset]),
-    Named(String),
+    Outside(String, Arc<Answer>),
+    Alias(String),
+}
+
+/// Where an `ExternalName` is reached.
+fn outside<'a>(
+    service: &Service,
+    (aliases, host): (&Aliases, &str),
+    resolved: &mut Resolved<'_>,
+    notes: &mut Notes<'_>,
+) -> Place<'a> {
+    const FIELD: &str = "spec.externalName";
+    let name = match aliases.target(host) {
+        Some(Target::Declared(of)) => return Place::Alias(of),
+        Some(Target::Outside(name)) if is_domain(&name) => name,
+        Some(Target::Loop) => {
+            let message = "the name leads back to this Service: it is reached by nobody";
+            notes.warn(code::ALIAS_LOOP, FIELD, message);
+            return Place::At(Vec::new());
+        }
+        Some(Target::Outside(_)) | None => {
+            let message = "this is no DNS name, so nothing is allowed for it; for an IP, use a \
+                           Service without selector and Endpoints";
+            notes.warn(code::HOST, FIELD, message);
+            return Place::At(Vec::new());
+        }
+    };
+    if service.spec.as_ref().is_none_or(|spec| spec.ports.as_deref().is_none_or(<[_]>::is_empty)) {
+        let message = format!(
+            "no ports are declared, so this allows nothing: declare the ports that clients may \
+             reach {name} on"
+        );
+        notes.tell(code::ALIAS_WITHOUT_PORTS, "spec.ports", message);
+        return Place::At(Vec::new());
+    }
+    let answer = resolved.look_up(&name, FIELD, notes);
+    Place::Outside(name, answer)
 }
 
 fn place<'a>(
@@ -76,11 +137,6 @@ fn place<'a>(
     notes: &mut Notes<'_>,
 ) -> Place<'a> {
     let spec = service.spec.clone().unwrap_or_default();
-    if spec.type_.as_deref() == Some("ExternalName") {
-        let message = "names are not resolved yet: only HTTP ports have a rule, by their name";
-        notes.warn(code::DNS_NOT_SUPPORTED, "spec.externalName", message);
-        return Place::Named(spec.external_name.unwrap_or_default());
-    }
     if is_headless(service) {
         return Place::Headless(endpoints.of(&key.namespace, &key.name));
     }
@@ -116,8 +172,8 @@ fn define_port(
             notes.warn(code::NOT_SUPPORTED, &format!("{field}.protocol"), message);
         }
     }
-    let PortRules { source, rules, .. } = rules;
-    DefinedPort { number: number.get(), source, rules, upstream }
+    let PortRules { source, rules, outlived, .. } = rules;
+    DefinedPort { number: number.get(), source, rules, outlived, upstream }
 }
 
 fn tcp(place: &Place<'_>, name: &str, family: Family, rules: &mut PortRules) -> Option<Upstream> {
@@ -141,12 +197,16 @@ fn tcp(place: &Place<'_>, name: &str, family: Family, rules: &mut PortRules) -> 
             });
             None
         }
-        Place::Named(external) if family == Family::Http => {
-            let host = external.to_ascii_lowercase();
-            let named = NamedEndpoint { host, port: rules.number() };
-            Some(Upstream::Named([named].into()))
+        Place::Outside(name, answer) => {
+            // HTTP is judged by its Host alone, wherever it is dialled.
+            if family != Family::Http {
+                rules.answer(Protocol::Tcp, answer, action);
+            }
+            let proxied = action != Action::Direct;
+            let endpoint = named(name, (rules.number(), 1), answer, Spread::All);
+            proxied.then(|| Upstream::Named([endpoint].into()))
         }
-        Place::Named(_) => None,
+        Place::Alias(_) => None,
     }
 }
 
@@ -163,7 +223,8 @@ fn udp(place: &Place<'_>, port: &ServicePort, rules: &mut PortRules) {
                 rules.push(Protocol::Udp, cidr, port, Action::Direct);
             });
         }
-        Place::Named(_) => {}
+        Place::Outside(_, answer) => rules.answer(Protocol::Udp, answer, Action::Direct),
+        Place::Alias(_) => {}
     }
 }
 

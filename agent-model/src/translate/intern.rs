@@ -11,6 +11,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::{
     egress::{DefaultAction, Policy, Rule, RuleSet},
+    names::{Answer, Answers},
     registry::{Definition, Ports, Selected},
     resource::{Object, ObjectKey},
 };
@@ -30,6 +31,8 @@ pub struct Interner {
 struct Kept {
     object: Object,
     definition: Arc<Definition>,
+    /// What the definition's names resolved to when it was made.
+    answers: Vec<Option<Arc<Answer>>>,
     round: u64,
 }
 
@@ -65,11 +68,13 @@ impl Interner {
         self.policies.retain(|policy| Arc::strong_count(policy) > 1);
     }
 
-    /// The rules of an object: those of the generation before where it is the very same object and
-    /// its rules follow from nothing else, or where they come out equal.
+    /// The rules of an object: those of the generation before where it is the very same object,
+    /// its own names have the same answers, and its rules follow from nothing else, or where they
+    /// come out equal.
     pub(super) fn definition(
         &mut self,
         object: Object,
+        answers: &Answers,
         depends_on_others: bool,
         define: impl FnOnce() -> Definition,
     ) -> Arc<Definition> {
@@ -77,17 +82,21 @@ impl Interner {
         let key = object.key();
         if let Some(kept) = self.definitions.get_mut(&key) {
             kept.round = round;
-            if depends_on_others || !kept.object.is_same(&object) {
+            let moved = !kept.definition.names.is_empty()
+                && kept.answers != of_names(&kept.definition, answers);
+            if depends_on_others || moved || !kept.object.is_same(&object) {
                 let fresh = define();
                 if *kept.definition != fresh {
                     kept.definition = Arc::new(fresh);
                 }
                 kept.object = object;
+                kept.answers = of_names(&kept.definition, answers);
             }
             return kept.definition.clone();
         }
         let definition = Arc::new(define());
-        let kept = Kept { object, definition: definition.clone(), round };
+        let answers = of_names(&definition, answers);
+        let kept = Kept { object, definition: definition.clone(), answers, round };
         self.definitions.insert(key, kept);
         definition
     }
@@ -119,6 +128,10 @@ impl Interner {
         self.policies.push(policy.clone());
         policy
     }
+}
+
+fn of_names(definition: &Definition, answers: &Answers) -> Vec<Option<Arc<Answer>>> {
+    definition.names.iter().map(|name| answers.get(name).cloned()).collect()
 }
 
 /// Definitions are kept by the interner, so two that are the same are the same allocation.

@@ -1,10 +1,13 @@
 //! The mesh's own settings.
 
+use std::time::Duration;
+
 use super::define_entry::exposure;
 use crate::{
     egress::DefaultAction,
+    names::DEFAULT_REFRESH,
     registry::Exposure,
-    resource::{Objects, mesh_config, traffic::OutboundMode},
+    resource::{Objects, duration::duration, mesh_config, traffic::OutboundMode},
     snapshot::{Finding, Severity, code},
 };
 
@@ -14,6 +17,8 @@ pub(super) struct Mesh {
     pub(super) outbound: DefaultAction,
     pub(super) root_namespace: String,
     pub(super) default_exposure: Exposure,
+    /// The longest time between two questions for a name.
+    pub(super) dns_refresh: Duration,
 }
 
 pub(super) fn read(objects: &Objects) -> (Mesh, Vec<Finding>) {
@@ -30,7 +35,9 @@ pub(super) fn read(objects: &Objects) -> (Mesh, Vec<Finding>) {
         trust_domain,
         connect_timeout,
         default_http_retry_policy: retries,
+        dns_refresh_rate,
     } = settings;
+    let refresh = dns_refresh_rate.as_deref().map(time);
     if let Some(config) = config {
         let usual = mesh_config::MeshConfig::default();
         let key = crate::resource::Object::MeshConfig(config.clone()).key();
@@ -59,6 +66,10 @@ pub(super) fn read(objects: &Objects) -> (Mesh, Vec<Finding>) {
             let message = "names are not resolved from the Host yet: the mode acts as ALLOW_ANY";
             warn("data.mesh: outboundTrafficPolicy.mode", message);
         }
+        if refresh == Some(None) {
+            let message = "this is no time: give one such as 60s; a minute is used";
+            warn("data.mesh: dnsRefreshRate", message);
+        }
         if policy.egress_proxy.is_some() {
             let message = "an egress proxy is not supported: unknown traffic goes out directly";
             warn("data.mesh: outboundTrafficPolicy.egressProxy", message);
@@ -67,9 +78,15 @@ pub(super) fn read(objects: &Objects) -> (Mesh, Vec<Finding>) {
     let mesh = Mesh {
         outbound: outbound(policy.mode),
         default_exposure: exposure(&default_service_export_to).unwrap_or(Exposure::All),
+        dns_refresh: refresh.flatten().unwrap_or(DEFAULT_REFRESH),
         root_namespace,
     };
     (mesh, findings)
+}
+
+/// A time that is longer than nothing.
+fn time(text: &str) -> Option<Duration> {
+    duration(text).filter(|time| !time.is_zero())
 }
 
 pub(super) const fn outbound(mode: OutboundMode) -> DefaultAction {

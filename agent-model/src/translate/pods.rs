@@ -1,6 +1,11 @@
 //! The pods of the node: enrolled or why not, and by what policy.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
@@ -31,6 +36,8 @@ pub(super) struct Planner<'a> {
     exempt: Vec<Rule>,
     /// What each point of view shows, by namespace and Sidecar.
     views: BTreeMap<(String, Option<ObjectKey>), View>,
+    /// The names that what is seen follows from.
+    wanted: BTreeSet<Arc<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +64,13 @@ impl<'a> Planner<'a> {
             interner,
             exempt: exempt::of_node(objects, node),
             views: BTreeMap::new(),
+            wanted: BTreeSet::new(),
         }
+    }
+
+    /// The names that the pods planned so far want resolved.
+    pub(super) fn take_wanted(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.wanted)
     }
 
     pub(super) fn into_registry(self) -> Registry {
@@ -136,12 +149,14 @@ impl<'a> Planner<'a> {
     /// two views from sharing a set.
     fn view(&mut self, namespace: &str, sidecar: Option<&Sidecar>) -> View {
         let key = (namespace.to_owned(), sidecar.map(sidecars::key));
-        let registry = &self.registry;
+        let (registry, wanted) = (&self.registry, &mut self.wanted);
         let view = self.views.entry(key).or_insert_with(|| {
             let filter = sidecar.and_then(|sidecar| sidecars::filter(sidecar, namespace));
             let scope = Arc::new(Scope { namespace: namespace.to_owned(), filter });
-            let selected = registry.select(&scope).into_iter();
-            let selected = selected.filter(|one| one.ports().any(|port| !port.rules.is_empty()));
+            let selected = registry.select(&scope);
+            wanted.extend(selected.iter().flat_map(|one| one.definition.names.iter().cloned()));
+            let selected =
+                selected.into_iter().filter(|one| one.ports().any(|port| !port.rules.is_empty()));
             View { scope, selected: selected.collect() }
         });
         view.clone()

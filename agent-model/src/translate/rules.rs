@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::address::everywhere;
 use crate::{
     egress::{Action, Class, Protocol, ProxyDuty, Rule, RuleSource},
+    names::Answer,
     resource::ObjectKey,
 };
 
@@ -20,6 +21,8 @@ pub(super) struct PortRules {
     age: u32,
     port: NonZeroU16,
     pub(super) rules: Vec<Rule>,
+    /// See [`crate::registry::DefinedPort::outlived`].
+    pub(super) outlived: Vec<Rule>,
 }
 
 impl PortRules {
@@ -37,7 +40,7 @@ impl PortRules {
             field,
             host: host.cloned(),
         };
-        Self { source: Arc::new(source), age, port, rules: Vec::new() }
+        Self { source: Arc::new(source), age, port, rules: Vec::new(), outlived: Vec::new() }
     }
 
     pub(super) fn number(&self) -> NonZeroU16 {
@@ -66,7 +69,23 @@ impl PortRules {
         port: NonZeroU16,
         action: Action,
     ) {
+        let rule = self.rule(protocol, cidr, port, action);
+        self.rules.push(rule);
+    }
+
+    /// What a name resolves to is allowed; what it resolved to before is kept where it is open.
+    pub(super) fn answer(&mut self, protocol: Protocol, answer: &Answer, action: Action) {
+        for address in answer.allowed() {
+            self.push(protocol, IpNet::from(address), self.port, action);
+        }
+        for address in &answer.former {
+            let rule = self.rule(protocol, IpNet::from(*address), self.port, action);
+            self.outlived.push(rule);
+        }
+    }
+
+    fn rule(&self, protocol: Protocol, cidr: IpNet, port: NonZeroU16, action: Action) -> Rule {
         let (class, age, source) = (Class::Registered, self.age, self.source.clone());
-        self.rules.push(Rule { class, protocol, cidr, port: Some(port), action, age, source });
+        Rule { class, protocol, cidr, port: Some(port), action, age, source }
     }
 }

@@ -1,8 +1,9 @@
 //! A cluster in a string.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use agent_model::{
+    names::{Answer, Trouble},
     resource::{self, Objects, validate},
     snapshot::{Finding, PodId, Severity, Snapshot},
     translate::{Exclusions, Interner, NodeContext, translate},
@@ -37,6 +38,18 @@ struct TestNode {
     /// The pods whose models are shown.
     #[serde(default)]
     show: Vec<String>,
+    #[serde(default)]
+    answers: BTreeMap<String, TestAnswer>,
+}
+
+/// What a name resolves to.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct TestAnswer {
+    current: Vec<IpAddr>,
+    lingering: Vec<IpAddr>,
+    former: Vec<IpAddr>,
+    too_many: Option<usize>,
 }
 
 impl Cluster {
@@ -70,6 +83,13 @@ impl Cluster {
         self.node.resolvers = pods.collect();
         self.show = node.show.iter().map(|pod| id(pod)).collect();
         self.node.admin = node.admin;
+        let answers = node.answers.into_iter().map(|(name, one)| {
+            let TestAnswer { current, lingering, former, too_many } = one;
+            let unresolved = current.is_empty().then_some(Trouble::Unresolved);
+            let trouble = too_many.map(|found| Trouble::TooMany { found }).or(unresolved);
+            (name.into(), Arc::new(Answer { current, lingering, former, trouble }))
+        });
+        self.node.answers = Arc::new(answers.collect());
         if node.ignore_exclusions {
             self.node.exclusions = Exclusions::Ignore;
         }

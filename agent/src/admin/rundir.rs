@@ -13,6 +13,7 @@ const SOCKET: &str = "admin.sock";
 const CNI_SOCKET: &str = "cni.sock";
 const SANDBOXES: &str = "sandboxes.json";
 const OBJECTS: &str = "objects.snapshot";
+const NAMES: &str = "names.snapshot";
 /// `sun_path` holds 108 bytes with its final zero (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -123,6 +124,11 @@ impl RunDir {
     /// Where the objects that are in force are kept for a start without an API server.
     pub(crate) fn objects(&self) -> PathBuf {
         self.path.join(OBJECTS)
+    }
+
+    /// Where it is kept what names resolved to, for a start without a name server.
+    pub(crate) fn names(&self) -> PathBuf {
+        self.path.join(NAMES)
     }
 }
 

@@ -23,9 +23,12 @@ use super::{
     rundir::RunDir,
     why::{self, WhyError, WhyQuery},
 };
-use crate::observe::{
-    metrics::CONTENT_TYPE,
-    status::{self, Status},
+use crate::{
+    args::question::Target,
+    observe::{
+        metrics::CONTENT_TYPE,
+        status::{self, Status},
+    },
 };
 
 /// Why the server cannot listen.
@@ -161,10 +164,22 @@ async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery>) -> Respo
         return (StatusCode::BAD_REQUEST, crate::args::question::PodRefError.to_string())
             .into_response();
     };
-    let status = match why::answer(&*admin.answers, &pod, to) {
-        Ok(answer) => return Json(answer).into_response(),
+    let answers = &*admin.answers;
+    let answer = match to {
+        Target::Address(to) => why::answer(answers, &pod, to).map(|it| Json(it).into_response()),
+        Target::Name { name, port, protocol } => {
+            let about = (name.as_str(), port, protocol);
+            why::answer_name(answers, &pod, about).map(|it| Json(it).into_response())
+        }
+    };
+    let status = match answer {
+        Ok(answer) => return answer,
         Err(error @ WhyError::Starting) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-        Err(error @ WhyError::NoSuchPod { .. }) => (StatusCode::NOT_FOUND, error.to_string()),
+        Err(
+            error @ (WhyError::NoSuchPod { .. }
+            | WhyError::NameUnknown { .. }
+            | WhyError::NoAddress { .. }),
+        ) => (StatusCode::NOT_FOUND, error.to_string()),
         Err(error @ WhyError::Ambiguous { .. }) => (StatusCode::CONFLICT, error.to_string()),
     };
     status.into_response()

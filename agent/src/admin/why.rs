@@ -7,14 +7,14 @@ use agent_abi::{Flow, Reason, Verdict, protocol};
 use agent_model::{
     compile::addr_of,
     egress::Protocol,
-    explain::{Explanation, Outcome, Query, explain},
+    explain::{self, Explanation, Outcome, Query, explain},
     snapshot::{PodId, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 
 use super::Answers;
 use crate::{
-    args::question::{Destination, PodRef},
+    args::question::{Destination, PodRef, Target},
     observe::status::Word,
 };
 
@@ -33,6 +33,15 @@ pub(crate) struct WhyAnswer {
     pub(crate) explanation: Explanation,
     /// How the two differ, where they do.
     pub(crate) difference: Option<String>,
+}
+
+/// The answer about a name: one for each of its addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamedAnswer {
+    /// The name.
+    pub(crate) name: String,
+    /// What may be said of its addresses.
+    pub(crate) answers: Vec<WhyAnswer>,
 }
 
 /// What the live maps say.
@@ -70,9 +79,44 @@ pub(crate) enum WhyError {
         /// Those pods.
         known: String,
     },
+    /// A name that no object names.
+    #[error(
+        "{name} is named by no object that this node follows; resolve it and ask for an address, \
+         rules for TCP and UDP go by address"
+    )]
+    NameUnknown {
+        /// That name.
+        name: String,
+    },
+    /// A name without addresses.
+    #[error(
+        "{name} stands for no address: see NAMES in `sekisho status`, and the object's findings"
+    )]
+    NoAddress {
+        /// That name.
+        name: String,
+    },
 }
 
-/// Answers a question.
+/// Answers a question about a name.
+pub(super) fn answer_name(
+    answers: &dyn Answers,
+    pod: &PodRef,
+    (name, port, protocol): (&str, std::num::NonZeroU16, Protocol),
+) -> Result<NamedAnswer, WhyError> {
+    let snapshot = answers.snapshot().ok_or(WhyError::Starting)?;
+    let id = find(&snapshot, pod, answers)?;
+    let addresses = explain::addresses(&snapshot, &id, name);
+    let addresses = addresses.ok_or_else(|| WhyError::NameUnknown { name: name.to_owned() })?;
+    if addresses.is_empty() {
+        return Err(WhyError::NoAddress { name: name.to_owned() });
+    }
+    let to = |addr| Destination { addr, port, protocol };
+    let told = addresses.into_iter().map(|addr| answer(answers, pod, to(addr)));
+    Ok(NamedAnswer { name: name.to_owned(), answers: told.collect::<Result<_, _>>()? })
+}
+
+/// Answers a question about an address.
 pub(super) fn answer(
     answers: &dyn Answers,
     pod: &PodRef,
@@ -180,7 +224,8 @@ fn expected(outcome: &Outcome) -> Verdict {
 #[derive(Debug, Deserialize)]
 pub(super) struct WhyQuery {
     pod: String,
-    dst: IpAddr,
+    /// An address or a name.
+    dst: String,
     port: std::num::NonZeroU16,
     protocol: WhyProtocol,
 }
@@ -194,22 +239,29 @@ enum WhyProtocol {
 
 impl WhyQuery {
     /// The words of the command line again; `None` for a pod that is none.
-    pub(super) fn words(&self) -> Option<(PodRef, Destination)> {
+    pub(super) fn words(&self) -> Option<(PodRef, Target)> {
         let protocol = match self.protocol {
             WhyProtocol::Tcp => Protocol::Tcp,
             WhyProtocol::Udp => Protocol::Udp,
         };
-        let to = Destination { addr: self.dst.to_canonical(), port: self.port, protocol };
+        let port = self.port;
+        let to = match self.dst.parse::<IpAddr>() {
+            Ok(addr) => Target::Address(Destination { addr: addr.to_canonical(), port, protocol }),
+            Err(_) => Target::Name { name: self.dst.clone(), port, protocol },
+        };
         Some((self.pod.parse().ok()?, to))
     }
 }
 
 /// The request that asks it.
-pub(crate) fn path(pod: &PodRef, to: Destination) -> String {
-    let Destination { addr, port, protocol } = to;
+pub(crate) fn path(pod: &PodRef, to: &Target) -> String {
+    let (dst, port, protocol) = match to {
+        Target::Address(Destination { addr, port, protocol }) => (addr.to_string(), port, protocol),
+        Target::Name { name, port, protocol } => (name.clone(), port, protocol),
+    };
     let slash = |namespace: &String| format!("{namespace}/");
     let namespace = pod.namespace.as_ref().map(slash).unwrap_or_default();
-    format!("/why?pod={namespace}{}&dst={addr}&port={port}&protocol={protocol}", pod.name)
+    format!("/why?pod={namespace}{}&dst={dst}&port={port}&protocol={protocol}", pod.name)
 }
 
 #[cfg(test)]

@@ -53,13 +53,29 @@ pub(crate) struct Destination {
     pub(crate) protocol: Protocol,
 }
 
-/// Why a [`Destination`] was not understood.
+/// What `sekisho why` is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// An address.
+    Address(Destination),
+    /// Every address that a name stands for.
+    Name {
+        /// The name.
+        name: String,
+        /// See [`Destination::port`].
+        port: NonZeroU16,
+        /// See [`Destination::protocol`].
+        protocol: Protocol,
+    },
+}
+
+/// Why a [`Target`] was not understood.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub(crate) enum DestinationError {
     /// Neither an address nor a port.
     #[error(
-        "a destination is ADDRESS:PORT, for instance 203.0.113.7:3306 or [2001:db8::7]:53/udp; \
-         a name has to be resolved first, rules for TCP and UDP go by address"
+        "a destination is ADDRESS:PORT or NAME:PORT, for instance 203.0.113.7:3306, \
+         [2001:db8::7]:53/udp or db.example.com:3306"
     )]
     Shape,
     /// A suffix that names no transport.
@@ -67,7 +83,7 @@ pub(crate) enum DestinationError {
     Protocol,
 }
 
-impl FromStr for Destination {
+impl FromStr for Target {
     type Err = DestinationError;
 
     fn from_str(text: &str) -> Result<Self, DestinationError> {
@@ -77,10 +93,27 @@ impl FromStr for Destination {
             Some((socket, "udp")) => (socket, Protocol::Udp),
             Some(_) => return Err(DestinationError::Protocol),
         };
-        let socket: SocketAddr = socket.parse().map_err(|_| DestinationError::Shape)?;
-        let port = NonZeroU16::new(socket.port()).ok_or(DestinationError::Shape)?;
-        Ok(Self { addr: socket.ip().to_canonical(), port, protocol })
+        if let Ok(socket) = socket.parse::<SocketAddr>() {
+            let port = NonZeroU16::new(socket.port()).ok_or(DestinationError::Shape)?;
+            let addr = socket.ip().to_canonical();
+            return Ok(Self::Address(Destination { addr, port, protocol }));
+        }
+        let (name, port) = socket.rsplit_once(':').ok_or(DestinationError::Shape)?;
+        let port = port.parse().map_err(|_| DestinationError::Shape)?;
+        if !is_host(name) {
+            return Err(DestinationError::Shape);
+        }
+        Ok(Self::Name { name: name.to_ascii_lowercase(), port, protocol })
     }
+}
+
+/// A DNS name; a last label of digits is an address gone wrong. It needs no escaping in a request.
+fn is_host(name: &str) -> bool {
+    let of_label = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let mut labels = name.strip_suffix('.').unwrap_or(name).split('.');
+    let digits = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    labels.clone().all(|label| !label.is_empty() && label.bytes().all(of_label))
+        && !labels.next_back().is_some_and(digits)
 }
 
 #[cfg(test)]
@@ -89,10 +122,15 @@ mod tests {
 
     #[test]
     fn a_destination_is_an_address_and_a_port() {
-        let destination = |text: &str| text.parse::<Destination>();
-        let expected = |addr: &str, port, protocol| Destination {
-            addr: addr.parse().unwrap(),
-            port: NonZeroU16::new(port).unwrap(),
+        let destination = |text: &str| text.parse::<Target>();
+        let port = |number| NonZeroU16::new(number).unwrap();
+        let expected = |addr: &str, number, protocol| {
+            let addr = addr.parse().unwrap();
+            Target::Address(Destination { addr, port: port(number), protocol })
+        };
+        let named = |name: &str, number, protocol| Target::Name {
+            name: name.to_owned(),
+            port: port(number),
             protocol,
         };
         for (text, wanted) in [
@@ -101,6 +139,8 @@ mod tests {
             ("203.0.113.7:53/tcp", expected("203.0.113.7", 53, Protocol::Tcp)),
             ("[2001:db8::7]:443", expected("2001:db8::7", 443, Protocol::Tcp)),
             ("[::ffff:203.0.113.7]:1/udp", expected("203.0.113.7", 1, Protocol::Udp)),
+            ("DB.example.com:3306", named("db.example.com", 3306, Protocol::Tcp)),
+            ("db:53/udp", named("db", 53, Protocol::Udp)),
         ] {
             assert_eq!(destination(text).unwrap(), wanted, "{text}");
         }
@@ -110,7 +150,13 @@ mod tests {
             "203.0.113.7:",
             "203.0.113.7:0",
             "203.0.113.7:65536",
-            "db:3306",
+            "db",
+            "db:",
+            "db:0",
+            "d b:1",
+            "db..example:1",
+            "256.0.113.7:1",
+            ":80",
             "2001:db8::7:443",
             "203.0.113.7:53/sctp",
             "203.0.113.7:53/",

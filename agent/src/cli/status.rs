@@ -11,7 +11,7 @@ use super::{
 use crate::{
     admin::client::Client,
     args::{StatusArgs, exit},
-    observe::status::{Enrolment, Hook, Note, Pod, Source, State, Status},
+    observe::status::{Enrolment, Hook, Note, Pod, Resolved, Source, State, Status},
 };
 
 /// What the layers are called.
@@ -34,6 +34,9 @@ fn table(status: &Status, paint: Paint) -> String {
     section(&mut text, "LAYERS", &layers(status, paint), paint);
     if let Some(source) = &status.source {
         section(&mut text, "API SERVER", &followed(source, paint), paint);
+    }
+    if !status.names.is_empty() {
+        section(&mut text, "NAMES", &names(&status.names, paint), paint);
     }
     section(&mut text, "COUNTERS", &counters(status), paint);
     section(&mut text, "FINDINGS", &findings(&status.findings, paint), paint);
@@ -162,6 +165,37 @@ fn followed(source: &Source, paint: Paint) -> String {
         table.row(&cells, tone.map(|tone| (1, tone)));
     }
     text + &table.text("  ", paint)
+}
+
+/// A line a name: what it resolves to, how old that is, when it is asked for again.
+fn names(names: &[Resolved], paint: Paint) -> String {
+    let now = Timestamp::now();
+    let seconds = |then: Timestamp| then.duration_since(now).as_secs();
+    let mut table = Table::new(&["NAME", "ADDRESSES", "ANSWERED", "NEXT", "LAST ERROR"]);
+    for name in names {
+        let addresses = name.addresses.iter().map(|one| match one.until {
+            Some(until) => format!("{} ({} s more)", one.address, seconds(until).max(0)),
+            None => one.address.to_string(),
+        });
+        let addresses = addresses.collect::<Vec<_>>().join(", ");
+        let age = |then: Timestamp| format!("{} s ago", -seconds(then).min(0));
+        let next = |then: Timestamp| format!("in {} s", seconds(then).max(0));
+        let error = name.error.as_deref().unwrap_or_default();
+        let (shown, tone) = match (addresses.as_str(), error) {
+            ("", _) => ("none", Some((1, Tone::Bad))),
+            (all, "") => (all, None),
+            (all, _) => (all, Some((4, Tone::Doubtful))),
+        };
+        let cells = [
+            &name.name,
+            shown,
+            &name.answered.map_or("never".to_owned(), age),
+            &name.next.map_or("now".to_owned(), next),
+            error,
+        ];
+        table.row(&cells, tone);
+    }
+    table.text("  ", paint)
 }
 
 fn counters(status: &Status) -> String {

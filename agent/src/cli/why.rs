@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use agent_model::explain::{Explanation, NearMiss, Outcome, RuleText};
+use agent_model::explain::{Explanation, NearMiss, Outcome, RuleText, Standing};
 
 use super::{
     Answer,
@@ -11,14 +11,26 @@ use super::{
 use crate::{
     admin::{
         client::Client,
-        why::{self, Live, WhyAnswer},
+        why::{self, Live, NamedAnswer, WhyAnswer},
     },
-    args::{WhyArgs, exit},
+    args::{WhyArgs, exit, question::Target},
 };
 
 pub(super) async fn run(args: &WhyArgs, paint: Paint) -> anyhow::Result<Answer> {
-    let path = why::path(&args.pod, args.destination);
-    let answer: WhyAnswer = Client::new(&args.ask.run_dir).ask(&path).await?;
+    let path = why::path(&args.pod, &args.destination);
+    let client = Client::new(&args.ask.run_dir);
+    if let Target::Name { .. } = args.destination {
+        let named: NamedAnswer = client.ask(&path).await?;
+        let text = match encode(args.ask.output.format, &named)? {
+            Some(text) => text,
+            None => {
+                named.answers.iter().map(|one| words(one, paint)).collect::<Vec<_>>().join("\n")
+            }
+        };
+        let allowed = named.answers.iter().all(|one| one.allowed);
+        return Ok(Answer { text, code: if allowed { exit::OK } else { exit::DENIED } });
+    }
+    let answer: WhyAnswer = client.ask(&path).await?;
     let text = match encode(args.ask.output.format, &answer)? {
         Some(text) => text,
         None => words(&answer, paint),
@@ -39,6 +51,16 @@ fn words(answer: &WhyAnswer, paint: Paint) -> String {
         None => text.push_str("kernel         the pod's network namespace is not known\n"),
     }
     let _ = writeln!(text, "configuration  {}", outcome(&explanation.outcome));
+    for name in &explanation.names {
+        let how = match name.standing {
+            Standing::Current => "one of its addresses",
+            Standing::Lingering => "an address that it has left, allowed until its time has passed",
+            Standing::Former => {
+                "an address that it has left: open connections stay, new ones do not"
+            }
+        };
+        let _ = writeln!(text, "name           {}: {how}", name.name);
+    }
     if let Some(difference) = difference {
         let _ = writeln!(text, "{}  {difference}", paint.word(Tone::Bad, "difference   "));
     }
@@ -119,7 +141,7 @@ mod tests {
             destination: "203.0.113.7:3307/tcp".into(),
             allowed: verdict == "direct" || verdict == "proxy",
             live: Some(live),
-            explanation: Explanation { outcome, near: Vec::new(), remedy: None },
+            explanation: Explanation::of(outcome),
             difference: None,
         }
     }

@@ -124,6 +124,16 @@ impl Writer<'_, '_> {
         let kinds: Vec<_> =
             status.objects.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
         self.family(("source_objects", "Objects in force"), "kind", MetricType::Gauge, &kinds)?;
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            status.names.iter().partition(|name| !name.addresses.is_empty());
+        let failing = known.iter().filter(|name| name.error.is_some()).count();
+        let names = [
+            ("resolved", (known.len() - failing) as u64),
+            ("stale", failing as u64),
+            ("unresolved", unknown.len() as u64),
+        ];
+        let help = "Names that rules follow from";
+        self.family(("resolve_names", help), "state", MetricType::Gauge, &names)?;
         let count =
             |name| status.findings.iter().filter(|note| note.severity == name).count() as u64;
         let findings = ["error", "warning", "info"].map(|severity| (severity, count(severity)));

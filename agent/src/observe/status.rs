@@ -52,9 +52,41 @@ pub(crate) struct Status {
     pub(crate) objects: BTreeMap<String, u64>,
     /// What could not be honoured, worst first.
     pub(crate) findings: Vec<Note>,
+    /// What names resolve to, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) names: Vec<Resolved>,
     /// The API server that is followed; none on a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Source>,
+}
+
+/// A name that rules follow from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Resolved {
+    /// The name.
+    pub(crate) name: String,
+    /// What is allowed of it.
+    pub(crate) addresses: Vec<ResolvedAddress>,
+    /// When an answer with an address came last.
+    pub(crate) answered: Option<Timestamp>,
+    /// When it is asked for next; none while it is being asked for.
+    pub(crate) next: Option<Timestamp>,
+    /// What was wrong with the last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+    /// The objects whose rules follow from it.
+    #[serde(default)]
+    pub(crate) wanted_by: Vec<String>,
+}
+
+/// An address of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ResolvedAddress {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// When new connections may no longer go there, where the newest answer lacks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// An API server, and how far it is followed.

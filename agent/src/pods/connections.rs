@@ -4,12 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_abi::{FlowKey, FlowState, OpenedBy, Reason};
-use agent_model::snapshot::PodId;
+use agent_model::{registry::Registry, snapshot::PodId};
 use jiff::Timestamp;
 
 use super::{
     enrol::{Pod, Pods, chain},
-    revoke::{self, RevokeError, Revoked},
+    revoke::{self, Keep, RevokeError, Revoked},
 };
 use crate::{
     kernel::maps::Maps,
@@ -30,15 +30,16 @@ pub(crate) async fn learn(pods: &Pods, maps: &Maps, fresh: &[PodId]) {
 async fn learn_one(pods: &Pods, pod: &Pod, maps: &Maps) -> Result<(), RevokeError> {
     let storage = maps.sockets.share().map_err(RevokeError::Map)?;
     let sockets = revoke::open_sockets(pods.worker(), &pod.netns, storage).await?;
-    remember(maps, &revoke::accepted_flows(&sockets, pod.netns.cookie()), OpenedBy::PEER)
+    let accepted = revoke::accepted_flows(&sockets, pod.netns.cookie()).into_iter();
+    remember(maps, accepted.map(|key| (key, OpenedBy::PEER)))
 }
 
 /// Goes through the open connections of the pods with these cookies after a change of their rules:
-/// how many were reset.
+/// how many were reset. What leads to an address that a name has left stays, as the registry has it.
 pub(crate) async fn settle(
     pods: &Pods,
     maps: &Arc<Maps>,
-    (changed, keep): (&[u64], bool),
+    (changed, registry, keep): (&[u64], &Registry, bool),
     log: &FlowLog,
 ) -> usize {
     let mut count = 0;
@@ -46,6 +47,8 @@ pub(crate) async fn settle(
         if !changed.contains(&pod.netns.cookie()) || !pod.is_enrolled() {
             continue;
         }
+        let outlived = || registry.scope(id).map(|scope| registry.outlived(scope));
+        let keep = if keep { Keep::All } else { Keep::Only(outlived().unwrap_or_default()) };
         match settle_one(pods, pod, (maps, keep)).await {
             Ok(revoked) => {
                 count += revoked.len();
@@ -64,20 +67,29 @@ pub(crate) async fn settle(
 async fn settle_one(
     pods: &Pods,
     pod: &Pod,
-    (maps, keep): (&Arc<Maps>, bool),
+    (maps, keep): (&Arc<Maps>, Keep),
 ) -> Result<Vec<Revoked>, RevokeError> {
     let storage = maps.sockets.share().map_err(RevokeError::Map)?;
     let tables = (Arc::clone(maps), keep);
     let outcome = revoke::sweep(pods.worker(), &pod.netns, storage, tables).await?;
-    remember(maps, &outcome.outlive, OpenedBy::POD)?;
+    remember(maps, outcome.outlive)?;
+    for one in &outcome.reset {
+        // It may have been kept until now.
+        let key = revoke::flow_key(&one.socket, pod.netns.cookie());
+        maps.flows.remove(&key).map_err(|error| RevokeError::Map(error.source))?;
+    }
     Ok(outcome.reset)
 }
 
 /// Tells the packet layers of flows that the rules alone do not let out.
-fn remember(maps: &Maps, flows: &[FlowKey], opened_by: u32) -> Result<(), RevokeError> {
-    let state = FlowState { opened_by, seen_ns: monotonic_ns(), ..FlowState::default() };
-    for key in flows {
-        maps.flows.set(key, &state).map_err(|error| RevokeError::Map(error.source))?;
+fn remember(
+    maps: &Maps,
+    flows: impl IntoIterator<Item = (FlowKey, u32)>,
+) -> Result<(), RevokeError> {
+    let seen_ns = monotonic_ns();
+    for (key, opened_by) in flows {
+        let state = FlowState { opened_by, seen_ns, ..FlowState::default() };
+        maps.flows.set(&key, &state).map_err(|error| RevokeError::Map(error.source))?;
     }
     Ok(())
 }

@@ -5,14 +5,17 @@
 //! Only a socket whose verdict is Deny is reset, and only one that the pod itself has opened:
 //! * what the agent holds (its own, or a pod's connection as the proxy sees it) is not the pod's;
 //! * what a peer has opened is answered, whatever the rules say of that peer;
+//! * what leads to an address that a name has left since is kept, as long as an object names it;
 //! * an unconnected UDP socket has no verdict: each of its datagrams is judged when it is sent;
 //! * Hold means that the pod is not known for the moment, which is no reason to cut anything.
 
 use std::{io, os::fd::AsFd, sync::Arc};
 
 use agent_abi::{
-    Addr, Flow, FlowKey, Judgement, SocketKind, SocketState, Tables, Verdict, decide, protocol,
+    Addr, Flow, FlowKey, Judgement, OpenedBy, SocketKind, SocketState, Tables, Verdict, decide,
+    protocol,
 };
+use agent_model::{compile::scan, egress::Rule};
 
 use thiserror::Error;
 
@@ -62,8 +65,30 @@ pub(crate) struct Outcome {
     /// Reset: the rules deny them now.
     pub(crate) reset: Vec<Revoked>,
     /// Go on as they are although the rules would have them go another way, or not at all where
-    /// open connections are kept. The packet layers have to be told of these.
-    pub(crate) outlive: Vec<FlowKey>,
+    /// open connections are kept. The packet layers have to be told of these, each with a value of
+    /// [`OpenedBy`].
+    pub(crate) outlive: Vec<(FlowKey, u32)>,
+}
+
+/// Which open connections stay although the rules deny them now.
+#[derive(Clone, Debug)]
+pub(crate) enum Keep {
+    /// Each (`--on-revoke keep`).
+    All,
+    /// Those that one of these rules still speaks for.
+    Only(Vec<Rule>),
+}
+
+impl Keep {
+    /// How the packet layers are to know a connection that stays; `None` if it does not.
+    fn opened_by(&self, flow: &Flow) -> Option<u32> {
+        match self {
+            Self::All => Some(OpenedBy::POD),
+            Self::Only(rules) => {
+                scan(rules, flow.dst, flow.protocol, flow.dst_port).map(|_| OpenedBy::KEPT)
+            }
+        }
+    }
 }
 
 /// Goes through the open connections of one namespace. `storage` is the map SOCKETS.
@@ -74,12 +99,12 @@ pub(crate) async fn sweep<T: Knowledge>(
     worker: &Worker,
     namespace: &NetNs,
     storage: impl AsFd + Send + 'static,
-    (tables, keep): (Arc<T>, bool),
+    (tables, keep): (Arc<T>, Keep),
 ) -> Result<Outcome, RevokeError> {
     let mut diag = worker.run(namespace, SockDiag::open).await??;
     let netns = namespace.cookie();
     let work = move || {
-        let mut outcome = sort_out(&diag.dump(Some(storage.as_fd()))?, &*tables, (netns, keep));
+        let mut outcome = sort_out(&diag.dump(Some(storage.as_fd()))?, &*tables, (netns, &keep));
         let mut failed = None;
         outcome.reset.retain(|it| match diag.destroy(&it.socket.id) {
             Ok(done) => done == Destroyed::Reset,
@@ -105,11 +130,11 @@ pub(crate) async fn open_sockets(
     Ok(tokio::task::spawn_blocking(work).await.map_err(|_| NetNsError::Lost)??)
 }
 
-/// What becomes of each socket that a pod has opened. With `keep` nothing is reset.
+/// What becomes of each socket that a pod has opened.
 pub(crate) fn sort_out<T: Knowledge>(
     sockets: &[OpenSocket],
     tables: &T,
-    (netns, keep): (u64, bool),
+    (netns, keep): (u64, &Keep),
 ) -> Outcome {
     let mut outcome = Outcome::default();
     for socket in sockets {
@@ -117,20 +142,24 @@ pub(crate) fn sort_out<T: Knowledge>(
         let flow = Flow { netns, dst: dst.0, dst_port: dst.1, protocol: socket.protocol };
         let judgement = decide(tables, &flow);
         let is_proxied = kind(socket.stored.as_ref()) == Some(SocketKind::PROXIED);
-        match judgement.verdict {
-            Verdict::Deny if !keep => {
-                outcome.reset.push(Revoked { socket: *socket, dst, judgement });
+        let opened_by = match judgement.verdict {
+            Verdict::Deny => keep.opened_by(&flow),
+            Verdict::Proxy => Some(OpenedBy::POD),
+            Verdict::Direct | Verdict::Hold => continue,
+        };
+        match opened_by {
+            None => outcome.reset.push(Revoked { socket: *socket, dst, judgement }),
+            Some(opened_by) if !is_proxied => {
+                outcome.outlive.push((flow_key(socket, netns), opened_by));
             }
-            Verdict::Deny | Verdict::Proxy if !is_proxied => {
-                outcome.outlive.push(flow_key(socket, netns));
-            }
-            _ => {}
+            Some(_) => {}
         }
     }
     outcome
 }
 
-fn flow_key(socket: &OpenSocket, netns: u64) -> FlowKey {
+/// As the packet layers know it.
+pub(crate) fn flow_key(socket: &OpenSocket, netns: u64) -> FlowKey {
     FlowKey {
         netns,
         peer: socket.peer.0,

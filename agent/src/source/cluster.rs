@@ -56,6 +56,7 @@ use super::{
     debounce::Debounce,
     store::{Place, Store},
 };
+use crate::sealed;
 
 /// How long the server may take before what was saved is used.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -126,7 +127,8 @@ impl Cluster {
         }
         drop(sender);
         let (contents, written) = watch::channel(Contents::default());
-        tasks.spawn(saved::keep(self.path.clone(), Arc::clone(&self.node), written));
+        let (path, node) = (self.path.clone(), Arc::clone(&self.node));
+        tasks.spawn(sealed::keep(path, node, written, saved::write));
         tokio::select! {
             () = self.follow(&mut news, (saved, &contents)) => {}
             // None of them ends by itself, so this is a panic, which is ours to pass on.

@@ -27,7 +27,7 @@ pub(crate) fn of_pods(objects: &Objects) -> BTreeMap<PodId, Vec<IpAddr>> {
 }
 
 /// resolv.conf(5): `nameserver ADDRESS`, the address of an IPv6 link with its scope.
-fn name_servers(text: &str) -> Vec<IpAddr> {
+pub(crate) fn name_servers(text: &str) -> Vec<IpAddr> {
     let address = |line: &str| {
         let mut words = line.split_whitespace();
         (words.next()? == "nameserver").then(|| words.next()?.split('%').next()?.parse().ok())?

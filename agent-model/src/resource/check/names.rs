@@ -19,7 +19,7 @@ pub(super) fn is_label(text: &str) -> bool {
 }
 
 /// A name of labels, with or without a dot at the end; a last label of digits is an IP gone wrong.
-pub(super) fn is_domain(text: &str) -> bool {
+pub(crate) fn is_domain(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
     !name.is_empty()

@@ -86,7 +86,8 @@ impl Sample {
     }
 
     fn ask(&self, pod: &str, to: &str) -> Result<WhyAnswer, WhyError> {
-        answer(self, &pod.parse().unwrap(), to.parse().unwrap())
+        let Target::Address(to) = to.parse().unwrap() else { panic!("{to} is a name") };
+        answer(self, &pod.parse().unwrap(), to)
     }
 }
 
@@ -174,12 +175,30 @@ fn a_question_survives_its_way_to_the_server() {
         ("shop/web-0", "203.0.113.7:3306"),
         ("web.0", "[2001:db8::7]:53/udp"),
         ("web", "[::ffff:203.0.113.7]:1"),
+        ("web", "db.example.com:3306/udp"),
     ] {
-        let (pod, to): (PodRef, Destination) = (pod.parse().unwrap(), to.parse().unwrap());
-        let uri: axum::http::Uri = path(&pod, to).parse().unwrap();
+        let (pod, to): (PodRef, Target) = (pod.parse().unwrap(), to.parse().unwrap());
+        let uri: axum::http::Uri = path(&pod, &to).parse().unwrap();
         let query = axum::extract::Query::<WhyQuery>::try_from_uri(&uri).unwrap();
         assert_eq!(query.words(), Some((pod, to)));
     }
+}
+
+#[test]
+fn a_name_is_answered_address_by_address() {
+    let config = format!("{CLUSTER}{ENTRY}");
+    let sample = Sample::new(&config, &config);
+    let ask = |name: &str, port: u16| {
+        let about = (name, port.try_into().unwrap(), Protocol::Tcp);
+        answer_name(&sample, &"shop/web".parse().unwrap(), about)
+    };
+    let told = ask("db.example.com", 3306).unwrap();
+    let found: Vec<_> =
+        told.answers.iter().map(|one| (one.destination.as_str(), one.allowed)).collect();
+    assert_eq!(found, [("203.0.113.7:3306/tcp", true)]);
+    assert!(!ask("db.example.com", 3307).unwrap().answers[0].allowed);
+    let unknown = ask("other.example.com", 3306).unwrap_err().to_string();
+    assert!(unknown.contains("named by no object"), "{unknown}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::{
 const POD: u64 = 5;
 const GOOD: u8 = 7;
 const BAD: u8 = 8;
+const NOTHING: Keep = Keep::Only(Vec::new());
 
 /// Only 203.0.113.7 may be reached. Without a policy the pod is not known.
 struct OnlyGood {
@@ -88,7 +89,7 @@ fn is_reset(socket: &OpenSocket) -> bool {
 }
 
 fn reset_among(sockets: &[OpenSocket]) -> usize {
-    sort_out(sockets, &OnlyGood::registry(), (POD, false)).reset.len()
+    sort_out(sockets, &OnlyGood::registry(), (POD, &NOTHING)).reset.len()
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn what_the_pod_has_opened_is_reset_where_the_verdict_is_deny() {
     assert!(is_reset(&datagrams));
     let direct = marked(SocketKind::DIRECT, addr(BAD), open(addr(BAD)));
     assert!(is_reset(&direct));
-    let found = sort_out(&[direct], &OnlyGood::registry(), (POD, false)).reset;
+    let found = sort_out(&[direct], &OnlyGood::registry(), (POD, &NOTHING)).reset;
     assert_eq!((found[0].dst, found[0].judgement.generation), ((addr(BAD), 443), 4));
 }
 
@@ -111,7 +112,7 @@ fn a_proxied_connection_is_judged_by_what_was_dialled() {
     let proxied = |dst| marked(SocketKind::PROXIED, dst, open(loopback));
     assert!(is_reset(&proxied(addr(BAD))));
     assert!(!is_reset(&proxied(addr(GOOD))));
-    let found = sort_out(&[proxied(addr(BAD))], &OnlyGood::registry(), (POD, false)).reset;
+    let found = sort_out(&[proxied(addr(BAD))], &OnlyGood::registry(), (POD, &NOTHING)).reset;
     assert_eq!(found[0].dst, (addr(BAD), 443));
 }
 
@@ -159,9 +160,39 @@ fn a_connection_to_a_port_that_is_listened_on_was_accepted() {
 #[test]
 fn a_kept_connection_outlives_its_rule_and_is_not_reset() {
     let sockets = [open(addr(BAD)), open(addr(GOOD))];
-    let outcome = sort_out(&sockets, &OnlyGood::registry(), (POD, true));
+    let outcome = sort_out(&sockets, &OnlyGood::registry(), (POD, &Keep::All));
     assert_eq!(outcome.reset.len(), 0);
-    assert_eq!(outcome.outlive, [flow_key(&sockets[0], POD)]);
+    assert_eq!(outcome.outlive, [(flow_key(&sockets[0], POD), OpenedBy::POD)]);
+}
+
+#[test]
+fn what_leads_to_an_address_that_a_name_has_left_is_kept_on_its_port_alone() {
+    let source = agent_model::egress::RuleSource {
+        name: "db".into(),
+        namespace: "shop".into(),
+        kind: "ServiceEntry",
+        field: "spec.ports[0]".into(),
+        host: None,
+    };
+    let rule = |port: u16| Rule {
+        class: agent_model::egress::Class::Registered,
+        protocol: agent_model::egress::Protocol::Tcp,
+        cidr: "203.0.113.8/32".parse().unwrap(),
+        port: port.try_into().ok(),
+        action: agent_model::egress::Action::Direct,
+        age: 0,
+        source: Arc::new(source.clone()),
+    };
+    let left = open(addr(BAD));
+    let loopback = open(Addr::v4(u32::from_ne_bytes([127, 0, 0, 1])));
+    let proxied = marked(SocketKind::PROXIED, addr(BAD), loopback);
+    let datagrams = OpenSocket { protocol: protocol::UDP, ..left };
+    let sockets = [left, proxied, datagrams];
+    let outcome = sort_out(&sockets, &OnlyGood::registry(), (POD, &Keep::Only(vec![rule(443)])));
+    assert_eq!(outcome.outlive, [(flow_key(&left, POD), OpenedBy::KEPT)]);
+    assert_eq!(outcome.reset.len(), 1, "the datagrams: the rule is for TCP");
+    let other = sort_out(&sockets, &OnlyGood::registry(), (POD, &Keep::Only(vec![rule(80)])));
+    assert_eq!((other.outlive.len(), other.reset.len()), (0, 3));
 }
 
 #[test]
@@ -176,7 +207,7 @@ fn a_pod_that_is_held_audited_or_another_ones_loses_nothing() {
     ] {
         let tables = OnlyGood { netns: POD, default_action };
         assert_eq!(
-            sort_out(&sockets, &tables, (netns, false)).reset.len(),
+            sort_out(&sockets, &tables, (netns, &NOTHING)).reset.len(),
             0,
             "{default_action:?}, {netns}"
         );
@@ -200,7 +231,7 @@ async fn a_sweep_resets_the_denied_connection_and_no_other() {
     let namespace = sandbox.open(&worker).await;
     let tables = Arc::new(OnlyGood { netns: namespace.cookie(), ..OnlyGood::registry() });
     let map = Arc::new(storage_map());
-    let sweep = || sweep(&worker, &namespace, Arc::clone(&map), (Arc::clone(&tables), false));
+    let sweep = || sweep(&worker, &namespace, Arc::clone(&map), (Arc::clone(&tables), NOTHING));
     let reset = sweep().await.unwrap().reset;
     assert_eq!(reset.len(), 1, "{reset:#?}");
     assert_eq!(reset[0].dst, (addr(BAD), bad.2.local_addr().unwrap().port()));

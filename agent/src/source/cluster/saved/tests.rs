@@ -1,4 +1,4 @@
-use std::os::unix::fs::PermissionsExt as _;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use serde_json::json;
 
@@ -36,7 +36,7 @@ fn what_is_written_is_read_by_the_same_node_and_by_no_other() {
     assert_eq!(names, ["shop", "db"]);
     assert_eq!(saved.objects[0]["kind"], "Namespace");
     assert_eq!(saved.objects[1]["spec"]["hosts"][0], "db.example.com");
-    assert!(matches!(read(&path, "node-2"), Err(SavedError::Node { .. })));
+    assert!(matches!(read(&path, "node-2"), Err(SealError::Node { .. })));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_file_that_is_cut_or_changed_anywhere_is_not_used() {
         let mut changed = whole.clone();
         changed[at] ^= 1;
         fs::write(&path, changed).unwrap();
-        assert!(matches!(read(&path, "node-1"), Err(SavedError::Checksum)), "changed at {at}");
+        assert!(matches!(read(&path, "node-1"), Err(SealError::Checksum)), "changed at {at}");
     }
 }
 
@@ -65,7 +65,7 @@ fn another_layout_is_not_read() {
     write(&path, "node-1", &contents()).unwrap();
     let text = fs::read_to_string(&path).unwrap().replacen("\"version\":1", "\"version\":2", 1);
     fs::write(&path, text).unwrap();
-    assert!(matches!(read(&path, "node-1"), Err(SavedError::Format { version: 2, .. })));
+    assert!(matches!(read(&path, "node-1"), Err(SealError::Format { version: 2, .. })));
 }
 
 #[test]
