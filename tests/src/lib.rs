@@ -7,6 +7,7 @@
 //! way, errand                    a way out of a pod, and what the probe is told about it
 //! packet, frame, capture         frames: built by the probe, read at the far end
 //! serve                          what the far hosts answer
+//! dns                            a name server that says what a test tells it
 //! stage, client                  a pod, a far host, an agent, and somebody to talk through them
 //! agent, manifest, links         the program under test, its configuration, its hooks
 //! control_plane                  a real API server with its etcd
@@ -27,6 +28,7 @@ pub mod cgroup;
 pub mod chain;
 pub mod client;
 pub mod control_plane;
+pub mod dns;
 pub mod errand;
 pub mod frame;
 pub mod ground;

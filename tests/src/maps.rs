@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use agent_abi::{PodKey, PodPolicy};
+use agent_abi::{PodKey, PodPolicy, PrefixKey, RuleKey};
 use anyhow::{Context as _, Result};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 /// Commands of `bpf()` (`linux/bpf.h`).
 const LOOKUP: u32 = 1;
 const UPDATE: u32 = 2;
+const NEXT_KEY: u32 = 4;
 
 /// How each pod is judged, in both slots.
 #[derive(Debug)]
@@ -27,6 +28,30 @@ pub struct Policies(OwnedFd);
 pub fn generation(pins: &Path) -> Result<SharedWord> {
     let node = pin(pins, "NODE")?;
     SharedWord::of(node.as_fd()).context("mapping NODE")
+}
+
+/// How many prefixes and rules an agent's maps hold.
+pub fn counts(pins: &Path) -> Result<(usize, usize)> {
+    let prefixes = count(&pin(pins, "PREFIXES")?, size_of::<PrefixKey>())?;
+    Ok((prefixes, count(&pin(pins, "RULES")?, size_of::<RuleKey>())?))
+}
+
+fn count(map: &OwnedFd, key_size: usize) -> Result<usize> {
+    let (mut key, mut next) = (vec![0_u8; key_size], vec![0_u8; key_size]);
+    for count in 0.. {
+        let mut attributes = Attributes::default();
+        attributes.push_descriptor(map.as_raw_fd());
+        attributes.push(0);
+        let from = if count == 0 { 0 } else { key.as_ptr().expose_provenance() };
+        attributes.push_pointer(from);
+        attributes.push_pointer(next.as_mut_ptr().expose_provenance());
+        match attributes.call(NEXT_KEY) {
+            Ok(_) => key.clone_from(&next),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(count),
+            Err(error) => return Err(error).context("listing a map"),
+        }
+    }
+    unreachable!("the range has no end")
 }
 
 impl Policies {

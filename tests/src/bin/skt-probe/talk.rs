@@ -1,4 +1,4 @@
-//! A TCP client that does as it is told, a line of its input at a time, and answers each line.
+//! A client that does as it is told, a line of its input at a time, and answers each line.
 
 use std::{
     io::{self, BufRead as _, Read as _, Write as _},
@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// ```text
 /// dial ADDR:PORT   connect a new socket
+/// udp ADDR:PORT    connect a new socket for datagrams
 /// bind ADDR:PORT   bind a new socket
 /// send TEXT        write it
 /// read COUNT       read exactly so many bytes
@@ -44,7 +45,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn obey(held: &mut Option<Socket>, verb: &str, argument: &str) -> Result<io::Result<String>> {
-    if verb == "dial" || verb == "bind" {
+    if ["dial", "udp", "bind"].contains(&verb) {
         let address: SocketAddr = argument.parse()?;
         return Ok(open(verb, address).map(|socket| {
             *held = Some(socket);
@@ -73,7 +74,11 @@ fn obey(held: &mut Option<Socket>, verb: &str, argument: &str) -> Result<io::Res
 }
 
 fn open(verb: &str, address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let (kind, protocol) = match verb {
+        "udp" => (Type::DGRAM, Protocol::UDP),
+        _ => (Type::STREAM, Protocol::TCP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
     if verb == "bind" {
