@@ -26,9 +26,12 @@ use tokio::{
 use crate::{
     admin::{Admin, rundir::RunDir, server},
     args::{AgentArgs, OnRevoke},
-    cni::gate::{self, Gate},
+    cni::{
+        gate::{self, Gate},
+        install,
+    },
     kernel::{Kernel, Setup, events, maps::Maps},
-    observe::{flows::FlowLog, metrics::Metrics},
+    observe::{flows::FlowLog, metrics::Metrics, status::Cni},
     pods::{
         enrol::Pods,
         netns::Worker,
@@ -75,10 +78,10 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
     let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
     let (resolver, names) = Resolver::new(servers, rates, (run_dir.names(), &args.node_name));
-    let report = Report::new(&args, Arc::clone(&kernel), (progress, resolver.known()));
-    let report = Arc::new(report);
-
     let mut tasks = Tasks::new();
+    let plugin = keep_plugin(&mut tasks, &args, &run_dir)?;
+    let report = Report::new(&args, Arc::clone(&kernel), (progress, resolver.known()), plugin);
+    let report = Arc::new(report);
     if let Some(log) = log {
         tasks.spawn(async move { events::read_log(log).await.context("the programs' log") });
     }
@@ -102,6 +105,24 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     tasks.spawn(publisher.run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
+}
+
+/// Keeps the CNI plugin in the node's directories, where the agent is told of them.
+fn keep_plugin(
+    tasks: &mut Tasks,
+    args: &AgentArgs,
+    run_dir: &RunDir,
+) -> anyhow::Result<Option<Arc<ArcSwap<Cni>>>> {
+    let Some(directories) = args.cni.node.directories() else { return Ok(None) };
+    let socket = std::path::absolute(run_dir.cni_socket())?;
+    let entry = install::entry(&socket, args.cni.deadline(), &args.cni.exclude);
+    let state: Arc<ArcSwap<Cni>> = Arc::default();
+    let kept = Arc::clone(&state);
+    tasks.spawn(async move {
+        install::keep(directories, entry, kept).await;
+        Ok(())
+    });
+    Ok(Some(state))
 }
 
 /// Where objects come from.

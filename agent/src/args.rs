@@ -1,6 +1,7 @@
 //! The command line: what it accepts and what `--help` says. The environment is read here and
 //! nowhere else.
 
+pub(crate) mod cni;
 pub(crate) mod question;
 
 use std::{
@@ -69,7 +70,7 @@ pub(crate) struct Args {
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the agent of a node, on an API server or on a directory of manifests
-    Agent(AgentArgs),
+    Agent(Box<AgentArgs>),
     /// Show what the agent enforces: pods, generation, layers, counters, findings
     Status(StatusArgs),
     /// Show recent verdicts and ended connections
@@ -81,17 +82,9 @@ pub(crate) enum Command {
     /// Detach everything from the kernel: nothing is judged any more
     Uninstall(UninstallArgs),
     /// Answer a container runtime, as a chained CNI plugin (also under the name sekisho-cni)
-    #[command(after_help = CNI_HELP)]
+    #[command(after_help = cni::HELP)]
     Cni,
 }
-
-const CNI_HELP: &str = "\
-A container runtime starts it with CNI_COMMAND, CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME, CNI_ARGS and
-a configuration on the standard input (CNI specification 1.1.0; lists of 0.3.0 and later). Fields:
-  socket             the agent's socket, <run-dir>/cni.sock
-  deadlineSeconds    how long the agent may take to judge the pod (default 5)
-  excludeNamespaces  pods of these are passed without asking the agent
-A pod that cannot be judged in time is refused with code 11, and the kubelet tries again.";
 
 /// What happens to a pod that no rule set knows yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -196,6 +189,9 @@ pub(crate) struct AgentArgs {
     /// What happens to an open connection whose destination is no longer allowed
     #[arg(long, value_enum, default_value_t = OnRevoke::Reset)]
     pub(crate) on_revoke: OnRevoke,
+    /// The CNI plugin.
+    #[command(flatten)]
+    pub(crate) cni: cni::Plugin,
     /// Also serve /healthz, /readyz and /metrics on this TCP address
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) admin: Option<SocketAddr>,
@@ -345,6 +341,9 @@ pub(crate) struct UninstallArgs {
     /// ends would be started again
     #[arg(long)]
     pub(crate) stay: bool,
+    /// Where the CNI plugin is, if the agent was given these.
+    #[command(flatten)]
+    pub(crate) cni: cni::Node,
     /// Which agent, and how to answer.
     #[command(flatten)]
     pub(crate) ask: Ask,

@@ -9,10 +9,13 @@
 //! ```
 //!
 //! call reads what the runtime says, answer is what it is told, plugin is the process in between;
-//! gate is the agent's side, and talk what goes over the socket.
+//! gate is the agent's side, and talk what goes over the socket; install keeps the program and its entry
+//! in the node's CNI directories, and conflist knows where in a configuration that entry goes.
 
 mod answer;
 mod call;
+mod conflist;
 pub(crate) mod gate;
+pub(crate) mod install;
 pub(crate) mod plugin;
 pub(crate) mod talk;

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
     match args::Args::parse().command {
         args::Command::Cni => cni::plugin::run(args::environment()),
-        args::Command::Agent(args) => agent(args),
+        args::Command::Agent(args) => agent(*args),
         command => cli::run(command),
     }
 }

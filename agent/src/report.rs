@@ -8,7 +8,7 @@ use std::{
 
 use agent_abi::{Flow, Judgement, counter, decide};
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         Kernel,
         hooks::{self, Wire},
     },
-    observe::status::{self, Hook, Note, State, Status, default_action},
+    observe::status::{self, Cni, Hook, Note, State, Status, default_action},
     pods::enrol::{Pod, Pods},
     resolve::Known,
     source::{Observed, cluster::Progress},
@@ -54,6 +54,7 @@ pub(crate) struct Report {
     published: Mutex<(u64, Option<Timestamp>)>,
     source: Option<Arc<Progress>>,
     names: Known,
+    cni: Option<Arc<ArcSwap<Cni>>>,
 }
 
 impl Report {
@@ -62,6 +63,7 @@ impl Report {
         args: &AgentArgs,
         kernel: Arc<Kernel>,
         (source, names): (Option<Arc<Progress>>, Known),
+        cni: Option<Arc<ArcSwap<Cni>>>,
     ) -> Self {
         let hold = args.holds_unknown_pods();
         let keep = args.on_revoke == OnRevoke::Keep;
@@ -76,7 +78,7 @@ impl Report {
             ..Status::default()
         };
         let published = Mutex::new((0, None));
-        Self { fixed, kernel, latest: ArcSwapOption::empty(), published, source, names }
+        Self { fixed, kernel, latest: ArcSwapOption::empty(), published, source, names, cni }
     }
 
     /// True when something of the latest snapshot is not in force.
@@ -164,6 +166,7 @@ impl Answers for Report {
         status.hooks = hooks_of(&self.kernel);
         let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
         status.counters = (0..).zip(&counter::NAMES).map(count).collect();
+        status.cni = self.cni.as_ref().map(|cni| (**cni.load()).clone());
         status.source = self.source.as_ref().map(|source| source.view());
         status.names = self.names.view();
         let Some(latest) = self.latest.load_full() else { return status };

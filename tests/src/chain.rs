@@ -21,6 +21,8 @@ use crate::{
 
 /// Where Debian's package containernetworking-plugins puts them.
 const PLUGINS: &str = "/usr/lib/cni";
+/// The only configuration.
+const LIST: &str = "10-pods.conflist";
 /// The node's end of every pod's link has this address, and the pods have others of its network.
 const NETWORKS: [&str; 2] = ["203.0.113.128/26", "2001:db8:0:80::/64"];
 
@@ -28,6 +30,7 @@ const NETWORKS: [&str; 2] = ["203.0.113.128/26", "2001:db8:0:80::/64"];
 #[derive(Debug)]
 pub struct Chain {
     files: PathBuf,
+    bin: PathBuf,
     /// The list, as the runtime reads it.
     pub list: Value,
 }
@@ -72,7 +75,31 @@ impl Chain {
                 },
             ],
         });
-        Ok(Self { files, list })
+        Ok(Self { files, bin, list })
+    }
+
+    /// Where a node would have its configurations and its programs.
+    pub fn directories(&self) -> [PathBuf; 2] {
+        ["net.d", "programs"].map(|name| self.files.join(name))
+    }
+
+    /// Writes the list without our entry, as the owner of the network would.
+    pub fn write_plain(&self) -> Result<Value> {
+        let mut plain = self.list.clone();
+        let plugins = plain["plugins"].as_array_mut().context("no plugins")?;
+        plugins.retain(|plugin| plugin["type"] != "sekisho-cni");
+        let [conf, _] = self.directories();
+        fs::create_dir_all(&conf)?;
+        fs::write(conf.join(LIST), plain.to_string())?;
+        Ok(plain)
+    }
+
+    /// Reads the list and finds the programs in the node's directories from here on.
+    pub fn read(&mut self) -> Result<()> {
+        let [conf, bin] = self.directories();
+        self.list = serde_json::from_slice(&fs::read(conf.join(LIST))?)?;
+        self.bin = bin;
+        Ok(())
     }
 
     /// Our entry.
@@ -143,7 +170,7 @@ impl Chain {
             config["prevResult"] = before.clone();
         }
         let kind = plugin["type"].as_str().context("a plugin without a type")?;
-        let own = self.files.join("bin").join(kind);
+        let own = self.bin.join(kind);
         let program = if own.exists() { own } else { Path::new(PLUGINS).join(kind) };
         let mut command = Command::new(&program);
         command.envs(environment.iter().map(|(name, value)| (*name, value)));

@@ -6,6 +6,7 @@ use std::{thread, time::Duration};
 use anyhow::{Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
+    agent::Agent,
     chain::{Chain, Said},
     client::Client,
     stage::{DENIED, DIRECT, Net, Stage},
@@ -220,4 +221,52 @@ fn another_namespace_under_the_same_name_is_refused() -> Result<()> {
     let said = case.chain.ask(&case.stage.world, "CHECK", (&environment, &before))?;
     check_failure(&said, NOT_JUDGED, "another namespace");
     case.check_judged()
+}
+
+/// The agent puts itself into the node's directories, keeps its entry there, and takes it out.
+#[rstest]
+fn the_plugin_is_installed_kept_and_removed() -> Result<()> {
+    let mut stage = Stage::set()?;
+    let mut chain = Chain::new("1.0.0", &stage.agent.run_dir())?;
+    let plain = chain.write_plain()?;
+    let [conf, bin] = chain.directories().map(|directory| directory.display().to_string());
+    let options = [("--cni-conf-dir", conf.as_str()), ("--cni-bin-dir", bin.as_str())];
+    for (option, value) in options {
+        stage.agent.set(option, value);
+    }
+    stage.agent.set("--cni-deadline", "3");
+    stage.start()?;
+    let in_place =
+        |agent: &Agent| Ok(agent.status()?["cni"]["file"].to_string().contains("10-pods"));
+    stage.agent.wait_until("the plugin is in place", in_place)?;
+
+    // Its owner writes the list anew.
+    chain.write_plain()?;
+    thread::sleep(Duration::from_millis(500));
+    chain.read()?;
+    assert_eq!(chain.ours()["type"], "sekisho-cni");
+    assert_eq!(chain.ours()["deadlineSeconds"], 3);
+    let pod = stage.world.sandbox("new")?;
+    stage.agent.config().bare_pod("new", "u1")?;
+    let case = Case { chain, pod, stage };
+    let said = case.add()?;
+    assert!(said.ok, "{said:?}");
+    case.check_judged()?;
+
+    let Case { mut chain, pod, mut stage } = case;
+    stage.agent.kill()?;
+    let pins = stage.agent.pins().display().to_string();
+    let mut command = vec!["uninstall", "--pin-dir", &pins];
+    command.extend(options.iter().flat_map(|(option, value)| [*option, *value]));
+    let output = stage.agent.ask(&command)?;
+    let told = String::from_utf8(output.stdout)?;
+    assert!(output.status.success() && told.contains("10-pods.conflist"), "{told}");
+    chain.read()?;
+    assert_eq!(chain.list, plain);
+    assert_eq!(std::fs::read_dir(&bin)?.count(), 0, "a program is left");
+    // The next pod is made as before us.
+    let environment = Chain::environment(&pod, "u1");
+    chain.del(&stage.world, &environment)?;
+    assert!(chain.add(&stage.world, &environment)?.ok);
+    Client::start(&pod)?.echoes(stage.at(Net::V4, DENIED))
 }

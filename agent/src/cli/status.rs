@@ -11,7 +11,7 @@ use super::{
 use crate::{
     admin::client::Client,
     args::{StatusArgs, exit},
-    observe::status::{Enrolment, Hook, Note, Pod, Resolved, Source, State, Status},
+    observe::status::{Cni, Enrolment, Hook, Note, Pod, Resolved, Source, State, Status},
 };
 
 /// What the layers are called.
@@ -72,8 +72,21 @@ fn head(status: &Status, paint: Paint) -> String {
     line("rules", &format!("{} from {objects} objects", status.rules));
     let unknown = if status.unknown_pods == "hold" { "held" } else { "let be" };
     let revoked = if status.on_revoke == "keep" { "stay open" } else { "are reset" };
+    if let Some(cni) = &status.cni {
+        line("cni", &installed(cni, paint));
+    }
     line("unknown", &format!("pods are {unknown}; connections whose rule goes {revoked}"));
     text
+}
+
+fn installed(cni: &Cni, paint: Paint) -> String {
+    match (&cni.file, &cni.problem) {
+        (Some(file), None) => format!("plugin in {file}"),
+        (_, problem) => {
+            let why = problem.as_deref().unwrap_or("the agent has just started");
+            paint.word(Tone::Bad, &format!("plugin not in place: {why}"))
+        }
+    }
 }
 
 fn pods(status: &Status, paint: Paint) -> String {
@@ -281,6 +294,7 @@ mod tests {
             rules: 12,
             unknown_pods: "allow".into(),
             on_revoke: "reset".into(),
+            cni: Some(Cni { file: Some("/etc/cni/net.d/10-a.conflist".into()), problem: None }),
             layer3: "clsact".into(),
             layer3_why: Some("this kernel has no tcx (Linux 6.6)".into()),
             hooks: vec![hook(1, "connect4", "/cg", true), hook(2, "egress", "/cg", true)],
@@ -339,6 +353,7 @@ state       degraded: clsact_egress at veth1 is not attached
 agent       sekisho 0.1.0, started 1970-01-01 00:00:00 UTC
 generation  7 since 2026-11-21 03:12:01 UTC
 rules       12 from 4 objects
+cni         plugin in /etc/cni/net.d/10-a.conflist
 unknown     pods are let be; connections whose rule goes are reset
 
 PODS

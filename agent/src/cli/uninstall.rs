@@ -8,6 +8,7 @@ use super::{Answer, output::encode};
 use crate::{
     admin::rundir,
     args::{UninstallArgs, exit},
+    cni::install,
     kernel,
 };
 
@@ -19,7 +20,12 @@ pub(super) fn run(args: &UninstallArgs) -> anyhow::Result<Answer> {
             args.ask.run_dir.display()
         );
     }
-    let removed = kernel::uninstall(&args.pin_dir)?;
+    // New pods first: they would wait for an agent that does not come back.
+    let mut removed = match args.cni.directories() {
+        Some(directories) => install::uninstall(&directories)?,
+        None => Vec::new(),
+    };
+    removed.extend(kernel::uninstall(&args.pin_dir)?);
     let text = match encode(args.ask.output.format, &removed)? {
         Some(text) => text,
         None => table(&args.pin_dir, &removed),

@@ -55,6 +55,9 @@ pub(crate) struct Status {
     /// What names resolve to, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) names: Vec<Resolved>,
+    /// The CNI plugin in the node's directories; none unless the agent was told of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cni: Option<Cni>,
     /// The API server that is followed; none on a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Source>,
@@ -87,6 +90,16 @@ pub(crate) struct ResolvedAddress {
     /// When new connections may no longer go there, where the newest answer lacks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<Timestamp>,
+}
+
+/// Where the CNI plugin is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cni {
+    /// The configuration that it is in.
+    pub(crate) file: Option<String>,
+    /// Why it is in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) problem: Option<String>,
 }
 
 /// An API server, and how far it is followed.
