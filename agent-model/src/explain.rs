@@ -73,6 +73,9 @@ pub enum Outcome {
     Default {
         /// `allow-any`, `registry-only` or `audit`.
         default: String,
+        /// The object and field that say so, where it is not the mesh's own settings.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
     },
 }
 
@@ -122,6 +125,13 @@ pub enum Mismatch {
         /// That object.
         by: String,
     },
+    /// It matches, and the pod may dial only what an object lists, which this is not.
+    NotListed {
+        /// That object.
+        by: String,
+        /// Where it has its list.
+        field: String,
+    },
     /// It is for another protocol.
     Protocol,
     /// It is for another port of this address.
@@ -136,6 +146,7 @@ impl fmt::Display for Mismatch {
             Self::NotExported => f.write_str("is not exported to the pod's namespace"),
             Self::Filtered { by } => write!(f, "is left out by {by}"),
             Self::Overruled { by } => write!(f, "gives way to {by}, which holds the same host"),
+            Self::NotListed { by, field } => write!(f, "is not among the {field} of {by}"),
             Self::Protocol => f.write_str("is for another protocol"),
             Self::Port => f.write_str("is for another port"),
             Self::Address => f.write_str("is for other addresses"),
@@ -196,10 +207,10 @@ fn judged(snapshot: &Snapshot, policy: &Policy, query: &Query) -> Explanation {
         return Explanation::of(outcome);
     }
     let missing = policy.default_action != DefaultAction::AllowAny;
-    Explanation {
-        outcome: Outcome::Default { default },
-        near: near::misses(snapshot, policy, query),
-        remedy: missing.then(|| remedy::entry(query)),
-        names: Vec::new(),
-    }
+    let list = snapshot.registry.scope(&query.pod).and_then(|scope| scope.list());
+    let source = list.map(|list| list.otherwise.to_string());
+    let near = near::misses(snapshot, policy, query);
+    // What a pod with a list may dial, an entry does not change.
+    let remedy = (missing && list.is_none()).then(|| remedy::entry(query));
+    Explanation { outcome: Outcome::Default { default, source }, near, remedy, names: Vec::new() }
 }

@@ -18,7 +18,7 @@ use crate::{
     snapshot::{Finding, PodId, Upstream},
 };
 
-pub use scope::{Filter, HostPattern, Listener, NamespacePattern, Scope};
+pub use scope::{Filter, HostPattern, List, Listener, NamespacePattern, Scope, Sight};
 pub use select::{Hidden, Ports, Selected};
 
 /// The rules of one object.
@@ -111,6 +111,8 @@ pub struct DefinedPort {
 pub struct Registry {
     /// In order of precedence: the cluster's own first, then the oldest.
     definitions: Vec<Arc<Definition>>,
+    /// What only those see who list it.
+    listed: Vec<Arc<Definition>>,
     /// Hosts that several definitions name, with those definitions in order.
     contested: BTreeMap<String, Vec<usize>>,
     default_exposure: Exposure,
@@ -128,7 +130,16 @@ impl Registry {
     pub fn new(mut definitions: Vec<Arc<Definition>>, default_exposure: Exposure) -> Self {
         definitions.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
         let contested = contested(&definitions);
-        Self { definitions, contested, default_exposure, scopes: BTreeMap::new() }
+        let (listed, scopes) = (Vec::new(), BTreeMap::new());
+        Self { definitions, listed, contested, default_exposure, scopes }
+    }
+
+    /// Adds definitions that only those see who list them.
+    #[must_use]
+    pub fn with_listed(mut self, mut listed: Vec<Arc<Definition>>) -> Self {
+        listed.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
+        self.listed = listed;
+        self
     }
 
     /// Notes the point of view of a pod.
@@ -136,7 +147,12 @@ impl Registry {
         self.scopes.insert(pod, scope);
     }
 
-    /// All definitions, in order of precedence.
+    /// What only those see who list it, in order of precedence.
+    pub fn listed(&self) -> &[Arc<Definition>] {
+        &self.listed
+    }
+
+    /// All definitions that may be exported, in order of precedence.
     pub fn definitions(&self) -> &[Arc<Definition>] {
         &self.definitions
     }

@@ -1,19 +1,22 @@
 //! Objects and a node to a [`Snapshot`]. Pure: equal inputs give equal snapshots.
 //!
 //! ```text
-//! Service, ServiceEntry ─► Definition (ready-made rules)          define/, kept between generations
-//! Pod ─► enrolled? ─► Scope (namespace, Sidecar) ─► what it sees  registry
-//!                     └► + what is exempt ─► RuleSet, shared      intern
+//! Service, ServiceEntry ─► Definition (ready-made rules)          define_*, kept between generations
+//! VirtualService of App Mesh ─► the same                          app_mesh
+//! Pod ─► in a mesh? ─► Scope (what it sees, or what it lists)     enrol, registry
+//!                      └► + what is exempt ─► RuleSet, shared     exempt, intern
 //! ```
 
 pub(crate) mod address;
 mod aliases;
 mod annotation;
+mod app_mesh;
 mod combine;
 mod context;
 mod define_entry;
 mod define_service;
 mod endpoints;
+mod enrol;
 mod exempt;
 mod intern;
 pub mod meaning;
@@ -34,6 +37,7 @@ use crate::{
     snapshot::{Finding, PodId, PodPlan, Snapshot},
 };
 
+use app_mesh::AppMesh;
 pub use context::{Exclusions, NodeContext};
 pub use intern::Interner;
 pub(crate) use pods::pod_addresses;
@@ -43,9 +47,11 @@ pub(crate) use sidecars::is_for_all;
 /// generation to the next.
 pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Snapshot {
     let (mesh, mut findings) = mesh::read(objects);
-    let definitions = define(objects, node, interner);
-    findings.extend(definitions.iter().flat_map(|definition| definition.findings.clone()));
-    let registry = Registry::new(definitions, mesh.default_exposure.clone());
+    let app_mesh = AppMesh::read(objects, &mut findings);
+    let (definitions, listed) = define((objects, &app_mesh), node, interner);
+    let defined = definitions.iter().chain(&listed);
+    findings.extend(defined.flat_map(|definition| definition.findings.clone()));
+    let registry = Registry::new(definitions, mesh.default_exposure.clone()).with_listed(listed);
     let upstreams = registry
         .definitions()
         .iter()
@@ -53,7 +59,7 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
         .filter_map(|port| Some((port.source.clone(), port.upstream.clone()?)))
         .collect();
 
-    let mut planner = pods::Planner::new(objects, node, &mesh, registry, interner);
+    let mut planner = pods::Planner::new((objects, &app_mesh), node, &mesh, registry, interner);
     let mut pods: BTreeMap<PodId, PodPlan> = BTreeMap::new();
     for pod in objects.pods() {
         if let Some((id, plan)) = planner.plan(pod, &mut findings) {
@@ -84,15 +90,22 @@ pub(crate) struct Outline {
 /// What objects mean for every node.
 pub(crate) fn outline(objects: &Objects) -> Outline {
     let (mesh, mut findings) = mesh::read(objects);
-    let definitions = define(objects, &NodeContext::new(""), &mut Interner::default());
-    findings.extend(definitions.iter().flat_map(|definition| definition.findings.clone()));
-    let registry = Registry::new(definitions, mesh.default_exposure);
+    let app_mesh = AppMesh::read(objects, &mut findings);
+    let node = NodeContext::new("");
+    let (definitions, listed) = define((objects, &app_mesh), &node, &mut Interner::default());
+    let defined = definitions.iter().chain(&listed);
+    findings.extend(defined.flat_map(|definition| definition.findings.clone()));
+    let registry = Registry::new(definitions, mesh.default_exposure).with_listed(listed);
     Outline { registry, outbound: mesh.outbound, findings }
 }
 
 /// The rules of each object, taken over from the generation before where nothing that they follow
-/// from has changed.
-fn define(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Vec<Arc<Definition>> {
+/// from has changed: those that may be exported, and those that clients list.
+fn define(
+    (objects, app_mesh): (&Objects, &AppMesh<'_>),
+    node: &NodeContext,
+    interner: &mut Interner,
+) -> (Vec<Arc<Definition>>, Vec<Arc<Definition>>) {
     let endpoints = endpoints::Index::new(objects);
     let workloads = workloads::Workloads::new(objects);
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
@@ -116,8 +129,14 @@ fn define(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Vec
             define_entry::define(entry, &workloads, answers)
         }));
     }
+    let listed = app_mesh.services().map(|service| {
+        let object = Object::AppMeshVirtualService(service.clone());
+        let define = || app_mesh.define(service, (&endpoints, answers), &node.cluster_domain);
+        interner.definition(object, answers, true, define)
+    });
+    let listed = listed.collect();
     interner.end();
-    definitions
+    (definitions, listed)
 }
 
 /// Findings of one object, in the making.

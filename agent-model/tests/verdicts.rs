@@ -33,7 +33,7 @@ fn told(answer: &Explanation) -> String {
     match &answer.outcome {
         Outcome::NotEnrolled { .. } => "not enrolled".to_owned(),
         Outcome::Local => "local".to_owned(),
-        Outcome::Default { default } => default.clone(),
+        Outcome::Default { default, .. } => default.clone(),
         Outcome::Rule { rule, .. } => {
             let object = rule.source.split(' ').nth(1).unwrap_or_default();
             format!("{} {object}", rule.action)

@@ -1,4 +1,4 @@
-//! The test's hand on a TCP client that runs in a pod.
+//! The test's hand on a client that runs in a pod.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -41,6 +41,11 @@ impl Client {
     /// Connects, and says what came of it.
     pub fn dial(&mut self, to: SocketAddr) -> Result<Said> {
         self.tell(&format!("dial {to}"))
+    }
+
+    /// Sends a datagram to an echo server, and says what came of it.
+    pub fn ask(&mut self, to: SocketAddr) -> Result<Said> {
+        self.tell(&format!("ask {to}"))
     }
 
     /// Connects to an echo server and has a word echoed.

@@ -18,7 +18,7 @@ pub(super) fn find(objects: &Objects) -> Vec<Finding> {
     let mut name = |key: &ObjectKey, namespace: &str, field: String| {
         if !["*", ".", "~"].contains(&namespace) && !known.contains(namespace) {
             let message = format!("there is no namespace {namespace:?}");
-            let code = code::NAMESPACE_UNKNOWN;
+            let code = code::REFERENCE_UNKNOWN;
             findings.push(Finding::new(Severity::Warning, code, key, field, message));
         }
     };

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     egress::{Action, ProxyDuty, Rule, RuleSource},
-    registry::{DefinedPort, Definition, Hidden, Registry, Scope},
+    registry::{DefinedPort, Definition, Hidden, Registry, Scope, Sight},
     resource::Objects,
     snapshot::{Finding, Severity, code},
 };
@@ -42,7 +42,7 @@ fn clients(objects: &Objects) -> Vec<Scope> {
     for (key, _) in objects.iter() {
         names.insert(if key.namespace.is_empty() { &key.name } else { &key.namespace }.clone());
     }
-    names.into_iter().map(|namespace| Scope { namespace, filter: None }).collect()
+    names.into_iter().map(|namespace| Scope { namespace, sight: Sight::Exported(None) }).collect()
 }
 
 /// For each source: whether any rule of it ever decides, and else whose rule does.
@@ -103,7 +103,7 @@ fn overruled(
         match registry.hidden(definition, port, scope) {
             None => return None,
             Some(Hidden::Overruled { by }) => holder = Some(by),
-            Some(Hidden::NotExported | Hidden::Filtered { .. }) => {}
+            Some(Hidden::NotExported | Hidden::Filtered { .. } | Hidden::NotListed { .. }) => {}
         }
     }
     holder.map(|by| {

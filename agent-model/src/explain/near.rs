@@ -46,7 +46,9 @@ fn hidden<'a>(
     query: &Query,
     found: &mut Vec<(Mismatch, u8, &'a Rule)>,
 ) {
-    for definition in registry.definitions() {
+    // What is listed by others is nothing that a client without a list could come to see.
+    let listed = if scope.list().is_some() { registry.listed() } else { &[] };
+    for definition in listed.iter().chain(registry.definitions()) {
         for (index, port) in definition.ports.iter().enumerate() {
             let Some(rule) = port.rules.iter().find(|rule| matches(rule, query)) else { continue };
             let mismatch = match registry.hidden(definition, index, scope) {
@@ -54,6 +56,9 @@ fn hidden<'a>(
                 Some(Hidden::NotExported) => Mismatch::NotExported,
                 Some(Hidden::Filtered { by }) => Mismatch::Filtered { by: by.to_string() },
                 Some(Hidden::Overruled { by }) => Mismatch::Overruled { by: by.to_string() },
+                Some(Hidden::NotListed { by, field }) => {
+                    Mismatch::NotListed { by: by.to_string(), field: field.to_owned() }
+                }
             };
             found.push((mismatch, 0, rule));
         }

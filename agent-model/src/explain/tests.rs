@@ -121,7 +121,7 @@ fn what_comes_near_says_what_does_not_match() {
           same host".into()),
     ] {
         let answer = ask(to, protocol);
-        assert_eq!(answer.outcome, Outcome::Default { default: "registry-only".into() }, "{to}");
+        assert_eq!(answer.outcome, Outcome::Default { default: "registry-only".into(), source: None }, "{to}");
         assert_eq!(near(&answer).first(), Some(&expected), "{to} {answer:#?}");
     }
 }
@@ -183,7 +183,7 @@ metadata: {name: narrow, namespace: shop}
 spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}
 ";
     let answer = ask_of(open, "shop/app", "203.0.113.8:3306", Protocol::Tcp).unwrap();
-    assert_eq!(answer.outcome, Outcome::Default { default: "allow-any".into() });
+    assert_eq!(answer.outcome, Outcome::Default { default: "allow-any".into(), source: None });
     assert_eq!(answer.remedy, None);
 }
 
@@ -299,4 +299,65 @@ fn a_name_stands_for_the_addresses_that_a_pod_would_dial() {
     ] {
         assert_eq!(&of(name, namespace), expected, "{name} from {namespace}");
     }
+}
+
+/// A pod that may dial what an object lists, and a name that this one leaves out.
+fn ask_listed(destination: &str, protocol: Protocol) -> Explanation {
+    let listed = include_str!("../../tests/golden/s4-9-drop-all/input.yaml");
+    let left_out = "
+apiVersion: appmesh.k8s.aws/v1beta2
+kind: VirtualService
+metadata: {name: svc-u, namespace: mesh-test}
+spec: {provider: {virtualNode: {virtualNodeRef: {name: vnode-u}}}}
+---
+apiVersion: appmesh.k8s.aws/v1beta2
+kind: VirtualNode
+metadata: {name: vnode-u, namespace: mesh-test}
+spec:
+  listeners: [{portMapping: {port: 80, protocol: http}}]
+  serviceDiscovery: {dns: {hostname: svc-u}}
+";
+    let extra = format!("{listed}---{left_out}");
+    ask_of(&extra, "mesh-test/caller", destination, protocol).unwrap()
+}
+
+#[test]
+fn what_a_list_leaves_out_names_the_list_and_who_says_so() {
+    let answer = ask_listed("10.96.0.3:80", Protocol::Tcp);
+    let Outcome::Rule { rule, .. } = &answer.outcome else { panic!("{answer:?}") };
+    let source = "VirtualService.appmesh.k8s.aws mesh-test/svc-v spec.provider.virtualRouter";
+    assert_eq!(rule.source, source);
+
+    let answer = ask_listed("10.96.0.4:80", Protocol::Tcp);
+    let source = Some("Mesh mesh-1 spec.egressFilter".to_owned());
+    assert_eq!(answer.outcome, Outcome::Default { default: "registry-only".into(), source });
+    let by = "is not among the spec.backends of VirtualNode mesh-test/vnode-x";
+    let first = "VirtualService.appmesh.k8s.aws mesh-test/svc-u spec.provider.virtualNode";
+    let told = near(&answer);
+    assert_eq!(
+        told[..2],
+        [format!("{first} {by}"), format!("Service mesh-test/svc-u spec.ports[0] {by}")]
+    );
+    assert_eq!(answer.remedy, None, "an entry would not help");
+
+    // What is listed is near by its port and by its protocol too.
+    for (to, protocol, expected) in [
+        ("10.96.0.3:81", Protocol::Tcp, "is for another port"),
+        ("10.96.0.3:80", Protocol::Udp, "is for another protocol"),
+    ] {
+        let told = near(&ask_listed(to, protocol));
+        assert!(told[0].starts_with("VirtualService.appmesh.k8s.aws mesh-test/svc-v"), "{told:?}");
+        assert!(told[0].ends_with(expected), "{told:?}");
+    }
+    // A client without a list is not told of lists.
+    let told = near(
+        &ask_of(
+            include_str!("../../tests/golden/s4-9-drop-all/input.yaml"),
+            "shop/app",
+            "10.96.0.3:81",
+            Protocol::Tcp,
+        )
+        .unwrap(),
+    );
+    assert!(told.iter().all(|one| !one.contains("appmesh")), "{told:?}");
 }

@@ -1,16 +1,57 @@
 //! A client's point of view.
 
-use crate::resource::ObjectKey;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Definition, Ports};
+use crate::{egress::RuleSource, resource::ObjectKey};
 
 /// From where a client looks at the registry. Pods with equal scopes see the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The client's namespace.
     pub namespace: String,
-    /// What narrows its view; `None` is all that is exported to the namespace.
-    pub filter: Option<Filter>,
+    /// What of it the client sees.
+    pub sight: Sight,
+}
+
+/// What a client sees of the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All that is exported to its namespace, unless a filter leaves it out.
+    Exported(Option<Filter>),
+    /// What an object lists, and nothing else.
+    Listed(Arc<List>),
+}
+
+impl Scope {
+    /// What narrows the view of what is exported.
+    pub fn filter(&self) -> Option<&Filter> {
+        match &self.sight {
+            Sight::Exported(filter) => filter.as_ref(),
+            Sight::Listed(_) => None,
+        }
+    }
+
+    /// The list that stands in place of what is exported.
+    pub fn list(&self) -> Option<&List> {
+        match &self.sight {
+            Sight::Exported(_) => None,
+            Sight::Listed(list) => Some(list),
+        }
+    }
+}
+
+/// Definitions that a client may dial, one by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// The object that says so.
+    pub key: ObjectKey,
+    /// Where it says so.
+    pub field: &'static str,
+    /// The definitions' objects.
+    pub members: BTreeSet<ObjectKey>,
+    /// What says what becomes of all else.
+    pub otherwise: RuleSource,
 }
 
 /// What narrows a view.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DefinedPort, Definition, Exposure, Registry, Scope};
+use super::{DefinedPort, Definition, Exposure, List, Registry, Scope};
 use crate::resource::ObjectKey;
 
 /// A definition that a client sees.
@@ -93,6 +93,13 @@ pub enum Hidden {
         /// That definition's object.
         by: ObjectKey,
     },
+    /// The client sees only what is listed for it, and this is not.
+    NotListed {
+        /// The object that has the list.
+        by: ObjectKey,
+        /// Where it has it.
+        field: &'static str,
+    },
 }
 
 impl Registry {
@@ -108,6 +115,10 @@ impl Registry {
 
     /// As [`Registry::select`], without taking hold of the definitions.
     pub(crate) fn seen(&self, scope: &Scope) -> Vec<(&Arc<Definition>, Ports)> {
+        if let Some(list) = scope.list() {
+            let listed = self.listed.iter().filter(|one| list.members.contains(&one.key));
+            return listed.map(|definition| (definition, Ports::All)).collect();
+        }
         let mut seen: Vec<Option<Ports>> = vec![None; self.definitions.len()];
         for (index, definition) in self.definitions.iter().enumerate() {
             if !self.exposed(definition, scope) {
@@ -155,13 +166,17 @@ impl Registry {
 
     /// Why a client does not see a port of a definition; `None` if it does.
     pub fn hidden(&self, definition: &Definition, port: usize, scope: &Scope) -> Option<Hidden> {
+        if let Some(List { key, field, members, .. }) = scope.list() {
+            let hidden = Hidden::NotListed { by: key.clone(), field };
+            return (!members.contains(&definition.key)).then_some(hidden);
+        }
         if !self.exposed(definition, scope) {
             return Some(Hidden::NotExported);
         }
         let mut reason = None;
         for host in &definition.hosts {
             if !offered(definition, host, scope).contains(port) {
-                let by = scope.filter.as_ref()?.key.clone();
+                let by = scope.filter()?.key.clone();
                 reason.get_or_insert(Hidden::Filtered { by });
                 continue;
             }
@@ -225,7 +240,7 @@ fn add(seen: &mut Option<Ports>, more: &Ports) {
 
 /// The ports that a scope's filter lets through under a host.
 fn offered(definition: &Definition, host: &str, scope: &Scope) -> Ports {
-    scope.filter.as_ref().map_or(Ports::All, |filter| filter.ports(definition, host))
+    scope.filter().map_or(Ports::All, |filter| filter.ports(definition, host))
 }
 
 /// What the cluster itself vouches for is like nothing else: its [`super::Likeness`] is empty.

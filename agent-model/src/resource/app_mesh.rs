@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::Custom;
 
-pub use membership::{Enrolment, MembershipError, enrolment, mesh_of, selects};
+pub use membership::{Enrolment, MembershipError, enrolment, gateway_of, mesh_of, selects};
 
 /// The mesh; cluster scope.
 pub type Mesh = Custom<MeshSpec>;

@@ -2,6 +2,7 @@
 //! Error refuses the object, and its last good form stays; a Warning lets it through.
 
 mod app_mesh;
+mod app_mesh_effect;
 mod app_mesh_route;
 mod destination_rule;
 mod entry;

@@ -98,7 +98,7 @@ codes! {
     SIDECARS_WITHOUT_SELECTOR = "IST0111",
     /// Part of the object cannot be honoured.
     NOT_SUPPORTED = "SK0302",
-    /// A Service without an address that a rule could name.
+    /// A Service, or another name, without an address that a rule could name.
     NO_ADDRESS = "SK0303",
     /// A rule that never matches.
     SHADOWED = "SK0304",
@@ -119,7 +119,7 @@ codes! {
     /// An `ExternalName` that allows nothing by itself.
     ALIAS_WITHOUT_PORTS = "SK0334",
     /// Something that an object names does not exist: a namespace, a host, a subset, a gateway.
-    NAMESPACE_UNKNOWN = "IST0101",
+    REFERENCE_UNKNOWN = "IST0101",
     /// Several objects route one host for one client.
     HOSTS_CONFLICT = "IST0109",
     /// A destination of a service with several ports does not say which.
@@ -130,6 +130,10 @@ codes! {
     GATEWAYS_CONFLICT = "IST0145",
     /// An old object stands beside a new one that takes its place.
     SUPERSEDED = "SK0309",
+    /// An object or a pod is in no mesh where it must be in one, or would be in several.
+    MEMBERSHIP = "SK0341",
+    /// A pod is in the meshes of two dialects.
+    TWO_MESHES = "SK0342",
     /// An enrolled pod whose network namespace is not known.
     NO_NETNS = "SK0401",
     /// An annotation's value cannot be read.

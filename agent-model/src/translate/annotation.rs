@@ -22,6 +22,11 @@ pub(super) const INCLUDE: [&str; 2] = [
     "traffic.sidecar.istio.io/includeOutboundPorts",
 ];
 
+/// On a pod in App Mesh: CIDRs.
+pub(super) const IGNORED_RANGES: &str = "appmesh.k8s.aws/egressIgnoredIPs";
+/// On a pod in App Mesh: ports.
+pub(super) const IGNORED_PORTS: &str = "appmesh.k8s.aws/egressIgnoredPorts";
+
 pub(super) fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.labels.as_ref()?.get(key).map(String::as_str)
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 
 use super::{
     address, annotation,
-    annotation::{EXCLUDE_PORTS, EXCLUDE_RANGES, INCLUDE},
+    annotation::{EXCLUDE_PORTS, EXCLUDE_RANGES, IGNORED_PORTS, IGNORED_RANGES, INCLUDE},
     context::{Exclusions, NodeContext},
     endpoints::{self, Index},
 };
@@ -83,10 +83,20 @@ fn serve(address: IpAddr, port: NonZeroU16, source: &Arc<RuleSource>, rules: &mu
     rules.extend(BOTH.map(|protocol| rule(protocol, cidr, Some(port), source)));
 }
 
+/// Whose annotations a pod has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Istio,
+    AppMesh,
+}
+
+/// The port that App Mesh leaves alone where a pod does not say which.
+const SSH: NonZeroU16 = NonZeroU16::new(22).expect("22 is not zero");
+
 /// What is exempt for one pod.
 pub(super) fn of_pod(
-    pod: &Pod,
-    id: &PodId,
+    (pod, id): (&Pod, &PodId),
+    dialect: Dialect,
     node: &NodeContext,
     findings: &mut Vec<Finding>,
 ) -> Vec<Rule> {
@@ -98,15 +108,17 @@ pub(super) fn of_pod(
         serve(*resolver, DNS_PORT, &of_resolvers, &mut rules);
     }
     let mut notes = Excluder { pod, id, honour: node.exclusions, findings, rules: &mut rules };
-    notes.exclude(EXCLUDE_RANGES, |text| address::net(text).map(|cidr| (vec![cidr], None)));
-    notes.exclude(EXCLUDE_PORTS, |text| {
+    let (ranges, ports) = match dialect {
+        Dialect::Istio => (EXCLUDE_RANGES, EXCLUDE_PORTS),
+        Dialect::AppMesh => (IGNORED_RANGES, IGNORED_PORTS),
+    };
+    notes.exclude(ranges, |text| address::net(text).map(|cidr| (vec![cidr], None)));
+    notes.exclude(ports, |text| {
         text.parse().ok().map(|port: NonZeroU16| (address::everywhere().to_vec(), Some(port)))
     });
-    for name in INCLUDE {
-        if annotation::annotation(&pod.metadata, name).is_some() {
-            let message = "not honoured: all of the pod's traffic is judged";
-            notes.note(code::NOT_SUPPORTED, name, message.to_owned());
-        }
+    match dialect {
+        Dialect::AppMesh => notes.ignore_ssh(),
+        Dialect::Istio => notes.refuse_inclusions(),
     }
     rules
 }
@@ -139,6 +151,28 @@ impl Excluder<'_> {
                 self.rules.extend(BOTH.map(|protocol| rule(protocol, cidr, port, &source)));
             }
         }
+    }
+
+    fn refuse_inclusions(&mut self) {
+        for name in INCLUDE {
+            if annotation::annotation(&self.pod.metadata, name).is_some() {
+                let message = "not honoured: all of the pod's traffic is judged";
+                self.note(code::NOT_SUPPORTED, name, message.to_owned());
+            }
+        }
+    }
+
+    /// Where a pod does not say which ports are ignored, App Mesh has one; of TCP alone, since
+    /// nothing else ever gets to its Envoy.
+    fn ignore_ssh(&mut self) {
+        let says = annotation::annotation(&self.pod.metadata, IGNORED_PORTS).is_some();
+        if says || self.honour == Exclusions::Ignore {
+            return;
+        }
+        let source = source("Default", "", IGNORED_PORTS, "22");
+        let everywhere = address::everywhere();
+        let rules = everywhere.map(|cidr| rule(Protocol::Tcp, cidr, Some(SSH), &source));
+        self.rules.extend(rules);
     }
 
     fn note(&mut self, code: &'static str, name: &str, message: String) {

@@ -39,10 +39,10 @@ use std::{
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{NodeContext, endpoints, sidecars, workloads as selectable};
+use super::{NodeContext, app_mesh::AppMesh, endpoints, sidecars, workloads as selectable};
 use crate::{
     mesh::{backend::Target, gateway::Gateway, outbound::Outbound, server::Server},
-    registry::{Filter, Registry, Scope},
+    registry::{Filter, Registry, Scope, Sight},
     resource::{ObjectKey, Objects},
     snapshot::PodId,
 };
@@ -98,7 +98,9 @@ impl<'a> World<'a> {
     pub fn new(objects: &'a Objects, domain: &'a str) -> Self {
         let settings = Settings::read(objects);
         let node = NodeContext { cluster_domain: domain.to_owned(), ..NodeContext::new("") };
-        let definitions = super::define(objects, &node, &mut super::Interner::default());
+        let app_mesh = AppMesh::read(objects, &mut Vec::new());
+        let mut fresh = super::Interner::default();
+        let (definitions, _) = super::define((objects, &app_mesh), &node, &mut fresh);
         let registry = Registry::new(definitions, settings.services.clone());
         let workloads = Workloads::new(objects, &settings.trust_domain);
         let sources = Sources {
@@ -189,8 +191,8 @@ impl<'a> World<'a> {
     }
 
     fn client_of(&self, namespace: String, labels: Labels, filter: Option<Filter>) -> Client {
-        let scope = Scope { namespace: namespace.clone(), filter };
-        let all = Scope { namespace: namespace.clone(), filter: None };
+        let scope = Scope { namespace: namespace.clone(), sight: Sight::Exported(filter) };
+        let all = Scope { namespace: namespace.clone(), sight: Sight::Exported(None) };
         let reachable = self.seen(&all).into_iter();
         Client {
             seen: self.seen(&scope),

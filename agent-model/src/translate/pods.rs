@@ -10,16 +10,18 @@ use std::{
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
-    annotation::{self, AUDIT, INJECT, INJECTION, NETNS, annotation, label},
+    annotation::{self, AUDIT, NETNS, annotation},
+    app_mesh::{AppMesh, Member},
     context::NodeContext,
-    exempt,
+    enrol::{Membership, membership, truth},
+    exempt::{self, Dialect},
     intern::Interner,
     mesh::{Mesh, outbound},
     sidecars::{self, Sidecars},
 };
 use crate::{
     egress::{DefaultAction, Rule},
-    registry::{Registry, Scope, Selected},
+    registry::{List, Registry, Scope, Selected, Sight},
     resource::{Kind, ObjectKey, Objects, sidecar::Sidecar},
     snapshot::{Enrolment, Finding, PodId, PodPlan, Severity, code},
 };
@@ -29,12 +31,13 @@ use crate::{
 pub(super) struct Planner<'a> {
     node: &'a NodeContext,
     mesh: &'a Mesh,
+    app_mesh: &'a AppMesh<'a>,
     namespaces: BTreeMap<&'a str, &'a Arc<Namespace>>,
     sidecars: Sidecars,
     registry: Registry,
     interner: &'a mut Interner,
     exempt: Vec<Rule>,
-    /// What each point of view shows, by namespace and Sidecar.
+    /// What each point of view shows, by namespace and the object that narrows it.
     views: BTreeMap<(String, Option<ObjectKey>), View>,
     /// The names that what is seen follows from.
     wanted: BTreeSet<Arc<str>>,
@@ -46,9 +49,18 @@ struct View {
     selected: Arc<[Selected]>,
 }
 
+/// What decides what a pod sees.
+#[derive(Clone, Copy, Debug)]
+enum Sees<'a> {
+    /// A Sidecar, or none.
+    Sidecar(Option<&'a Sidecar>),
+    /// A list.
+    List(&'a Arc<List>),
+}
+
 impl<'a> Planner<'a> {
     pub(super) fn new(
-        objects: &'a Objects,
+        (objects, app_mesh): (&'a Objects, &'a AppMesh<'a>),
         node: &'a NodeContext,
         mesh: &'a Mesh,
         registry: Registry,
@@ -58,6 +70,7 @@ impl<'a> Planner<'a> {
         Self {
             node,
             mesh,
+            app_mesh,
             namespaces: objects.namespaces().filter_map(named).collect(),
             sidecars: Sidecars::new(objects, &mesh.root_namespace),
             registry,
@@ -93,66 +106,87 @@ impl<'a> Planner<'a> {
             name: pod.metadata.name.clone().unwrap_or_default(),
         };
         let (addresses, unread) = addresses(pod);
-        let mut warn = |code, field: &str, message: String| {
+        let mut tell = |severity, code, field: &str, message: String| {
             let PodId { namespace, name } = id.clone();
             let key = ObjectKey { kind: Kind::Pod, namespace, name };
-            findings.push(Finding::new(Severity::Warning, code, &key, field, message));
+            findings.push(Finding::new(severity, code, &key, field, message));
         };
         if !unread.is_empty() {
             let message = format!("not an IP: {}", unread.join(", "));
-            warn(code::POD_ADDRESS, "status.podIPs", message);
+            tell(Severity::Warning, code::POD_ADDRESS, "status.podIPs", message);
         }
         let netns = annotation(&pod.metadata, NETNS).map(PathBuf::from);
-        let enrolment = if let Some(why) = self.outside(pod, &id) {
-            Enrolment::Outside(why)
-        } else {
-            if netns.is_none() {
-                let message = format!(
-                    "the pod is in the mesh and has no annotation {NETNS}: \
-                                           its network namespace is not known"
-                );
-                warn(code::NO_NETNS, &annotation::path(NETNS), message);
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let sidecar = self.sidecars.of(&id.namespace, &labels).cloned();
+        let own = sidecar.as_ref().and_then(|one| one.spec.outbound_traffic_policy.as_ref());
+        let istio = own.map_or(self.mesh.outbound, |policy| outbound(policy.mode));
+        let namespace = self.namespaces.get(id.namespace.as_str()).map(|one| &***one);
+        let (membership, told) = membership((pod, &id), namespace, self.app_mesh, istio);
+        if let Some((severity, code, message)) = told {
+            tell(severity, code, "metadata.labels", message);
+        }
+        if membership.is_ok() && netns.is_none() {
+            let message = format!(
+                "the pod is in the mesh and has no annotation {NETNS}: its network namespace is \
+                 not known"
+            );
+            tell(Severity::Warning, code::NO_NETNS, &annotation::path(NETNS), message);
+        }
+        let enrolment = match membership {
+            Err(why) => Enrolment::Outside(why),
+            Ok(Membership::Istio) => {
+                let sight = Sees::Sidecar(sidecar.as_deref());
+                Enrolment::Enrolled(self.policy((pod, &id), sight, istio, findings))
             }
-            Enrolment::Enrolled(self.policy(pod, &id, findings))
+            Ok(Membership::AppMesh(Member { list, default })) => {
+                Enrolment::Enrolled(self.policy((pod, &id), Sees::List(&list), default, findings))
+            }
         };
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         Some((id, PodPlan { uid, addresses, netns, enrolment }))
     }
 
-    fn outside(&self, pod: &Pod, id: &PodId) -> Option<String> {
-        let namespace = self.namespaces.get(id.namespace.as_str()).copied();
-        outside(pod, &id.namespace, namespace.map(Arc::as_ref))
-    }
-
     fn policy(
         &mut self,
-        pod: &Pod,
-        id: &PodId,
+        (pod, id): (&Pod, &PodId),
+        sees: Sees<'_>,
+        default: DefaultAction,
         findings: &mut Vec<Finding>,
     ) -> Arc<crate::egress::Policy> {
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let sidecar = self.sidecars.of(&id.namespace, &labels).cloned();
-        let view = self.view(&id.namespace, sidecar.as_deref());
+        let dialect = match sees {
+            Sees::Sidecar(_) => Dialect::Istio,
+            Sees::List(_) => Dialect::AppMesh,
+        };
+        let view = self.view(&id.namespace, sees);
         self.registry.place(id.clone(), view.scope);
-        let own = exempt::of_pod(pod, id, self.node, findings);
+        let own = exempt::of_pod((pod, id), dialect, self.node, findings);
         let rules = if own.is_empty() {
             self.interner.set(&view.selected, &self.exempt)
         } else {
             let exempt: Vec<Rule> = self.exempt.iter().cloned().chain(own).collect();
             self.interner.set(&view.selected, &exempt)
         };
-        let default = self.default_action(pod, id, sidecar.as_deref());
+        let default = self.audited((pod, id), default);
         self.interner.policy(rules, default)
     }
 
     /// What a point of view shows; definitions without a rule are left out, so they do not keep
     /// two views from sharing a set.
-    fn view(&mut self, namespace: &str, sidecar: Option<&Sidecar>) -> View {
-        let key = (namespace.to_owned(), sidecar.map(sidecars::key));
+    fn view(&mut self, namespace: &str, sees: Sees<'_>) -> View {
+        let by = match sees {
+            Sees::Sidecar(sidecar) => sidecar.map(sidecars::key),
+            Sees::List(list) => Some(list.key.clone()),
+        };
         let (registry, wanted) = (&self.registry, &mut self.wanted);
-        let view = self.views.entry(key).or_insert_with(|| {
-            let filter = sidecar.and_then(|sidecar| sidecars::filter(sidecar, namespace));
-            let scope = Arc::new(Scope { namespace: namespace.to_owned(), filter });
+        let view = self.views.entry((namespace.to_owned(), by)).or_insert_with(|| {
+            let sight = match sees {
+                Sees::Sidecar(sidecar) => {
+                    let filter = |sidecar| sidecars::filter(sidecar, namespace);
+                    Sight::Exported(sidecar.and_then(filter))
+                }
+                Sees::List(list) => Sight::Listed(Arc::clone(list)),
+            };
+            let scope = Arc::new(Scope { namespace: namespace.to_owned(), sight });
             let selected = registry.select(&scope);
             wanted.extend(selected.iter().flat_map(|one| one.definition.names.iter().cloned()));
             let selected =
@@ -162,9 +196,8 @@ impl<'a> Planner<'a> {
         view.clone()
     }
 
-    fn default_action(&self, pod: &Pod, id: &PodId, sidecar: Option<&Sidecar>) -> DefaultAction {
-        let own = sidecar.and_then(|sidecar| sidecar.spec.outbound_traffic_policy.as_ref());
-        let default = own.map_or(self.mesh.outbound, |policy| outbound(policy.mode));
+    /// A default that denies only reports where the pod or its namespace is audited.
+    fn audited(&self, (pod, id): (&Pod, &PodId), default: DefaultAction) -> DefaultAction {
         let namespace = self.namespaces.get(id.namespace.as_str());
         let of_namespace = namespace.and_then(|one| annotation(&one.metadata, AUDIT));
         let audit = annotation(&pod.metadata, AUDIT).or(of_namespace).and_then(truth);
@@ -173,44 +206,6 @@ impl<'a> Planner<'a> {
             other => other,
         }
     }
-}
-
-/// Why a pod is not in the mesh; `None` if it is.
-pub(super) fn outside(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Option<String> {
-    let spec = pod.spec.as_ref();
-    if spec.and_then(|spec| spec.host_network) == Some(true) {
-        return Some("the pod uses the host's network".to_owned());
-    }
-    if is_finished(pod) {
-        return Some("the pod has finished".to_owned());
-    }
-    let own = label(&pod.metadata, INJECT).or_else(|| annotation(&pod.metadata, INJECT));
-    match own.and_then(truth) {
-        Some(false) => return Some(format!("the pod says {INJECT}: \"false\"")),
-        Some(true) => return None,
-        None => {}
-    }
-    let Some(namespace) = namespace else {
-        return Some(format!("its namespace {name} is not known"));
-    };
-    let of_namespace = |key| label(&namespace.metadata, key);
-    let injected = of_namespace(INJECTION) == Some("enabled")
-        || of_namespace(INJECT).and_then(truth) == Some(true);
-    (!injected).then(|| format!("namespace {name} has no label {INJECTION}=enabled"))
-}
-
-/// The words for yes and no that Istio takes.
-fn truth(value: &str) -> Option<bool> {
-    match value.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "y" | "on" => Some(true),
-        "false" | "no" | "n" | "off" => Some(false),
-        _ => None,
-    }
-}
-
-pub(super) fn is_finished(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Unless it says that it is not.

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::pods;
+use super::{enrol, pods};
 use crate::resource::{Objects, service_entry::WorkloadEntrySpec, traffic::WorkloadSelector};
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl Workloads {
         if objects.service_entries().all(|entry| entry.spec.workload_selector.is_none()) {
             return found;
         }
-        for pod in objects.pods().filter(|pod| !pods::is_finished(pod) && pods::is_ready(pod)) {
+        for pod in objects.pods().filter(|pod| !enrol::is_finished(pod) && pods::is_ready(pod)) {
             let labels = pod.metadata.labels.clone().unwrap_or_default();
             let namespace = pod.metadata.namespace.clone().unwrap_or_default();
             let workload = WorkloadEntrySpec { labels, ..WorkloadEntrySpec::default() };

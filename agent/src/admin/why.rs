@@ -212,7 +212,7 @@ fn live(answers: &dyn Answers, id: &PodId, to: Destination) -> Option<Live> {
 fn expected(outcome: &Outcome) -> Verdict {
     match outcome {
         Outcome::Rule { rule, .. } if rule.action != "direct" => Verdict::Proxy,
-        Outcome::Default { default } if default == "registry-only" => Verdict::Deny,
+        Outcome::Default { default, .. } if default == "registry-only" => Verdict::Deny,
         Outcome::NotEnrolled { .. }
         | Outcome::Local
         | Outcome::Rule { .. }

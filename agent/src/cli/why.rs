@@ -90,7 +90,12 @@ fn outcome(outcome: &Outcome) -> String {
             };
             format!("{} {way}", rule(found))
         }
-        Outcome::Default { default } => format!("no rule matches, and the default is {default}"),
+        Outcome::Default { default, source: None } => {
+            format!("no rule matches, and the default is {default}")
+        }
+        Outcome::Default { default, source: Some(source) } => {
+            format!("no rule matches, and the default of {source} is {default}")
+        }
     }
 }
 
@@ -148,8 +153,11 @@ mod tests {
 
     #[test]
     fn a_denial_names_the_nearest_rule_and_what_would_allow_it() {
-        let mut denied =
-            answer("deny", "no-rule", Outcome::Default { default: "registry-only".into() });
+        let mut denied = answer(
+            "deny",
+            "no-rule",
+            Outcome::Default { default: "registry-only".into(), source: None },
+        );
         denied.explanation.near = vec![NearMiss { rule: near(), mismatch: Mismatch::Port }];
         denied.explanation.remedy = Some("apiVersion: networking.istio.io/v1\n".into());
         assert_eq!(
@@ -185,8 +193,11 @@ port 3306/tcp lets it out directly
 
     #[test]
     fn an_audit_and_a_difference_are_said() {
-        let mut audited =
-            answer("direct", "would-deny", Outcome::Default { default: "audit".into() });
+        let mut audited = answer(
+            "direct",
+            "would-deny",
+            Outcome::Default { default: "audit".into(), source: None },
+        );
         audited.difference = Some("they differ".into());
         let words = words(&audited, Paint::new(false));
         assert!(words.contains("allowed, and registry-only would deny it"), "{words}");

@@ -11,7 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta},
 };
 
-use super::{Mesh, VirtualGateway, VirtualNode};
+use super::{GatewayRoute, Mesh, VirtualGateway, VirtualNode};
 
 /// On a namespace as a label, on a pod as an annotation that overrides it.
 const INJECTOR: &str = "appmesh.k8s.aws/sidecarInjectorWebhook";
@@ -52,6 +52,26 @@ pub enum MembershipError {
         /// The pod, as `namespace/name`.
         pod: String,
         /// What selects it, as `Kind namespace/name`.
+        found: Vec<String>,
+    },
+    /// No gateway takes a route.
+    #[error(
+        "failed to find matching virtualGateway for gatewayRoute: {route}, expecting 1 but found 0"
+    )]
+    NoGateway {
+        /// The route, by name.
+        route: String,
+    },
+    /// Several do.
+    #[error(
+        "found multiple matching virtualGateways for gatewayRoute: {route}, expecting 1 but found \
+         {}: {}",
+        found.len(), found.join(",")
+    )]
+    Gateways {
+        /// The route, by name.
+        route: String,
+        /// The gateways, as `namespace/name`.
         found: Vec<String>,
     },
     /// The namespace is not labelled, or the pod says no.
@@ -140,6 +160,34 @@ pub fn enrolment<'a>(
         return Err(MembershipError::NoWorkload { pod: shown });
     }
     Err(MembershipError::Workloads { pod: shown, found })
+}
+
+/// The one gateway that takes a route: it selects the route's namespace, and the route itself where
+/// it has a selector for routes.
+pub fn gateway_of<'a>(
+    route: &GatewayRoute,
+    namespace: &Namespace,
+    gateways: impl IntoIterator<Item = &'a VirtualGateway>,
+) -> Result<&'a VirtualGateway, MembershipError> {
+    let of_namespace = namespace.metadata.labels.clone().unwrap_or_default();
+    let labels = route.metadata.labels.clone().unwrap_or_default();
+    let takes = |gateway: &&VirtualGateway| {
+        let routes = gateway.spec.gateway_route_selector.as_ref();
+        selects(gateway.spec.namespace_selector.as_ref(), &of_namespace)
+            && routes.is_none_or(|selector| selects(Some(selector), &labels))
+    };
+    let found: Vec<&VirtualGateway> = gateways.into_iter().filter(takes).collect();
+    if let [gateway] = found[..] {
+        return Ok(gateway);
+    }
+    let route = name(&route.metadata).to_owned();
+    if found.is_empty() {
+        return Err(MembershipError::NoGateway { route });
+    }
+    let shown = |one: &&VirtualGateway| format!("{}/{}", space(&one.metadata), name(&one.metadata));
+    let mut found: Vec<String> = found.iter().map(shown).collect();
+    found.sort();
+    Err(MembershipError::Gateways { route, found })
 }
 
 /// Whether a selector selects: an absent one nothing, an empty one everything. An operator that

@@ -1,7 +1,7 @@
 //! Kinds that are read, held against their rules, and not acted on yet: each field that is set is
 //! reported, with what happens meanwhile.
 
-use super::Report;
+use super::{Report, app_mesh_effect};
 use crate::{
     resource::{Object, wire::on_the_wire},
     snapshot::code,
@@ -16,8 +16,6 @@ const MUTUAL: &str = "mutual TLS is not spoken here yet: plaintext is accepted a
                       object";
 const ACCESS: &str = "requests are not held against it here yet: nothing is denied by this object";
 const TOKENS: &str = "tokens are not looked at here: every request passes as without this object";
-const APP_MESH: &str = "App Mesh is not applied here yet: connections are judged and carried as \
-                        without this object";
 
 /// Reports what of an object has no effect.
 pub(super) fn note(object: &Object, report: &mut Report<'_>) {
@@ -30,13 +28,13 @@ pub(super) fn note(object: &Object, report: &mut Report<'_>) {
         Object::AuthorizationPolicy(one) => (one.spec.set_fields(), ACCESS),
         Object::RequestAuthentication(one) => (one.spec.set_fields(), TOKENS),
         Object::MeshPolicy(one) | Object::Policy(one) => (one.spec.set_fields(), MUTUAL),
-        Object::Mesh(one) => (one.spec.set_fields(), APP_MESH),
-        Object::VirtualNode(one) => (one.spec.set_fields(), APP_MESH),
-        Object::VirtualRouter(one) => (one.spec.set_fields(), APP_MESH),
-        Object::AppMeshVirtualService(one) => (one.spec.set_fields(), APP_MESH),
-        Object::VirtualGateway(one) => (one.spec.set_fields(), APP_MESH),
-        Object::GatewayRoute(one) => (one.spec.set_fields(), APP_MESH),
-        Object::BackendGroup(one) => (one.spec.set_fields(), APP_MESH),
+        Object::Mesh(_)
+        | Object::VirtualNode(_)
+        | Object::VirtualRouter(_)
+        | Object::AppMeshVirtualService(_)
+        | Object::VirtualGateway(_)
+        | Object::GatewayRoute(_)
+        | Object::BackendGroup(_) => return app_mesh_effect::note(object, report),
         Object::Namespace(_)
         | Object::Pod(_)
         | Object::Service(_)

@@ -64,7 +64,7 @@ impl World<'_> {
             );
             let finding = Finding::new(
                 Severity::Error,
-                code::NAMESPACE_UNKNOWN,
+                code::REFERENCE_UNKNOWN,
                 key,
                 format!("{field}.host"),
                 message,
@@ -87,7 +87,7 @@ impl World<'_> {
                 "Referenced port not found: {number} of {:?}. Requests for it fail with 503",
                 to.host
             );
-            return warn(code::NAMESPACE_UNKNOWN, format!("{field}.port.number"), message);
+            return warn(code::REFERENCE_UNKNOWN, format!("{field}.port.number"), message);
         }
         if to.subset.is_empty()
             || self.has_subset(client, &host, &seen.holder.key.namespace, &to.subset)
@@ -100,7 +100,7 @@ impl World<'_> {
             format!("{}+{}", to.host, to.subset)
         );
         let (severity, field) = (Severity::Error, format!("{field}.subset"));
-        Some(Finding::new(severity, code::NAMESPACE_UNKNOWN, key, field, message))
+        Some(Finding::new(severity, code::REFERENCE_UNKNOWN, key, field, message))
     }
 
     /// Clients anywhere may have a rule of their own, so one anywhere will do.
@@ -125,7 +125,7 @@ impl World<'_> {
                 let severity = Severity::Error;
                 findings.push(Finding::new(
                     severity,
-                    code::NAMESPACE_UNKNOWN,
+                    code::REFERENCE_UNKNOWN,
                     &key,
                     field,
                     message,
@@ -179,7 +179,7 @@ impl World<'_> {
                     rule.spec.host
                 );
                 let key = Object::DestinationRule(rule.clone()).key();
-                let (severity, code) = (Severity::Warning, code::NAMESPACE_UNKNOWN);
+                let (severity, code) = (Severity::Warning, code::REFERENCE_UNKNOWN);
                 findings.push(Finding::new(severity, code, &key, "spec.host", message));
             }
         }

@@ -76,7 +76,7 @@ impl VirtualServices {
         let seen = |one: &&Routes| {
             let hosts =
                 || one.hosts.iter().map(|host| host.as_str().to_owned()).collect::<Vec<_>>();
-            let filter = client.scope.filter.as_ref();
+            let filter = client.scope.filter();
             one.gateways.iter().any(|name| name == gateway)
                 && one.exposure.includes(&client.namespace, &one.namespace)
                 && filter.is_none_or(|filter| filter.lets_through(&one.namespace, &hosts()))

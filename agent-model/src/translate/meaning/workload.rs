@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use hashbrown::HashMap;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
-use super::super::pods;
+use super::super::{enrol, pods};
 use crate::resource::Objects;
 
 pub(super) type Labels = BTreeMap<String, String>;
@@ -30,7 +30,7 @@ impl Workloads {
         let namespaces: HashMap<String, Arc<Namespace>> =
             objects.namespaces().filter_map(named).collect();
         let mut found = HashMap::new();
-        for pod in objects.pods().filter(|pod| !pods::is_finished(pod)) {
+        for pod in objects.pods().filter(|pod| !enrol::is_finished(pod)) {
             if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
                 continue;
             }
@@ -39,7 +39,7 @@ impl Workloads {
             let workload = Arc::new(Workload {
                 labels: pod.metadata.labels.clone().unwrap_or_default(),
                 identity: identity(trust_domain, &namespace, account(pod)),
-                enrolled: pods::outside(pod, &namespace, of).is_none(),
+                enrolled: enrol::outside(pod, &namespace, of).is_none(),
                 namespace,
             });
             let addresses = pods::pod_addresses(pod);

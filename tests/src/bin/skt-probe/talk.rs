@@ -23,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// shut             say that no more will be sent
 /// names            getsockname() and getpeername()
 /// close            close it
+/// ask ADDR:PORT    send a datagram from a socket of its own, and read what comes back
 /// ```
 pub(crate) fn run() -> Result<()> {
     let mut socket = None;
@@ -51,6 +52,9 @@ fn obey(held: &mut Option<Socket>, verb: &str, argument: &str) -> Result<io::Res
             *held = Some(socket);
             String::new()
         }));
+    }
+    if verb == "ask" {
+        return Ok(ask(argument.parse()?));
     }
     if verb == "close" {
         drop(held.take());
@@ -88,6 +92,19 @@ fn open(verb: &str, address: SocketAddr) -> io::Result<Socket> {
         socket.connect(&address.into())?;
     }
     Ok(socket)
+}
+
+fn ask(to: SocketAddr) -> io::Result<String> {
+    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send_to(b"hello", to)?;
+    let mut answer = [0; 16];
+    let (length, from) = socket.recv_from(&mut answer)?;
+    if from != to {
+        return Err(io::Error::other(format!("{from} answered")));
+    }
+    Ok(text(&answer[..length]))
 }
 
 fn names(socket: &Socket) -> io::Result<String> {

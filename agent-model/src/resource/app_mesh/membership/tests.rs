@@ -143,3 +143,41 @@ fn a_selector_selects_by_labels_and_expressions() {
         assert_eq!(selects(Some(&selector), &labels), expected, "{expression}");
     }
 }
+
+/// The gateway of a route in the namespace of [`outcome`], of these gateways.
+fn route_to(labels: &str, gateways: &[(&str, &str)]) -> String {
+    let all = gateways.iter().map(|(name, spec)| custom("VirtualGateway", name, spec));
+    let text: String = all.chain([namespace("mesh: mesh-1")]).collect();
+    let route = format!(
+        "---\napiVersion: appmesh.k8s.aws/v1beta2\nkind: GatewayRoute\n\
+         metadata: {{name: r, namespace: shop, labels: {{{labels}}}}}\n"
+    );
+    let objects: Objects = documents(&(text + &route))
+        .into_iter()
+        .flat_map(|document| parse(document.value.unwrap()))
+        .filter_map(|parsed| parsed.unwrap().object)
+        .collect();
+    let found = gateway_of(
+        objects.gateway_routes().next().unwrap(),
+        objects.namespaces().next().unwrap(),
+        objects.virtual_gateways().map(Arc::as_ref),
+    );
+    found.map_or_else(|error| error.to_string(), |one| name(&one.metadata).to_owned())
+}
+
+#[test]
+fn a_route_has_exactly_one_gateway() {
+    const OWN: &str = "namespaceSelector: {matchLabels: {mesh: mesh-1}}";
+    const OTHER: &str = "namespaceSelector: {matchLabels: {mesh: mesh-2}}";
+    let narrow = format!("{OWN}, gatewayRouteSelector: {{matchLabels: {{by: g}}}}");
+    assert_eq!(route_to("", &[("g", OWN), ("h", OTHER)]), "g");
+    assert_eq!(route_to("by: g", &[("g", &narrow)]), "g");
+    let none =
+        "failed to find matching virtualGateway for gatewayRoute: r, expecting 1 but found 0";
+    assert_eq!(route_to("by: h", &[("g", &narrow)]), none);
+    // Without a selector for namespaces a gateway takes no route at all.
+    assert_eq!(route_to("", &[("g", "")]), none);
+    let both = "found multiple matching virtualGateways for gatewayRoute: r, expecting 1 but found \
+                2: shop/g,shop/h";
+    assert_eq!(route_to("by: g", &[("h", OWN), ("g", &narrow)]), both);
+}

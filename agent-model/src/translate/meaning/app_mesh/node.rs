@@ -28,7 +28,7 @@ use crate::{
         },
         protocol::AppProtocol,
     },
-    translate::pods,
+    translate::{enrol, pods},
 };
 
 /// How long a request may take where nobody says: at a route, and at a listener as well.
@@ -88,7 +88,7 @@ impl World<'_> {
             let labels = pod.metadata.labels.clone().unwrap_or_default();
             pod.metadata.namespace == node.metadata.namespace
                 && selects(node.spec.pod_selector.as_ref(), &labels)
-                && !pods::is_finished(pod)
+                && !enrol::is_finished(pod)
                 && pods::is_ready(pod)
         });
         let addresses: BTreeSet<IpAddr> =

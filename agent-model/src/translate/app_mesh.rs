@@ -1,0 +1,213 @@
+//! App Mesh: which of its objects are in a mesh, and what each node and gateway may dial.
+//!
+//! ```text
+//! VirtualService ─► Definition: the addresses of its name and of its nodes      service
+//! VirtualNode, VirtualGateway ─► List: the VirtualServices that they may dial   backends
+//! Pod ─► Member: the list of what selects it, and the mesh's answer for the rest
+//! ```
+//!
+//! Decisions where the dialect assumes an Envoy on every path:
+//!
+//! - A declared name is reached at the addresses that it resolves to and at those of its nodes, on
+//!   the ports of its listeners, straight out: requests are not routed yet.
+//! - The mesh's filter is about TCP there, since only TCP gets to the Envoy. Here `DROP_ALL` also
+//!   stops datagrams, but for the resolvers': an allowlist that half of the protocols ignore is none.
+//! - The instance's metadata (169.254.169.254) is not ignored by default as it is there: whoever
+//!   reaches it has the node's credentials. `appmesh.k8s.aws/egressIgnoredIPs` lets a pod do so.
+//! - The same pod may be in Istio's mesh too, see [`super::enrol`].
+
+mod backends;
+mod place;
+mod service;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+
+use super::{Notes, endpoints::Index};
+use crate::{
+    egress::{DefaultAction, RuleSource},
+    names::Answers,
+    registry::{Definition, List},
+    resource::{
+        Kind, Object, ObjectKey, Objects,
+        app_mesh::{
+            EgressFilterType, Enrolment, MembershipError, Mesh, Reference, VirtualService,
+            enrolment, mesh_of,
+        },
+    },
+    snapshot::{Finding, Severity, code},
+};
+
+/// The kinds that belong to a namespace's mesh.
+const MEMBERS: [Kind; 6] = [
+    Kind::VirtualNode,
+    Kind::VirtualRouter,
+    Kind::AppMeshVirtualService,
+    Kind::VirtualGateway,
+    Kind::GatewayRoute,
+    Kind::BackendGroup,
+];
+
+/// The objects of App Mesh, read once a translation.
+#[derive(Debug)]
+pub(super) struct AppMesh<'a> {
+    objects: &'a Objects,
+    namespaces: BTreeMap<&'a str, &'a Arc<Namespace>>,
+    /// The mesh of each namespace, or why it has none.
+    meshes: BTreeMap<&'a str, Result<&'a Mesh, MembershipError>>,
+    /// What each node and gateway may dial.
+    lists: BTreeMap<ObjectKey, Arc<List>>,
+}
+
+/// What a pod is in its mesh.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// What it may dial.
+    pub(super) list: Arc<List>,
+    /// What becomes of the rest.
+    pub(super) default: DefaultAction,
+}
+
+impl<'a> AppMesh<'a> {
+    pub(super) fn read(objects: &'a Objects, findings: &mut Vec<Finding>) -> Self {
+        let named = |one: &'a Arc<Namespace>| Some((one.metadata.name.as_deref()?, one));
+        let namespaces: BTreeMap<_, _> = objects.namespaces().filter_map(named).collect();
+        let mesh = |(name, namespace): (&&'a str, &&Arc<Namespace>)| {
+            (*name, mesh_of(namespace, objects.meshes().map(|mesh| &**mesh)))
+        };
+        let meshes = namespaces.iter().map(mesh).collect();
+        let mut found = Self { objects, namespaces, meshes, lists: BTreeMap::new() };
+        findings.extend(found.outsiders());
+        findings.extend(objects.meshes().filter_map(|mesh| without_names(mesh)));
+        let lists = backends::read(&found, findings).into_iter();
+        found.lists = lists.map(|(key, list)| (key, Arc::new(list))).collect();
+        found
+    }
+
+    /// The mesh of a namespace.
+    pub(super) fn mesh(&self, namespace: &str) -> Option<&'a Mesh> {
+        self.meshes.get(namespace)?.as_ref().ok().copied()
+    }
+
+    /// Objects that are in no mesh, or would be in several. Told only where the namespace is given:
+    /// a few manifests by themselves name many that live elsewhere.
+    fn outsiders(&self) -> Vec<Finding> {
+        let all = MEMBERS.iter().flat_map(|kind| self.objects.of_kind(*kind));
+        let told = all.filter_map(|object| {
+            let key = object.key();
+            let error = self.meshes.get(key.namespace.as_str())?.as_ref().err()?;
+            let message = format!("{error}; the object has no effect");
+            let (severity, code) = (Severity::Error, code::MEMBERSHIP);
+            Some(Finding::new(severity, code, &key, "metadata.namespace", message))
+        });
+        told.collect()
+    }
+
+    /// The names that nodes may list: those of namespaces with a mesh.
+    pub(super) fn services(&self) -> impl Iterator<Item = &'a Arc<VirtualService>> {
+        let all = self.objects.app_mesh_virtual_services();
+        all.filter(|service| {
+            self.mesh(service.metadata.namespace.as_deref().unwrap_or("")).is_some()
+        })
+    }
+
+    /// The rules of a name.
+    pub(super) fn define(
+        &self,
+        service: &Arc<VirtualService>,
+        (endpoints, answers): (&Index, &Answers),
+        domain: &str,
+    ) -> Definition {
+        let objects = self.objects;
+        service::define(service, &service::Around { objects, endpoints, domain, answers })
+    }
+
+    /// What a pod is in its mesh.
+    pub(super) fn member(&self, pod: &Pod) -> Result<Member, MembershipError> {
+        let own = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let Some(namespace) = self.namespaces.get(own) else {
+            // Whether anybody wants it in a mesh, only the namespace would say.
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            return Err(MembershipError::NotEnabled { pod: format!("{own}/{name}") });
+        };
+        let Self { objects, .. } = self;
+        let enrolment = enrolment(
+            pod,
+            namespace,
+            objects.meshes().map(|one| &**one),
+            objects.virtual_nodes().map(|one| &**one),
+            objects.virtual_gateways().map(|one| &**one),
+        )?;
+        let (mesh, key) = match enrolment {
+            Enrolment::Node(mesh, node) => (mesh, key(Kind::VirtualNode, &node.metadata)),
+            Enrolment::Gateway(mesh, one) => (mesh, key(Kind::VirtualGateway, &one.metadata)),
+        };
+        let default = match mesh.spec.egress() {
+            EgressFilterType::AllowAll => DefaultAction::AllowAny,
+            EgressFilterType::DropAll => DefaultAction::RegistryOnly,
+        };
+        // Each node and gateway of a namespace with a mesh has a list.
+        let list = self.lists.get(&key).cloned().unwrap_or_else(|| list(key, mesh).into());
+        Ok(Member { list, default })
+    }
+}
+
+/// The empty list of a node or gateway.
+fn list(key: ObjectKey, mesh: &Mesh) -> List {
+    let field = if key.kind == Kind::VirtualGateway { "GatewayRoutes" } else { "spec.backends" };
+    let otherwise = RuleSource {
+        kind: Kind::Mesh.shown(),
+        namespace: String::new(),
+        name: mesh.metadata.name.clone().unwrap_or_default(),
+        field: "spec.egressFilter".to_owned(),
+        host: None,
+    };
+    List { key, field, members: BTreeSet::new(), otherwise }
+}
+
+/// A filter that lets AWS's own names through, which no address tells.
+fn without_names(mesh: &Mesh) -> Option<Finding> {
+    let drops = mesh.spec.egress() == EgressFilterType::DropAll;
+    let message = "DROP_ALL also stops *.amazonaws.com, which App Mesh lets through: which of \
+                   its names a pod dials, no address tells; let a pod reach what it needs of it by its annotation \
+                   appmesh.k8s.aws/egressIgnoredIPs";
+    let key = key(Kind::Mesh, &mesh.metadata);
+    let (severity, code) = (Severity::Info, code::NOT_SUPPORTED);
+    drops.then(|| Finding::new(severity, code, &key, "spec.egressFilter", message))
+}
+
+fn key(
+    kind: Kind,
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> ObjectKey {
+    ObjectKey {
+        kind,
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// The object that a reference in a namespace means.
+fn referred(kind: Kind, reference: &Reference, own: &str) -> ObjectKey {
+    let namespace = reference.namespace.clone().unwrap_or_else(|| own.to_owned());
+    ObjectKey { kind, namespace, name: reference.name.clone() }
+}
+
+/// Reports a reference that leads nowhere.
+fn not_found(field: &str, wanted: &ObjectKey, notes: &mut Notes<'_>) {
+    notes.warn(code::REFERENCE_UNKNOWN, field, format!("there is no {wanted}"));
+}
+
+const ARN: &str = "an ARN names something in AWS, which is not asked here: give a reference to an \
+                   object of this cluster instead";
+
+fn virtual_service<'a>(objects: &'a Objects, key: &ObjectKey) -> Option<&'a Arc<VirtualService>> {
+    match objects.get(key)? {
+        Object::AppMeshVirtualService(found) => Some(found),
+        _ => None,
+    }
+}

@@ -1,0 +1,56 @@
+//! Where a name leads, as far as the cluster's own objects tell.
+
+use std::net::IpAddr;
+
+use super::service::Around;
+use crate::{
+    resource::{Kind, Object, ObjectKey},
+    translate::endpoints::is_headless,
+};
+
+/// Where a name leads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// To these addresses.
+    At(Vec<IpAddr>),
+    /// To none: no Service has the name, or one that has no address.
+    Nowhere,
+    /// To what a resolver says.
+    Outside(String),
+}
+
+/// What a client in a namespace gets for a name: its Service's own addresses, or its endpoints'
+/// where it is headless.
+pub(super) fn place(host: &str, namespace: &str, around: &Around<'_>) -> Place {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Place::At(vec![address.to_canonical()]);
+    }
+    let suffix = format!(".svc.{}", around.domain);
+    let within = host.strip_suffix(&suffix).or_else(|| host.strip_suffix(".svc"));
+    let short = within.unwrap_or(&host);
+    let (name, of) = match short.split_once('.') {
+        None if within.is_none() => (short, namespace),
+        None => return Place::Nowhere,
+        Some(parts) => parts,
+    };
+    let key = ObjectKey { kind: Kind::Service, namespace: of.to_owned(), name: name.to_owned() };
+    let Some(Object::Service(service)) = around.objects.get(&key) else {
+        // `name.namespace` may as well be a name of somebody else's.
+        return if within.is_some() { Place::Nowhere } else { Place::Outside(host) };
+    };
+    let spec = service.spec.clone().unwrap_or_default();
+    if spec.type_.as_deref() == Some("ExternalName") {
+        return Place::Outside(spec.external_name.unwrap_or_default().to_ascii_lowercase());
+    }
+    let mut addresses: Vec<IpAddr> = if is_headless(service) {
+        let subsets = around.endpoints.of(of, name);
+        subsets.iter().flat_map(|subset| subset.addresses.iter().copied()).collect()
+    } else {
+        let all = spec.cluster_ips.unwrap_or_default();
+        all.iter().chain(&spec.cluster_ip).filter_map(|text| text.parse().ok()).collect()
+    };
+    addresses.sort_unstable();
+    addresses.dedup();
+    if addresses.is_empty() { Place::Nowhere } else { Place::At(addresses) }
+}

@@ -1,0 +1,276 @@
+//! A `VirtualService` as rules: the addresses that its name and its nodes' names lead to, on the
+//! ports of its listeners.
+
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16};
+
+use ipnet::IpNet;
+
+use super::{
+    ARN, Notes, key, not_found,
+    place::{Place, place},
+    referred,
+};
+use crate::{
+    egress::{Action, Protocol},
+    names::{Answer, Answers},
+    registry::{DefinedPort, Definition, Likeness, Origin},
+    resource::{
+        Kind, Object, ObjectKey, Objects,
+        app_mesh::{
+            Provider, VirtualNode, VirtualRouter, VirtualService,
+            node::PortMapping,
+            route::{Route, WeightedTarget},
+        },
+    },
+    snapshot::code,
+    translate::{annotation, endpoints::Index, resolved::Resolved, rules::PortRules},
+};
+
+/// What a name's rules follow from besides itself.
+#[derive(Debug)]
+pub(super) struct Around<'a> {
+    pub(super) objects: &'a Objects,
+    pub(super) endpoints: &'a Index,
+    pub(super) domain: &'a str,
+    pub(super) answers: &'a Answers,
+}
+
+pub(super) fn define(service: &VirtualService, around: &Around<'_>) -> Definition {
+    let key = key(Kind::AppMeshVirtualService, &service.metadata);
+    let mut notes = Notes::new(&key);
+    let (full, hosts) = names(service, &key, around.domain);
+    let created = annotation::created(&service.metadata);
+    let resolved = Resolved::new(around.answers);
+    let mut maker =
+        Maker { key: &key, created, around, resolved, seen: BTreeSet::new(), ports: Vec::new() };
+    if let Some(reach) = reach(service, around, &mut notes) {
+        maker.name(&full, &hosts, &reach, &mut notes);
+        for (node, port) in &reach.targets {
+            maker.node(node, *port, reach.field, &mut notes);
+        }
+    }
+    let Maker { ports, resolved, .. } = maker;
+    Definition {
+        created,
+        hosts,
+        alias: None,
+        names: resolved.names,
+        origin: Origin::Declared,
+        exposure: None,
+        likeness: Likeness::default(),
+        ports,
+        findings: notes.findings,
+        key,
+    }
+}
+
+/// The name in full, and all names that a request may have: the controller's default is
+/// `name.namespace`, and clients dial what their resolver completes.
+fn names(service: &VirtualService, key: &ObjectKey, domain: &str) -> (String, Vec<String>) {
+    let short = format!("{}.{}", key.name, key.namespace);
+    let full = format!("{short}.svc.{domain}");
+    let own = service.spec.aws_name.as_ref().map(|name| name.to_ascii_lowercase());
+    let own = own.filter(|name| !name.is_empty());
+    let mut names = vec![full.clone(), format!("{short}.svc"), short];
+    names.extend(own.filter(|own| !names.contains(own)));
+    (full, names)
+}
+
+/// What answers for a name.
+struct Reach<'a> {
+    /// Where the name says so.
+    field: &'static str,
+    /// The ports that it is dialled on.
+    ports: BTreeSet<NonZeroU16>,
+    /// The nodes behind it, with the port of each that a route gives.
+    targets: Vec<(&'a VirtualNode, Option<NonZeroU16>)>,
+}
+
+fn reach<'a>(
+    service: &VirtualService,
+    around: &Around<'a>,
+    notes: &mut Notes<'_>,
+) -> Option<Reach<'a>> {
+    let own = service.metadata.namespace.as_deref().unwrap_or_default();
+    let Some(Provider { virtual_node, virtual_router }) = &service.spec.provider else {
+        let message = "nothing answers for this name, so it allows nothing: give a virtualNode or \
+                       a virtualRouter";
+        notes.warn(code::NO_ADDRESS, "spec.provider", message);
+        return None;
+    };
+    if let Some(provider) = virtual_node {
+        let field = "spec.provider.virtualNode";
+        let node = node(provider.virtual_node_ref.as_ref(), own, (around, field), notes)?;
+        let ports = ports(node.spec.listeners.iter().map(|listener| &listener.port_mapping));
+        return Some(Reach { field, ports, targets: vec![(node, None)] });
+    }
+    let field = "spec.provider.virtualRouter";
+    let Some(reference) = virtual_router.as_ref()?.virtual_router_ref.as_ref() else {
+        notes.warn(code::NOT_SUPPORTED, field, ARN);
+        return None;
+    };
+    let wanted = referred(Kind::VirtualRouter, reference, own);
+    let Some(Object::VirtualRouter(router)) = around.objects.get(&wanted) else {
+        not_found(field, &wanted, notes);
+        return None;
+    };
+    let ports = ports(router.spec.listeners.iter().map(|listener| &listener.port_mapping));
+    let targets = targets(router, &wanted.namespace, (around, field), notes);
+    Some(Reach { field, ports, targets })
+}
+
+fn node<'a>(
+    reference: Option<&crate::resource::app_mesh::Reference>,
+    own: &str,
+    (around, field): (&Around<'a>, &str),
+    notes: &mut Notes<'_>,
+) -> Option<&'a VirtualNode> {
+    let Some(reference) = reference else {
+        notes.warn(code::NOT_SUPPORTED, field, ARN);
+        return None;
+    };
+    let wanted = referred(Kind::VirtualNode, reference, own);
+    if let Some(Object::VirtualNode(node)) = around.objects.get(&wanted) {
+        return Some(node);
+    }
+    not_found(field, &wanted, notes);
+    None
+}
+
+/// The nodes that a router's routes lead to; one without a share gets nothing.
+fn targets<'a>(
+    router: &VirtualRouter,
+    own: &str,
+    (around, field): (&Around<'a>, &str),
+    notes: &mut Notes<'_>,
+) -> Vec<(&'a VirtualNode, Option<NonZeroU16>)> {
+    let all = router.spec.routes.iter().flat_map(weighted).filter(|target| target.weight != 0);
+    let found = all.filter_map(|target| {
+        let node = node(target.virtual_node_ref.as_ref(), own, (around, field), notes)?;
+        Some((node, target.port.and_then(port_number)))
+    });
+    found.collect()
+}
+
+fn weighted(route: &Route) -> impl Iterator<Item = &WeightedTarget> {
+    let http = route.http_route.iter().chain(&route.http2_route).map(|one| &one.action);
+    let grpc = route.grpc_route.iter().map(|one| &one.action);
+    let tcp = route.tcp_route.iter().map(|one| &one.action);
+    http.chain(grpc).chain(tcp).flat_map(|action| &action.weighted_targets)
+}
+
+fn ports<'a>(mappings: impl Iterator<Item = &'a PortMapping>) -> BTreeSet<NonZeroU16> {
+    mappings.filter_map(|mapping| port_number(mapping.port)).collect()
+}
+
+fn port_number(number: i64) -> Option<NonZeroU16> {
+    u16::try_from(number).ok().and_then(NonZeroU16::new)
+}
+
+/// Makes the rules of one name; an address and port that has one gets no other.
+struct Maker<'a> {
+    key: &'a ObjectKey,
+    created: u32,
+    around: &'a Around<'a>,
+    resolved: Resolved<'a>,
+    seen: BTreeSet<(IpAddr, NonZeroU16)>,
+    ports: Vec<DefinedPort>,
+}
+
+impl Maker<'_> {
+    /// Where clients get by the name itself.
+    fn name(&mut self, full: &str, hosts: &[String], reach: &Reach<'_>, notes: &mut Notes<'_>) {
+        let mut outside = None;
+        let mut addresses = BTreeSet::new();
+        for host in hosts {
+            match place(host, &self.key.namespace, self.around) {
+                Place::At(found) => addresses.extend(found),
+                Place::Outside(name)
+                    if name != format!("{}.{}", self.key.name, self.key.namespace) =>
+                {
+                    outside = Some(name);
+                }
+                Place::Outside(_) | Place::Nowhere => {}
+            }
+        }
+        if addresses.is_empty() && outside.is_none() {
+            let message =
+                format!("{full} leads nowhere: make a Service of this name for clients to dial");
+            notes.warn(code::NO_ADDRESS, "metadata.name", message);
+        }
+        self.rules(full, reach.field, &addresses, &reach.ports);
+        if let Some(name) = outside {
+            let answer = self.resolved.look_up(&name, "spec.awsName", notes);
+            self.answer(full, reach.field, &answer, &reach.ports);
+        }
+    }
+
+    /// Where a node behind it is.
+    fn node(
+        &mut self,
+        node: &VirtualNode,
+        port: Option<NonZeroU16>,
+        field: &str,
+        notes: &mut Notes<'_>,
+    ) {
+        let Some(dns) = node.spec.service_discovery.as_ref().and_then(|one| one.dns.as_ref())
+        else {
+            return;
+        };
+        let namespace = node.metadata.namespace.as_deref().unwrap_or_default();
+        let of_listeners = || ports(node.spec.listeners.iter().map(|one| &one.port_mapping));
+        let ports = port.map_or_else(of_listeners, |port| BTreeSet::from([port]));
+        match place(&dns.hostname, namespace, self.around) {
+            Place::At(found) => {
+                self.rules(&dns.hostname, field, &found.into_iter().collect(), &ports);
+            }
+            Place::Outside(name) => {
+                let answer = self.resolved.look_up(&name, field, notes);
+                self.answer(&dns.hostname, field, &answer, &ports);
+            }
+            Place::Nowhere => {
+                let node = super::key(Kind::VirtualNode, &node.metadata);
+                let message =
+                    format!("{} of {node} leads nowhere: it has no Service", dns.hostname);
+                notes.warn(code::NO_ADDRESS, field, message);
+            }
+        }
+    }
+
+    fn rules(
+        &mut self,
+        host: &str,
+        field: &str,
+        addresses: &BTreeSet<IpAddr>,
+        ports: &BTreeSet<NonZeroU16>,
+    ) {
+        for port in ports {
+            let host = host.to_owned();
+            let mut rules =
+                PortRules::new(self.key, field.to_owned(), Some(&host), self.created, *port);
+            for address in addresses {
+                if self.seen.insert((*address, *port)) {
+                    rules.tcp(IpNet::from(*address), Action::Direct);
+                }
+            }
+            self.add(rules);
+        }
+    }
+
+    /// The rules of a name outside the cluster.
+    fn answer(&mut self, host: &str, field: &str, answer: &Answer, ports: &BTreeSet<NonZeroU16>) {
+        for port in ports {
+            let host = host.to_owned();
+            let mut rules =
+                PortRules::new(self.key, field.to_owned(), Some(&host), self.created, *port);
+            rules.answer(Protocol::Tcp, answer, Action::Direct);
+            self.add(rules);
+        }
+    }
+
+    fn add(&mut self, rules: PortRules) {
+        let number = rules.number().get();
+        let PortRules { source, rules, outlived, .. } = rules;
+        self.ports.push(DefinedPort { number, source, rules, outlived, upstream: None });
+    }
+}

@@ -1,0 +1,137 @@
+//! Which mesh a pod is in.
+//!
+//! Two dialects may claim one pod, and two sidecars would never work there. Here one policy counts:
+//! that of the dialect which denies what it does not list, so that a second label never opens what
+//! the first one closed; where both deny or neither does, Istio's. It is reported on the pod.
+
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+
+use super::{
+    annotation::{INJECT, INJECTION, annotation, label},
+    app_mesh::{AppMesh, Member},
+};
+use crate::{
+    egress::DefaultAction,
+    resource::app_mesh::MembershipError,
+    snapshot::{PodId, Severity, code},
+};
+
+/// The mesh of a pod.
+#[derive(Debug)]
+pub(super) enum Membership {
+    /// Istio's.
+    Istio,
+    /// App Mesh's, as this.
+    AppMesh(Member),
+}
+
+/// What is to be told about a pod: how bad, a code and a message.
+pub(super) type Told = (Severity, &'static str, String);
+
+/// The mesh of a pod, or why it is in none; and what is to be told about it. `istio` is what
+/// Istio's policy says where no rule matches.
+pub(super) fn membership(
+    (pod, id): (&Pod, &PodId),
+    namespace: Option<&Namespace>,
+    app_mesh: &AppMesh<'_>,
+    istio: DefaultAction,
+) -> (Result<Membership, String>, Option<Told>) {
+    if let Some(why) = never(pod) {
+        return (Err(why), None);
+    }
+    let wanted = app_mesh.member(pod);
+    let told = wanted.as_ref().err().filter(|error| is_mistake(error));
+    let told = told.map(|error| {
+        (Severity::Error, code::MEMBERSHIP, format!("{error}; the pod is not in the mesh"))
+    });
+    let membership = match (injected(pod, &id.namespace, namespace), wanted) {
+        (Ok(()), Err(_)) => Ok(Membership::Istio),
+        (Err(_), Ok(member)) => Ok(Membership::AppMesh(member)),
+        (Err(_), Err(error)) if is_mistake(&error) => Err(error.to_string()),
+        (Err(why), Err(error)) if app_mesh.mesh(&id.namespace).is_some() => {
+            Err(format!("{why}, and {error}"))
+        }
+        (Err(why), Err(_)) => Err(why),
+        (Ok(()), Ok(member)) => {
+            let (membership, told) = both(member, istio);
+            return (Ok(membership), Some(told));
+        }
+    };
+    (membership, told)
+}
+
+fn both(member: Member, istio: DefaultAction) -> (Membership, Told) {
+    let denies = |default| default == DefaultAction::RegistryOnly;
+    let (kept, other, membership) = if denies(member.default) && !denies(istio) {
+        (member.list.key.to_string(), "Istio's objects", Membership::AppMesh(member))
+    } else {
+        ("Istio".to_owned(), "App Mesh's objects", Membership::Istio)
+    };
+    let message = format!(
+        "the pod is in two meshes, Istio's and App Mesh's; the policy of {kept} counts, and \
+         {other} have no effect on it: take it out of one of them"
+    );
+    (membership, (Severity::Warning, code::TWO_MESHES, message))
+}
+
+/// Whether somebody wanted the pod in a mesh, and it cannot be.
+const fn is_mistake(error: &MembershipError) -> bool {
+    match error {
+        MembershipError::NoMesh { .. }
+        | MembershipError::Meshes { .. }
+        | MembershipError::NoWorkload { .. }
+        | MembershipError::Workloads { .. } => true,
+        MembershipError::NotEnabled { .. }
+        | MembershipError::HostNetwork { .. }
+        | MembershipError::NoGateway { .. }
+        | MembershipError::Gateways { .. } => false,
+    }
+}
+
+/// Why a pod can be in no mesh at all.
+fn never(pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref();
+    if spec.and_then(|spec| spec.host_network) == Some(true) {
+        return Some("the pod uses the host's network".to_owned());
+    }
+    is_finished(pod).then(|| "the pod has finished".to_owned())
+}
+
+/// Why a pod is not in Istio's mesh; `None` if it is. `name` is its namespace's.
+pub(super) fn outside(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Option<String> {
+    never(pod).or_else(|| injected(pod, name, namespace).err())
+}
+
+/// Why a pod that can be in a mesh is not in Istio's.
+fn injected(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), String> {
+    let own = label(&pod.metadata, INJECT).or_else(|| annotation(&pod.metadata, INJECT));
+    match own.and_then(truth) {
+        Some(false) => return Err(format!("the pod says {INJECT}: \"false\"")),
+        Some(true) => return Ok(()),
+        None => {}
+    }
+    let Some(namespace) = namespace else {
+        return Err(format!("its namespace {name} is not known"));
+    };
+    let of_namespace = |key| label(&namespace.metadata, key);
+    if of_namespace(INJECTION) == Some("enabled")
+        || of_namespace(INJECT).and_then(truth) == Some(true)
+    {
+        return Ok(());
+    }
+    Err(format!("namespace {name} has no label {INJECTION}=enabled"))
+}
+
+/// The words for yes and no that Istio takes.
+pub(super) fn truth(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "y" | "on" => Some(true),
+        "false" | "no" | "n" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+pub(super) fn is_finished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
