@@ -18,7 +18,7 @@ enum Scope {
 }
 
 macro_rules! kinds {
-    ($($(#[$about:meta])* $kind:ident = $name:literal, $group:ident, $scope:ident;)+) => {
+    ($($(#[$about:meta])* $kind:ident = $name:literal, $plural:literal, $group:ident, $scope:ident;)+) => {
         /// The kinds that are read.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $($(#[$about])* $kind),+ }
@@ -32,6 +32,11 @@ macro_rules! kinds {
                 match self { $(Self::$kind => $name),+ }
             }
 
+            /// The name of its resource in an address of the API server.
+            pub const fn plural(self) -> &'static str {
+                match self { $(Self::$kind => $plural),+ }
+            }
+
             const fn of(self) -> (Group, Scope) {
                 match self { $(Self::$kind => ($group, Scope::$scope)),+ }
             }
@@ -41,55 +46,55 @@ macro_rules! kinds {
 
 kinds! {
     /// `v1`, cluster scope.
-    Namespace = "Namespace", CORE, Cluster;
+    Namespace = "Namespace", "namespaces", CORE, Cluster;
     /// `v1`.
-    Pod = "Pod", CORE, Namespace;
+    Pod = "Pod", "pods", CORE, Namespace;
     /// `v1`.
-    Service = "Service", CORE, Namespace;
+    Service = "Service", "services", CORE, Namespace;
     /// `v1`.
-    Endpoints = "Endpoints", CORE, Namespace;
+    Endpoints = "Endpoints", "endpoints", CORE, Namespace;
     /// `discovery.k8s.io/v1`.
-    EndpointSlice = "EndpointSlice", DISCOVERY, Namespace;
+    EndpointSlice = "EndpointSlice", "endpointslices", DISCOVERY, Namespace;
     /// `v1`; only the mesh's own, see [`mesh_config`](super::mesh_config).
-    ConfigMap = "ConfigMap", CORE, Namespace;
+    ConfigMap = "ConfigMap", "configmaps", CORE, Namespace;
     /// `networking.istio.io`.
-    ServiceEntry = "ServiceEntry", NETWORKING, Namespace;
+    ServiceEntry = "ServiceEntry", "serviceentries", NETWORKING, Namespace;
     /// `networking.istio.io`.
-    WorkloadEntry = "WorkloadEntry", NETWORKING, Namespace;
+    WorkloadEntry = "WorkloadEntry", "workloadentries", NETWORKING, Namespace;
     /// `networking.istio.io`.
-    Sidecar = "Sidecar", NETWORKING, Namespace;
+    Sidecar = "Sidecar", "sidecars", NETWORKING, Namespace;
     /// `networking.istio.io`.
-    VirtualService = "VirtualService", NETWORKING, Namespace;
+    VirtualService = "VirtualService", "virtualservices", NETWORKING, Namespace;
     /// `networking.istio.io`.
-    DestinationRule = "DestinationRule", NETWORKING, Namespace;
+    DestinationRule = "DestinationRule", "destinationrules", NETWORKING, Namespace;
     /// `networking.istio.io`.
-    Gateway = "Gateway", NETWORKING, Namespace;
+    Gateway = "Gateway", "gateways", NETWORKING, Namespace;
     /// `networking.istio.io`.
-    WorkloadGroup = "WorkloadGroup", NETWORKING, Namespace;
+    WorkloadGroup = "WorkloadGroup", "workloadgroups", NETWORKING, Namespace;
     /// `security.istio.io`.
-    PeerAuthentication = "PeerAuthentication", SECURITY, Namespace;
+    PeerAuthentication = "PeerAuthentication", "peerauthentications", SECURITY, Namespace;
     /// `security.istio.io`.
-    AuthorizationPolicy = "AuthorizationPolicy", SECURITY, Namespace;
+    AuthorizationPolicy = "AuthorizationPolicy", "authorizationpolicies", SECURITY, Namespace;
     /// `security.istio.io`.
-    RequestAuthentication = "RequestAuthentication", SECURITY, Namespace;
+    RequestAuthentication = "RequestAuthentication", "requestauthentications", SECURITY, Namespace;
     /// `authentication.istio.io`, cluster scope.
-    MeshPolicy = "MeshPolicy", LEGACY, Cluster;
+    MeshPolicy = "MeshPolicy", "meshpolicies", LEGACY, Cluster;
     /// `authentication.istio.io`.
-    Policy = "Policy", LEGACY, Namespace;
+    Policy = "Policy", "policies", LEGACY, Namespace;
     /// `appmesh.k8s.aws`, cluster scope.
-    Mesh = "Mesh", APP_MESH, Cluster;
+    Mesh = "Mesh", "meshes", APP_MESH, Cluster;
     /// `appmesh.k8s.aws`.
-    VirtualNode = "VirtualNode", APP_MESH, Namespace;
+    VirtualNode = "VirtualNode", "virtualnodes", APP_MESH, Namespace;
     /// `appmesh.k8s.aws`.
-    VirtualRouter = "VirtualRouter", APP_MESH, Namespace;
+    VirtualRouter = "VirtualRouter", "virtualrouters", APP_MESH, Namespace;
     /// `appmesh.k8s.aws`; not to be taken for Istio's.
-    AppMeshVirtualService = "VirtualService", APP_MESH, Namespace;
+    AppMeshVirtualService = "VirtualService", "virtualservices", APP_MESH, Namespace;
     /// `appmesh.k8s.aws`.
-    VirtualGateway = "VirtualGateway", APP_MESH, Namespace;
+    VirtualGateway = "VirtualGateway", "virtualgateways", APP_MESH, Namespace;
     /// `appmesh.k8s.aws`.
-    GatewayRoute = "GatewayRoute", APP_MESH, Namespace;
+    GatewayRoute = "GatewayRoute", "gatewayroutes", APP_MESH, Namespace;
     /// `appmesh.k8s.aws`.
-    BackendGroup = "BackendGroup", APP_MESH, Namespace;
+    BackendGroup = "BackendGroup", "backendgroups", APP_MESH, Namespace;
 }
 
 impl Kind {

@@ -107,7 +107,7 @@ impl Cluster {
         let (sender, mut news) = unbounded_channel();
         let mut tasks = JoinSet::new();
         let discovery = Arc::new(Discovery::new(self.client.clone()));
-        for watched in &kinds::ALL {
+        for watched in kinds::ALL.iter() {
             tasks.spawn(Box::pin(
                 Follower {
                     watched,

@@ -70,7 +70,7 @@ impl Served {
     /// Where a kind is; the newest version that can be read.
     pub(super) fn find(&self, watched: &Watched) -> Option<ApiResource> {
         let has = |version: &&&str| {
-            self.resources.contains(&((**version).to_owned(), watched.plural.to_owned()))
+            self.resources.contains(&((**version).to_owned(), watched.kind.plural().to_owned()))
         };
         watched.kind.versions().iter().find(has).map(|version| watched.resource(version))
     }

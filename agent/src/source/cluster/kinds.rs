@@ -5,7 +5,7 @@
 //! thousands of pods changes one slice of a hundred addresses where it would change all of its
 //! Endpoints.
 
-use std::fmt;
+use std::{fmt, sync::LazyLock};
 
 use agent_model::resource::{Kind, mesh_config};
 use kube::{Api, Client, api::DynamicObject, core::ApiResource};
@@ -14,7 +14,6 @@ use kube::{Api, Client, api::DynamicObject, core::ApiResource};
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) kind: Kind,
-    pub(super) plural: &'static str,
     pub(super) reach: Reach,
 }
 
@@ -29,41 +28,20 @@ pub(super) enum Reach {
     One(&'static str, &'static str),
 }
 
-const fn all(kind: Kind, plural: &'static str) -> Watched {
-    Watched { kind, plural, reach: Reach::All }
-}
-
 /// All that is watched: what has an effect, and what only is held against its rules, so that its
 /// errors and what of it is not honoured are told. `deploy/base/rbac.yaml` grants just this.
-pub(super) static ALL: [Watched; 24] = [
-    all(Kind::Namespace, "namespaces"),
-    Watched { reach: Reach::Node, ..all(Kind::Pod, "pods") },
-    all(Kind::Service, "services"),
-    Watched {
-        reach: Reach::One(mesh_config::NAMESPACE, mesh_config::NAME),
-        ..all(Kind::ConfigMap, "configmaps")
-    },
-    all(Kind::EndpointSlice, "endpointslices"),
-    all(Kind::ServiceEntry, "serviceentries"),
-    all(Kind::WorkloadEntry, "workloadentries"),
-    all(Kind::Sidecar, "sidecars"),
-    all(Kind::VirtualService, "virtualservices"),
-    all(Kind::DestinationRule, "destinationrules"),
-    all(Kind::Gateway, "gateways"),
-    all(Kind::WorkloadGroup, "workloadgroups"),
-    all(Kind::PeerAuthentication, "peerauthentications"),
-    all(Kind::AuthorizationPolicy, "authorizationpolicies"),
-    all(Kind::RequestAuthentication, "requestauthentications"),
-    all(Kind::MeshPolicy, "meshpolicies"),
-    all(Kind::Policy, "policies"),
-    all(Kind::Mesh, "meshes"),
-    all(Kind::VirtualNode, "virtualnodes"),
-    all(Kind::VirtualRouter, "virtualrouters"),
-    all(Kind::AppMeshVirtualService, "virtualservices"),
-    all(Kind::VirtualGateway, "virtualgateways"),
-    all(Kind::GatewayRoute, "gatewayroutes"),
-    all(Kind::BackendGroup, "backendgroups"),
-];
+pub(super) static ALL: LazyLock<Vec<Watched>> = LazyLock::new(|| {
+    let watched = Kind::ALL.iter().filter(|kind| **kind != Kind::Endpoints);
+    watched.map(|kind| Watched { kind: *kind, reach: reach(*kind) }).collect()
+});
+
+fn reach(kind: Kind) -> Reach {
+    match kind {
+        Kind::Pod => Reach::Node,
+        Kind::ConfigMap => Reach::One(mesh_config::NAMESPACE, mesh_config::NAME),
+        _ => Reach::All,
+    }
+}
 
 /// The entry of a kind; `None` for one that is not watched.
 pub(super) fn of(kind: Kind) -> Option<&'static Watched> {
@@ -92,7 +70,7 @@ impl Watched {
             version: version.to_owned(),
             api_version,
             kind: self.kind.name().to_owned(),
-            plural: self.plural.to_owned(),
+            plural: self.kind.plural().to_owned(),
         }
     }
 
@@ -126,8 +104,8 @@ impl Watched {
 impl fmt::Display for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.group() {
-            "" => f.write_str(self.plural),
-            group => write!(f, "{}.{group}", self.plural),
+            "" => f.write_str(self.kind.plural()),
+            group => write!(f, "{}.{group}", self.kind.plural()),
         }
     }
 }

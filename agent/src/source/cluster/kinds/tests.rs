@@ -31,7 +31,7 @@ fn the_cluster_role_grants_just_what_is_watched() {
             Reach::One(_, name) => name,
             Reach::All | Reach::Node => "",
         };
-        (watched.group().to_owned(), watched.plural.to_owned(), name.to_owned())
+        (watched.group().to_owned(), watched.kind.plural().to_owned(), name.to_owned())
     });
     assert_eq!(granted, watched.collect());
 }
