@@ -89,13 +89,28 @@ impl Stage {
         self.cluster.kubectl(&words).map(drop)
     }
 
+    /// The agent's pod on a node, as kubectl's output format says.
+    fn agent(&self, node: &str, format: &str) -> anyhow::Result<String> {
+        let field = format!("spec.nodeName={node}");
+        let words = ["get", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=sekisho"];
+        let said = self
+            .cluster
+            .kubectl(&[&words[..], &["--field-selector", &field, "-o", format]].concat())?;
+        let first = said.lines().next().with_context(|| format!("no agent on {node}"))?;
+        Ok(first.to_owned())
+    }
+
+    /// The id of the agent's container on a node, as its runtime has it.
+    pub(super) fn container_of(&self, node: &str) -> anyhow::Result<String> {
+        const ID: &str = "jsonpath={.items[0].status.containerStatuses[0].containerID}";
+        let id = self.agent(node, ID)?;
+        Ok(id.trim_start_matches("containerd://").to_owned())
+    }
+
     /// What the agent of a node answers to a command.
     pub(super) fn ask(&self, node: &str, words: &[&str]) -> anyhow::Result<String> {
-        let field = format!("spec.nodeName={node}");
-        let name = ["get", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=sekisho"];
-        let name = [&name[..], &["--field-selector", &field, "-o", "name"]].concat();
-        let pod = self.cluster.kubectl(&name)?;
-        let pod = pod.lines().next().with_context(|| format!("no agent on {node}"))?;
+        let pod = self.agent(node, "name")?;
+        let pod = pod.as_str();
         let exec = ["exec", "-n", SYSTEM, pod, "--", "/usr/local/bin/sekisho"];
         self.cluster.kubectl(&[&exec[..], words].concat())
     }
