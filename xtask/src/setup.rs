@@ -4,13 +4,14 @@
 //! half-removed toolchain is found.
 
 mod apt;
+mod helm;
 mod linker;
 mod toolchain;
 
 use clap::{Args, ValueEnum};
 
 use crate::command::{quiet, succeeds};
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Options {
@@ -48,6 +49,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// Packages that one verb alone needs.
 pub(crate) fn packages(names: &[&str]) -> anyhow::Result<()> {
     apt::ensure_packages(names)
+}
+
+/// Helm, which the test of the chart alone needs.
+pub(crate) fn helm() -> anyhow::Result<PathBuf> {
+    helm::ensure()
 }
 
 /// The host's toolchain has these in rustup's default profile, but not in its minimal one.

@@ -71,6 +71,8 @@ fn run_tests(options: &Options) -> anyhow::Result<(ExitStatus, Tally)> {
     command.args(["test", "--workspace", "--exclude", "agent-ebpf", "--no-fail-fast"]);
     if options.without_kubernetes {
         command.env("SEKISHO_WITHOUT_KUBERNETES", "1");
+    } else {
+        command.env("HELM", setup::helm()?);
     }
     command.args(&options.filter);
     command.current_dir(workspace()).stdin(Stdio::null()).stdout(Stdio::piped());

@@ -1,0 +1,89 @@
+//! What an operator applies: Kustomize and Helm make the same objects, in every variant.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use agent_model::resource::documents;
+use anyhow::{Context as _, Result, bail, ensure};
+use rstest::rstest;
+use sekisho_tests::control_plane;
+use serde_json::Value;
+
+/// Names Helm where it is not on the path.
+const HELM: &str = "HELM";
+
+/// Objects by kind, namespace and name.
+type Objects = BTreeMap<String, Value>;
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+}
+
+fn render(command: &mut Command) -> Result<Objects> {
+    let output = command.output().with_context(|| format!("{command:?} does not start"))?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut objects = Objects::new();
+    for document in documents(&String::from_utf8(output.stdout)?) {
+        let value = document.value?;
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
+        let parts = [text("/kind"), text("/metadata/namespace"), text("/metadata/name")];
+        let key = parts.join(" ");
+        ensure!(objects.insert(key.clone(), value).is_none(), "{key} is made twice");
+    }
+    Ok(objects)
+}
+
+fn kustomize(folder: &str) -> Result<Objects> {
+    let kubectl = control_plane::assets()?.join("kubectl");
+    render(Command::new(kubectl).arg("kustomize").arg(deploy().join(folder)))
+}
+
+fn helm(values: &[&str]) -> Result<Objects> {
+    let program = std::env::var_os(HELM).unwrap_or_else(|| "helm".into());
+    let mut command = Command::new(program);
+    command.args(["template", "sekisho"]).arg(deploy().join("helm/sekisho")).args(values);
+    render(&mut command).context("`cargo xtask test` builds Helm and names it by HELM")
+}
+
+#[rstest]
+#[case::as_it_is("base", &[])]
+#[case::kind("overlays/kind", &["--set", "image.pullPolicy=Never"])]
+#[case::gke("overlays/gke", &["--set", "quota=true"])]
+#[case::eks(
+    "overlays/eks",
+    &["--set-json",
+      r#"seLinuxOptions={"user":"system_u","role":"system_r","type":"super_t","level":"s0"}"#]
+)]
+fn helm_makes_what_kustomize_makes(#[case] folder: &str, #[case] values: &[&str]) -> Result<()> {
+    if control_plane::is_left_out() {
+        return Ok(());
+    }
+    let (wanted, made) = (kustomize(folder)?, helm(values)?);
+    ensure!(wanted.keys().eq(made.keys()), "{:?} and {:?}", wanted.keys(), made.keys());
+    for (key, object) in &wanted {
+        if made[key] != *object {
+            bail!("{key} differs:\nKustomize {object:#}\nHelm {:#}", made[key]);
+        }
+    }
+    Ok(())
+}
+
+/// A container that may do more than it needs is what an auditor finds first.
+#[test]
+fn the_agent_has_the_rights_that_it_names_and_no_others() -> Result<()> {
+    if control_plane::is_left_out() {
+        return Ok(());
+    }
+    let objects = kustomize("base")?;
+    let agent = &objects["DaemonSet sekisho-system sekisho"];
+    let security = &agent["spec"]["template"]["spec"]["containers"][0]["securityContext"];
+    ensure!(security.get("privileged").is_none(), "it is privileged");
+    ensure!(security["readOnlyRootFilesystem"] == true, "its root can be written");
+    ensure!(security["capabilities"]["drop"] == serde_json::json!(["ALL"]), "it drops too little");
+    let capabilities = security["capabilities"]["add"].as_array().context("a list")?;
+    ensure!(capabilities.len() <= 5, "it adds {capabilities:?}");
+    Ok(())
+}
