@@ -23,6 +23,8 @@ pub mod legacy_policy;
 pub mod mesh_config;
 mod parse;
 pub mod protocol;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod security;
 pub mod service_entry;
 pub mod sidecar;

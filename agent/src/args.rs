@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Why(WhyArgs),
     /// Check manifests without an agent
     Analyze(AnalyzeArgs),
+    /// Install the definitions of custom resources that a cluster lacks
+    Crds(CrdsArgs),
     /// Detach everything from the kernel: nothing is judged any more
     Uninstall(UninstallArgs),
     /// Answer a container runtime, as a chained CNI plugin (also under the name sekisho-cni)
@@ -322,6 +324,40 @@ pub(crate) struct AnalyzeArgs {
     /// Files, directories, or - for the standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    /// How to answer.
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `sekisho crds`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CrdsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: CrdsVerb,
+}
+
+/// What to do about definitions.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum CrdsVerb {
+    /// Create those that are absent; one that is there is left as it is, whoever made it
+    #[command(after_help = "\
+Needs get and create on customresourcedefinitions, which the agent itself has not.
+Exit codes: 0 each one is there now, 1 the server refused or does not answer")]
+    Install(CrdsInstallArgs),
+    /// Print them as YAML
+    Print,
+}
+
+/// `sekisho crds install`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CrdsInstallArgs {
+    /// The API server, and the credentials for it [default: ~/.kube/config, else this pod's]
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub(crate) kubeconfig: Option<String>,
+    /// The context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
     /// How to answer.
     #[command(flatten)]
     pub(crate) output: Output,

@@ -2,6 +2,7 @@
 //! file talks to the terminal.
 
 mod analyze;
+mod crds;
 mod flows;
 mod output;
 mod status;
@@ -55,6 +56,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         }
         Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
         Command::Analyze(args) => analyze::run(&args, paint)?,
+        Command::Crds(args) => runtime.block_on(crds::run(&args))?,
         Command::Agent(_) | Command::Cni => unreachable!("main runs these"),
     };
     print(&answer.text)?;

@@ -170,6 +170,11 @@ impl ControlPlane {
         Ok(said.0)
     }
 
+    /// An administrator's kubeconfig.
+    pub fn admin(&self) -> PathBuf {
+        self.files.join("admin.yaml")
+    }
+
     /// `kubectl apply -f -`.
     pub fn apply(&self, world: &World, manifests: &str) -> Result<()> {
         self.kubectl(world, &["apply", "--server-side", "-f", "-"], manifests).map(drop)

@@ -6,6 +6,7 @@ mod cgroup;
 mod chart;
 mod check;
 mod command;
+mod crds;
 mod database;
 mod demo;
 mod e2e;
@@ -43,6 +44,8 @@ enum Verb {
     Bench(bench::Options),
     /// Write the Helm chart's templates from deploy/base
     Chart(chart::Options),
+    /// Write the custom resource definitions in deploy/crds from the types
+    Crds(crds::Options),
     /// Try everything on a cluster of two nodes (as root)
     E2e(e2e::Options),
     /// Make the container image, as an OCI archive
@@ -72,6 +75,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Chart(options) => chart::run(&options),
+        Verb::Crds(options) => crds::run(&options),
         Verb::E2e(options) => e2e::run(&options),
         Verb::Image(options) => image::run(&options),
         Verb::Load(options) => bench::load::run(&options),

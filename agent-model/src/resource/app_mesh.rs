@@ -78,6 +78,7 @@ wire! {
 
 /// What nodes may dial besides their backends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EgressFilterType {
     /// Anything.
@@ -89,6 +90,7 @@ pub enum EgressFilterType {
 
 /// Which family a name is resolved to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[expect(non_camel_case_types, reason = "the schema's own names")]
 pub enum IpPreference {
     /// Only IPv6.

@@ -128,6 +128,7 @@ wire! {
 
 /// Which endpoint is next, in a word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SimpleBalancer {
     /// The default.
@@ -147,6 +148,7 @@ pub enum SimpleBalancer {
 
 /// How TLS is spoken. A `tls` without mode is DISABLE: it is the enum's zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ClientTlsMode {
     /// Not at all.
@@ -162,6 +164,7 @@ pub enum ClientTlsMode {
 
 /// A version of the PROXY protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ProxyProtocolVersion {
     /// Text.
     #[default]

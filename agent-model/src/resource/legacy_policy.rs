@@ -31,6 +31,7 @@ wire! {
 
 /// Whether plaintext is taken as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum LegacyMode {
     /// It is not.

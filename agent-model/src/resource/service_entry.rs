@@ -14,6 +14,7 @@ pub type WorkloadEntry = Custom<WorkloadEntrySpec>;
 
 /// The `spec` of a [`ServiceEntry`].
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceEntrySpec {
     /// Names: Host for HTTP, SNI for TLS, nothing for plain TCP.
@@ -38,6 +39,7 @@ pub struct ServiceEntrySpec {
 
 /// A port of a [`ServiceEntrySpec`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServicePort {
     /// What clients dial.
@@ -52,6 +54,7 @@ pub struct ServicePort {
 
 /// Whether the service is part of the mesh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Location {
     /// Outside: no mesh identity is expected of it.
@@ -63,6 +66,7 @@ pub enum Location {
 
 /// How endpoints are found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Resolution {
     /// Whatever the client dialled.
@@ -80,6 +84,7 @@ pub enum Resolution {
 
 /// An endpoint; the `spec` of a [`WorkloadEntry`] too.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadEntrySpec {
     /// An IP, a name, or `unix:///path`.

@@ -13,6 +13,7 @@ pub type Sidecar = Custom<SidecarSpec>;
 
 /// The `spec` of a [`Sidecar`].
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct SidecarSpec {
     /// The pods; all of the namespace without it.
@@ -29,6 +30,7 @@ pub struct SidecarSpec {
 
 /// A listener for what comes in.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct IngressListener {
     /// The port.
@@ -47,6 +49,7 @@ pub struct IngressListener {
 
 /// A listener for what goes out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct EgressListener {
     /// The only port that it is for; all without it.
@@ -61,6 +64,7 @@ pub struct EgressListener {
 
 /// A listener's port.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct SidecarPort {
     /// The number; zero for a Unix socket.
@@ -75,6 +79,7 @@ pub struct SidecarPort {
 
 /// How traffic gets to a listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CaptureMode {
     /// As the environment has it.
@@ -88,6 +93,7 @@ pub enum CaptureMode {
 
 /// TLS that a listener ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerTls {
     /// Redirect plaintext.
@@ -126,6 +132,7 @@ pub struct ServerTls {
 
 /// A certificate in files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct TlsCertificate {
     /// A file.
@@ -138,6 +145,7 @@ pub struct TlsCertificate {
 
 /// Limits on connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConnectionPool {
     /// For connections.
@@ -148,6 +156,7 @@ pub struct ConnectionPool {
 
 /// Limits on TCP connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpPool {
     /// How many.
@@ -164,6 +173,7 @@ pub struct TcpPool {
 
 /// Keep-alive probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct TcpKeepalive {
     /// How many unanswered ones end a connection.
@@ -176,6 +186,7 @@ pub struct TcpKeepalive {
 
 /// Limits on HTTP.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct HttpPool {
     /// Requests that wait.

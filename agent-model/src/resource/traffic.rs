@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 /// What happens to traffic that no rule names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OutboundMode {
     /// Denied. The default of a *present* policy without a mode: it is the enum's zero.
@@ -19,6 +20,7 @@ pub enum OutboundMode {
 
 /// `outboundTrafficPolicy`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct OutboundTrafficPolicy {
     /// What happens.
@@ -29,6 +31,7 @@ pub struct OutboundTrafficPolicy {
 
 /// A service, or a part of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Destination {
     /// The service's host.
@@ -41,6 +44,7 @@ pub struct Destination {
 
 /// A port by its number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct PortSelector {
     /// The number.
@@ -49,6 +53,7 @@ pub struct PortSelector {
 
 /// Which pods an object is for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadSelector {
     /// Labels that a pod must all have.

@@ -8,6 +8,7 @@ macro_rules! wire {
     })+) => {$(
         $(#[$about])*
         #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(rename_all = "camelCase", default)]
         pub struct $name { $($(#[$field_about])* pub $field: $type),+ }
 

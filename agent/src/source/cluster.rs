@@ -41,7 +41,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub(crate) use self::{connect::ConnectError, progress::Progress};
+pub(crate) use self::{
+    connect::{ConnectError, connect},
+    progress::Progress,
+};
 use self::{
     discovery::Discovery,
     follow::{Follower, News, Told},

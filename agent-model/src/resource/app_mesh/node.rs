@@ -152,6 +152,7 @@ wire! {
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// gRPC.
@@ -166,6 +167,7 @@ pub enum Protocol {
 
 /// The unit of a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum DurationUnit {
     /// Seconds.
@@ -177,6 +179,7 @@ pub enum DurationUnit {
 
 /// Whether plaintext is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TlsMode {
     /// Only plaintext.
@@ -190,6 +193,7 @@ pub enum TlsMode {
 
 /// Whether a name is one endpoint or many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ResponseType {
     /// One logical endpoint.
     #[default]

@@ -36,7 +36,7 @@ pub(crate) enum ConnectError {
 }
 
 /// The client, and the server's address for people.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     files: Option<&str>,
     context: Option<&str>,
 ) -> Result<(Client, String), ConnectError> {
