@@ -15,7 +15,7 @@ use std::{
 /// by the hundreds is hardly one destination, and each costs an entry in the kernel for every port.
 pub const MAX_ADDRESSES: usize = 256;
 
-/// The mesh's `dnsRefreshRate` where it does not say (Istio's default).
+/// The mesh's `dnsRefreshRate` where it does not say.
 pub const DEFAULT_REFRESH: Duration = Duration::from_mins(1);
 
 /// What is known of one name.

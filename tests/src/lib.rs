@@ -7,7 +7,7 @@
 //! way, errand                    a way out of a pod, and what the probe is told about it
 //! packet, frame, capture         frames: built by the probe, read at the far end
 //! serve                          what the far hosts answer
-//! dns                            a name server that says what a test tells it
+//! dns, named                     a name server that says what a test tells it, and who asks it
 //! stage, client                  a pod, a far host, an agent, and somebody to talk through them
 //! agent, manifest, links         the program under test, its configuration, its hooks
 //! control_plane                  a real API server with its etcd
@@ -36,6 +36,7 @@ pub mod links;
 pub mod manifest;
 pub mod maps;
 pub mod name;
+pub mod named;
 pub mod netns;
 pub mod packet;
 pub mod posture;
