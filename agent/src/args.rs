@@ -77,7 +77,7 @@ pub(crate) enum Command {
     Flows(FlowsArgs),
     /// Say why a pod may or may not reach a destination, and what would allow it
     Why(WhyArgs),
-    /// Check manifests without an agent
+    /// Check manifests, or what a cluster has, without an agent
     Analyze(AnalyzeArgs),
     /// Install the definitions of custom resources that a cluster lacks
     Crds(CrdsArgs),
@@ -319,11 +319,21 @@ pub(crate) struct WhyArgs {
 Examples:
   sekisho analyze manifests/ serviceentry.yaml
   kubectl get serviceentries,sidecars -A -o yaml | sekisho analyze -
+  sekisho analyze --context staging
+  sekisho analyze --context staging serviceentry.yaml   # as it would be with this file applied
 Exit codes: 0 no errors (there may be warnings), 4 an object is refused, 1 a file cannot be read")]
 pub(crate) struct AnalyzeArgs {
     /// Files, directories, or - for the standard input
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present_any = ["kubeconfig", "context"], value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    /// Also what a cluster has, listed with these credentials; nothing is written. A file's object
+    /// takes the place of the cluster's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<String>,
+    /// Also what the cluster of this context has; see --kubeconfig [default: the current one, of
+    /// KUBECONFIG or ~/.kube/config]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
     /// How to answer.
     #[command(flatten)]
     pub(crate) output: Output,

@@ -55,7 +55,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
             answer
         }
         Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
-        Command::Analyze(args) => analyze::run(&args, paint)?,
+        Command::Analyze(args) => runtime.block_on(analyze::run(&args, paint))?,
         Command::Crds(args) => runtime.block_on(crds::run(&args))?,
         Command::Agent(_) | Command::Cni => unreachable!("main runs these"),
     };

@@ -1,6 +1,11 @@
 //! Entries that are less, or more, of an allowlist than they look.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use ipnet::IpNet;
 
 use crate::{
     egress::DefaultAction,
@@ -23,7 +28,7 @@ pub(super) fn find(
 }
 
 fn of_pods(objects: &Objects, registry: &Registry) -> Vec<Finding> {
-    let mut owners: HashMap<IpAddr, String> = HashMap::new();
+    let mut owners: BTreeMap<IpAddr, String> = BTreeMap::new();
     for pod in objects.pods() {
         // A pod on the host's network has the node's address, which others may well name.
         if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
@@ -37,20 +42,40 @@ fn of_pods(objects: &Objects, registry: &Registry) -> Vec<Finding> {
     let mut findings = Vec::new();
     for definition in registry.definitions().iter().filter(|one| one.origin == Origin::Declared) {
         let rules = definition.ports.iter().flat_map(|port| &port.rules);
-        for cidr in rules.map(|rule| rule.cidr).filter(|cidr| address::is_host(*cidr)) {
-            if let Some(pod) = owners.get(&cidr.addr()) {
-                let message = format!(
-                    "{} is the address of pod {pod}, and the next pod will have another: declare \
-                     a Service instead",
-                    cidr.addr()
-                );
-                let (severity, key) = (Severity::Warning, &definition.key);
-                let code = code::ADDRESS_IS_A_PODS;
-                findings.push(Finding::new(severity, code, key, "spec.addresses", message));
-            }
+        let cidrs: BTreeSet<IpNet> = rules.map(|rule| rule.cidr).collect();
+        for message in cidrs.into_iter().filter_map(|cidr| about_pods(cidr, &owners)) {
+            let (severity, key) = (Severity::Warning, &definition.key);
+            let code = code::ADDRESS_IS_A_PODS;
+            findings.push(Finding::new(severity, code, key, "spec.addresses", message));
         }
     }
     findings
+}
+
+/// What is to be said of pods that have the addresses of a prefix. A whole port is told elsewhere.
+fn about_pods(cidr: IpNet, owners: &BTreeMap<IpAddr, String>) -> Option<String> {
+    if cidr.prefix_len() == 0 {
+        return None;
+    }
+    let within: Vec<&String> =
+        owners.range(cidr.network()..=cidr.broadcast()).map(|(_, pod)| pod).collect();
+    let pod = within.first()?;
+    Some(if address::is_host(cidr) {
+        format!(
+            "{} is the address of pod {pod}, and the next pod will have another: declare a Service \
+             instead",
+            cidr.addr()
+        )
+    } else {
+        let others = match within.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!(
+            "{cidr} holds addresses of pods ({pod}{others}): this allows to reach them past their \
+             Services; narrow it to what lies outside the cluster"
+        )
+    })
 }
 
 fn any_sidecar_restricts(objects: &Objects) -> bool {

@@ -137,6 +137,21 @@ status: {{podIPs: [{{ip: 203.0.113.2}}]}}
 }
 
 #[test]
+fn a_prefix_that_holds_pods_is_reported() {
+    let pod = |name: &str, address: &str| {
+        format!(
+            "\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: shop}}\n\
+             status: {{podIPs: [{{ip: {address}}}]}}\n---"
+        )
+    };
+    let pods = [pod("a", "203.0.113.1"), pod("b", "203.0.113.9"), pod("c", "203.0.114.1")].concat();
+    let (found, messages) =
+        analysed(&format!("{ONLY}{pods}{}", entry("a", "a.example.com", "[203.0.113.0/24]", "")));
+    assert_eq!(found, ["warning SK0306 ServiceEntry shop/a spec.addresses"]);
+    assert!(messages.contains("203.0.113.0/24 holds addresses of pods (shop/a and 1 more)"));
+}
+
+#[test]
 fn without_registry_only_an_entry_is_no_allowlist() {
     let one = entry("a", "a.example.com", "[203.0.113.1]", "");
     assert_eq!(analysed(&one).0, ["info SK0307 ServiceEntry shop/a spec"]);

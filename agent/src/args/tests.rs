@@ -59,5 +59,7 @@ fn each_question_takes_a_format_and_a_run_dir() {
         assert!(parse(&format!("sekisho {verb} -o xml")).is_err());
     }
     parse("sekisho analyze -o yaml - a.yaml dir").unwrap();
+    parse("sekisho analyze --context c").unwrap();
+    parse("sekisho analyze --kubeconfig f --context c a.yaml").unwrap();
     assert!(parse("sekisho analyze").is_err());
 }

@@ -1,4 +1,4 @@
-//! `sekisho analyze`: what an agent would say of manifests, without one.
+//! `sekisho analyze`: what an agent would say of manifests, or of what a cluster has, without one.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use agent_model::analyze::analyze;
+use agent_model::{analyze::analyze, snapshot::Severity};
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -19,20 +19,32 @@ use super::{
 use crate::{
     args::{AnalyzeArgs, exit},
     observe::status::Note,
-    source::{manifest, scan::Scanner, store::Store},
+    source::{
+        cluster::{self, LeftOut, Listing},
+        manifest,
+        scan::Scanner,
+        store::{Store, code},
+    },
 };
 
 /// What was found.
 #[derive(Debug, Serialize)]
 struct Report {
+    /// The API server that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
     objects: usize,
     errors: usize,
     warnings: usize,
     findings: Vec<Note>,
 }
 
-pub(super) fn run(args: &AnalyzeArgs, paint: Paint) -> anyhow::Result<Answer> {
-    let report = report(&args.files, &mut io::stdin())?;
+pub(super) async fn run(args: &AnalyzeArgs, paint: Paint) -> anyhow::Result<Answer> {
+    let listing = match (args.kubeconfig.as_deref(), args.context.as_deref()) {
+        (None, None) => None,
+        (files, context) => Some(listed(files, context).await?),
+    };
+    let report = report(&args.files, &mut io::stdin(), listing)?;
     let text = match encode(args.output.format, &report)? {
         Some(text) => text,
         None => table(&report, paint),
@@ -41,14 +53,46 @@ pub(super) fn run(args: &AnalyzeArgs, paint: Paint) -> anyhow::Result<Answer> {
     Ok(Answer { text, code })
 }
 
-fn report<P: AsRef<Path>>(files: &[P], stdin: &mut impl Read) -> anyhow::Result<Report> {
+/// What the cluster has. A server that says nothing of any kind was not looked at.
+async fn listed(files: Option<&str>, context: Option<&str>) -> anyhow::Result<Listing> {
+    let listing = cluster::list(files, context).await?;
+    let failed = listing.left_out.iter().find(|one| !one.forbidden);
+    if let Some(LeftOut { resource, why, .. }) = failed {
+        anyhow::bail!("{resource} of {}: {why}", listing.server);
+    }
+    Ok(listing)
+}
+
+fn report<P: AsRef<Path>>(
+    files: &[P],
+    stdin: &mut impl Read,
+    listing: Option<Listing>,
+) -> anyhow::Result<Report> {
     let mut store = Store::default();
     for path in files {
         read(&mut store, path.as_ref(), stdin)?;
     }
+    let (mut server, mut left_out) = (None, Vec::new());
+    if let Some(listing) = listing {
+        server = Some(listing.server);
+        left_out = listing.left_out;
+        let given = store.named();
+        for (place, mut statement) in listing.objects {
+            statement.claims.retain(|claim| !given.contains(&claim.key));
+            store.say(place, statement);
+        }
+    }
     let observed = store.settle();
     let spots: BTreeMap<_, _> = store.spots().collect();
     let mut findings = observed.notes.to_vec();
+    findings.extend(left_out.into_iter().map(|one| Note {
+        severity: Severity::Warning.name().into(),
+        code: code::LEFT_OUT.into(),
+        field: one.resource,
+        message: one.why,
+        place: server.clone(),
+        ..Note::default()
+    }));
     findings.extend(analyze(&observed.objects).iter().map(|finding| {
         let object = (finding.kind.as_str(), finding.namespace.as_str(), finding.name.as_str());
         Note::new(finding, spots.get(&object).cloned())
@@ -63,7 +107,8 @@ fn report<P: AsRef<Path>>(files: &[P], stdin: &mut impl Read) -> anyhow::Result<
     };
     findings.sort_by(|one, other| (rank(one), &one.place).cmp(&(rank(other), &other.place)));
     let count = |wanted| findings.iter().filter(|note| rank(note) == wanted).count();
-    Ok(Report { objects: observed.objects.len(), errors: count(0), warnings: count(1), findings })
+    let (errors, warnings) = (count(0), count(1));
+    Ok(Report { server, objects: observed.objects.len(), errors, warnings, findings })
 }
 
 /// A file that cannot be read is an error of the command and no finding: what was asked about was
@@ -128,7 +173,7 @@ spec: {hosts: [db.example.com], ports: [{number: 70000, name: tcp, protocol: TCP
 ";
 
     fn of(files: &[&Path], stdin: &str) -> Report {
-        report(files, &mut stdin.as_bytes()).unwrap()
+        report(files, &mut stdin.as_bytes(), None).unwrap()
     }
 
     #[test]
@@ -163,8 +208,35 @@ spec: {hosts: [db.example.com], ports: [{number: 70000, name: tcp, protocol: TCP
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let error = report(&[Path::new("/nonexistent/a.yaml")], &mut io::empty()).unwrap_err();
+        let error =
+            report(&[Path::new("/nonexistent/a.yaml")], &mut io::empty(), None).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/a.yaml"), "{error}");
+    }
+
+    #[test]
+    fn an_object_of_a_file_takes_the_place_of_the_clusters() {
+        let statement = |text: &str| {
+            let value = serde_saphyr::from_str(text).unwrap();
+            manifest::read_object("the server", "generation 1", value)
+        };
+        let listing = Listing {
+            server: "https://203.0.113.9:6443/".into(),
+            objects: vec![
+                ("namespaces/shop".into(), statement(GOOD)),
+                ("serviceentries.networking.istio.io/shop/db".into(), statement(BAD)),
+            ],
+            left_out: vec![LeftOut {
+                resource: "pods".into(),
+                why: "not for you".into(),
+                forbidden: true,
+            }],
+        };
+        let files = [Path::new("-")];
+        let mended = BAD.replace("70000", "3306");
+        let found = report(&files, &mut mended.as_bytes(), Some(listing)).unwrap();
+        assert_eq!((found.objects, found.errors), (2, 0), "{:?}", found.findings);
+        let left_out = found.findings.iter().find(|note| note.code == code::LEFT_OUT).unwrap();
+        assert_eq!((left_out.severity.as_ref(), left_out.field.as_str()), ("warning", "pods"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod discovery;
 mod follow;
 mod kinds;
 mod object;
+mod once;
 mod pace;
 mod progress;
 mod saved;
@@ -43,6 +44,7 @@ use tokio::{
 
 pub(crate) use self::{
     connect::{ConnectError, connect},
+    once::{LeftOut, Listing, list},
     progress::Progress,
 };
 use self::{

@@ -7,7 +7,7 @@
 //! Invariant: an object in force is named by at least one place, and was valid when it was read.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::Arc,
 };
 
@@ -23,6 +23,8 @@ use crate::observe::status::Note;
 pub(crate) mod code {
     /// Two places name one object.
     pub(crate) const TWICE: &str = "SK0001";
+    /// A kind of a cluster cannot be listed.
+    pub(crate) const LEFT_OUT: &str = "SK0004";
     /// A place cannot be read.
     pub(crate) const UNREADABLE: &str = "SK0002";
     /// Changes of a place are not told by the kernel.
@@ -103,6 +105,12 @@ impl Store {
                 (key, format!("{place}, {}", claim.spot))
             })
         })
+    }
+
+    /// Every object that some place names.
+    pub(crate) fn named(&self) -> BTreeSet<ObjectKey> {
+        let claims = self.places.values().flat_map(|statement| &statement.claims);
+        claims.map(|claim| claim.key.clone()).collect()
     }
 
     /// Settles which form of each object is in force.

@@ -34,7 +34,7 @@ use super::{
 use crate::source::store::Place;
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(30);
+pub(super) const ANSWER: Duration = Duration::from_secs(30);
 /// How long a watch may be silent. A bookmark comes every minute.
 const SILENCE: Duration = Duration::from_secs(150);
 /// How long the initial objects of a streamed list may pause.
@@ -44,7 +44,7 @@ const LAST: Duration = Duration::from_mins(8);
 /// A watch that ended sooner is not worth starting again at once.
 const SHORT: Duration = Duration::from_secs(5);
 /// Objects in a page of a list.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 /// The annotation of the bookmark that ends a streamed list.
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 
