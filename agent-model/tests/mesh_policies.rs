@@ -200,8 +200,8 @@ fn server(text: &str, pod: &str) -> Server {
 #[test]
 fn edge_43_a_selector_in_the_root_namespace_is_for_nobody() {
     let one =
-        peers("istio-system/a", 1, "selector: {matchLabels: {app: reviews}}, mtls: {mode: STRICT}");
-    for pod in ["shop/reviews", "istio-system/gateway"] {
+        peers("istio-system/a", 1, "selector: {matchLabels: {app: client}}, mtls: {mode: STRICT}");
+    for pod in ["shop/client", "istio-system/gateway"] {
         assert_eq!(server(&(shop() + &one), pod).other.tls, ServerTls::MeshOrPlain);
     }
 }
@@ -301,7 +301,9 @@ fn edge_73_an_exact_key_for_other_workloads_leaves_no_rule() {
         let more = format!(", workloadSelector: {{matchLabels: {{app: {app}}}}}");
         limit("shop/exact", 2, "reviews", (2, &more))
     };
-    assert_eq!(connections(&(shop() + &wide + &own("x")), "shop/client"), None);
+    let root = limit("istio-system/wide", 1, "*.local", (9, ""));
+    assert_eq!(connections(&(shop() + &wide + &root + &own("x")), "shop/client"), None);
+    assert_eq!(connections(&(shop() + &root), "shop/client"), Some(9));
     assert_eq!(connections(&(shop() + &wide + &own("client")), "shop/client"), Some(2));
     let all = limit("shop/all", 3, "reviews", (3, ""));
     assert_eq!(connections(&(shop() + &own("x") + &all), "shop/client"), Some(3));

@@ -88,3 +88,27 @@ fn tls_is_told_by_its_server_name_and_tcp_by_its_address() {
     assert_eq!(shares, ["1x db.default:5432", "3x ratings.default:9080"]);
     assert_eq!(db.len(), 1, "the subnets stand in the place of the address");
 }
+
+/// One client's view of a large cluster is made when it is asked for. Prints what it takes.
+#[test]
+fn a_view_of_two_thousand_services_with_a_rule_each() {
+    let mut text = shop();
+    for number in 0..2_000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let name = format!("default/s{number}");
+        text += &service(&name, &format!("10.97.{high}.{low}"), (80, "http"), &["10.0.0.1"]);
+        let spec = format!(
+            "hosts: [s{number}], http: [{{route: [{{destination: {{host: s{number}}}}}]}}]"
+        );
+        text += &object("VirtualService", &name, 1, &spec);
+        text += &object("DestinationRule", &name, 1, &format!("host: s{number}"));
+    }
+    let objects = mesh::objects(&text);
+    let start = std::time::Instant::now();
+    let world = agent_model::translate::meaning::World::new(&objects, "cluster.local");
+    let made = start.elapsed();
+    let found = world.outbound(&mesh::id("default/client")).expect("an enrolled pod");
+    println!("the world: {made:?}, with one view: {:?}", start.elapsed());
+    assert_eq!(found.ports[&80].any.hosts.len(), 2_000);
+    assert_eq!(mesh::backends(&found).len(), 2_002);
+}

@@ -1,6 +1,6 @@
 //! Names that requests are for, and which of several is the most specific.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
@@ -74,6 +74,21 @@ pub fn most_specific<'a, T>(
     best.map(|(_, value)| value)
 }
 
+/// The same among many: the name itself, else the most specific wildcard. Wildcards stand together
+/// at one end of the map, so nothing else is looked at.
+pub(crate) fn most_specific_of<'a, T>(
+    all: &'a BTreeMap<Domain, T>,
+    name: &Domain,
+    fits: impl Fn(&T) -> bool,
+) -> Option<&'a T> {
+    if let Some(exact) = all.get(name).filter(|exact| fits(exact)) {
+        return Some(exact);
+    }
+    let wildcards = Domain("*".to_owned())..Domain("+".to_owned());
+    let wildcards = all.range(wildcards).filter(|(_, value)| fits(value));
+    most_specific(wildcards, name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +108,20 @@ mod tests {
     }
 
     #[test]
+    fn looking_up_is_looking_through() {
+        let all = ["*", "*.com", "*.foo.com", "*-a.foo.com", "foo.com", "a.foo.com", "+x", "0.com"];
+        let map: BTreeMap<Domain, &str> = all.iter().map(|one| (Domain::new(one), *one)).collect();
+        for name in all.iter().chain(&["b.foo.com", "x-a.foo.com", "org", "1.com"]) {
+            let name = Domain::new(name);
+            for without in ["", "*.com", "a.foo.com", "*"] {
+                let fits = |one: &&str| *one != without;
+                let slow = most_specific(map.iter().filter(|(_, one)| fits(one)), &name);
+                assert_eq!(most_specific_of(&map, &name, fits), slow, "{name:?} {without}");
+            }
+        }
+    }
+
+    #[test]
     fn an_exact_name_beats_a_wildcard_and_a_longer_wildcard_a_shorter_one() {
         let domains = ["*", "*.com", "*.foo.com", "foo.com", "a.foo.com"].map(Domain::new);
         let find = |name: &str| {
@@ -104,5 +133,6 @@ mod tests {
         assert_eq!(find("foo.com"), Some("foo.com"));
         assert_eq!(find("bar.com"), Some("*.com"));
         assert_eq!(find("com"), Some("*"), "a wildcard never matches the bare parent");
+        assert!(!Domain::new("*foo.com").covers(&Domain::new("foo.com")), "one letter at least");
     }
 }

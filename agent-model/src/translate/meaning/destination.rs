@@ -8,7 +8,7 @@ use super::{
     workload::Labels,
 };
 use crate::{
-    mesh::host::{Domain, most_specific},
+    mesh::host::{Domain, most_specific_of},
     registry::Exposure,
     resource::{
         Objects,
@@ -70,7 +70,7 @@ impl DestinationRules {
         }
         for of in [service_namespace, &self.root] {
             let Some(by_host) = self.by_namespace.get(of) else { continue };
-            let Some(rules) = most_specific(by_host, &host) else { continue };
+            let Some(rules) = most_specific_of(by_host, &host, |_| true) else { continue };
             let exported = rules.iter().filter(|rule| rule.exposure.includes(namespace, of));
             // The root namespace's own clients have seen its private rules by now.
             let exported = exported.filter(|rule| namespace != of || !only_own(rule));
@@ -97,8 +97,8 @@ impl DestinationRules {
         fits: impl Fn(&Merged) -> bool,
     ) -> Option<Vec<&Arc<Merged>>> {
         let by_host = self.by_namespace.get(namespace)?;
-        let keys = by_host.iter().filter(|(_, rules)| rules.iter().any(|rule| fits(rule)));
-        let rules = most_specific(keys, host)?;
+        let any_fits = |rules: &Vec<Arc<Merged>>| rules.iter().any(|rule| fits(rule));
+        let rules = most_specific_of(by_host, host, any_fits)?;
         Some(rules.iter().filter(|rule| fits(rule)).collect())
     }
 }

@@ -9,7 +9,7 @@ use super::{
     matches::Place,
     named::MESH,
     service::{Places, Port, Service},
-    virtual_service::{Routes, for_host},
+    virtual_service::{ByHost, Routes},
 };
 use crate::{
     mesh::{
@@ -28,7 +28,9 @@ impl World<'_> {
     pub(super) fn outbound_of(&self, client: &Client) -> Outbound {
         let all = self.routes.of(client, MESH);
         let aliases = Aliases::new(client);
-        let mut building = Building { world: self, client, all: &all, found: Outbound::default() };
+        let found = Outbound::default();
+        let by_host = ByHost::new(&all);
+        let mut building = Building { world: self, client, all: &all, by_host, found };
         for seen in &client.seen {
             if !aliases.is_alias(&seen.holder.host) {
                 building.service(seen, aliases.of(&seen.holder.host));
@@ -52,12 +54,13 @@ pub(super) struct Building<'a> {
     pub(super) world: &'a World<'a>,
     pub(super) client: &'a Client,
     all: &'a [&'a Routes],
+    by_host: ByHost<'a>,
     found: Outbound,
 }
 
 impl Building<'_> {
     fn service(&mut self, seen: &Seen, aliases: &[&Seen]) {
-        let routes = for_host(self.all, &Domain::new(&seen.holder.host));
+        let routes = self.by_host.find(&Domain::new(&seen.holder.host));
         for (service, port) in &seen.ports {
             match port.protocol.family() {
                 Family::Http => self.http(seen, (service, port), aliases, routes),
@@ -129,14 +132,13 @@ impl Building<'_> {
 
     fn tls(&mut self, seen: &Seen, (service, port): (&Service, &Port), routes: Option<&Routes>) {
         for (nets, route) in self.tls_routes(seen, (service, port), routes) {
-            let listeners = self.listeners(port.number, &nets);
-            for listener in listeners {
+            self.at_each(port.number, &nets, |listener| {
                 if route.names.is_empty() {
                     listener.tcp.get_or_insert_with(|| route.clone());
                 } else {
                     listener.tls.push(route.clone());
                 }
-            }
+            });
         }
     }
 
@@ -149,26 +151,24 @@ impl Building<'_> {
             if nets.is_empty() && service.headless {
                 continue;
             }
-            for listener in self.listeners(port.number, &nets) {
-                if listener.tcp.is_none() && may_join(listener, port.number, Listener::is_by_bytes)
-                {
+            self.at_each(port.number, &nets, |listener| {
+                let free = listener.tcp.is_none();
+                if free && may_join(listener, port.number, Listener::is_by_bytes) {
                     listener.tcp = Some(route.clone());
                 }
-            }
+            });
         }
     }
 
-    /// The listeners at some addresses; without addresses the one for all.
-    fn listeners(&mut self, port: u16, nets: &[IpNet]) -> Vec<&mut Listener> {
+    /// Does something to the listeners at some addresses; without addresses to the one for all.
+    fn at_each(&mut self, port: u16, nets: &[IpNet], mut change: impl FnMut(&mut Listener)) {
         let port = self.found.ports.entry(port).or_default();
         if nets.is_empty() {
-            return vec![&mut port.any];
+            return change(&mut port.any);
         }
         for net in nets {
-            port.at.entry(*net).or_default();
+            change(port.at.entry(*net).or_default());
         }
-        let at = port.at.iter_mut().filter(|(net, _)| nets.contains(net));
-        at.map(|(_, listener)| listener).collect()
     }
 
     fn at(&mut self, port: u16, net: IpNet) -> &mut Listener {

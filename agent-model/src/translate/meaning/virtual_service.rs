@@ -1,13 +1,16 @@
 //! `VirtualService`s: who sees which, by age, and which of them is for a host.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     super::{annotation::created, define_entry::exposure},
     Client, delegate, named,
 };
 use crate::{
-    mesh::host::{Domain, most_specific},
+    mesh::host::{Domain, most_specific_of},
     registry::Exposure,
     resource::{
         Objects,
@@ -103,8 +106,24 @@ impl Routes {
     }
 }
 
-/// The one for a host: of the most specific name, and the oldest of those.
-pub(super) fn for_host<'a>(all: &[&'a Routes], host: &Domain) -> Option<&'a Routes> {
-    let named = all.iter().flat_map(|one| one.hosts.iter().map(move |host| (host, *one)));
-    most_specific(named, host)
+/// Routes by host; of those of one host the oldest.
+#[derive(Debug)]
+pub(super) struct ByHost<'a>(BTreeMap<Domain, &'a Routes>);
+
+impl<'a> ByHost<'a> {
+    /// Of some, the oldest first.
+    pub(super) fn new(all: &[&'a Routes]) -> Self {
+        let mut by_host = BTreeMap::new();
+        for one in all {
+            for host in &one.hosts {
+                by_host.entry(host.clone()).or_insert(*one);
+            }
+        }
+        Self(by_host)
+    }
+
+    /// The one for a host: of its most specific name.
+    pub(super) fn find(&self, host: &Domain) -> Option<&'a Routes> {
+        most_specific_of(&self.0, host, |_| true).copied()
+    }
 }
