@@ -2,7 +2,7 @@
 //! on the live maps; there is no second copy of these rules anywhere.
 
 use crate::{
-    Addr, PodKey, PodPolicy, PrefixKey, PrefixValue, Reason, RuleKey, RuleValue, Verdict,
+    Addr, PodKey, PodPolicy, PrefixKey, PrefixValue, Reason, RuleKey, RuleValue, Verdict, canary,
     node_flag, policy_default, policy_flag, rule_action,
 };
 
@@ -54,7 +54,7 @@ pub struct Judgement {
 
 /// Judges one flow.
 ///
-/// The order: namespaces that are not ours, the pod itself, the rule with the longest prefix (for
+/// The order: namespaces that are not ours, the canary's destination, the pod itself, the rule with the longest prefix (for
 /// the exact port before any port; the compiler has folded wider prefixes in), the policy's
 /// default.
 #[inline(always)]
@@ -63,6 +63,10 @@ pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Judgement {
         Ok(found) => found,
         Err(outside) => return outside,
     };
+    if canary::is_its(&flow.dst) {
+        (judgement.verdict, judgement.reason) = (Verdict::Deny, Reason::Canary);
+        return judgement;
+    }
     if flow.dst.is_local() || flow.dst == policy.addr4 || flow.dst == policy.addr6 {
         (judgement.verdict, judgement.reason) = (Verdict::Direct, Reason::Local);
         return judgement;

@@ -16,6 +16,7 @@
 )]
 
 mod addr;
+pub mod canary;
 mod event;
 mod judge;
 mod limits;
@@ -26,17 +27,18 @@ pub use addr::{Addr, FAMILY_V4, FAMILY_V6};
 pub use event::{Event, EventKind, LAYER_CONNECT, LAYER_PACKET, LAYER_WIRE, counter};
 pub use judge::{Flow, Judgement, Tables, decide, decide_unnamed};
 pub use limits::{
-    MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_RULES, MAX_VETHS, RING_BYTES,
+    MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_PROOFS, MAX_RULES,
+    MAX_VETHS, RING_BYTES,
 };
 pub use tables::{
     FlowKey, FlowState, FragmentKey, NodeState, OpenedBy, Origin, OriginKey, PodKey, PodPolicy,
-    PrefixKey, PrefixValue, RuleKey, RuleValue, SocketKind, SocketState, node_flag, policy_default,
-    policy_flag, rule_action,
+    PrefixKey, PrefixValue, Proof, ProofKey, RuleKey, RuleValue, SocketKind, SocketState,
+    node_flag, policy_default, policy_flag, rule_action,
 };
 pub use verdict::{Reason, Verdict};
 
 /// The layout of everything in this crate. A loader refuses maps of any other number.
-pub const ABI_VERSION: u32 = if cfg!(feature = "next-layout") { 1_000_001 } else { 1 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "next-layout") { 1_000_002 } else { 2 };
 
 /// Protocol numbers as in an IP header (IANA).
 pub mod protocol {

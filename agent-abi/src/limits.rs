@@ -30,5 +30,9 @@ pub const MAX_ORIGINS: u32 = 65_536;
 /// Host ends of pods' links: several networks a pod.
 pub const MAX_VETHS: u32 = 8_192;
 
+/// Proofs of the hooks' life: for half of [`MAX_PODS`] (a proof has no slots) six hooks at the
+/// cgroup and two on each of three links. About 80 bytes each.
+pub const MAX_PROOFS: u32 = MAX_PODS / 2 * 12;
+
 /// The event ring: 8,000 events of 128 bytes, a tenth of a second of a connect storm.
 pub const RING_BYTES: u32 = 1 << 20;

@@ -278,6 +278,28 @@ pub struct FragmentKey {
     pub pad: u32,
 }
 
+/// A hook that has refused a canary.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProofKey {
+    /// The cookie of the pod's network namespace.
+    pub netns: u64,
+    /// One of [`crate::canary::hook`].
+    pub hook: u32,
+    /// On the wire the interface of the link's host end; zero elsewhere.
+    pub interface: u32,
+}
+
+/// The last time that it did.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// The generation that judged.
+    pub generation: u64,
+    /// When, in nanoseconds of the monotonic clock.
+    pub seen_ns: u64,
+}
+
 const _: () = {
     assert!(size_of::<Addr>() == 20);
     assert!(size_of::<NodeState>() == 24);
@@ -293,6 +315,8 @@ const _: () = {
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<FlowState>() == 24);
     assert!(size_of::<FragmentKey>() == 40);
+    assert!(size_of::<ProofKey>() == 16);
+    assert!(size_of::<Proof>() == 16);
     assert!(core::mem::offset_of!(SocketState, dst) == 32);
     assert!(core::mem::offset_of!(PrefixKey, addr) == 8);
 };
@@ -302,7 +326,7 @@ mod user {
     #![expect(unsafe_code, reason = "aya's marker for types that may cross the map boundary")]
     use super::{
         FlowKey, FlowState, FragmentKey, NodeState, Origin, OriginKey, PodKey, PodPolicy,
-        PrefixKey, PrefixValue, RuleKey, RuleValue, SocketState,
+        PrefixKey, PrefixValue, Proof, ProofKey, RuleKey, RuleValue, SocketState,
     };
 
     macro_rules! plain {
@@ -325,6 +349,8 @@ mod user {
         PodPolicy,
         PrefixKey,
         PrefixValue,
+        Proof,
+        ProofKey,
         RuleKey,
         RuleValue,
         SocketState,

@@ -60,6 +60,8 @@ pub enum Reason {
     Revoked = 20,
     /// The connection is for the proxy, and the proxy has no listener in the pod.
     ProxyAbsent = 21,
+    /// The destination is nobody's: a canary asks whether the hooks are alive ([`crate::canary`]).
+    Canary = 22,
 }
 
 macro_rules! from_word {
@@ -79,7 +81,7 @@ from_word!(
     Reason: Host, NotEnrolled, UnknownAllowed, UnknownHeld, Local, Rule, DefaultAllow, NoRule,
     WouldDeny, Answer, Agent, ReservedPort, BypassesProxy, NotIp, Malformed, StrayFragment,
     Neighbour, Kept, OriginsFull, Revoked,
-    ProxyAbsent,
+    ProxyAbsent, Canary,
 );
 
 impl Verdict {
@@ -119,6 +121,7 @@ impl Reason {
             Self::OriginsFull => "origins-full",
             Self::Revoked => "revoked",
             Self::ProxyAbsent => "proxy-absent",
+            Self::Canary => "canary",
         }
     }
 }

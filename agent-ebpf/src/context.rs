@@ -6,7 +6,7 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use agent_abi::{Addr, FAMILY_V4};
+use agent_abi::{Addr, FAMILY_V4, canary::hook};
 use aya_ebpf::{
     bindings::{bpf_sock, bpf_sock_addr},
     programs::{SockAddrContext, SockOpsContext},
@@ -41,6 +41,18 @@ impl<'a> Sock<'a> {
     #[inline(always)]
     fn raw(&self) -> *mut bpf_sock_addr {
         self.ctx.sock_addr
+    }
+
+    /// How a canary's proof names `connect()`.
+    #[inline(always)]
+    pub(crate) fn connect_hook(&self) -> u32 {
+        if self.call == Call::V4 { hook::CONNECT4 } else { hook::CONNECT6 }
+    }
+
+    /// How a canary's proof names a datagram to an address of its own.
+    #[inline(always)]
+    pub(crate) fn send_hook(&self) -> u32 {
+        if self.call == Call::V4 { hook::SEND4 } else { hook::SEND6 }
     }
 
     /// The context as the log wants it.

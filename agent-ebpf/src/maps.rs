@@ -4,8 +4,8 @@ use core::{ffi::c_void, ptr};
 
 use agent_abi::{
     FlowKey, FlowState, FragmentKey, MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES,
-    MAX_RULES, MAX_VETHS, NodeState, Origin, OriginKey, PodKey, PodPolicy, PrefixKey, PrefixValue,
-    RING_BYTES, RuleKey, RuleValue, SocketState, Tables, counter,
+    MAX_PROOFS, MAX_RULES, MAX_VETHS, NodeState, Origin, OriginKey, PodKey, PodPolicy, PrefixKey,
+    PrefixValue, Proof, ProofKey, RING_BYTES, RuleKey, RuleValue, SocketState, Tables, counter,
 };
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -53,6 +53,11 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64, { MAX_FRAGMENTS as usi
 /// The interface index of a link's host end, to the cookie of the pod's namespace.
 #[btf_map]
 pub(crate) static VETHS: HashMap<u32, u64, { MAX_VETHS as usize }, ON_DEMAND> = HashMap::new();
+
+/// Which hooks have refused a canary, and under which generation.
+#[btf_map]
+pub(crate) static PROOFS: HashMap<ProofKey, Proof, { MAX_PROOFS as usize }, ON_DEMAND> =
+    HashMap::new();
 
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<agent_abi::Event, { RING_BYTES as usize }> = RingBuf::new();

@@ -4,7 +4,9 @@
 //! Wants `bpf_get_netns_cookie` for this program type (6.11); without it layers 1 and 3 remain.
 //! Detached, raw and ping sockets get no errno; layer 3 still stops their frames.
 
-use agent_abi::{LAYER_PACKET, Reason, SocketKind, SocketState, Tables, decide_unnamed, protocol};
+use agent_abi::{
+    LAYER_PACKET, Reason, SocketKind, SocketState, Tables, canary, decide_unnamed, protocol,
+};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::bpf_sock,
@@ -35,8 +37,9 @@ pub(crate) fn skb_egress(ctx: SkBuffContext) -> i32 {
 fn judge(ctx: &SkBuffContext) -> bool {
     let raw = ctx.skb.skb;
     // SAFETY: words of the context.
-    let (interface, sk) = unsafe { ((*raw).ifindex, (*raw).__bindgen_anon_2.sk) };
-    if interface == LOOPBACK || sk.is_null() {
+    let (interface, mark, sk) =
+        unsafe { ((*raw).ifindex, (*raw).mark, (*raw).__bindgen_anon_2.sk) };
+    if (interface == LOOPBACK && mark != canary::MARK) || sk.is_null() {
         return true;
     }
     // SAFETY: a socket pointer of the context, not null.

@@ -1,14 +1,15 @@
 //! Events and counters. A full ring loses the event and counts the loss; a verdict never waits.
 
 use agent_abi::{
-    Event, EventKind, Flow, Judgement, LAYER_CONNECT, LAYER_PACKET, Reason, Verdict, counter,
+    Event, EventKind, Flow, Judgement, LAYER_CONNECT, LAYER_PACKET, Proof, ProofKey, Reason,
+    Verdict, counter,
 };
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
 };
 
-use crate::maps::{COUNTERS, EVENTS};
+use crate::maps::{COUNTERS, EVENTS, PROOFS};
 
 const NO_WAKEUP: u64 = BPF_RB_NO_WAKEUP as u64;
 
@@ -77,6 +78,16 @@ fn index_of(layer: u32, judgement: &Judgement) -> u32 {
         Verdict::Deny if layer == LAYER_PACKET => counter::DENY_PACKET,
         Verdict::Deny => counter::DENY_WIRE,
     }
+}
+
+/// Notes that a hook has refused a canary. Nobody asked for its destination, so there is no event
+/// and no count.
+#[inline(always)]
+pub(crate) fn proved(netns: u64, (hook, interface): (u32, u32), generation: u64) {
+    // SAFETY: a helper without arguments.
+    let proof = Proof { generation, seen_ns: unsafe { bpf_ktime_get_ns() } };
+    // Without room the proof is missing, and the agent says so.
+    let _ = PROOFS.insert(ProofKey { netns, hook, interface }, proof, 0);
 }
 
 /// What a connection carried.

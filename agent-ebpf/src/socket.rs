@@ -90,6 +90,10 @@ fn connect(sock: &Sock<'_>) -> i32 {
     }
     let flow = flow(sock, netns);
     let mut judgement = decide(&tables, &flow);
+    if judgement.reason == Reason::Canary {
+        report::proved(netns, (sock.connect_hook(), 0), judgement.generation);
+        return REFUSE;
+    }
     match judgement.verdict {
         Verdict::Direct if !is_judged(judgement.reason) => {
             // The socket may have been on its way elsewhere before.
@@ -143,6 +147,10 @@ fn send(sock: &Sock<'_>) -> i32 {
         }
     }
     let judgement = decide(&tables, &flow);
+    if judgement.reason == Reason::Canary {
+        report::proved(netns, (sock.send_hook(), 0), judgement.generation);
+        return REFUSE;
+    }
     if judgement.verdict == Verdict::Direct && !is_judged(judgement.reason) {
         return ALLOW;
     }

@@ -5,8 +5,9 @@
 //! flow the peer's, so no pod can make its own traffic an answer by sending.
 
 use agent_abi::{
-    Flow, FlowKey, FlowState, FragmentKey, Judgement, LAYER_WIRE, OpenedBy, Reason, Tables,
-    Verdict, decide, decide_unnamed, node_flag, policy_default, protocol,
+    Addr, FAMILY_V4, Flow, FlowKey, FlowState, FragmentKey, Judgement, LAYER_WIRE, OpenedBy,
+    Reason, Tables, Verdict, canary::hook, decide, decide_unnamed, node_flag, policy_default,
+    protocol,
 };
 use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::sk_buff::SkBuff};
 
@@ -109,6 +110,20 @@ pub(crate) struct Sight<'a> {
     pub(crate) was_direct: bool,
 }
 
+impl Sight<'_> {
+    /// How a canary's proof names this place.
+    #[inline(always)]
+    fn hook(&self, dst: &Addr) -> (u32, u32) {
+        let is_v4 = dst.family == FAMILY_V4;
+        if self.layer != LAYER_WIRE {
+            return (if is_v4 { hook::PACKET4 } else { hook::PACKET6 }, 0);
+        }
+        // SAFETY: a word of the context.
+        let interface = unsafe { (*self.skb.skb).ifindex };
+        (if is_v4 { hook::WIRE4 } else { hook::WIRE6 }, interface)
+    }
+}
+
 /// What becomes of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leave {
@@ -182,6 +197,10 @@ fn whole(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> Leave {
         protocol: packet.protocol,
     };
     let mut judgement = decide(tables, &flow);
+    if judgement.reason == Reason::Canary {
+        report::proved(sight.netns, sight.hook(&packet.dst), judgement.generation);
+        return Leave::Refused;
+    }
     let key = key_of(sight.netns, packet);
     if judgement.verdict == Verdict::Direct {
         if sight.layer == LAYER_WIRE && packet.protocol == protocol::UDP {

@@ -33,6 +33,7 @@ use crate::{
     kernel::{Kernel, Setup, events, maps::Maps},
     observe::{flows::FlowLog, metrics::Metrics, status::Cni},
     pods::{
+        canary::{Canaries, Standings},
         enrol::Pods,
         netns::Worker,
         proxied::{Borrowed, Members},
@@ -78,9 +79,11 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
     let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
     let (resolver, names) = Resolver::new(servers, rates, (run_dir.names(), &args.node_name));
+    let standings = Arc::new(Standings::default());
     let mut tasks = Tasks::new();
     let plugin = keep_plugin(&mut tasks, &args, &run_dir)?;
-    let report = Report::new(&args, Arc::clone(&kernel), (progress, resolver.known()), plugin);
+    let sources = (progress, resolver.known(), Arc::clone(&standings));
+    let report = Report::new(&args, Arc::clone(&kernel), sources, plugin);
     let report = Arc::new(report);
     if let Some(log) = log {
         tasks.spawn(async move { events::read_log(log).await.context("the programs' log") });
@@ -94,8 +97,16 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let cni = Gate { report: Arc::clone(&report), whereabouts: Arc::clone(&whereabouts) };
     tasks
         .spawn(async move { gate::serve(gate, cni).await.context("the socket of the CNI plugin") });
-    let pods = (worker, Arc::clone(&whereabouts));
+    let pods = (Arc::clone(&worker), Arc::clone(&whereabouts));
     let sync = start_sync(&mut tasks, &kernel, pods, (&flows, keep_revoked))?;
+    let canaries = Canaries {
+        kernel: Arc::clone(&kernel),
+        worker,
+        subjects: sync.subjects(),
+        standings,
+        interval: args.canary_interval,
+    };
+    tasks.spawn(async move { canaries.run().await.context("the canaries") });
     tasks.spawn(source.run());
     tasks.spawn(async move {
         resolver.run().await;

@@ -184,6 +184,10 @@ pub(crate) struct AgentArgs {
     /// How frames on a pod's link are judged; a restart may change it
     #[arg(long, value_enum, default_value_t = Layer3::Auto)]
     pub(crate) layer3: Layer3,
+    /// How often each judged pod is proved to be: a canary is sent from inside it, and every hook
+    /// must refuse it
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = at_least_one)]
+    pub(crate) canary_interval: Duration,
     /// What happens to pods that are not known (yet) [default: hold on an API server, allow on a
     /// directory]
     #[arg(long, value_enum)]

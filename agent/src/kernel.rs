@@ -5,6 +5,7 @@
 //! load        programs, on maps that outlive the agent
 //! hooks       where each program hangs; links keeps it there, clsact where there is no tcx
 //! maps        what is under which key; sys is the one door to bpf(2)
+//! mending     what others took away and was put back; canary looks whether the hooks see us
 //! netlink     links and sockets of a namespace; sock_diag dumps and resets sockets
 //! ```
 #![expect(unsafe_code, reason = "bpf(2) and shared maps have no safe wrapper; see each SAFETY")]
@@ -26,6 +27,7 @@ pub(crate) mod hooks;
 pub(crate) mod links;
 mod load;
 pub(crate) mod maps;
+mod mending;
 pub(crate) mod netlink;
 pub(crate) mod preflight;
 pub(crate) mod sock_diag;
@@ -34,6 +36,7 @@ pub(crate) mod sys;
 use links::{LinkError, Links};
 use load::{LoadError, Programs};
 use maps::{Maps, MapsError};
+use mending::Mending;
 use preflight::PreflightError;
 
 use crate::{
@@ -136,6 +139,7 @@ pub(crate) struct Kernel {
     pub(crate) maps: Arc<Maps>,
     pub(crate) links: Links,
     pub(crate) programs: Programs,
+    pub(crate) mending: Mending,
     pub(crate) cgroup: PathBuf,
     pin_dir: PathBuf,
     _lock: File,
@@ -166,6 +170,7 @@ impl Kernel {
             maps: Arc::new(maps),
             links: Links::new(&setup.pin_dir, &cgroup, wire)?,
             programs,
+            mending: Mending::default(),
             cgroup,
             pin_dir: setup.pin_dir.clone(),
             _lock: lock,
@@ -184,6 +189,26 @@ impl Kernel {
         self.links.attach_cgroup(&self.programs)?;
         self.links.adopt_strays(&self.programs);
         Ok(links::remove_other_layouts(&self.pin_dir, &load::maps_directory(&self.pin_dir))?)
+    }
+
+    /// True when a hook of the cgroup is not where it should be, or somebody wants all of them
+    /// looked at.
+    pub(crate) fn is_amiss(&self) -> bool {
+        self.mending.is_asked() || !self.links.lost(&self.programs).is_empty()
+    }
+
+    /// Puts back what somebody else took from the cgroup. Says whether everything is to be hung
+    /// again, as a canary asks for.
+    pub(crate) fn mend(&self) -> Result<bool, KernelError> {
+        let asked = self.mending.take();
+        let lost = self.links.lost(&self.programs);
+        if asked || !lost.is_empty() {
+            self.links.attach_cgroup(&self.programs)?;
+        }
+        for hook in lost {
+            self.mending.note(hook.name, &self.cgroup.display().to_string());
+        }
+        Ok(asked)
     }
 
     /// Refuses to go on when the attached hooks do not see the agent's own connections.

@@ -2,6 +2,7 @@
 //! theirs is reset when a rule goes.
 //!
 //! ```text
+//! canary    proof that the hooks judge a pod
 //! connections  what is open when rules change: learnt or reset
 //! enrol     the pods of this node, each with what the agent has open in it
 //! netns     a namespace as an open handle; the one thread that enters namespaces
@@ -13,6 +14,7 @@
 //! revoke    which open sockets a change of rules resets
 //! ```
 
+pub(crate) mod canary;
 pub(crate) mod connections;
 pub(crate) mod enrol;
 pub(crate) mod netns;

@@ -19,7 +19,10 @@ use crate::{
         hooks::{self, Wire},
     },
     observe::status::{self, Cni, Hook, Note, State, Status, default_action},
-    pods::enrol::{Pod, Pods},
+    pods::{
+        canary::Standings,
+        enrol::{Pod, Pods},
+    },
     resolve::Known,
     source::{Observed, cluster::Progress},
     sync::Sync,
@@ -55,6 +58,7 @@ pub(crate) struct Report {
     source: Option<Arc<Progress>>,
     names: Known,
     cni: Option<Arc<ArcSwap<Cni>>>,
+    standings: Arc<Standings>,
 }
 
 impl Report {
@@ -62,7 +66,7 @@ impl Report {
     pub(crate) fn new(
         args: &AgentArgs,
         kernel: Arc<Kernel>,
-        (source, names): (Option<Arc<Progress>>, Known),
+        (source, names, standings): (Option<Arc<Progress>>, Known, Arc<Standings>),
         cni: Option<Arc<ArcSwap<Cni>>>,
     ) -> Self {
         let hold = args.holds_unknown_pods();
@@ -78,7 +82,8 @@ impl Report {
             ..Status::default()
         };
         let published = Mutex::new((0, None));
-        Self { fixed, kernel, latest: ArcSwapOption::empty(), published, source, names, cni }
+        let latest = ArcSwapOption::empty();
+        Self { fixed, kernel, latest, published, source, names, cni, standings }
     }
 
     /// True when something of the latest snapshot is not in force.
@@ -167,6 +172,7 @@ impl Answers for Report {
         let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
         status.counters = (0..).zip(&counter::NAMES).map(count).collect();
         status.cni = self.cni.as_ref().map(|cni| (**cni.load()).clone());
+        status.mended = self.kernel.mending.done();
         status.source = self.source.as_ref().map(|source| source.view());
         status.names = self.names.view();
         let Some(latest) = self.latest.load_full() else { return status };
@@ -183,11 +189,33 @@ impl Answers for Report {
         {
             status.state = State::Degraded { why: format!("{missing} is not attached") };
         }
+        if matches!(status.state, State::Ready)
+            && let Some(unproved) = unproved(&status)
+        {
+            status.state = State::Degraded { why: unproved };
+        }
         status
     }
 }
 
 impl Report {
+    /// What a canary shows goes before what the agent believes.
+    fn add_canary(&self, pod: &mut status::Pod) {
+        if matches!(pod.enrolment, status::Enrolment::Outside { .. }) {
+            return;
+        }
+        let Some(standing) = pod.netns.and_then(|netns| self.standings.of(netns)) else { return };
+        if let (status::Enrolment::Enrolled, Some(why)) = (&pod.enrolment, &standing.failing) {
+            pod.enrolment = status::Enrolment::Failing { why: why.clone() };
+        }
+        pod.canary = Some(status::Canary {
+            proved: standing.proved.map(|(at, _)| at),
+            generation: standing.proved.map(|(_, generation)| generation),
+            layers: standing.layers,
+            failing: standing.failing,
+        });
+    }
+
     fn with_hooks(&self, judged: &Judged) -> status::Pod {
         let hook = |(interface, name): &(u32, String)| {
             self.kernel
@@ -204,7 +232,10 @@ impl Report {
                 })
                 .collect::<Vec<_>>()
         };
-        status::Pod { hooks: judged.ends.iter().flat_map(hook).collect(), ..judged.pod.clone() }
+        let mut pod = judged.pod.clone();
+        pod.hooks = judged.ends.iter().flat_map(hook).collect();
+        self.add_canary(&mut pod);
+        pod
     }
 }
 
@@ -253,6 +284,13 @@ fn missing(status: &Status) -> Option<String> {
     Some(format!("{} at {}", hook.hook, hook.place))
 }
 
+/// How many pods' canaries fail, if any do.
+fn unproved(status: &Status) -> Option<String> {
+    let fails = |pod: &&status::Pod| pod.canary.as_ref().is_some_and(|it| it.failing.is_some());
+    let failing = status.pods.iter().filter(fails).count();
+    (failing > 0).then(|| format!("the canaries of {failing} pods fail"))
+}
+
 fn judged(id: &PodId, plan: &PodPlan, pods: &Pods) -> Judged {
     let known: Option<&Pod> = pods.known().get(id);
     let policy = match &plan.enrolment {
@@ -274,6 +312,7 @@ fn judged(id: &PodId, plan: &PodPlan, pods: &Pods) -> Judged {
         rules: policy.map_or(0, |policy| policy.rules.rules().len() as u64),
         proxy_port: known.and_then(Pod::proxy_port),
         hooks: Vec::new(),
+        canary: None,
     };
     let ends = known.map_or(&[][..], Pod::ends);
     Judged { pod, ends: ends.iter().map(|end| (end.ifindex, end.name.clone())).collect() }

@@ -17,7 +17,7 @@ use agent_model::{
 };
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::task::block_in_place;
+use tokio::{sync::watch, task::block_in_place};
 
 pub(crate) mod found;
 pub(crate) mod plan;
@@ -29,6 +29,7 @@ use crate::{
     },
     observe::flows::FlowLog,
     pods::{
+        canary::Subject,
         connections,
         enrol::{Pods, chain},
         proxied::{Member, Members},
@@ -72,6 +73,7 @@ pub(crate) struct Sync {
     keep_revoked: bool,
     attached: bool,
     said: Option<Desired>,
+    subjects: watch::Sender<Vec<Subject>>,
 }
 
 impl Sync {
@@ -88,12 +90,18 @@ impl Sync {
             kernel.attach()?;
             kernel.check_sight(pods.worker().own().cookie())?;
         }
-        Ok(Self { kernel, planner, pods, members, flows, keep_revoked, attached, said: None })
+        let (said, subjects) = (None, watch::Sender::default());
+        Ok(Self { kernel, planner, pods, members, flows, keep_revoked, attached, said, subjects })
     }
 
     /// How many prefixes the kernel's table holds.
     pub(crate) fn prefix_count(&self) -> usize {
         self.planner.prefix_count()
+    }
+
+    /// The pods that are judged, for whoever proves it.
+    pub(crate) fn subjects(&self) -> watch::Receiver<Vec<Subject>> {
+        self.subjects.subscribe()
     }
 
     /// The pods whose namespaces are open.
@@ -104,7 +112,10 @@ impl Sync {
     /// True when something of what was published is not as it was left.
     pub(crate) fn wants_another_look(&self) -> bool {
         self.pods.want_another_look()
-            || (self.attached && block_in_place(|| self.pods.has_lost_a_wire(&self.kernel)))
+            || (self.attached
+                && block_in_place(|| {
+                    self.kernel.is_amiss() || self.pods.has_lost_a_wire(&self.kernel)
+                }))
     }
 
     /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in
@@ -114,7 +125,8 @@ impl Sync {
         connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
         let desired = self.desired();
         if self.attached {
-            self.pods.wire(&self.kernel);
+            let anew = block_in_place(|| self.kernel.mend())?;
+            self.pods.wire(&self.kernel, anew);
         }
         let mut published =
             Published { generation: self.planner.generation(), writes: 0, resets: 0 };
@@ -128,7 +140,7 @@ impl Sync {
         }
         if !self.attached {
             self.kernel.attach()?;
-            self.pods.wire(&self.kernel);
+            self.pods.wire(&self.kernel, false);
             self.attached = true;
         }
         self.pods.unwire(&self.kernel);
@@ -138,6 +150,7 @@ impl Sync {
             published.resets = connections::settle(&self.pods, maps, changed, &self.flows).await;
             self.said = Some(desired);
         }
+        self.tell_canaries(snapshot);
         Ok(published)
     }
 
@@ -155,6 +168,21 @@ impl Sync {
             tracing::warn!(error = %chain(&error), "what the generation does not need stays for now");
         }
         Ok(writes)
+    }
+
+    /// Says which pods are judged from now on.
+    fn tell_canaries(&self, snapshot: &Snapshot) {
+        let judged = self.pods.known().iter().filter(|(_, pod)| pod.is_enrolled());
+        let subject = |(id, pod)| {
+            let said = snapshot.pods.get(id).map_or(&[][..], |plan| &plan.addresses);
+            Subject::new(id, pod, said)
+        };
+        let now: Vec<Subject> = judged.map(subject).collect();
+        self.subjects.send_if_modified(|before| {
+            let changed = *before != now;
+            *before = now;
+            changed
+        });
     }
 
     fn desired(&self) -> Desired {

@@ -193,6 +193,11 @@ impl Agent {
         self.get("/flows")?.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
+    /// `/metrics`, over the agent's socket.
+    pub fn metrics(&self) -> Result<String> {
+        self.get("/metrics")
+    }
+
     fn get(&self, path: &str) -> Result<String> {
         let mut stream = UnixStream::connect(self.run_dir().join("admin.sock"))?;
         // By HTTP/1.0, which ends the answer with the connection.

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use agent_abi::{PodKey, PodPolicy, PrefixKey, RuleKey};
+use agent_abi::{PodKey, PodPolicy, PrefixKey, ProofKey, RuleKey};
 use anyhow::{Context as _, Result};
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
 /// Commands of `bpf()` (`linux/bpf.h`).
 const LOOKUP: u32 = 1;
 const UPDATE: u32 = 2;
+const DELETE: u32 = 3;
 const NEXT_KEY: u32 = 4;
 
 /// How each pod is judged, in both slots.
@@ -34,6 +35,27 @@ pub fn generation(pins: &Path) -> Result<SharedWord> {
 pub fn counts(pins: &Path) -> Result<(usize, usize)> {
     let prefixes = count(&pin(pins, "PREFIXES")?, size_of::<PrefixKey>())?;
     Ok((prefixes, count(&pin(pins, "RULES")?, size_of::<RuleKey>())?))
+}
+
+/// How many proofs of its hooks' life an agent's map holds.
+pub fn proofs(pins: &Path) -> Result<usize> {
+    count(&pin(pins, "PROOFS")?, size_of::<ProofKey>())
+}
+
+/// Forgets which pod is behind a link's host end.
+pub fn forget_link(pins: &Path, interface: u32) -> Result<()> {
+    delete(&pin(pins, "VETHS")?, &interface.to_ne_bytes())
+}
+
+fn delete(map: &OwnedFd, key: &[u8]) -> Result<()> {
+    let mut attributes = Attributes::default();
+    attributes.push_descriptor(map.as_raw_fd());
+    attributes.push(0);
+    attributes.push_pointer(key.as_ptr().expose_provenance());
+    attributes.push_pointer(0);
+    attributes.push_pointer(0);
+    attributes.call(DELETE)?;
+    Ok(())
 }
 
 fn count(map: &OwnedFd, key_size: usize) -> Result<usize> {
@@ -58,6 +80,11 @@ impl Policies {
     /// The pinned map of an agent.
     pub fn of(pins: &Path) -> Result<Self> {
         pin(pins, "PODS").map(Self)
+    }
+
+    /// Makes every hook forget a pod: its namespace is nobody's from here on.
+    pub fn forget(&self, netns: u64) -> Result<()> {
+        [0, 1].iter().try_for_each(|slot| delete(&self.0, &key(netns, *slot)))
     }
 
     /// Copies a pod's policy from one slot to the other, with another answer where no rule

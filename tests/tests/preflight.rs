@@ -74,6 +74,7 @@ fn no_bpf_file_system() -> Result<()> {
 #[rstest]
 #[case::bpf(39, "CAP_BPF")]
 #[case::net_admin(12, "CAP_NET_ADMIN")]
+#[case::net_raw(13, "CAP_NET_RAW")]
 #[case::sys_admin(21, "CAP_SYS_ADMIN")]
 fn a_capability_is_missing(#[case] number: u32, #[case] name: &str) -> Result<()> {
     let case = Case::new()?;

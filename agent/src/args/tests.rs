@@ -38,13 +38,14 @@ fn an_agent_needs_a_node_and_holds_unknown_pods_in_a_cluster_only() {
 fn every_option_of_the_agent_is_read() {
     let line = "sekisho agent --config-dir c --node-name n --run-dir r --pin-dir p --cgroup g \
                 --unknown-pods hold --on-revoke keep --admin [::1]:9090 --log deny=warn \
-                --log-format json";
+                --log-format json --canary-interval 300";
     let Command::Agent(agent) = parse(line).unwrap().command else { panic!("not an agent") };
     assert_eq!(agent.run_dir, PathBuf::from("r"));
     assert_eq!(agent.pin_dir, PathBuf::from("p"));
     assert_eq!(agent.cgroup, Some(PathBuf::from("g")));
     assert_eq!(agent.unknown_pods, Some(UnknownPods::Hold));
     assert_eq!(agent.on_revoke, OnRevoke::Keep);
+    assert_eq!(agent.canary_interval, Duration::from_mins(5));
     assert_eq!(agent.admin, Some("[::1]:9090".parse().unwrap()));
     assert_eq!((agent.log.as_str(), agent.log_format), ("deny=warn", LogFormat::Json));
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     admin::client::Client,
     args::{StatusArgs, exit},
-    observe::status::{Cni, Enrolment, Hook, Note, Pod, Resolved, Source, State, Status},
+    observe::status::{Canary, Cni, Enrolment, Hook, Note, Pod, Resolved, Source, State, Status},
 };
 
 /// What the layers are called.
@@ -76,6 +76,13 @@ fn head(status: &Status, paint: Paint) -> String {
         line("cni", &installed(cni, paint));
     }
     line("unknown", &format!("pods are {unknown}; connections whose rule goes {revoked}"));
+    if let Some(last) = &status.mended.last {
+        let (count, at) = (status.mended.count, last.at.strftime(time));
+        let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
+        let what =
+            format!("a hook was put back {times}, last {} at {}, {at}", last.hook, last.place);
+        line("mended", &paint.word(Tone::Doubtful, &what));
+    }
     text
 }
 
@@ -93,8 +100,9 @@ fn pods(status: &Status, paint: Paint) -> String {
     if status.pods.is_empty() {
         return String::new();
     }
-    let mut table =
-        Table::new(&["POD", "STATE", "DEFAULT", "RULES", "LINKS", "PROXY", "NETNS", "WHY"]);
+    let mut table = Table::new(&[
+        "POD", "STATE", "DEFAULT", "RULES", "LINKS", "PROXY", "NETNS", "PROVED", "WHY",
+    ]);
     for pod in &status.pods {
         let Pod { namespace, name, enrolment, addresses: _, netns, default_action, .. } = pod;
         let tone = match enrolment {
@@ -115,11 +123,27 @@ fn pods(status: &Status, paint: Paint) -> String {
             &links,
             &pod.proxy_port.map_or("-".to_owned(), |port| port.to_string()),
             &netns.map_or("-".to_owned(), |netns| netns.to_string()),
+            &proof(pod.canary.as_ref()),
             enrolment.why().unwrap_or_default(),
         ];
         table.row(&cells, tone.map(|tone| (1, tone)));
     }
     table.text("  ", paint)
+}
+
+/// By which generation, how long ago, and which layers answered last.
+fn proof(canary: Option<&Canary>) -> String {
+    let Some(canary) = canary else { return "-".to_owned() };
+    let layers: Vec<String> = canary.layers.iter().map(ToString::to_string).collect();
+    let layers = if layers.is_empty() { "none".to_owned() } else { layers.join(",") };
+    let proved = match (canary.generation, canary.proved) {
+        (Some(generation), Some(at)) => {
+            let age = Timestamp::now().duration_since(at).as_secs().max(0);
+            format!("generation {generation}, {age} s ago")
+        }
+        _ => "never".to_owned(),
+    };
+    format!("{proved}, layers {layers}")
 }
 
 /// A line a layer, and one for each hook that is missing or says something.
@@ -253,7 +277,7 @@ fn note_line(note: &Note) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::status::Followed;
+    use crate::observe::status::{Followed, Mend, Mended};
 
     fn hook(layer: u8, hook: &str, place: &str, attached: bool) -> Hook {
         Hook { layer, hook: hook.into(), place: place.into(), attached, note: None }
@@ -270,6 +294,7 @@ mod tests {
             rules: 0,
             proxy_port: None,
             hooks: Vec::new(),
+            canary: None,
         }
     }
 
@@ -283,6 +308,12 @@ mod tests {
             hook(3, "clsact_ingress", "veth1", true),
             hook(3, "clsact_egress", "veth1", false),
         ];
+        web.canary = Some(Canary {
+            proved: Some(Timestamp::now() - jiff::SignedDuration::from_secs(3)),
+            generation: Some(7),
+            layers: vec![1, 2, 3],
+            failing: None,
+        });
         let no_label = Enrolment::Outside { why: "its namespace has no label".into() };
         let no_netns = Enrolment::Failing { why: "no such namespace".into() };
         Status {
@@ -299,6 +330,14 @@ mod tests {
             layer3_why: Some("this kernel has no tcx (Linux 6.6)".into()),
             hooks: vec![hook(1, "connect4", "/cg", true), hook(2, "egress", "/cg", true)],
             pods: vec![web, pod("job", no_label), pod("new", no_netns)],
+            mended: Mended {
+                count: 2,
+                last: Some(Mend {
+                    hook: "connect4".into(),
+                    place: "/cg".into(),
+                    at: "2026-11-21T03:13:00Z".parse().unwrap(),
+                }),
+            },
             counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 0)].into(),
             objects: [("Pod".to_owned(), 3), ("ServiceEntry".to_owned(), 1)].into(),
             findings: vec![Note {
@@ -355,12 +394,13 @@ generation  7 since 2026-11-21 03:12:01 UTC
 rules       12 from 4 objects
 cni         plugin in /etc/cni/net.d/10-a.conflist
 unknown     pods are let be; connections whose rule goes are reset
+mended      a hook was put back 2 times, last connect4 at /cg, 2026-11-21 03:13:00 UTC
 
 PODS
-  POD         STATE     DEFAULT        RULES  LINKS  PROXY  NETNS  WHY
-  shop/web-0  enrolled  registry-only  12     1/2    15001  4242
-  shop/job    outside   -              0      -      -      -      its namespace has no label
-  shop/new    failing   -              0      -      -      -      no such namespace
+  POD         STATE     DEFAULT        RULES  LINKS  PROXY  NETNS  PROVED                               WHY
+  shop/web-0  enrolled  registry-only  12     1/2    15001  4242   generation 7, 3 s ago, layers 1,2,3
+  shop/job    outside   -              0      -      -      -      -                                    its namespace has no label
+  shop/new    failing   -              0      -      -      -      -                                    no such namespace
 
 LAYERS
   1  socket calls              1 of 1 hooks attached  at /cg
@@ -381,9 +421,10 @@ no such protocol [SK0209]
 
     #[test]
     fn json_and_yaml_read_back_as_the_same_status() {
-        let json = encode(crate::args::Format::Json, &sample()).unwrap().unwrap();
-        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), sample());
-        let yaml = encode(crate::args::Format::Yaml, &sample()).unwrap().unwrap();
-        assert_eq!(serde_saphyr::from_str::<Status>(&yaml).unwrap(), sample());
+        let sample = sample();
+        let json = encode(crate::args::Format::Json, &sample).unwrap().unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), sample);
+        let yaml = encode(crate::args::Format::Yaml, &sample).unwrap().unwrap();
+        assert_eq!(serde_saphyr::from_str::<Status>(&yaml).unwrap(), sample);
     }
 }

@@ -169,6 +169,30 @@ impl Links {
         matches!((place_of(&self.directory.join(hook.name)), wanted), (Some(is), Ok(want)) if is == want)
     }
 
+    /// The hooks of the cgroup that do not hang where they should, or hold another program than
+    /// ours: anybody may detach a link or replace what it runs.
+    pub(crate) fn lost(&self, programs: &Programs) -> Vec<&'static Hook> {
+        let Ok(metadata) = self.cgroup.metadata() else { return Vec::new() };
+        let wanted = Place::Cgroup(metadata.ino());
+        let has_lost = |hook: &&Hook| {
+            programs
+                .get(hook)
+                .is_some_and(|program| !holds(&self.directory.join(hook.name), wanted, program))
+        };
+        CGROUP.iter().filter(has_lost).collect()
+    }
+
+    /// Whether a hook of the wire hangs on an interface with our program, as the kernel says.
+    pub(crate) fn is_held(&self, programs: &Programs, hook: &Hook, interface: u32) -> bool {
+        match self.wire {
+            Wire::Tcx => {
+                let path = self.wire_path(hook.name, interface);
+                holds(&path, Place::Interface(interface), wire_program(programs, hook))
+            }
+            Wire::Clsact => self.filters.hangs(hook, interface),
+        }
+    }
+
     /// Whether a hook of the wire hangs on an interface, as the kernel says.
     pub(crate) fn is_wired(&self, hook: &Hook, interface: u32) -> bool {
         match self.wire {
@@ -229,6 +253,15 @@ fn pinned_interfaces(directory: &Path, names: &[&str]) -> Vec<u32> {
     found.sort_unstable();
     found.dedup();
     found
+}
+
+/// Whether the link pinned somewhere hangs in a place and runs a program.
+fn holds(path: &Path, wanted: Place, program: BorrowedFd<'_>) -> bool {
+    let Ok(Some(link)) = sys::open(path) else { return false };
+    let place = sys::link_place(link.as_fd());
+    let runs = sys::link_program(link.as_fd());
+    let ours = sys::program_id(program);
+    matches!((place, runs, ours), (Ok(place), Ok(runs), Ok(ours)) if place == wanted && runs == ours)
 }
 
 fn place_of(path: &Path) -> Option<Place> {

@@ -25,7 +25,7 @@ use crate::args::KernelLog;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekisho"));
 
 /// Maps by their names in the object, which are those of their pins.
-pub(crate) const MAPS: [&str; 11] = [
+pub(crate) const MAPS: [&str; 12] = [
     "NODE",
     "PODS",
     "PREFIXES",
@@ -35,6 +35,7 @@ pub(crate) const MAPS: [&str; 11] = [
     "FLOWS",
     "FRAGMENTS",
     "VETHS",
+    "PROOFS",
     "EVENTS",
     "COUNTERS",
 ];

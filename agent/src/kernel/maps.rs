@@ -10,7 +10,7 @@ use std::{
 
 use agent_abi::{
     FlowKey, FlowState, NodeState, OpenedBy, Origin, OriginKey, PodKey, PodPolicy, PrefixKey,
-    PrefixValue, RuleKey, RuleValue, SocketKind, SocketState, Tables, counter,
+    PrefixValue, Proof, ProofKey, RuleKey, RuleValue, SocketKind, SocketState, Tables, counter,
 };
 use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use thiserror::Error;
@@ -133,6 +133,7 @@ pub(crate) struct Maps {
     pub(crate) origins: RawMap<OriginKey, Origin>,
     pub(crate) flows: RawMap<FlowKey, FlowState>,
     pub(crate) veths: RawMap<u32, u64>,
+    pub(crate) proofs: RawMap<ProofKey, Proof>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -175,6 +176,7 @@ impl Maps {
             origins: raw(directory, "ORIGINS")?,
             flows: raw(directory, "FLOWS")?,
             veths: raw(directory, "VETHS")?,
+            proofs: raw(directory, "PROOFS")?,
             counters: by_aya(directory, "COUNTERS", Map::PerCpuArray)?,
         })
     }

@@ -16,7 +16,8 @@ pub(crate) enum PreflightError {
     /// Capabilities are missing.
     #[error(
         "the agent lacks {missing}: run it as root, or give its container these capabilities \
-         (BPF and PERFMON load programs, NET_ADMIN attaches them, SYS_ADMIN enters pods' namespaces)"
+         (BPF and PERFMON load programs, NET_ADMIN attaches them, SYS_ADMIN enters pods' namespaces, \
+         NET_RAW sends the canaries that prove layers 2 and 3)"
     )]
     Capabilities {
         /// Their names.
@@ -69,10 +70,13 @@ const CGROUP2_MAGIC: u64 = 0x6367_7270;
 /// Bits of a capability set (linux/capability.h).
 const NEEDED: [(&str, u32); 4] =
     [("CAP_NET_ADMIN", 12), ("CAP_SYS_ADMIN", 21), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+/// What only a running agent needs.
+const NEEDED_TO_PROVE: (&str, u32) = ("CAP_NET_RAW", 13);
 
 /// Checks privileges and the pin directory, and finds the cgroup for the hooks.
 pub(crate) fn check(pin_dir: &Path, cgroup: Option<&Path>) -> Result<PathBuf, PreflightError> {
-    check_privileges()?;
+    let proving: Vec<_> = NEEDED.into_iter().chain([NEEDED_TO_PROVE]).collect();
+    check_capabilities(&proving)?;
     if magic(pin_dir) != Some(BPF_FS_MAGIC) {
         return Err(PreflightError::NoBpfFs { path: pin_dir.to_owned() });
     }
@@ -98,22 +102,26 @@ pub(crate) fn wire(wanted: Layer3, has_tcx: bool) -> Result<Wire, PreflightError
 
 /// Checks the capabilities that everything here needs.
 pub(crate) fn check_privileges() -> Result<(), PreflightError> {
+    check_capabilities(&NEEDED)
+}
+
+fn check_capabilities(needed: &[(&'static str, u32)]) -> Result<(), PreflightError> {
     let status = fs::read_to_string(STATUS)
         .map_err(|source| PreflightError::Proc { path: STATUS, source })?;
-    let missing = missing_capabilities(&status);
+    let missing = missing_capabilities(&status, needed);
     if missing.is_empty() {
         return Ok(());
     }
     Err(PreflightError::Capabilities { missing: missing.join(", ") })
 }
 
-fn missing_capabilities(status: &str) -> Vec<&'static str> {
+fn missing_capabilities(status: &str, needed: &[(&'static str, u32)]) -> Vec<&'static str> {
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
         .unwrap_or(0);
-    NEEDED.iter().filter(|(_, bit)| effective >> bit & 1 == 0).map(|(name, _)| *name).collect()
+    needed.iter().filter(|(_, bit)| effective >> bit & 1 == 0).map(|(name, _)| *name).collect()
 }
 
 /// The file system's magic number at the nearest directory that exists.
@@ -189,9 +197,12 @@ mod tests {
 
     #[test]
     fn each_missing_capability_is_named() {
-        assert!(missing_capabilities("CapEff:\t000001ffffffffff\n").is_empty());
-        assert_eq!(missing_capabilities("CapEff:\t000001ff7fffffff\n"), Vec::<&str>::new());
-        assert_eq!(missing_capabilities("CapEff:\t0000017fffffffff\n"), ["CAP_BPF"]);
-        assert_eq!(missing_capabilities("Name: x\n").len(), NEEDED.len());
+        assert!(missing_capabilities("CapEff:\t000001ffffffffff\n", &NEEDED).is_empty());
+        assert_eq!(
+            missing_capabilities("CapEff:\t000001ff7fffffff\n", &NEEDED),
+            Vec::<&str>::new()
+        );
+        assert_eq!(missing_capabilities("CapEff:\t0000017fffffffff\n", &NEEDED), ["CAP_BPF"]);
+        assert_eq!(missing_capabilities("Name: x\n", &NEEDED).len(), NEEDED.len());
     }
 }

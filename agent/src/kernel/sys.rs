@@ -15,7 +15,9 @@ use std::{
 };
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info, bpf_prog_info,
+};
 use thiserror::Error;
 
 /// A call that the kernel refused.
@@ -292,6 +294,16 @@ pub(crate) fn link_place(link: BorrowedFd<'_>) -> Result<Place> {
             Place::Interface(info.__bindgen_anon_1.tcx.ifindex)
         }
     })
+}
+
+/// The number of the program that a link runs.
+pub(crate) fn link_program(link: BorrowedFd<'_>) -> Result<u32> {
+    object_info::<bpf_link_info>(link).map(|info| info.prog_id)
+}
+
+/// The kernel's number for a program.
+pub(crate) fn program_id(program: BorrowedFd<'_>) -> Result<u32> {
+    object_info::<bpf_prog_info>(program).map(|info| info.id)
 }
 
 /// Returns once every program that was running has ended: what none of them can reach any more may

@@ -1,8 +1,8 @@
 //! Metrics in the `OpenMetrics` text format, named `sekisho_<room>_<noun>_<unit>`.
 //!
 //! What the agent's [`Status`] already knows is read from it at each scrape, so that both never
-//! disagree; only durations are collected as they happen. Label values are from fixed lists or
-//! kinds of objects, never text from traffic.
+//! disagree; only durations are collected as they happen. Label values are from fixed lists, kinds
+//! of objects or names of the node's pods, never text from traffic.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::status::{Enrolment, State, Status};
+use super::status::{Enrolment, Pod, State, Status};
 
 /// The content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -76,7 +76,8 @@ impl Collector for FromStatus {
         let status = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = Writer(&mut encoder);
         out.counters(&status)?;
-        out.gauges(&status)
+        out.gauges(&status)?;
+        out.canaries(&status)
     }
 }
 
@@ -96,7 +97,41 @@ impl Writer<'_, '_> {
         let name = "kernel_events_lost";
         let lost = ConstCounter::new(lost);
         let help = "Events that found the ring full";
-        lost.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+        lost.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let help = "Hooks that somebody else took away and that were put back";
+        let mended = ConstCounter::new(status.mended.count);
+        let name = "kernel_hooks_mended";
+        mended.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+
+    /// What the canaries show, by pod: there are a few hundred on a node at the most.
+    fn canaries(&mut self, status: &Status) -> fmt::Result {
+        let proofs = || status.pods.iter().filter_map(|pod| Some((pod, pod.canary.as_ref()?)));
+        let help = "The generation by which every hook refused a pod's canary last";
+        let judged_by = proofs().filter_map(|(pod, canary)| Some((pod, canary.generation?)));
+        self.by_pod("pods_proved_generation", help, judged_by)?;
+        let help = "When every hook refused a pod's canary last, in seconds of the Unix time";
+        let proved = proofs().filter_map(|(pod, canary)| {
+            Some((pod, u64::try_from(canary.proved?.as_second()).unwrap_or(0)))
+        });
+        self.by_pod("pods_proved_timestamp_seconds", help, proved)?;
+        let help = "1 when something did not refuse a pod's last canary";
+        let failing = proofs().map(|(pod, canary)| (pod, u64::from(canary.failing.is_some())));
+        self.by_pod("pods_canary_failing", help, failing)
+    }
+
+    fn by_pod<'p>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = (&'p Pod, u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (pod, value) in values {
+            let labels = [("namespace", pod.namespace.as_str()), ("pod", pod.name.as_str())];
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 
     fn gauges(&mut self, status: &Status) -> fmt::Result {

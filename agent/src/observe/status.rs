@@ -58,6 +58,9 @@ pub(crate) struct Status {
     /// The CNI plugin in the node's directories; none unless the agent was told of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cni: Option<Cni>,
+    /// What others took away, and was put back.
+    #[serde(default)]
+    pub(crate) mended: Mended,
     /// The API server that is followed; none on a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Source>,
@@ -161,6 +164,41 @@ pub(crate) struct Hook {
     pub(crate) note: Option<String>,
 }
 
+/// Hooks that somebody else took away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mended {
+    /// How often one was put back since the agent started.
+    pub(crate) count: u64,
+    /// The last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last: Option<Mend>,
+}
+
+/// A hook that was put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mend {
+    /// The hook, or `layer 3`.
+    pub(crate) hook: String,
+    /// The cgroup, or the link's name.
+    pub(crate) place: String,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
+/// What a canary from inside a pod has shown: that the live hooks judge it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Canary {
+    /// When every hook refused it the last time; none before the first time.
+    pub(crate) proved: Option<Timestamp>,
+    /// The generation that the hooks judged by then.
+    pub(crate) generation: Option<u64>,
+    /// The layers whose hooks all refused the last one.
+    pub(crate) layers: Vec<u8>,
+    /// What was wrong with the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failing: Option<String>,
+}
+
 /// A pod of this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pod {
@@ -183,6 +221,9 @@ pub(crate) struct Pod {
     pub(crate) proxy_port: Option<u16>,
     /// The hooks on its links.
     pub(crate) hooks: Vec<Hook>,
+    /// The proof that it is judged; none while it is not to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) canary: Option<Canary>,
 }
 
 /// Whether a pod is judged.

@@ -260,18 +260,18 @@ impl Pods {
     /// Attaches the wire layer to the links of pods that are to be judged. Before their policies
     /// are published it lets their frames pass, or holds them, as it would those of any pod that
     /// is not known: no frame slips out between the two.
-    pub(crate) fn wire(&mut self, kernel: &Kernel) {
+    /// With `anew` the links that have them get them again.
+    pub(crate) fn wire(&mut self, kernel: &Kernel, anew: bool) {
         let mut failures = Vec::new();
         for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
             for end in &pod.ends.ends {
                 let was_wired = pod.wired.contains(&end.ifindex);
-                if was_wired && is_wired(kernel, end) {
+                let is_lost = was_wired && !is_wired(kernel, end);
+                if was_wired && !is_lost && !anew {
                     continue;
                 }
-                if was_wired {
-                    tracing::warn!(pod = %id, link = end.name, "layer 3 was taken off a link");
-                }
                 match wire_one(kernel, pod.netns.cookie(), end) {
+                    Ok(()) if is_lost => kernel.mending.note("layer 3", &end.name),
                     Ok(()) if was_wired => {}
                     Ok(()) => pod.wired.push(end.ifindex),
                     Err(error) => failures.push((id.clone(), error)),
@@ -318,7 +318,12 @@ impl Pods {
 }
 
 fn is_wired(kernel: &Kernel, end: &HostEnd) -> bool {
-    kernel.links.wire().hooks().iter().all(|hook| kernel.links.is_wired(hook, end.ifindex))
+    kernel
+        .links
+        .wire()
+        .hooks()
+        .iter()
+        .all(|hook| kernel.links.is_held(&kernel.programs, hook, end.ifindex))
 }
 
 fn wire_one(kernel: &Kernel, cookie: u64, end: &HostEnd) -> Result<(), EnrolError> {

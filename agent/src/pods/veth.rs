@@ -44,6 +44,8 @@ pub(crate) struct HostEnds {
 /// The end, in the agent's namespace, of a pod's veth.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HostEnd {
+    /// The number of the pod's end, in the pod's namespace.
+    pub(crate) inside: u32,
     /// Its number in the agent's namespace.
     pub(crate) ifindex: u32,
     /// Its name there.
@@ -116,7 +118,11 @@ fn pair(pod: &[Link], host: &[Link], pod_id: Option<i32>) -> HostEnds {
         let end = host.iter().find(|end| belong_together(link, end, pod_id));
         match (end, &link.kind) {
             (Some(end), _) => {
-                found.ends.push(HostEnd { ifindex: end.ifindex, name: end.name.clone() });
+                found.ends.push(HostEnd {
+                    inside: link.ifindex,
+                    ifindex: end.ifindex,
+                    name: end.name.clone(),
+                });
             }
             (None, kind) => {
                 let why = match kind.as_deref() {

@@ -103,6 +103,7 @@ impl Answers for Sample {
             rules: 0,
             proxy_port: None,
             hooks: Vec::new(),
+            canary: None,
         };
         let pods = self.said.pods.keys().map(pod).collect();
         Status { node: "node-1".into(), pods, ..Status::default() }

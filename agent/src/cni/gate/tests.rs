@@ -41,6 +41,7 @@ fn only_what_the_live_tables_know_is_judged() {
         rules: 0,
         proxy_port: None,
         hooks: Vec::new(),
+        canary: None,
     };
     let enrolled = |netns| pod(status::Enrolment::Enrolled, netns);
     let known = |netns| netns == 7;

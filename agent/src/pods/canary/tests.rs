@@ -1,0 +1,49 @@
+use std::io;
+
+use super::*;
+
+fn shot(layer: u8, reply: Reply) -> Shot {
+    Shot { hook: 0, interface: 0, name: format!("hook {layer}"), layer, reply }
+}
+
+fn outcome(heard: Vec<(Shot, Option<u64>)>) -> Outcome {
+    let proof = |generation| Proof { generation, seen_ns: 1 };
+    let heard = heard.into_iter().map(|(shot, by)| (shot, by.map(proof))).collect();
+    Outcome { generation: 6, error: None, heard }
+}
+
+#[test]
+fn every_hook_that_there_is_must_refuse() {
+    let whole = outcome(vec![
+        (shot(1, Reply::Refused), Some(6)),
+        (shot(2, Reply::NoWay), None),
+        (shot(3, Reply::Sent), Some(7)),
+    ]);
+    assert_eq!(whole.complaint(), None);
+    assert_eq!(whole.generation(), Some(6));
+    assert_eq!(whole.layers(), [1, 3], "a layer that was not asked has not answered");
+}
+
+#[test]
+fn what_is_wrong_is_said_by_hook() {
+    let of = |layer, reply, by| {
+        let found = outcome(vec![(shot(layer, reply), by)]);
+        assert!(found.layers().is_empty());
+        assert_eq!(found.generation(), None);
+        found.complaint().unwrap()
+    };
+    let told = "its canary shows: hook";
+    assert_eq!(of(1, Reply::Sent, None), format!("{told} 1 did not judge it"));
+    assert_eq!(of(3, Reply::Sent, None), format!("{told} 3 did not judge it"));
+    assert_eq!(of(1, Reply::Refused, None), format!("{told} 1: somebody else refused it"));
+    assert_eq!(
+        of(1, Reply::Sent, Some(6)),
+        format!("{told} 1 refused it, and another program let it out")
+    );
+    assert_eq!(
+        of(2, Reply::Refused, Some(5)),
+        format!("{told} 2 judges by generation 5, and 6 is in force")
+    );
+    let refused = io::Error::from_raw_os_error(libc::ENETUNREACH);
+    assert!(of(1, Reply::Failed(refused), None).contains("Network is unreachable"));
+}
