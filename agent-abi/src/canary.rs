@@ -10,7 +10,7 @@ use crate::{Addr, FAMILY_V4};
 
 /// The IPv4 dummy address, 192.0.0.8 (RFC 7600).
 pub const V4: Addr = Addr::v4(0xc000_0008_u32.to_be());
-/// An address of the IPv6 dummy prefix, 100:0:0:1::/64 (RFC 9780).
+/// An address of the IPv6 dummy prefix, `100:0:0:1::/64` (RFC 9780).
 pub const V6: Addr = Addr::v6([0x0100_0000_u32.to_be(), 1_u32.to_be(), 0, 1_u32.to_be()]);
 /// The port that is dialled: discard (RFC 863).
 pub const PORT: u16 = 9;

@@ -99,14 +99,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         .spawn(async move { gate::serve(gate, cni).await.context("the socket of the CNI plugin") });
     let pods = (Arc::clone(&worker), Arc::clone(&whereabouts));
     let sync = start_sync(&mut tasks, &kernel, pods, (&flows, keep_revoked))?;
-    let canaries = Canaries {
-        kernel: Arc::clone(&kernel),
-        worker,
-        subjects: sync.subjects(),
-        standings,
-        interval: args.canary_interval,
-    };
-    tasks.spawn(async move { canaries.run().await.context("the canaries") });
+    send_canaries(&mut tasks, &args, (&kernel, worker), (&sync, standings));
     tasks.spawn(source.run());
     tasks.spawn(async move {
         resolver.run().await;
@@ -224,6 +217,18 @@ fn start_sync(
     let pods = Pods::new(worker, Arc::clone(maps), proxy, whereabouts);
     let log = (Arc::clone(flows), keep_revoked);
     Ok(Sync::new(Arc::clone(kernel), planner, (pods, members), log)?)
+}
+
+/// Proves that what is published is judged.
+fn send_canaries(
+    tasks: &mut Tasks,
+    args: &AgentArgs,
+    (kernel, worker): (&Arc<Kernel>, Arc<Worker>),
+    (sync, standings): (&Sync, Arc<Standings>),
+) {
+    let (kernel, interval) = (Arc::clone(kernel), args.canary_interval);
+    let canaries = Canaries { kernel, worker, subjects: sync.subjects(), standings, interval };
+    tasks.spawn(async move { canaries.run().await.context("the canaries") });
 }
 
 /// Waits for SIGTERM or SIGINT, or for a task that should never end.
