@@ -59,15 +59,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let port = bind_port(args.admin).await?;
     let worker = Arc::new(Worker::start()?);
     let keep_revoked = args.on_revoke == OnRevoke::Keep;
-    let mut kernel = Kernel::open(&Setup {
-        pin_dir: args.pin_dir.clone(),
-        cgroup: args.cgroup.clone(),
-        host_netns: worker.own().cookie(),
-        hold_unknown: args.holds_unknown_pods(),
-        keep_revoked,
-        layer3: args.layer3,
-        log: args.kernel_log,
-    })?;
+    let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
     let kernel = Arc::new(kernel);
     let flows = Arc::new(FlowLog::default());
@@ -127,6 +119,18 @@ fn keep_plugin(
         Ok(())
     });
     Ok(Some(state))
+}
+
+fn setup(args: &AgentArgs, host_netns: u64) -> Setup {
+    Setup {
+        pin_dir: args.pin_dir.clone(),
+        cgroup: args.cgroup.clone(),
+        host_netns,
+        hold_unknown: args.holds_unknown_pods(),
+        keep_revoked: args.on_revoke == OnRevoke::Keep,
+        layer3: args.layer3,
+        log: args.kernel_log,
+    }
 }
 
 /// Where objects come from.

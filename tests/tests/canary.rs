@@ -162,7 +162,7 @@ fn a_failing_canary_has_everything_hung_again() -> Result<()> {
     let port = stage.pod.port().to_owned();
     let interface = stage.world.node().enter(|| Ok(nix::net::if_::if_nametoindex(&*port)?))?;
     maps::forget_link(stage.agent.pins(), interface)?;
-    ensure!(!stage.client()?.echoes(stage.at(Net::V4, DIRECT)).is_ok(), "the link is not cut");
+    ensure!(stage.client()?.echoes(stage.at(Net::V4, DIRECT)).is_err(), "the link is not cut");
     stage.agent.wait_until("it is mended", |a| {
         Ok(is_proved(a, "app")? && canary(a, "app")?["proved"] != before)
     })?;
