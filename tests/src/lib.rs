@@ -12,7 +12,7 @@
 //! agent, manifest, links         the program under test, its configuration, its hooks
 //! control_plane                  a real API server with its etcd
 //! maps                           the agent's own maps, written behind its back
-//! stranger                       somebody else's program on the same hook
+//! stranger                       somebody else's programs on the same hooks
 //! ground, posture                where every way out is tried at once, and what should come of it
 //! sys                            the few calls that need `unsafe`
 //! ```
