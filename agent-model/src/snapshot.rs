@@ -26,7 +26,8 @@ pub struct PodId {
 /// A pod of this node, and what is to be done about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodPlan {
-    /// The pod's UID; empty on a directory that gives none.
+    /// The UID by which the pod's node knows it, for a static pod another than that of its Pod.
+    /// Empty on a directory that gives none.
     pub uid: String,
     /// `status.podIPs`.
     pub addresses: Vec<IpAddr>,

@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     admin::{Admin, rundir::RunDir, server},
-    args::{AgentArgs, OnRevoke},
+    args::{AgentArgs, OnRevoke, PodNamespaces},
     cni::{
         gate::{self, Gate},
         install,
@@ -35,8 +35,10 @@ use crate::{
     pods::{
         canary::{Canaries, Standings},
         enrol::Pods,
+        evidence::Evidence,
         netns::Worker,
         proxied::{Borrowed, Members},
+        runtime::{self, Follower},
         whereabouts::Whereabouts,
     },
     publisher::Publisher,
@@ -89,7 +91,8 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let cni = Gate { report: Arc::clone(&report), whereabouts: Arc::clone(&whereabouts) };
     tasks
         .spawn(async move { gate::serve(gate, cni).await.context("the socket of the CNI plugin") });
-    let pods = (Arc::clone(&worker), Arc::clone(&whereabouts));
+    let evidence = Evidence { whereabouts, runtime: follow_runtime(&args, &mut tasks)? };
+    let pods = (Arc::clone(&worker), evidence.clone());
     let sync = start_sync(&mut tasks, &kernel, pods, (&flows, keep_revoked))?;
     send_canaries(&mut tasks, &args, (&kernel, worker), (&sync, standings));
     tasks.spawn(source.run());
@@ -97,7 +100,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         resolver.run().await;
         Ok(())
     });
-    let publisher = Publisher::new(&args, sync, (report, metrics), whereabouts);
+    let publisher = Publisher::new(&args, sync, (report, metrics), evidence);
     tasks.spawn(publisher.run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
@@ -187,11 +190,25 @@ fn serve_admin(tasks: &mut Tasks, admin: Admin, socket: UnixListener, port: Opti
     tasks.spawn(async move { server::serve_socket(socket, admin).await.context("the socket") });
 }
 
+/// Starts to ask the container runtime, where it is believed.
+fn follow_runtime(args: &AgentArgs, tasks: &mut Tasks) -> anyhow::Result<Option<runtime::Reader>> {
+    if args.namespaces_from() == PodNamespaces::Annotation {
+        return Ok(None);
+    }
+    let socket = args.cri_socket.clone().unwrap_or_else(runtime::default_socket);
+    let (follower, reader) = Follower::new(&socket)?;
+    tasks.spawn(async move {
+        follower.run().await;
+        Ok(())
+    });
+    Ok(Some(reader))
+}
+
 /// Takes over what the maps hold, starts the proxy and the reader of events.
 fn start_sync(
     tasks: &mut Tasks,
     kernel: &Arc<Kernel>,
-    (worker, whereabouts): (Arc<Worker>, Arc<Whereabouts>),
+    (worker, evidence): (Arc<Worker>, Evidence),
     (flows, keep_revoked): (&Arc<FlowLog>, bool),
 ) -> anyhow::Result<Sync> {
     let maps: &Arc<Maps> = &kernel.maps;
@@ -218,7 +235,7 @@ fn start_sync(
         records: borrowed,
     };
     let proxy = Proxy::new(seams, Limits::default());
-    let pods = Pods::new(worker, Arc::clone(maps), proxy, whereabouts);
+    let pods = Pods::new(worker, Arc::clone(maps), proxy, evidence);
     let log = (Arc::clone(flows), keep_revoked);
     Ok(Sync::new(Arc::clone(kernel), planner, (pods, members), log)?)
 }

@@ -106,6 +106,15 @@ pub(crate) enum OnRevoke {
     Keep,
 }
 
+/// Whom the agent believes about where a pod's network namespace is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PodNamespaces {
+    /// The Pod's annotation sekisho.dev/netns: whoever writes the Pod is believed
+    Annotation,
+    /// The container runtime of this node
+    Runtime,
+}
+
 /// How layer 3 hangs on the host's end of a pod's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Layer3 {
@@ -192,6 +201,13 @@ pub(crate) struct AgentArgs {
     /// directory]
     #[arg(long, value_enum)]
     pub(crate) unknown_pods: Option<UnknownPods>,
+    /// Who says where a pod's network namespace is [default: runtime on an API server, annotation on
+    /// a directory]
+    #[arg(long, value_enum)]
+    pub(crate) pod_namespaces: Option<PodNamespaces>,
+    /// The container runtime's socket [default: containerd's or CRI-O's, whichever is there]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cri_socket: Option<PathBuf>,
     /// What happens to an open connection whose destination is no longer allowed
     #[arg(long, value_enum, default_value_t = OnRevoke::Reset)]
     pub(crate) on_revoke: OnRevoke,
@@ -231,6 +247,15 @@ impl AgentArgs {
             Some(chosen) => chosen == UnknownPods::Hold,
             None => self.config_dir.is_none(),
         }
+    }
+
+    /// Whom to believe about namespaces: in a cluster whoever may make a pod writes its
+    /// annotations.
+    pub(crate) fn namespaces_from(&self) -> PodNamespaces {
+        self.pod_namespaces.unwrap_or(match self.config_dir {
+            Some(_) => PodNamespaces::Annotation,
+            None => PodNamespaces::Runtime,
+        })
     }
 }
 

@@ -8,19 +8,21 @@
 //! netns     a namespace as an open handle; the one thread that enters namespaces
 //! sockets   listeners and upstream sockets inside a namespace
 //! veth      the host's ends of a namespace's links
-//! place     where a pod is, by the runtime's word or the manifest's
+//! evidence  where a pod is, and who is believed about it
 //! proxied   what the node's proxy borrows from the agent
-//! whereabouts  which namespace is whose, as the container runtime said
+//! runtime   the sandboxes of this node, as the container runtime lists them
+//! whereabouts  which namespace is whose, as the container runtime told the CNI plugin
 //! revoke    which open sockets a change of rules resets
 //! ```
 
 pub(crate) mod canary;
 pub(crate) mod connections;
 pub(crate) mod enrol;
+pub(crate) mod evidence;
 pub(crate) mod netns;
-mod place;
 pub(crate) mod proxied;
 pub(crate) mod revoke;
+pub(crate) mod runtime;
 pub(crate) mod sockets;
 pub(crate) mod veth;
 pub(crate) mod whereabouts;

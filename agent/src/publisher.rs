@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use agent_model::{
     resource::Kind,
     snapshot::Snapshot,
-    translate::{Interner, NodeContext, translate},
+    translate::{Interner, NetnsAnnotation, NodeContext, translate},
 };
 use tokio::{
     task::block_in_place,
@@ -14,9 +14,12 @@ use tokio::{
 };
 
 use crate::{
-    args::AgentArgs,
+    args::{AgentArgs, PodNamespaces},
     observe::{metrics::Metrics, status::Note},
-    pods::{enrol::chain, whereabouts::Whereabouts},
+    pods::{
+        enrol::{Lack, chain},
+        evidence::Evidence,
+    },
     report::Report,
     resolve::Ends,
     source::{Observed, Reader, resolvers},
@@ -39,7 +42,7 @@ pub(crate) struct Publisher {
     sync: Sync,
     report: Arc<Report>,
     metrics: Arc<Metrics>,
-    whereabouts: Arc<Whereabouts>,
+    evidence: Evidence,
     latest: Option<(Observed, Arc<Snapshot>)>,
     /// Why the last attempt failed: told once, however often it is tried again.
     refused: Option<String>,
@@ -51,17 +54,21 @@ impl Publisher {
         args: &AgentArgs,
         sync: Sync,
         (report, metrics): (Arc<Report>, Arc<Metrics>),
-        whereabouts: Arc<Whereabouts>,
+        evidence: Evidence,
     ) -> Self {
         let mut context = NodeContext::new(&args.node_name);
         context.admin = args.admin;
+        context.netns = match args.namespaces_from() {
+            PodNamespaces::Annotation => NetnsAnnotation::Honour,
+            PodNamespaces::Runtime => NetnsAnnotation::Ignore,
+        };
         Self {
             context,
             interner: Interner::default(),
             sync,
             report,
             metrics,
-            whereabouts,
+            evidence,
             latest: None,
             refused: None,
         }
@@ -69,7 +76,7 @@ impl Publisher {
 
     /// Publishes what the source says, as long as it says anything.
     pub(crate) async fn run(mut self, mut reader: Reader, mut names: Ends) -> anyhow::Result<()> {
-        let mut sandboxes = self.whereabouts.changes();
+        let mut sandboxes = self.evidence.whereabouts.changes();
         self.context.answers = Arc::clone(&names.answers.borrow_and_update());
         let mut looks = interval(LOOK_AFTER);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -93,6 +100,10 @@ impl Publisher {
                     news?;
                     self.publish().await;
                 }
+                news = self.evidence.changed() => {
+                    news?;
+                    self.publish().await;
+                }
                 _ = looks.tick() => self.look_after().await,
             }
         }
@@ -113,6 +124,9 @@ impl Publisher {
         if self.publish().await {
             self.metrics.published(since.elapsed());
         }
+        if self.sync.pods().count(Lack::Waiting) > 0 {
+            self.evidence.expect_pods();
+        }
     }
 
     /// Publishes the latest snapshot again where something of it is not in force.
@@ -124,7 +138,15 @@ impl Publisher {
 
     async fn publish(&mut self) -> bool {
         let Some((observed, snapshot)) = &self.latest else { return false };
-        let newest = self.whereabouts.newest();
+        let trouble = self.evidence.trouble();
+        if !self.evidence.is_there() {
+            if let Some(why) = trouble {
+                let why = format!("{why}; nothing is published until it does");
+                self.report.refuse(observed, &why);
+            }
+            return false;
+        }
+        let newest = self.evidence.whereabouts.newest();
         let outcome = self.sync.publish(snapshot).await;
         if let Ok(published) = &outcome
             && published.writes > 0
@@ -145,8 +167,8 @@ impl Publisher {
             tracing::error!(target: "config", error = why, "generation refused");
         }
         self.refused.clone_from(&refused);
-        self.report.update(&self.sync, (observed, snapshot), refused);
-        self.whereabouts.took_in(newest);
+        self.report.update(&self.sync, (observed, snapshot), (refused, trouble));
+        self.evidence.whereabouts.took_in(newest);
         outcome.is_ok_and(|published| published.writes > 0)
     }
 }

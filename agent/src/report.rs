@@ -21,7 +21,7 @@ use crate::{
     observe::status::{self, Cni, Hook, Note, State, Status, default_action},
     pods::{
         canary::Standings,
-        enrol::{Pod, Pods},
+        enrol::{Lack, Pod, Pods},
     },
     resolve::Known,
     source::{Observed, cluster::Progress},
@@ -94,7 +94,11 @@ impl Report {
 
     /// Takes in objects of which nothing can be published.
     pub(crate) fn refuse(&self, observed: &Observed, why: &str) {
-        tracing::error!(target: "config", why, "nothing is published");
+        let before = self.latest.load();
+        let is_news = |latest: &Arc<Latest>| !matches!(&latest.state, State::Degraded { why: before } if before == why);
+        if before.as_ref().is_none_or(is_news) {
+            tracing::error!(target: "config", why, "nothing is published");
+        }
         self.latest.store(Some(Arc::new(Latest {
             state: State::Degraded { why: why.to_owned() },
             generation_since: None,
@@ -112,15 +116,13 @@ impl Report {
         &self,
         sync: &Sync,
         (observed, snapshot): (&Observed, &Arc<Snapshot>),
-        refused: Option<String>,
+        (refused, trouble): (Option<String>, Option<String>),
     ) {
         let pods = sync.pods();
-        let failing = snapshot.pods.keys().filter(|id| pods.problem(id).is_some()).count();
-        let state = match refused {
+        let failing = pods.count(Lack::Failing);
+        let failing = (failing > 0).then(|| format!("{failing} pods are not enrolled whole"));
+        let state = match refused.or(failing).or(trouble) {
             Some(why) => State::Degraded { why },
-            None if failing > 0 => {
-                State::Degraded { why: format!("{failing} pods are not enrolled whole") }
-            }
             None => State::Ready,
         };
         let mut findings: Vec<Note> = observed.notes.to_vec();
@@ -298,7 +300,14 @@ fn judged(id: &PodId, plan: &PodPlan, pods: &Pods) -> Judged {
         Enrolment::Outside(_) => None,
     };
     let enrolment = match (&plan.enrolment, pods.problem(id)) {
-        (_, Some(why)) => status::Enrolment::Failing { why: why.to_owned() },
+        (_, Some((lack, why))) => {
+            let why = why.to_owned();
+            match lack {
+                Lack::Waiting => status::Enrolment::Waiting { why },
+                Lack::Unenrollable => status::Enrolment::Unenrollable { why },
+                Lack::Failing => status::Enrolment::Failing { why },
+            }
+        }
         (Enrolment::Enrolled(_), None) => status::Enrolment::Enrolled,
         (Enrolment::Outside(why), None) => status::Enrolment::Outside { why: why.clone() },
     };

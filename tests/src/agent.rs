@@ -116,7 +116,10 @@ impl Agent {
         let mut command = Command::new(&self.program);
         command.arg("agent").args(&self.arguments);
         match &self.kubeconfig {
-            Some(kubeconfig) => command.arg("--kubeconfig").arg(kubeconfig),
+            // Its pods are the harness's, of which no container runtime knows.
+            Some(kubeconfig) => {
+                command.args(["--pod-namespaces", "annotation", "--kubeconfig"]).arg(kubeconfig)
+            }
             None => command.arg("--config-dir").arg(self.config.directory()),
         };
         command.arg("--run-dir").arg(self.run_dir());

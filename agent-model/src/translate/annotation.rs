@@ -3,6 +3,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// Where a pod's network namespace is, for pods that come from a directory.
+/// On the API server's picture of a static pod: the UID by which its node knows it.
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 pub(super) const NETNS: &str = "sekisho.dev/netns";
 /// On a pod or a namespace: report what `REGISTRY_ONLY` would deny, and deny nothing.
 pub(super) const AUDIT: &str = "sekisho.dev/audit";

@@ -21,6 +21,8 @@ pub struct NodeContext {
     pub answers: Arc<Answers>,
     /// Where the agent's own health is served.
     pub admin: Option<SocketAddr>,
+    /// Whether a pod's annotation says where its network namespace is.
+    pub netns: NetnsAnnotation,
     /// Whether a pod may exclude addresses and ports by annotation.
     pub exclusions: Exclusions,
 }
@@ -36,6 +38,17 @@ pub enum Exclusions {
     Ignore,
 }
 
+/// Whether the annotation `sekisho.dev/netns` counts. It lets whoever may write a pod put its policy
+/// on another's namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NetnsAnnotation {
+    /// A pod in the mesh needs one.
+    #[default]
+    Honour,
+    /// Namespaces are known from elsewhere.
+    Ignore,
+}
+
 impl NodeContext {
     /// A node of which nothing but the name is known.
     pub fn new(node_name: impl Into<String>) -> Self {
@@ -45,6 +58,7 @@ impl NodeContext {
             resolvers: BTreeMap::new(),
             answers: Arc::default(),
             admin: None,
+            netns: NetnsAnnotation::Honour,
             exclusions: Exclusions::Honour,
         }
     }

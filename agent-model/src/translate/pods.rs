@@ -10,9 +10,9 @@ use std::{
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
-    annotation::{self, AUDIT, NETNS, annotation},
+    annotation::{self, AUDIT, MIRROR, NETNS, annotation},
     app_mesh::{AppMesh, Member},
-    context::NodeContext,
+    context::{NetnsAnnotation, NodeContext},
     enrol::{Membership, membership, truth},
     exempt::{self, Dialect},
     intern::Interner,
@@ -115,7 +115,8 @@ impl<'a> Planner<'a> {
             let message = format!("not an IP: {}", unread.join(", "));
             tell(Severity::Warning, code::POD_ADDRESS, "status.podIPs", message);
         }
-        let netns = annotation(&pod.metadata, NETNS).map(PathBuf::from);
+        let by_annotation = self.node.netns == NetnsAnnotation::Honour;
+        let netns = annotation(&pod.metadata, NETNS).filter(|_| by_annotation).map(PathBuf::from);
         let labels = pod.metadata.labels.clone().unwrap_or_default();
         let sidecar = self.sidecars.of(&id.namespace, &labels).cloned();
         let own = sidecar.as_ref().and_then(|one| one.spec.outbound_traffic_policy.as_ref());
@@ -125,7 +126,7 @@ impl<'a> Planner<'a> {
         if let Some((severity, code, message)) = told {
             tell(severity, code, "metadata.labels", message);
         }
-        if membership.is_ok() && netns.is_none() {
+        if by_annotation && membership.is_ok() && netns.is_none() {
             let message = format!(
                 "the pod is in the mesh and has no annotation {NETNS}: its network namespace is \
                  not known"
@@ -142,7 +143,8 @@ impl<'a> Planner<'a> {
                 Enrolment::Enrolled(self.policy((pod, &id), Sees::List(&list), default, findings))
             }
         };
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let mirrored = annotation(&pod.metadata, MIRROR).map(str::to_owned);
+        let uid = mirrored.or_else(|| pod.metadata.uid.clone()).unwrap_or_default();
         Some((id, PodPlan { uid, addresses, netns, enrolment }))
     }
 

@@ -107,8 +107,8 @@ fn pods(status: &Status, paint: Paint) -> String {
         let Pod { namespace, name, enrolment, addresses: _, netns, default_action, .. } = pod;
         let tone = match enrolment {
             Enrolment::Enrolled => Some(Tone::Good),
-            Enrolment::Outside { .. } => None,
-            Enrolment::Failing { .. } => Some(Tone::Bad),
+            Enrolment::Outside { .. } | Enrolment::Waiting { .. } => None,
+            Enrolment::Unenrollable { .. } | Enrolment::Failing { .. } => Some(Tone::Bad),
         };
         let attached = pod.hooks.iter().filter(|hook| hook.attached).count();
         let links = match pod.hooks.len() {

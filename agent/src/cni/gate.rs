@@ -189,8 +189,12 @@ fn planned(plan: Option<&PodPlan>, uid: &str) -> Stand {
 /// A pod that is to be judged is when every layer is there and the live tables know its namespace.
 fn standing_of(pod: &status::Pod, known: impl Fn(u64) -> bool) -> Stand {
     match (&pod.enrolment, pod.netns) {
-        (status::Enrolment::Failing { why }, _) => Stand::NotYet(why.clone()),
-        (status::Enrolment::Outside { why }, _) => Stand::Outside(why.clone()),
+        (status::Enrolment::Failing { why } | status::Enrolment::Waiting { why }, _) => {
+            Stand::NotYet(why.clone())
+        }
+        (status::Enrolment::Outside { why } | status::Enrolment::Unenrollable { why }, _) => {
+            Stand::Outside(why.clone())
+        }
         (status::Enrolment::Enrolled, Some(netns)) if known(netns) => Stand::Judged,
         (status::Enrolment::Enrolled, _) => {
             Stand::NotYet("its generation is not in force yet".into())

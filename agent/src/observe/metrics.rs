@@ -146,6 +146,11 @@ impl Writer<'_, '_> {
         let pods = [
             ("enrolled", count(|enrolment| matches!(enrolment, Enrolment::Enrolled))),
             ("outside", count(|enrolment| matches!(enrolment, Enrolment::Outside { .. }))),
+            ("waiting", count(|enrolment| matches!(enrolment, Enrolment::Waiting { .. }))),
+            (
+                "unenrollable",
+                count(|enrolment| matches!(enrolment, Enrolment::Unenrollable { .. })),
+            ),
             ("failing", count(|enrolment| matches!(enrolment, Enrolment::Failing { .. }))),
         ];
         self.family(("pods_enrolment", "Pods of this node"), "state", MetricType::Gauge, &pods)?;

@@ -237,6 +237,16 @@ pub(crate) enum Enrolment {
         /// Which label, annotation or field says so.
         why: String,
     },
+    /// It is being made.
+    Waiting {
+        /// For what.
+        why: String,
+    },
+    /// Should be judged, and cannot be by its nature.
+    Unenrollable {
+        /// What of it.
+        why: String,
+    },
     /// Should be judged, and something is missing.
     Failing {
         /// What, and what to do.
@@ -250,6 +260,8 @@ impl Enrolment {
         match self {
             Self::Enrolled => "enrolled",
             Self::Outside { .. } => "outside",
+            Self::Waiting { .. } => "waiting",
+            Self::Unenrollable { .. } => "unenrollable",
             Self::Failing { .. } => "failing",
         }
     }
@@ -258,7 +270,10 @@ impl Enrolment {
     pub(crate) fn why(&self) -> Option<&str> {
         match self {
             Self::Enrolled => None,
-            Self::Outside { why } | Self::Failing { why } => Some(why),
+            Self::Outside { why }
+            | Self::Waiting { why }
+            | Self::Unenrollable { why }
+            | Self::Failing { why } => Some(why),
         }
     }
 }

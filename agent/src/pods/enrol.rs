@@ -22,11 +22,10 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 
 use super::{
+    evidence::{Evidence, Known, NoPlace, Place},
     netns::{NetNs, NetNsError, Worker},
-    place::{Place, place},
     sockets::{self, Listeners, Port, SocketError},
     veth::{self, HostEnd, HostEnds, VethError},
-    whereabouts::Whereabouts,
 };
 use crate::kernel::{Kernel, links::LinkError, maps::Maps, sys::SysError};
 
@@ -36,18 +35,20 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Why a pod is not enrolled whole.
 #[derive(Debug, Error)]
 pub(crate) enum EnrolError {
-    /// Nobody says where the pod's namespace is.
-    #[error(
-        "the Pod's namespace is not known: no CNI call has named it, and it has no annotation \
-         sekisho.dev/netns: /run/netns/NAME"
-    )]
-    NoNamespace,
+    /// There is no evidence of where the pod's namespace is.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
     /// The namespace is the host's.
-    #[error("the annotation sekisho.dev/netns names the agent's own namespace")]
-    HostNamespace,
-    /// Two pods name one namespace.
-    #[error("the annotation sekisho.dev/netns names the namespace of Pod {0}")]
-    SharedNamespace(PodId),
+    #[error("its network namespace is said to be at {}, which is the agent's own", _0.display())]
+    HostNamespace(PathBuf),
+    /// Two pods have one namespace.
+    #[error("its network namespace is said to be at {}, which is that of Pod {other}", path.display())]
+    SharedNamespace {
+        /// Where.
+        path: PathBuf,
+        /// Whose it is.
+        other: PodId,
+    },
     /// The agent sees another file system than the runtime.
     #[error(
         "{} is another namespace here than the container runtime has made; mount it from the node, \
@@ -77,6 +78,27 @@ pub(crate) enum EnrolError {
         /// Why.
         source: SysError,
     },
+}
+
+/// What is to be thought of a pod that is not enrolled whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// It is being made, and nothing is wrong.
+    Waiting,
+    /// It cannot be enrolled, by its nature.
+    Unenrollable,
+    /// Something is missing.
+    Failing,
+}
+
+impl EnrolError {
+    fn lack(&self) -> Lack {
+        match self {
+            Self::NoPlace(NoPlace::NotYet) => Lack::Waiting,
+            Self::NoPlace(NoPlace::Sandboxed(_)) => Lack::Unenrollable,
+            _ => Lack::Failing,
+        }
+    }
 }
 
 /// A pod with its namespace open.
@@ -130,12 +152,12 @@ pub(crate) struct Pods {
     worker: Arc<Worker>,
     maps: Arc<Maps>,
     proxy: Arc<Proxy>,
-    whereabouts: Arc<Whereabouts>,
+    evidence: Evidence,
     servers: JoinSet<()>,
     known: BTreeMap<PodId, Pod>,
-    problems: BTreeMap<PodId, String>,
+    problems: BTreeMap<PodId, (Lack, String)>,
     /// Those of the look before, which are not news.
-    problems_before: BTreeMap<PodId, String>,
+    problems_before: BTreeMap<PodId, (Lack, String)>,
 }
 
 impl Pods {
@@ -144,13 +166,13 @@ impl Pods {
         worker: Arc<Worker>,
         maps: Arc<Maps>,
         proxy: Arc<Proxy>,
-        whereabouts: Arc<Whereabouts>,
+        evidence: Evidence,
     ) -> Self {
         Self {
             worker,
             maps,
             proxy,
-            whereabouts,
+            evidence,
             servers: JoinSet::new(),
             known: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -168,17 +190,23 @@ impl Pods {
         &self.worker
     }
 
-    /// What is wrong with a pod.
-    pub(crate) fn problem(&self, id: &PodId) -> Option<&str> {
-        self.problems.get(id).map(String::as_str)
+    /// Why a pod is not enrolled whole.
+    pub(crate) fn problem(&self, id: &PodId) -> Option<(Lack, &str)> {
+        self.problems.get(id).map(|(lack, why)| (*lack, why.as_str()))
+    }
+
+    /// How many pods are like that.
+    pub(crate) fn count(&self, lack: Lack) -> usize {
+        self.problems.values().filter(|(one, _)| *one == lack).count()
     }
 
     /// Opens what the snapshot's pods need and closes what the others had. Pods that are enrolled
     /// by this call are returned: they want their old connections looked at.
     pub(crate) async fn prepare(&mut self, snapshot: &Snapshot) -> Vec<PodId> {
         self.problems_before = std::mem::take(&mut self.problems);
+        let seen = self.evidence.known();
         self.known.retain(|id, pod| {
-            let place = snapshot.pods.get(id).and_then(|plan| place(&self.whereabouts, id, plan));
+            let place = snapshot.pods.get(id).and_then(|plan| seen.place(id, plan).ok());
             let stays = place.is_some_and(|place| place.is(&pod.netns)) && pod.netns.is_current();
             if !stays {
                 tracing::info!(pod = %id, "pod is gone");
@@ -187,7 +215,7 @@ impl Pods {
         });
         let mut fresh = Vec::new();
         for (id, plan) in &snapshot.pods {
-            match self.prepare_one(id, plan).await {
+            match self.prepare_one(id, plan, &seen).await {
                 Ok(true) => fresh.push(id.clone()),
                 Ok(false) => {}
                 Err(error) => self.report(id, &error),
@@ -197,18 +225,26 @@ impl Pods {
     }
 
     fn report(&mut self, id: &PodId, error: &EnrolError) {
-        let text = chain(error);
-        if self.problems_before.get(id) != Some(&text) {
-            tracing::warn!(pod = %id, error = %text, "pod is not enrolled whole");
+        let problem = (error.lack(), chain(error));
+        if self.problems_before.get(id) != Some(&problem) {
+            match &problem {
+                (Lack::Waiting, why) => tracing::debug!(pod = %id, why, "pod is being made"),
+                (_, error) => tracing::warn!(pod = %id, error, "pod is not enrolled whole"),
+            }
         }
-        self.problems.insert(id.clone(), text);
+        self.problems.insert(id.clone(), problem);
     }
 
-    async fn prepare_one(&mut self, id: &PodId, plan: &PodPlan) -> Result<bool, EnrolError> {
-        let place = match (place(&self.whereabouts, id, plan), &plan.enrolment) {
-            (Some(place), _) => place,
-            (None, Enrolment::Enrolled(_)) => return Err(EnrolError::NoNamespace),
-            (None, Enrolment::Outside(_)) => return Ok(false),
+    async fn prepare_one(
+        &mut self,
+        id: &PodId,
+        plan: &PodPlan,
+        seen: &Known,
+    ) -> Result<bool, EnrolError> {
+        let place = match (seen.place(id, plan), &plan.enrolment) {
+            (Ok(place), _) => place,
+            (Err(error), Enrolment::Enrolled(_)) => return Err(error.into()),
+            (Err(_), Enrolment::Outside(_)) => return Ok(false),
         };
         if !self.known.contains_key(id) {
             let pod = self.open(id, plan, &place).await?;
@@ -240,12 +276,13 @@ impl Pods {
             return Err(EnrolError::OtherNamespace(place.path.clone()));
         }
         if netns.same_as(self.worker.own()) {
-            return Err(EnrolError::HostNamespace);
+            return Err(EnrolError::HostNamespace(place.path.clone()));
         }
         if let Some((other, _)) =
             self.known.iter().find(|(other, pod)| *other != id && pod.netns.same_as(&netns))
         {
-            return Err(EnrolError::SharedNamespace(other.clone()));
+            let (path, other) = (place.path.clone(), other.clone());
+            return Err(EnrolError::SharedNamespace { path, other });
         }
         Ok(Pod {
             netns,
@@ -313,7 +350,7 @@ impl Pods {
     /// True when a namespace has vanished, or something failed the last time: nobody sends an
     /// event for either.
     pub(crate) fn want_another_look(&self) -> bool {
-        !self.problems.is_empty() || self.known.values().any(|pod| !pod.netns.is_current())
+        self.count(Lack::Failing) > 0 || self.known.values().any(|pod| !pod.netns.is_current())
     }
 }
 

@@ -49,7 +49,7 @@ impl Sandbox {
     }
 
     /// False once its path names nothing or another namespace.
-    fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         identity(&self.netns).is_ok_and(|identity| identity == self.identity)
     }
 }
