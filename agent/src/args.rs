@@ -17,7 +17,7 @@ use question::{PodRef, Target};
 pub(crate) const DEFAULT_RUN_DIR: &str = "/run/sekisho";
 /// What is logged. The client of the API server warns of each connection that a server's restart
 /// ends; what it means for a kind is said once, under `config`.
-pub(crate) const DEFAULT_LOG: &str = "info,kube_client=error";
+pub(crate) const DEFAULT_LOG: &str = "info,kube_client=off";
 /// Where the kernel keeps the maps and links.
 pub(crate) const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/sekisho";
 

@@ -263,9 +263,15 @@ fn without_api(stage: &Stage) -> anyhow::Result<String> {
     ensure!(!looks.contains(&"LEAK"), "the closed database answered while the server was away");
     ensure!(!looks.contains(&"LOST"), "the open database did not answer while it was away");
     ensure!(looks.len() > 10, "the witness looked {} times only", looks.len());
-    stage.rolled_out("sekisho")?;
     for (node, container) in &agents {
-        ensure!(stage.container_of(node)? != *container, "the agent of {node} was not killed");
+        // Its kubelet tells the server a while after the server is back.
+        eventually(PATIENCE, || {
+            ensure!(stage.container_of(node)? != *container, "the agent of {node} still runs");
+            Ok(())
+        })?;
+    }
+    stage.rolled_out("sekisho")?;
+    for node in NODES {
         sees(&stage.cluster, &client_on(node), ORDERS[0], &Saw::Answer)?;
         sees(&stage.cluster, &client_on(node), PAYROLL[0], &Saw::Refused)?;
     }
