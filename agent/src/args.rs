@@ -36,6 +36,8 @@ pub(crate) mod exit {
     pub(crate) const REFUSED: u8 = 4;
     /// No agent answers at the run directory.
     pub(crate) const NO_AGENT: u8 = 5;
+    /// `selftest`: something got out, or was not refused as it should be.
+    pub(crate) const LEAK: u8 = 6;
 }
 
 const EXIT_CODES: &str = "\
@@ -45,7 +47,8 @@ Exit codes:
   2  the command line was not understood
   3  why: the destination is denied, or held until the pod is known
   4  analyze: at least one object is refused
-  5  no agent answers at --run-dir";
+  5  no agent answers at --run-dir
+  6  selftest: something got out, or was not refused as it should be";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +57,8 @@ Examples:
   sekisho status
   sekisho flows --follow --denied
   sekisho why shop/web-0 203.0.113.7:3306
-  sekisho analyze manifests/";
+  sekisho analyze manifests/
+  sekisho selftest";
 
 /// The node agent of a service mesh without sidecars: it judges every socket that a pod opens.
 #[derive(Clone, Debug, Parser)]
@@ -83,6 +87,15 @@ pub(crate) enum Command {
     Crds(CrdsArgs),
     /// Detach everything from the kernel: nothing is judged any more
     Uninstall(UninstallArgs),
+    /// Try every way out of a pod on this machine's kernel, in namespaces of its own
+    Selftest(SelftestArgs),
+    /// What `selftest` runs inside its pods
+    #[command(hide = true, name = "selftest-probe")]
+    SelftestProbe {
+        /// What the probe is told.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Answer a container runtime, as a chained CNI plugin (also under the name sekisho-cni)
     #[command(after_help = cni::HELP)]
     Cni,
@@ -400,6 +413,41 @@ pub(crate) struct CrdsInstallArgs {
     /// How to answer.
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// `sekisho selftest`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+It makes namespaces, links, a cgroup and pins of its own, starts an agent on them and removes them
+all at its end; an agent that runs here is not touched. It needs root and the program `ip`, and
+takes about a minute.
+Exit codes: 0 all is as it should be, 6 something got out or was not refused as it should be,
+1 it cannot run here")]
+pub(crate) struct SelftestArgs {
+    /// Only with this family of addresses [default: all three]
+    #[arg(long, value_enum, value_name = "FAMILY")]
+    pub(crate) family: Option<SelftestFamily>,
+    /// Tear this hook off first, and try only what is to be refused: to see that the selftest
+    /// notices (connect4, skb_egress, tcx_ingress, …)
+    #[arg(long, value_name = "HOOK")]
+    pub(crate) detach: Option<String>,
+    /// Show every try, not only what is wrong
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// How to answer.
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// How destinations are dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SelftestFamily {
+    /// By IPv4 sockets
+    V4,
+    /// By IPv6 sockets
+    V6,
+    /// By IPv6 sockets that dial ::ffff:a.b.c.d
+    Mapped,
 }
 
 /// `sekisho uninstall`.

@@ -5,6 +5,7 @@ mod analyze;
 mod crds;
 mod flows;
 mod output;
+mod selftest;
 mod status;
 mod uninstall;
 mod why;
@@ -57,6 +58,11 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
         Command::Analyze(args) => runtime.block_on(analyze::run(&args, paint))?,
         Command::Crds(args) => runtime.block_on(crds::run(&args))?,
+        Command::Selftest(args) => runtime.block_on(selftest::run(args, paint))?,
+        Command::SelftestProbe { words } => {
+            selftest::probe(words)?;
+            return Ok(exit::OK);
+        }
         Command::Agent(_) | Command::Cni => unreachable!("main runs these"),
     };
     print(&answer.text)?;
@@ -64,7 +70,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
 }
 
 /// As the first process of a container a signal has no effect that we do not give it.
-async fn until_signal() -> io::Result<()> {
+pub(super) async fn until_signal() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

@@ -131,13 +131,15 @@ impl Ground {
     }
 
     /// Waits until what was sent before has arrived: a datagram to each honest host, which takes
-    /// the same path and is seen to arrive.
+    /// the same path and is seen to arrive. It comes from outside the hooked groups, since a pod
+    /// that is held has no destination of its own.
     pub fn fence(&self, family: Family) -> Result<()> {
         for (host, capture) in [&self.far, &self.door].into_iter().zip(&self.captures) {
             let address = if family == Family::V6 { host.v6().into() } else { host.v4().into() };
             let mark = capture.mark();
             let errand = Errand { dst: address, ..self.errand(Way::UdpSendTo, family) };
-            let report: Report = self.start(&errand)?.answer(ROUND)?;
+            let place = Place { netns: Some(self.pod.netns()), cgroup: None };
+            let report: Report = send_out(&errand, place)?.answer(ROUND)?;
             anyhow::ensure!(report.fresh.answered, "the fence to {address}: {}", report.fresh);
             capture.wait_for(mark, |frame| frame.destination() == Some(address))?;
         }
@@ -184,8 +186,6 @@ impl Ground {
     }
 
     fn start(&self, errand: &Errand) -> Result<Process> {
-        let mut command = probe()?;
-        command.arg("out").arg(serde_json::to_string(errand)?);
         let inside = Some(self.pod.netns());
         let sibling = Some(self.world.agent_cgroup());
         let place = match errand.way.profile().stand {
@@ -194,7 +194,7 @@ impl Ground {
             Stand::SiblingGroup => Place { netns: inside, cgroup: sibling },
             Stand::Node => Place { netns: Some(self.world.node()), cgroup: sibling },
         };
-        Process::start(command, place)
+        send_out(errand, place)
     }
 
     /// A destination of the door's that is always allowed.
@@ -202,6 +202,13 @@ impl Ground {
         let address = if v6 { self.door.v6().into() } else { IpAddr::from(self.door.v4()) };
         SocketAddr::new(address, PORT)
     }
+}
+
+/// A probe on an errand.
+fn send_out(errand: &Errand, place: Place<'_>) -> Result<Process> {
+    let mut command = probe()?;
+    command.arg("out").arg(serde_json::to_string(errand)?);
+    Process::start(command, place)
 }
 
 /// What some ways need: ping sockets for everybody, data in a SYN without a cookie, and a far host

@@ -5,6 +5,7 @@
 //! name, netns, cgroup, process   guards; each undoes itself when dropped
 //! world                          a node, its pods, and hosts far away, wired up
 //! way, errand                    a way out of a pod, and what the probe is told about it
+//! probe                          what runs inside a pod and tries
 //! packet, frame, capture         frames: built by the probe, read at the far end
 //! serve                          what the far hosts answer
 //! dns, named                     a name server that says what a test tells it, and who asks it
@@ -14,6 +15,7 @@
 //! maps                           the agent's own maps, written behind its back
 //! stranger                       somebody else's programs on the same hooks
 //! ground, posture                where every way out is tried at once, and what should come of it
+//! selftest                       all of it, as a check of one machine
 //! sys                            the few calls that need `unsafe`
 //! ```
 //!
@@ -40,7 +42,9 @@ pub mod named;
 pub mod netns;
 pub mod packet;
 pub mod posture;
+pub mod probe;
 pub mod process;
+pub mod selftest;
 pub mod serve;
 pub mod stage;
 pub mod stranger;

@@ -5,7 +5,10 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        OnceLock,
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -142,8 +145,23 @@ impl Drop for Process {
     }
 }
 
+/// The one program that is both the agent and the probe, where the harness is part of it.
+static ONE_FOR_ALL: OnceLock<PathBuf> = OnceLock::new();
+/// The verb by which that program is the probe.
+pub const PROBE_VERB: &str = "selftest-probe";
+
+/// From here on the running program is what the harness starts, as agent and as probe.
+pub fn be_every_program() -> Result<()> {
+    let program = std::env::current_exe()?;
+    ONE_FOR_ALL.get_or_init(|| program);
+    Ok(())
+}
+
 /// A program that Cargo built beside the running test.
 pub fn built(name: &str) -> Result<PathBuf> {
+    if let Some(program) = ONE_FOR_ALL.get() {
+        return Ok(program.clone());
+    }
     let test = std::env::current_exe()?;
     let deps = test.parent().context("the test has no directory")?;
     let profile = if deps.ends_with("deps") { deps.parent().unwrap_or(deps) } else { deps };
@@ -156,7 +174,11 @@ pub fn built(name: &str) -> Result<PathBuf> {
 
 /// The probe, with its arguments still to come.
 pub fn probe() -> Result<Command> {
-    built("skt-probe").map(Command::new)
+    let mut command = Command::new(built("skt-probe")?);
+    if ONE_FOR_ALL.get().is_some() {
+        command.arg(PROBE_VERB);
+    }
+    Ok(command)
 }
 
 fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {

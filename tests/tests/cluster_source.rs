@@ -31,8 +31,10 @@ impl Scene {
     fn set() -> Result<Self> {
         let mut stage = Stage::set()?;
         let plane = ControlPlane::start(&stage.world)?;
-        let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base/rbac.yaml");
-        plane.apply(&stage.world, &fs::read_to_string(rbac)?)?;
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base");
+        for file in ["namespace.yaml", "rbac.yaml"] {
+            plane.apply(&stage.world, &fs::read_to_string(base.join(file))?)?;
+        }
         plane.apply(
             &stage.world,
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: istio-system}\n",

@@ -9,7 +9,7 @@ use sekisho_tests::{
     agent::Agent,
     ground::{Ground, Row},
     links,
-    posture::{Posture, Violation, judged, lines},
+    posture::{Posture, Violation, judged, judged_by, lines},
     way::{Family, Way},
     world::Wiring,
 };
@@ -32,6 +32,27 @@ fn a_policy_lets_out_what_it_names_and_no_frame_more(
     let mut violations = posture.violations(&rows, family);
     violations.extend(posture.misreported(&agent, &rows, family)?);
     assert!(violations.is_empty(), "{posture:?}, {family:?}:{}", lines(&violations));
+    Ok(())
+}
+
+/// A pod that nobody has named gets nowhere, and is told to try again.
+#[rstest]
+fn a_pod_that_nobody_knows_is_held(
+    #[values(Family::V4, Family::V6, Family::Mapped)] family: Family,
+) -> Result<()> {
+    let ground = Ground::new(Wiring::Bridged)?;
+    let agent = Agent::new(ground.world())?.with("--unknown-pods", "hold");
+    let mut agent = judged_by(agent, &ground, Posture::Unknown)?;
+    let (mut probes, rows) = ground.first_round(&Posture::Unknown.ways(), family)?;
+    let early = Posture::Unknown.violations(&rows, family);
+    assert!(early.is_empty(), "{family:?}:{}", lines(&early));
+
+    // From the moment that it is known, its rules hold.
+    Posture::Ruled.impose(&mut agent, &ground)?;
+    let mark = ground.mark();
+    let rows = ground.next_round(&mut probes, mark)?;
+    let late = Posture::Ruled.violations(&rows, family);
+    assert!(late.is_empty(), "{family:?}:{}", lines(&late));
     Ok(())
 }
 

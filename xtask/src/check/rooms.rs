@@ -27,7 +27,11 @@ const ROOMS: [Room; 7] = [
     Room { name: "agent-ebpf", may_use: &["agent-abi"], never: IO },
     Room { name: "agent-model", may_use: &["agent-abi"], never: IO },
     Room { name: "agent-proxy", may_use: &["agent-abi", "agent-model"], never: CLIENTS },
-    Room { name: "agent", may_use: &["agent-abi", "agent-model", "agent-proxy"], never: &[] },
+    Room {
+        name: "agent",
+        may_use: &["agent-abi", "agent-model", "agent-proxy", "sekisho-tests"],
+        never: &[],
+    },
     Room { name: "sekisho-tests", may_use: &["agent-abi", "agent-model"], never: &[] },
     Room { name: "xtask", may_use: &[], never: &["tokio"] },
 ];

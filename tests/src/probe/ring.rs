@@ -3,11 +3,11 @@
 
 use std::{io, os::fd::AsRawFd as _};
 
+use crate::errand::Errand;
 use io_uring::{IoUring, opcode, squeue, types};
-use sekisho_tests::errand::Errand;
 use socket2::{MsgHdr, Protocol, SockAddr, Type};
 
-use crate::{
+use super::{
     Attempt,
     exchange::{self, MESSAGE, PATIENCE},
 };

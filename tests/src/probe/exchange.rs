@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use sekisho_tests::errand::Errand;
+use crate::errand::Errand;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// How long an answer, or a connection, is waited for. Less than the second in which a refusal
@@ -59,12 +59,13 @@ pub(crate) fn datagram(
     }
 }
 
-/// Connects; false when nobody answers in time.
+/// Connects; false when nobody answers in time, which is never `EAGAIN`.
 pub(crate) fn connect(socket: &Socket, to: &SockAddr) -> io::Result<bool> {
     match socket.connect(to) {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
-        Err(error) => no_answer(error),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::io;
 
-use nix::net::if_::if_nametoindex;
-use sekisho_tests::{
+use crate::{
     errand::Errand,
     packet::{self, Ends, extension as ext, number},
     sys,
     way::Way,
 };
+use nix::net::if_::if_nametoindex;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::{Attempt, exchange::MESSAGE};
+use super::{Attempt, exchange::MESSAGE};
 
 /// From `linux/if_packet.h`.
 const PACKET_QDISC_BYPASS: i32 = 20;

@@ -8,23 +8,23 @@ use std::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     rc::Rc,
     thread,
 };
 
+use crate::{
+    errand::{Errand, Outcome},
+    process::Place,
+};
 use anyhow::{Context as _, Result};
 use nix::{
     sched::{CloneFlags, setns},
     sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
 };
-use sekisho_tests::{
-    errand::{Errand, Outcome},
-    process::Place,
-};
 use socket2::{Protocol, Socket, Type};
 
-use crate::{Again, Attempt, datagram, exchange, stream, timed};
+use super::{Again, Attempt, datagram, exchange, stream, timed};
 
 /// Makes a socket out here and hands it to a process in the pod's group, which uses it.
 pub(crate) fn lend(errand: &Errand, tcp: bool) -> io::Result<Attempt> {
@@ -72,7 +72,7 @@ struct Borrower {
 impl Borrower {
     fn start(errand: &Errand) -> Result<Self> {
         let (pipe, theirs) = UnixStream::pair()?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = crate::process::probe()?;
         Place { netns: None, cgroup: Some(&errand.cgroup) }.prepare(&mut command)?;
         command.arg("borrow").stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null());
         Ok(Self { child: command.spawn()?, pipe })

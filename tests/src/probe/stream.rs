@@ -2,10 +2,10 @@
 
 use std::{io, thread, time::Duration};
 
-use sekisho_tests::{errand::Errand, sys};
+use crate::{errand::Errand, sys};
 use socket2::{Protocol, SockAddr, Socket, Type};
 
-use crate::{Attempt, exchange};
+use super::{Attempt, exchange};
 
 /// From `linux/tcp.h`: the SYN waits for the first write.
 const TCP_FASTOPEN_CONNECT: i32 = 30;
@@ -69,7 +69,7 @@ pub(crate) fn join(errand: &Errand) -> io::Result<Attempt> {
     let mut again = attempt.again.take();
     Ok(Attempt {
         answered: attempt.answered,
-        again: again.take().map(|mut send| -> crate::Again {
+        again: again.take().map(|mut send| -> super::Again {
             Box::new(move || {
                 // Enough data for the scheduler to use both subflows.
                 for _ in 0..16 {

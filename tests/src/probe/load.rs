@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::errand::{Load, Tally};
 use anyhow::Result;
-use sekisho_tests::errand::{Load, Tally};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

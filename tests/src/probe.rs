@@ -25,11 +25,11 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, bail};
-use sekisho_tests::{
+use crate::{
     errand::{Errand, Outcome, Report},
     way::Way,
 };
+use anyhow::{Context as _, Result, bail};
 
 /// What a try left open, to be tried again after the rules have changed.
 type Again = Box<dyn FnMut() -> io::Result<bool>>;
@@ -49,8 +49,8 @@ impl Attempt {
     }
 }
 
-fn main() -> Result<()> {
-    let mut arguments = std::env::args().skip(1);
+/// Does what its arguments say.
+pub fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let verb = arguments.next();
     let words: Vec<String> = arguments.collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
         (Some("talk"), []) => talk::run(),
         (Some("load"), [load]) => load::run(&serde_json::from_str(load)?),
         (Some("serve"), [protocol, port]) => serve::run(protocol, port.parse()?),
-        _ => bail!("see the head of src/bin/skt-probe/main.rs"),
+        _ => bail!("see the head of tests/src/probe.rs"),
     }
 }
 

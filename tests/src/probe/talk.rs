@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::errand::Said;
 use anyhow::{Context as _, Result, bail};
-use sekisho_tests::errand::Said;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// A stranger's answer may take a while through a proxy; a test that waits longer has failed.

@@ -2,10 +2,10 @@
 
 use std::{io, net::IpAddr};
 
-use sekisho_tests::{errand::Errand, packet, sys};
+use crate::{errand::Errand, packet, sys};
 use socket2::{MsgHdr, Protocol, SockAddr, Socket, Type};
 
-use crate::{
+use super::{
     Attempt,
     exchange::{self, MESSAGE},
 };

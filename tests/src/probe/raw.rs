@@ -5,14 +5,14 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use sekisho_tests::{
+use crate::{
     errand::Errand,
     packet::{self, number},
     way::Way,
 };
 use socket2::{Protocol, SockAddr, Type};
 
-use crate::{
+use super::{
     Attempt,
     exchange::{self, MESSAGE},
 };
