@@ -428,7 +428,7 @@ pub(crate) struct SelftestArgs {
     #[arg(long, value_enum, value_name = "FAMILY")]
     pub(crate) family: Option<SelftestFamily>,
     /// Tear this hook off first, and try only what is to be refused: to see that the selftest
-    /// notices (connect4, skb_egress, tcx_ingress, …)
+    /// notices (`connect4`, `skb_egress`, `tcx_ingress`, …)
     #[arg(long, value_name = "HOOK")]
     pub(crate) detach: Option<String>,
     /// Show every try, not only what is wrong
@@ -446,7 +446,7 @@ pub(crate) enum SelftestFamily {
     V4,
     /// By IPv6 sockets
     V6,
-    /// By IPv6 sockets that dial ::ffff:a.b.c.d
+    /// By IPv6 sockets that dial `::ffff:a.b.c.d`
     Mapped,
 }
 
