@@ -27,10 +27,10 @@ pub(crate) struct Options {
     /// The image's name and tag
     #[arg(long, value_name = "NAME:TAG", default_value = NAME)]
     name: String,
-    /// Where the archive goes [default: <target>/image/sekisho.oci.tar]
+    /// Where the archive goes [default: target/image/sekisho.oci.tar]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Build the static program alone, into <target>/image/sekisho, as deploy/Containerfile does
+    /// Build the static program alone, into target/image/sekisho, as deploy/Containerfile does
     #[arg(long, conflicts_with = "out")]
     program_only: bool,
 }

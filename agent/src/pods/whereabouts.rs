@@ -90,7 +90,7 @@ impl Whereabouts {
         is_it.then(|| sandbox.clone())
     }
 
-    /// Takes in a sandbox; what to wait for with [`Whereabouts::until`].
+    /// Takes in a sandbox; returns the change to wait for in [`Whereabouts::publications`].
     pub(crate) fn put(&self, sandbox: Sandbox) -> io::Result<u64> {
         self.change(|known| {
             // What nobody has said goodbye to would stay for ever.
