@@ -129,6 +129,6 @@ fn every_word_of_ours_has_a_name_and_comes_back() {
             assert!(!reason.name().is_empty());
         }
     }
-    assert_eq!(Reason::from_word(22), None);
+    assert_eq!(Reason::from_word(23), None);
     assert_eq!(Verdict::from_word(4), Some(Verdict::Hold));
 }
