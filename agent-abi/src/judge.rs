@@ -54,14 +54,20 @@ pub struct Judgement {
 
 /// Judges one flow.
 ///
-/// The order: namespaces that are not ours, the canary's destination, the pod itself, the rule with the longest prefix (for
-/// the exact port before any port; the compiler has folded wider prefixes in), the policy's
-/// default.
+/// The order: namespaces that are not ours, the canary's destination, the pod itself, the rule with
+/// the longest prefix (for the exact port before any port; the compiler has folded wider prefixes
+/// in), the policy's default. A namespace that is held talks to itself by loopback; its own
+/// addresses are not known.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Judgement {
     let (policy, mut judgement) = match enrolled(tables, flow.netns) {
         Ok(found) => found,
-        Err(outside) => return outside,
+        Err(mut outside) => {
+            if outside.verdict == Verdict::Hold && flow.dst.is_local() {
+                (outside.verdict, outside.reason) = (Verdict::Direct, Reason::Local);
+            }
+            return outside;
+        }
     };
     if canary::is_its(&flow.dst) {
         (judgement.verdict, judgement.reason) = (Verdict::Deny, Reason::Canary);

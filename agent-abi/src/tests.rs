@@ -114,6 +114,27 @@ fn namespaces_that_are_not_ours_are_let_be_or_held() {
 }
 
 #[test]
+fn a_held_namespace_reaches_itself_and_nobody_else() {
+    let mut tables = enrolled(policy_default::REGISTRY_ONLY);
+    tables.flags = node_flag::HOLD_UNKNOWN;
+    let v4 = |octets| Addr::v4(u32::from_ne_bytes(octets));
+    let v6 = |words: [u32; 4]| Addr::v6(words.map(u32::to_be));
+    let own = [v4([127, 0, 0, 1]), v4([127, 9, 9, 9]), v4([0; 4]), v6([0, 0, 0, 1]), v6([0; 4])];
+    let mapped = v6([0, 0, 0xffff, 0x7f00_0001]);
+    for dst in own.into_iter().chain([mapped]) {
+        let flow = Flow { netns: 77, dst, ..to(9, 80) };
+        assert_eq!(outcome(&tables, flow), (Verdict::Direct, Reason::Local), "{dst:?}");
+    }
+    for dst in [v4([203, 0, 113, 5]), v4([128, 0, 0, 1]), v6([0, 0, 0, 2]), canary::V4, canary::V6]
+    {
+        let flow = Flow { netns: 77, dst, ..to(9, 80) };
+        assert_eq!(outcome(&tables, flow), (Verdict::Hold, Reason::UnknownHeld), "{dst:?}");
+    }
+    // Its packets have no name to go by.
+    assert_eq!(decide_unnamed(&tables, 77).verdict, Verdict::Hold);
+}
+
+#[test]
 fn a_mapped_address_is_the_ipv4_address_it_stands_for() {
     let v4 = u32::from_ne_bytes([203, 0, 113, 9]);
     assert_eq!(Addr::v6([0, 0, 0xffff_u32.to_be(), v4]), Addr::v4(v4));

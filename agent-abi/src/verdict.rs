@@ -97,6 +97,11 @@ impl Verdict {
 }
 
 impl Reason {
+    /// True where nothing of a namespace is judged.
+    pub const fn lets_namespace_be(self) -> bool {
+        matches!(self, Self::Host | Self::NotEnrolled | Self::UnknownAllowed)
+    }
+
     /// The name that users see.
     pub const fn name(self) -> &'static str {
         match self {

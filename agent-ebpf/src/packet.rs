@@ -9,7 +9,7 @@ use agent_abi::{
 };
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::bpf_sock,
+    bindings::{BPF_TCP_LISTEN, bpf_sock},
     helpers::generated::{bpf_get_netns_cookie, bpf_sk_fullsock, bpf_tcp_sock},
     macros::cgroup_skb,
     programs::SkBuffContext,
@@ -17,13 +17,11 @@ use aya_ebpf::{
 
 use crate::{
     maps::{Live, remember, socket},
-    traffic::{self, Leave, Sight},
+    traffic::{self, LOOPBACK, Leave, Sight},
 };
 
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
-/// Loopback is the first interface of every namespace.
-const LOOPBACK: u32 = 1;
 /// Segments sent by a connection that is worth remembering: the memory costs about as much as
 /// judging four packets.
 const BUSY: u32 = 8;
@@ -69,7 +67,7 @@ fn judge(ctx: &SkBuffContext) -> bool {
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     // Most namespaces of a node are not ours: they are told before a header is read.
     let standing = decide_unnamed(&tables, netns).reason;
-    if matches!(standing, Reason::Host | Reason::NotEnrolled | Reason::UnknownAllowed) {
+    if standing.lets_namespace_be() || (standing == Reason::UnknownHeld && is_welcoming(full)) {
         return true;
     }
     let sight = Sight { layer: LAYER_PACKET, netns, skb: &ctx.skb, offset: 0, was_direct };
@@ -81,6 +79,16 @@ fn judge(ctx: &SkBuffContext) -> bool {
         Leave::LetBe => true,
         Leave::Refused => false,
     }
+}
+
+/// True for a listening TCP socket: all that the kernel sends for one are SYN-ACKs, and a process
+/// can send nothing by it. Layer 3 learns who asks a pod for a connection; a pod that is held has no
+/// layer 3.
+#[inline(always)]
+fn is_welcoming(sk: *mut bpf_sock) -> bool {
+    // SAFETY: words of a full socket, not null.
+    let (state, number) = unsafe { ((*sk).state, (*sk).protocol) };
+    state == BPF_TCP_LISTEN && number == u32::from(protocol::TCP)
 }
 
 /// Remembers a TCP connection that has sent enough for the memory to pay: its packets are then

@@ -6,7 +6,7 @@
 
 use agent_abi::{
     Flow, FlowKey, Origin, OriginKey, PodKey, SocketKind, SocketState, Tables, counter,
-    policy_flag, protocol,
+    decide_unnamed, policy_flag, protocol,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -98,17 +98,12 @@ fn netns(ctx: &SockOpsContext) -> u64 {
     unsafe { bpf_get_netns_cookie(ctx.as_ptr()) }
 }
 
-/// A pod's server took a connection: what it sends there are answers.
+/// A pod's server took a connection: what it sends there are answers, also while the pod is held.
 #[inline(always)]
 fn accepted(ctx: &SockOpsContext) {
     let netns = netns(ctx);
     let Some(tables) = Live::new() else { return };
-    if netns == tables.host_netns() {
-        return;
-    }
-    let key = PodKey { netns, slot: (tables.generation() & 1) as u32, pad: 0 };
-    let enrolled = tables.pod(&key).is_some_and(|pod| pod.flags & policy_flag::ENROLLED != 0);
-    if !enrolled {
+    if decide_unnamed(&tables, netns).reason.lets_namespace_be() {
         return;
     }
     let Some(sk) = full_socket(ctx) else { return };

@@ -17,6 +17,8 @@ use crate::{
     report::{self, Own},
 };
 
+/// Loopback is the first interface of every namespace.
+pub(crate) const LOOPBACK: u32 = 1;
 const SECOND: u64 = 1_000_000_000;
 /// How long a flow of the peer's is answered without a packet either way. For TCP and UDP these
 /// are the kernel's own for connection tracking (nf_conntrack-sysctl, established and stream).
@@ -111,6 +113,14 @@ pub(crate) struct Sight<'a> {
 }
 
 impl Sight<'_> {
+    /// True where a packet is on its way out of the pod. What is for the pod itself the kernel sends
+    /// by loopback; here it is for whoever takes it from the link.
+    #[inline(always)]
+    fn is_outside(&self) -> bool {
+        // SAFETY: a word of the context.
+        self.layer == LAYER_WIRE || unsafe { (*self.skb.skb).ifindex } != LOOPBACK
+    }
+
     /// How a canary's proof names this place.
     #[inline(always)]
     fn hook(&self, dst: &Addr) -> (u32, u32) {
@@ -200,6 +210,9 @@ fn whole(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> Leave {
     if judgement.reason == Reason::Canary {
         report::proved(sight.netns, sight.hook(&packet.dst), judgement.generation);
         return Leave::Refused;
+    }
+    if judgement.reason == Reason::Local && sight.is_outside() {
+        judgement = decide_unnamed(tables, sight.netns);
     }
     let key = key_of(sight.netns, packet);
     if judgement.verdict == Verdict::Direct {
@@ -301,7 +314,8 @@ fn quotes_allowed_flow(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> boo
         dst_port: quoted.src_port,
         protocol: quoted.protocol,
     };
-    decide(tables, &flow).verdict == Verdict::Direct
+    let judgement = decide(tables, &flow);
+    judgement.verdict == Verdict::Direct && judgement.reason != Reason::Local
 }
 
 /// Judges what no rule can name, by the policy's default.

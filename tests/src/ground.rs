@@ -70,6 +70,7 @@ impl Ground {
         let (announced, plain): (Vec<_>, Vec<_>) = Way::ALL
             .iter()
             .flat_map(|way| both.map(|family| (*way, way.destination(family))))
+            .filter(|(_, address)| !address.is_loopback())
             .partition(|(way, _)| *way == Way::MptcpJoin);
         let addresses = |ways: &[(Way, IpAddr)], own: &Host| {
             let mut all: Vec<_> = ways.iter().map(|(_, address)| *address).collect();

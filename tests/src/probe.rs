@@ -6,7 +6,7 @@
 //! skt-probe borrow         what a process of the pod does with sockets that it is handed
 //! skt-probe talk           a TCP client that does as its input says
 //! skt-probe load LOAD      many connections at once
-//! skt-probe serve P PORT   an echo server in the pod; P is tcp or udp
+//! skt-probe serve P PORT   an echo server in the pod; P is tcp, tcp4 or udp
 //! ```
 
 mod datagram;

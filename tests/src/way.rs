@@ -1,6 +1,9 @@
 //! The ways out of a pod: every row of the leak matrix, and what is expected of it.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -206,6 +209,8 @@ ways! {
     PacketUnknown: Plain AnyPolicy Silent Wire Pod;
     /// A packet socket: a packet of one family under the ethertype of the other.
     PacketWrongFamily: Plain AnyPolicy Silent Wire Pod;
+    /// A packet socket: a UDP datagram for loopback, to the far host's station.
+    PacketLoopback: Plain AnyPolicy Silent Wire Pod;
     /// A TCP socket made in a group that no hook sees, passed in by `SCM_RIGHTS`.
     ForeignTcp: Plain Rule Silent Wire ForeignGroup;
     /// A UDP socket made in a group that no hook sees, passed in by `SCM_RIGHTS`.
@@ -224,10 +229,12 @@ ways! {
 const FIRST_DESTINATION: u8 = 64;
 
 impl Way {
-    /// Where it goes: a far host's address that no other way uses.
+    /// Where it goes: a far host's address that no other way uses, or loopback.
     pub fn destination(self, family: Family) -> IpAddr {
         let number = FIRST_DESTINATION + self as u8;
         match family {
+            Family::V6 if self == Self::PacketLoopback => Ipv6Addr::LOCALHOST.into(),
+            _ if self == Self::PacketLoopback => Ipv4Addr::LOCALHOST.into(),
             Family::V6 => address6(number).into(),
             Family::V4 | Family::Mapped => address4(number).into(),
         }
@@ -280,6 +287,7 @@ impl Way {
             Self::PacketTagged
                 | Self::PacketUnknown
                 | Self::PacketWrongFamily
+                | Self::PacketLoopback
                 | Self::UdpSourceRoute
         )
     }

@@ -2,26 +2,30 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
 };
 
 use anyhow::{Result, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Echoes on a port, by `tcp` or `udp`, in both families by one socket; says `ready` first.
+/// Echoes on a port, by `tcp` or `udp` in both families by one socket, or by `tcp4` in one; says
+/// `ready` first.
 pub(crate) fn run(protocol: &str, port: u16) -> Result<()> {
     let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
     match protocol {
         "tcp" => tcp(address),
+        "tcp4" => tcp(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)),
         "udp" => udp(address),
         _ => bail!("no server for {protocol:?}"),
     }
 }
 
 fn tcp(address: SocketAddr) -> Result<()> {
-    let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_only_v6(false)?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(1_024)?;
