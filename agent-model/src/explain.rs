@@ -60,6 +60,11 @@ pub enum Outcome {
         /// Why.
         why: String,
     },
+    /// It cannot be told yet whether the pod is to be judged.
+    Held {
+        /// What is missing.
+        why: String,
+    },
     /// The destination is the pod itself.
     Local,
     /// A rule decides.
@@ -176,6 +181,12 @@ pub fn explain(snapshot: &Snapshot, query: &Query) -> Option<Explanation> {
     let policy = match &plan.enrolment {
         Enrolment::Outside(why) => {
             return Some(Explanation::of(Outcome::NotEnrolled { why: why.clone() }));
+        }
+        Enrolment::Held(_) if addr_of(query.address).is_local() => {
+            return Some(Explanation::of(Outcome::Local));
+        }
+        Enrolment::Held(why) => {
+            return Some(Explanation::of(Outcome::Held { why: why.clone() }));
         }
         Enrolment::Enrolled(policy) => policy,
     };

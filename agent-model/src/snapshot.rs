@@ -37,13 +37,23 @@ pub struct PodPlan {
     pub enrolment: Enrolment,
 }
 
-/// Whether a pod is in the mesh.
+impl PodPlan {
+    /// Whether the kernel holds the pod.
+    pub fn is_held(&self) -> bool {
+        matches!(self.enrolment, Enrolment::Held(_))
+    }
+}
+
+/// Whether a pod is in the mesh, as far as can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Enrolment {
     /// Judged by a policy.
     Enrolled(Arc<Policy>),
     /// Let be, and why.
     Outside(String),
+    /// Neither, until it can be told, and what is missing: the kernel is told nothing about it, and
+    /// holds it as it does a pod that nobody has named.
+    Held(String),
 }
 
 /// Everything that the kernel and the proxy need to know of one generation.

@@ -38,7 +38,7 @@ use crate::{
 };
 
 use app_mesh::AppMesh;
-pub use context::{Exclusions, NetnsAnnotation, NodeContext};
+pub use context::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
 pub use intern::Interner;
 pub(crate) use pods::pod_addresses;
 pub(crate) use sidecars::is_for_all;

@@ -59,7 +59,7 @@ fn entry(number: usize, port: u16) -> String {
 fn policies(snapshot: &Snapshot) -> Vec<Arc<Policy>> {
     let policy = |enrolment: &Enrolment| match enrolment {
         Enrolment::Enrolled(policy) => Some(policy.clone()),
-        Enrolment::Outside(_) => None,
+        Enrolment::Outside(_) | Enrolment::Held(_) => None,
     };
     snapshot.pods.values().filter_map(|plan| policy(&plan.enrolment)).collect()
 }

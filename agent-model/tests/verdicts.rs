@@ -32,6 +32,7 @@ fn fate(case: &str, pod: &str, destination: &str) -> String {
 fn told(answer: &Explanation) -> String {
     match &answer.outcome {
         Outcome::NotEnrolled { .. } => "not enrolled".to_owned(),
+        Outcome::Held { .. } => "held".to_owned(),
         Outcome::Local => "local".to_owned(),
         Outcome::Default { default, .. } => default.clone(),
         Outcome::Rule { rule, .. } => {
@@ -46,6 +47,9 @@ const APP: &str = "default/app";
 #[test]
 fn each_case_lets_out_what_it_says() {
     for (case, pod, destination, expected) in [
+        ("namespace-not-known", "late/bound-first", "10.0.0.1:3306", "held"),
+        ("namespace-not-known", "late/bound-first", "127.0.0.1:3306", "local"),
+        ("namespace-not-known", "late/on-the-host", "10.0.0.1:3306", "not enrolled"),
         ("s0-3-no-entry", APP, "10.0.0.1:3306", "registry-only"),
         ("s0-4-entry", APP, "10.0.0.1:3306", "direct default/mysql"),
         ("s0-4-entry", APP, "[::ffff:10.0.0.1]:3306", "direct default/mysql"),

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use agent_model::{
     resource::Kind,
     snapshot::Snapshot,
-    translate::{Interner, NetnsAnnotation, NodeContext, translate},
+    translate::{Interner, NetnsAnnotation, NodeContext, UnknownPods, translate},
 };
 use tokio::{
     task::block_in_place,
@@ -62,6 +62,9 @@ impl Publisher {
             PodNamespaces::Annotation => NetnsAnnotation::Honour,
             PodNamespaces::Runtime => NetnsAnnotation::Ignore,
         };
+        if args.holds_unknown_pods() {
+            context.unknown = UnknownPods::Hold;
+        }
         Self {
             context,
             interner: Interner::default(),

@@ -8,9 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use sekisho_tests::{
+    client::Client,
     control_plane::{ControlPlane, is_left_out},
     manifest::{NAMESPACE, NODE},
-    stage::{DIRECT, Net, PROXIED, Stage},
+    stage::{DENIED, DIRECT, Net, PROXIED, Stage},
     world::Host,
 };
 use serde_json::Value;
@@ -42,7 +43,7 @@ impl Scene {
         let config = |name: &str| fs::read_to_string(stage.agent.config().path(name));
         plane.apply(&stage.world, &config("namespace")?)?;
         plane.apply(&stage.world, &config("mesh")?)?;
-        pod(&plane, &stage, &stage.pod)?;
+        pod(&plane, &stage, (&stage.pod, NAMESPACE))?;
         let account = plane.account(&stage.world, "sekisho-system", "sekisho-agent")?;
         stage.agent.follow_server(account);
         Ok(Self { stage, plane })
@@ -168,12 +169,12 @@ impl Scene {
 }
 
 /// A pod with its status, which nothing else writes here.
-fn pod(plane: &ControlPlane, stage: &Stage, host: &Host) -> Result<()> {
+fn pod(plane: &ControlPlane, stage: &Stage, (host, namespace): (&Host, &str)) -> Result<()> {
     let name = host.name();
     plane.apply(
         &stage.world,
         &format!(
-            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {NAMESPACE}\n  \
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {namespace}\n  \
              annotations: {{sekisho.dev/netns: {}}}\n\
              spec: {{nodeName: {NODE}, containers: [{{name: app, image: none}}]}}\n",
             host.netns().path().display()
@@ -184,7 +185,7 @@ fn pod(plane: &ControlPlane, stage: &Stage, host: &Host) -> Result<()> {
         "{{\"status\":{{\"podIP\":\"{v4}\",\"podIPs\":[{{\"ip\":\"{v4}\"}},{{\"ip\":\"{v6}\"}}]}}}}"
     );
     let patch =
-        ["patch", "pod", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p"];
+        ["patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p"];
     plane.kubectl(&stage.world, &[&patch[..], &[&status]].concat(), "").map(drop)
 }
 
@@ -354,6 +355,45 @@ fn a_missing_permission_is_named() -> Result<()> {
         .stage
         .agent
         .wait_until("the pod is enrolled", |agent| Ok(agent.enrolment("app")? == "enrolled"))
+}
+
+/// A Pod may be heard of before its Namespace, whose labels decide: until then it is held.
+#[test]
+fn a_pod_is_held_until_its_namespace_is_known() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
+    let mut scene = Scene::ready()?;
+    let hosts = [("meshed", "{istio-injection: enabled}"), ("plain", "{}")];
+    let to = scene.stage.at(Net::V4, DENIED);
+    let dial = |host: &Host| Client::start(host)?.dial(to);
+    let mut kept = Vec::new();
+    for (namespace, labels) in hosts {
+        let host = scene.stage.world.pod(namespace)?;
+        pod(&scene.plane, &scene.stage, (&host, namespace))?;
+        let agent = &mut scene.stage.agent;
+        agent.wait_until("it is waited for", |a| Ok(a.enrolment(namespace)? == "waiting"))?;
+        let status = agent.status()?;
+        let why = format!("its namespace {namespace} is not known yet");
+        ensure!(status.to_string().contains(&why), "{status}");
+        ensure!(status["state"]["state"] == "ready", "nothing is wrong: {status}");
+        let said = dial(&host)?;
+        ensure!(said.errno == Some(libc::EAGAIN), "{namespace}: {said:?}");
+        let asked = agent.ask(&["why", &format!("{namespace}/{namespace}"), &to.to_string()])?;
+        let words = String::from_utf8_lossy(&asked.stdout).into_owned();
+        ensure!(words.contains("held") && words.contains(&why), "{words}");
+
+        scene.apply(&format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}, labels: {labels}}}\n"
+        ))?;
+        let known = if namespace == "plain" { "outside" } else { "enrolled" };
+        scene.stage.agent.wait_until(known, |a| Ok(a.enrolment(namespace)? == known))?;
+        let said = dial(&host)?;
+        ensure!(said.is_refused() != (namespace == "plain"), "{namespace}: {said:?}");
+        ensure!(said.errno != Some(libc::EAGAIN), "{namespace}: {said:?}");
+        kept.push(host);
+    }
+    Ok(())
 }
 
 /// Istio and App Mesh both have a `VirtualService`: two of one name live side by side, on the

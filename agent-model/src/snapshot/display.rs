@@ -58,6 +58,7 @@ fn number_sets(snapshot: &Snapshot) -> Numbered<'_> {
 fn write_plan(f: &mut fmt::Formatter<'_>, plan: &PodPlan, sets: &Numbered<'_>) -> fmt::Result {
     match &plan.enrolment {
         Enrolment::Outside(why) => write!(f, " outside: {why}")?,
+        Enrolment::Held(why) => write!(f, " held: {why}")?,
         Enrolment::Enrolled(policy) => {
             let (number, _) = sets[&Arc::as_ptr(&policy.rules)];
             write!(f, " enrolled, {}, rules #{number}", policy.default_action)?;

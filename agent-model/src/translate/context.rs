@@ -25,6 +25,18 @@ pub struct NodeContext {
     pub netns: NetnsAnnotation,
     /// Whether a pod may exclude addresses and ports by annotation.
     pub exclusions: Exclusions,
+    /// What becomes of pods of which too little is known.
+    pub unknown: UnknownPods,
+}
+
+/// What becomes of a pod whose Namespace is not known: its labels may put the pod in a mesh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownPods {
+    /// It is let be.
+    #[default]
+    Allow,
+    /// It is held until the Namespace is known.
+    Hold,
 }
 
 /// Whether the annotations `traffic.sidecar.istio.io/excludeOutbound*` count. They let whoever may
@@ -60,6 +72,7 @@ impl NodeContext {
             admin: None,
             netns: NetnsAnnotation::Honour,
             exclusions: Exclusions::Honour,
+            unknown: UnknownPods::Allow,
         }
     }
 }

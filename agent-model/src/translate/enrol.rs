@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use super::{
     annotation::{INJECT, INJECTION, annotation, label},
     app_mesh::{AppMesh, Member},
+    context::UnknownPods,
 };
 use crate::{
     egress::DefaultAction,
@@ -86,6 +87,17 @@ const fn is_mistake(error: &MembershipError) -> bool {
         | MembershipError::NoGateway { .. }
         | MembershipError::Gateways { .. } => false,
     }
+}
+
+/// Why it cannot be told yet whether a pod is in a mesh. An API server tells of Pods and of
+/// Namespaces apart, so that the first pod of a namespace may be known before it.
+pub(super) fn held(
+    (pod, id): (&Pod, &PodId),
+    namespace: Option<&Namespace>,
+    unknown: UnknownPods,
+) -> Option<String> {
+    let is_held = namespace.is_none() && unknown == UnknownPods::Hold && never(pod).is_none();
+    is_held.then(|| format!("its namespace {} is not known yet", id.namespace))
 }
 
 /// Why a pod can be in no mesh at all.

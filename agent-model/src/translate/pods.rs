@@ -13,7 +13,7 @@ use super::{
     annotation::{self, AUDIT, MIRROR, NETNS, annotation},
     app_mesh::{AppMesh, Member},
     context::{NetnsAnnotation, NodeContext},
-    enrol::{Membership, membership, truth},
+    enrol::{self, Membership, membership, truth},
     exempt::{self, Dialect},
     intern::Interner,
     mesh::{Mesh, outbound},
@@ -133,13 +133,15 @@ impl<'a> Planner<'a> {
             );
             tell(Severity::Warning, code::NO_NETNS, &annotation::path(NETNS), message);
         }
-        let enrolment = match membership {
-            Err(why) => Enrolment::Outside(why),
-            Ok(Membership::Istio) => {
+        let held = enrol::held((pod, &id), namespace, self.node.unknown);
+        let enrolment = match (held, membership) {
+            (Some(why), _) => Enrolment::Held(why),
+            (None, Err(why)) => Enrolment::Outside(why),
+            (None, Ok(Membership::Istio)) => {
                 let sight = Sees::Sidecar(sidecar.as_deref());
                 Enrolment::Enrolled(self.policy((pod, &id), sight, istio, findings))
             }
-            Ok(Membership::AppMesh(Member { list, default })) => {
+            (None, Ok(Membership::AppMesh(Member { list, default }))) => {
                 Enrolment::Enrolled(self.policy((pod, &id), Sees::List(&list), default, findings))
             }
         };

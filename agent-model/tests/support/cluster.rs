@@ -6,7 +6,7 @@ use agent_model::{
     names::{Answer, Trouble},
     resource::{self, Objects, validate},
     snapshot::{Finding, PodId, Severity, Snapshot},
-    translate::{Exclusions, Interner, NodeContext, translate},
+    translate::{Exclusions, Interner, NodeContext, UnknownPods, translate},
 };
 use serde::Deserialize;
 
@@ -35,6 +35,8 @@ struct TestNode {
     admin: Option<std::net::SocketAddr>,
     #[serde(default)]
     ignore_exclusions: bool,
+    #[serde(default)]
+    hold_unknown_pods: bool,
     /// The pods whose models are shown.
     #[serde(default)]
     show: Vec<String>,
@@ -92,6 +94,9 @@ impl Cluster {
         self.node.answers = Arc::new(answers.collect());
         if node.ignore_exclusions {
             self.node.exclusions = Exclusions::Ignore;
+        }
+        if node.hold_unknown_pods {
+            self.node.unknown = UnknownPods::Hold;
         }
     }
 

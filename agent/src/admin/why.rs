@@ -213,6 +213,7 @@ fn expected(outcome: &Outcome) -> Verdict {
     match outcome {
         Outcome::Rule { rule, .. } if rule.action != "direct" => Verdict::Proxy,
         Outcome::Default { default, .. } if default == "registry-only" => Verdict::Deny,
+        Outcome::Held { .. } => Verdict::Hold,
         Outcome::NotEnrolled { .. }
         | Outcome::Local
         | Outcome::Rule { .. }

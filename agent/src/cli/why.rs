@@ -69,7 +69,10 @@ fn words(answer: &WhyAnswer, paint: Paint) -> String {
 
 fn verdict(answer: &WhyAnswer, paint: Paint) -> String {
     let would = answer.live.as_ref().is_some_and(|live| live.reason == "would-deny");
-    let held = answer.live.as_ref().is_some_and(|live| live.verdict == "hold");
+    let held = match &answer.live {
+        Some(live) => live.verdict == "hold",
+        None => matches!(answer.explanation.outcome, Outcome::Held { .. }),
+    };
     match (answer.allowed, would, held) {
         (true, true, _) => paint.word(Tone::Doubtful, "allowed, and registry-only would deny it"),
         (true, ..) => paint.word(Tone::Good, "allowed"),
@@ -81,6 +84,7 @@ fn verdict(answer: &WhyAnswer, paint: Paint) -> String {
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::NotEnrolled { why } => format!("the pod is not judged: {why}"),
+        Outcome::Held { why } => format!("the pod is held: {why}"),
         Outcome::Local => "the destination is the pod itself".to_owned(),
         Outcome::Rule { rule: found, .. } => {
             let way = match found.action.as_str() {

@@ -183,6 +183,7 @@ fn planned(plan: Option<&PodPlan>, uid: &str) -> Stand {
     match &plan.enrolment {
         Enrolment::Enrolled(_) => Stand::Judged,
         Enrolment::Outside(why) => Stand::Outside(why.clone()),
+        Enrolment::Held(why) => Stand::NotYet(why.clone()),
     }
 }
 

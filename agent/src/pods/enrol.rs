@@ -38,6 +38,9 @@ pub(crate) enum EnrolError {
     /// There is no evidence of where the pod's namespace is.
     #[error(transparent)]
     NoPlace(#[from] NoPlace),
+    /// It cannot be told yet whether it is to be judged.
+    #[error("{0}")]
+    Undecided(String),
     /// The namespace is the host's.
     #[error("its network namespace is said to be at {}, which is the agent's own", _0.display())]
     HostNamespace(PathBuf),
@@ -94,7 +97,7 @@ pub(crate) enum Lack {
 impl EnrolError {
     fn lack(&self) -> Lack {
         match self {
-            Self::NoPlace(NoPlace::NotYet) => Lack::Waiting,
+            Self::NoPlace(NoPlace::NotYet) | Self::Undecided(_) => Lack::Waiting,
             Self::NoPlace(NoPlace::Sandboxed(_)) => Lack::Unenrollable,
             _ => Lack::Failing,
         }
@@ -206,7 +209,8 @@ impl Pods {
         self.problems_before = std::mem::take(&mut self.problems);
         let seen = self.evidence.known();
         self.known.retain(|id, pod| {
-            let place = snapshot.pods.get(id).and_then(|plan| seen.place(id, plan).ok());
+            let plan = snapshot.pods.get(id).filter(|plan| !plan.is_held());
+            let place = plan.and_then(|plan| seen.place(id, plan).ok());
             let stays = place.is_some_and(|place| place.is(&pod.netns)) && pod.netns.is_current();
             if !stays {
                 tracing::info!(pod = %id, "pod is gone");
@@ -242,6 +246,7 @@ impl Pods {
         seen: &Known,
     ) -> Result<bool, EnrolError> {
         let place = match (seen.place(id, plan), &plan.enrolment) {
+            (_, Enrolment::Held(why)) => return Err(EnrolError::Undecided(why.clone())),
             (Ok(place), _) => place,
             (Err(error), Enrolment::Enrolled(_)) => return Err(error.into()),
             (Err(_), Enrolment::Outside(_)) => return Ok(false),

@@ -73,7 +73,7 @@ impl Sample {
             let cookie = 100 + netns.len() as u64;
             let policy = match &plan.enrolment {
                 Enrolment::Enrolled(policy) => Some(Arc::clone(policy)),
-                Enrolment::Outside(_) => None,
+                Enrolment::Outside(_) | Enrolment::Held(_) => None,
             };
             let rules =
                 policy.as_ref().map(|policy| policy.rules.rules().to_vec()).unwrap_or_default();
