@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 
 /// Codes of the specification, and one of ours.
 const TRY_AGAIN: u64 = 11;
-const UNAVAILABLE: u64 = 50;
 const NOT_JUDGED: u64 = 100;
 
 /// A stage with a chain beside it, and a pod that is only a namespace.
@@ -130,7 +129,8 @@ fn without_an_agent_a_pod_is_for_another_time() -> Result<()> {
     check_failure(&said, TRY_AGAIN, "the agent is away");
     assert!(said.took < Duration::from_millis(2_500), "{:?}", said.took);
     case.chain.list["cniVersion"] = "1.1.0".into();
-    check_failure(&case.ask("STATUS", &Value::Null)?, UNAVAILABLE, "the agent is away");
+    // A failure would make the whole node NotReady, and its pods would be evicted.
+    assert!(case.ask("STATUS", &Value::Null)?.ok);
     // A sandbox's end is not held up.
     case.chain.list["cniVersion"] = "1.0.0".into();
     case.chain.del(&case.stage.world, &Chain::environment(&case.pod, "u1"))?;

@@ -51,7 +51,8 @@ fn helm(values: &[&str]) -> Result<Objects> {
 #[rstest]
 #[case::as_it_is("base", &[])]
 #[case::kind("overlays/kind", &["--set", "image.pullPolicy=Never"])]
-#[case::gke("overlays/gke", &["--set", "quota=true"])]
+#[case::gke("overlays/gke", &["--set", "quota=true,cni.binDir=/home/kubernetes/bin"])]
+#[case::without_cni("../tests/overlays/without-cni", &["--set", "cni.enabled=false"])]
 #[case::eks(
     "overlays/eks",
     &["--set-json",
@@ -86,4 +87,43 @@ fn the_agent_has_the_rights_that_it_names_and_no_others() -> Result<()> {
     let capabilities = security["capabilities"]["add"].as_array().context("a list")?;
     ensure!(capabilities.len() <= 5, "it adds {capabilities:?}");
     Ok(())
+}
+
+/// What is put on a node is found again by what takes it off: the same directories in the same places.
+#[rstest]
+#[case::everywhere("base", "uninstall")]
+#[case::gke("overlays/gke", "uninstall-gke")]
+fn the_removal_looks_where_the_agent_installs(
+    #[case] agent: &str,
+    #[case] removal: &str,
+) -> Result<()> {
+    if control_plane::is_left_out() {
+        return Ok(());
+    }
+    let (agent, removal) = (kustomize(agent)?, kustomize(removal)?);
+    let pod = |objects: &Objects, name: &str| {
+        objects[&format!("DaemonSet sekisho-system {name}")]["spec"]["template"]["spec"].clone()
+    };
+    let (agent, removal) = (pod(&agent, "sekisho"), pod(&removal, "sekisho-uninstall"));
+    for volume in ["bpf", "cni-conf", "cni-bin", "run"] {
+        let of = |pod: &Value| named(&pod["volumes"], volume);
+        ensure!(of(&agent).is_some() && of(&agent) == of(&removal), "the volume {volume} differs");
+        let of = |container: &Value| named(&container["volumeMounts"], volume);
+        let (at, removed) = (of(&agent["containers"][0]), of(&removal["initContainers"][0]));
+        ensure!(at.is_some() && at == removed, "the mount {volume} differs");
+    }
+    let cni = |container: &Value| -> Vec<Value> {
+        let arguments = container["args"].as_array().cloned().unwrap_or_default();
+        arguments
+            .into_iter()
+            .filter(|it| it.as_str().is_some_and(|it| it.contains("cni")))
+            .collect()
+    };
+    let (kept, removed) = (cni(&agent["containers"][0]), cni(&removal["initContainers"][0]));
+    ensure!(kept.len() == 2 && kept == removed, "{kept:?} and {removed:?}");
+    Ok(())
+}
+
+fn named(list: &Value, name: &str) -> Option<Value> {
+    list.as_array()?.iter().find(|it| it["name"] == name).cloned()
 }

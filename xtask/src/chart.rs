@@ -24,6 +24,10 @@ pub(crate) struct Options {
 /// A line of a manifest, without its indentation, and what stands there in the template.
 type Replacement = (&'static str, &'static [&'static str]);
 
+/// Around what only the CNI plugin needs.
+const CNI: &str = "{{- if .Values.cni.enabled }}";
+const END: &str = "{{- end }}";
+
 /// A manifest of the base and what its template replaces.
 const TEMPLATES: [(&str, &[Replacement]); 3] = [
     ("namespace.yaml", &[]),
@@ -44,6 +48,18 @@ const TEMPLATES: [(&str, &[Replacement]); 3] = [
                     "- {{ . | quote }}",
                     "{{- end }}",
                 ],
+            ),
+            ("- --cni-conf-dir=/etc/cni/net.d", &[CNI, "- --cni-conf-dir=/etc/cni/net.d"]),
+            ("- --cni-bin-dir=/opt/cni/bin", &["- --cni-bin-dir=/opt/cni/bin", END]),
+            ("- name: cni-conf", &[CNI, "- name: cni-conf"]),
+            ("mountPath: /opt/cni/bin", &["mountPath: /opt/cni/bin", END]),
+            (
+                "hostPath: {path: /etc/cni/net.d, type: DirectoryOrCreate}",
+                &["hostPath: {path: {{ .Values.cni.confDir }}, type: DirectoryOrCreate}"],
+            ),
+            (
+                "hostPath: {path: /opt/cni/bin, type: DirectoryOrCreate}",
+                &["hostPath: {path: {{ .Values.cni.binDir }}, type: DirectoryOrCreate}", END],
             ),
             (
                 "readOnlyRootFilesystem: true",

@@ -23,8 +23,6 @@ pub(super) enum Code {
     Config = 7,
     /// Not now; the runtime tries again.
     TryAgain = 11,
-    /// No pod can be added at the moment.
-    Unavailable = 50,
     /// The pod is not judged as it should be.
     NotJudged = 100,
 }

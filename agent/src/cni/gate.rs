@@ -40,7 +40,6 @@ pub(crate) async fn serve(listener: UnixListener, gate: Gate) -> io::Result<()> 
         .route("/check", post(check))
         .route("/del", post(del))
         .route("/gc", post(gc))
-        .route("/status", post(status))
         .with_state(gate);
     axum::serve(listener, routes).await
 }
@@ -77,13 +76,6 @@ async fn del(State(gate): State<Gate>, Json(goodbye): Json<Goodbye>) -> Result<J
 async fn gc(State(gate): State<Gate>, Json(alive): Json<Alive>) -> Result<Json<()>, Refusal> {
     gate.whereabouts.keep(&alive.ids).map_err(unwritten)?;
     Ok(Json(()))
-}
-
-async fn status(State(gate): State<Gate>, Json(()): Json<()>) -> Result<Json<()>, Refusal> {
-    match gate.report.snapshot() {
-        Some(_) => Ok(Json(())),
-        None => Err(refusal(STARTING)),
-    }
 }
 
 const STARTING: &str = "the agent has just started and does not know the pods of its node yet";

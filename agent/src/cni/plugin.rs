@@ -101,10 +101,9 @@ async fn carry_out(call: Call, socket: &Path) -> Result<String, Failure> {
             agent.patiently::<_, ()>("/gc", &Alive { ids }, Code::TryAgain).await?;
             Ok(String::new())
         }
-        Verb::Status => {
-            agent.patiently::<_, ()>("/status", &(), Code::Unavailable).await?;
-            Ok(String::new())
-        }
+        // A runtime makes its whole node NotReady of a failure, and its pods are evicted: the agent
+        // is away for ADD, which says so for the pod that it is about.
+        Verb::Status => Ok(String::new()),
     }
 }
 
@@ -149,7 +148,6 @@ impl Agent {
         question: &Q,
         refused: Code,
     ) -> Result<A, Failure> {
-        let away = if refused == Code::Unavailable { refused } else { Code::TryAgain };
         loop {
             let error = match self.once(path, question).await {
                 Ok(answer) => return Ok(answer),
@@ -162,7 +160,11 @@ impl Agent {
             if Instant::now() + PAUSE >= self.deadline {
                 let why = error.map_or("no answer in time".to_owned(), |error| error.to_string());
                 let details = "the DaemonSet sekisho runs the agent; pods start once it answers";
-                return Err(Failure::new(away, format!("the agent is away: {why}"), details));
+                return Err(Failure::new(
+                    Code::TryAgain,
+                    format!("the agent is away: {why}"),
+                    details,
+                ));
             }
             sleep(PAUSE).await;
         }

@@ -37,8 +37,11 @@ pub(super) fn image() -> anyhow::Result<PathBuf> {
     let users = b"root:x:0:0:root:/:/bin/sh\n".to_vec();
     entries.push(Entry { path: "etc/passwd".to_owned(), bytes: users });
     let image = archive::pack(NAME, Arch::of_this_machine().name(), &entries, &["tmp", "root"])?;
-    let place = target_dir().join("image/e2e-client.tar");
-    fs::write(&place, image.bytes)?;
+    let folder = target_dir().join("image");
+    let place = folder.join("e2e-client.tar");
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(&place, image.bytes))
+        .with_context(|| place.display().to_string())?;
     Ok(place)
 }
 

@@ -2,6 +2,8 @@
 
 use std::{
     env,
+    fs::File,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -11,7 +13,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use crate::{
-    command::{quiet, workspace},
+    command::{quiet, target_dir, workspace},
     interrupt,
 };
 
@@ -101,6 +103,17 @@ impl Cluster {
     /// Runs a command on a node.
     pub(super) fn enter(&self, node: &str, words: &[&str]) -> anyhow::Result<String> {
         quiet(self.verb("enter").arg(node).args(words))
+    }
+
+    /// Starts a program on a node that goes on by itself; `down` ends it with the node.
+    pub(super) fn start(&self, node: &str, words: &[String]) -> anyhow::Result<()> {
+        let name = Path::new(&words[0]).file_name().context("it has a name")?;
+        let log = target_dir().join(format!("e2e-{node}-{}.log", name.display()));
+        let log = File::create(&log).with_context(|| log.display().to_string())?;
+        let mut command = self.verb("enter");
+        command.arg(node).args(words).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log).process_group(0).spawn()?;
+        Ok(())
     }
 
     /// Takes the API server away.

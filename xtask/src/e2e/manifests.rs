@@ -45,6 +45,26 @@ spec:
     )
 }
 
+/// A server that greets, behind a Service with an address of each family.
+pub(super) fn greeter(namespace: &str, node: &str) -> String {
+    let server = pod(namespace, GREETER, node, "nc -ll -p 8080 -e /bin/echo hello");
+    format!(
+        "\
+{server}---
+apiVersion: v1
+kind: Service
+metadata: {{name: {GREETER}, namespace: {namespace}}}
+spec:
+  ipFamilyPolicy: RequireDualStack
+  selector: {{app: {GREETER}}}
+  ports: [{{name: tcp-hello, port: 80, targetPort: 8080}}]
+"
+    )
+}
+
+/// Its Pod and its Service.
+pub(super) const GREETER: &str = "greeter";
+
 /// What allows a database by its addresses.
 pub(super) fn by_address(namespace: &str, addresses: &str, port: u16) -> String {
     format!(

@@ -23,6 +23,10 @@ pub(super) const ORDERS: [&str; 2] = ["203.0.113.7", "2001:db8:f::7"];
 pub(super) const PAYROLL: [&str; 2] = ["203.0.113.8", "2001:db8:f::8"];
 /// Payroll's name.
 pub(super) const PAYROLL_NAME: &str = "payroll.example.com";
+/// Where a runtime reads its CNI configuration, and where it is kept as it was.
+const CNI: &str = "/etc/cni/net.d";
+const CNI_BEFORE: &str = "/etc/kubernetes/sekisho-e2e-cni";
+const UNINSTALL: &str = "deploy/uninstall";
 const PREPARED: Duration = Duration::from_mins(1);
 
 /// The stage. Dropped in this order.
@@ -51,6 +55,16 @@ impl Stage {
 
     /// Takes away what an earlier run left.
     fn clear(&self) -> anyhow::Result<()> {
+        let is_left = |node: &&str| self.is_chained(node).is_ok();
+        if NODES.iter().any(is_left) {
+            let agents = ["delete", "daemonset", "sekisho", "-n", SYSTEM, "--ignore-not-found"];
+            self.cluster.kubectl(&agents)?;
+            self.uninstall()?;
+        }
+        for node in NODES {
+            let script = format!("mkdir -p {CNI_BEFORE} && cp {CNI}/* {CNI_BEFORE}/");
+            self.cluster.enter(node, &["sh", "-c", &script])?;
+        }
         for namespace in [SHOP, LAB, SYSTEM] {
             let words = ["delete", "namespace", namespace, "--ignore-not-found", "--timeout=60s"];
             self.cluster.kubectl(&words)?;
@@ -73,6 +87,37 @@ impl Stage {
             self.ready(namespace, PREPARED)?;
         }
         Ok(())
+    }
+
+    /// Removes what agents left on the nodes, as an operator does.
+    pub(super) fn uninstall(&self) -> anyhow::Result<()> {
+        self.cluster.kubectl(&["apply", "-k", &folder(UNINSTALL)])?;
+        self.rolled_out("sekisho-uninstall")?;
+        self.cluster.kubectl(&["delete", "-k", &folder(UNINSTALL), "--timeout=90s"]).map(drop)
+    }
+
+    /// Fails unless a node's CNI configuration has our entry.
+    pub(super) fn is_chained(&self, node: &str) -> anyhow::Result<()> {
+        let found = self.cluster.enter(node, &["grep", "-l", "sekisho-cni", "-r", CNI]);
+        found.map(drop).with_context(|| format!("{node} has no entry of sekisho-cni"))
+    }
+
+    /// Writes a node's CNI configuration as it was before any agent.
+    pub(super) fn cni_as_before(&self, node: &str) -> anyhow::Result<()> {
+        let script = format!("cp {CNI_BEFORE}/* {CNI}/");
+        self.cluster.enter(node, &["sh", "-c", &script]).map(drop)
+    }
+
+    /// Waits until a pod is ready.
+    pub(super) fn pod_ready(
+        &self,
+        namespace: &str,
+        pod: &str,
+        patience: Duration,
+    ) -> anyhow::Result<()> {
+        let timeout = format!("--timeout={}s", patience.as_secs());
+        let words = ["wait", "--for=condition=Ready", "pod", pod, "-n", namespace, &timeout];
+        self.cluster.kubectl(&words).map(drop)
     }
 
     /// Waits until every pod of a namespace is ready.
@@ -131,6 +176,11 @@ impl Stage {
             }
         }
     }
+}
+
+/// A folder of this tree, for kubectl.
+pub(super) fn folder(relative: &str) -> String {
+    workspace().join(relative).display().to_string()
 }
 
 /// The client on a node.
