@@ -4,6 +4,7 @@ mod datapath;
 mod hooks;
 pub(crate) mod load;
 mod manifests;
+mod node;
 mod sample;
 mod stage;
 
@@ -22,6 +23,22 @@ enum What {
     /// Connect rate, round trip and throughput of direct and proxied connections; the cost of each
     /// hook; the time until a changed rule is enforced; memory
     Datapath(DatapathOptions),
+    /// On a cluster: what the CNI plugin adds to a pod's start, the time until a pod is enrolled,
+    /// memory and CPU of the agent with many pods, the image's size
+    Node(NodeOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeOptions {
+    /// How many pods the node has
+    #[arg(long, default_value_t = 100)]
+    pods: usize,
+    /// How many more are started one after the other
+    #[arg(long, default_value_t = 30)]
+    single: usize,
+    /// Take this image instead of making one
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -40,5 +57,6 @@ pub(crate) struct DatapathOptions {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     match &options.what {
         What::Datapath(options) => datapath::run(options),
+        What::Node(options) => node::run(options),
     }
 }

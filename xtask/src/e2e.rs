@@ -5,7 +5,7 @@
 //! `load`, `enter`, `stop-api`, `start-api` and `down`), else the one beside this tree.
 
 mod client;
-mod cluster;
+pub(crate) mod cluster;
 mod manifests;
 mod probe;
 mod stage;

@@ -22,14 +22,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A running cluster, taken down when dropped unless it was there before or is to be kept.
 #[derive(Debug)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     script: PathBuf,
     keep: bool,
 }
 
 impl Cluster {
     /// Takes the one that is up, else starts one.
-    pub(super) fn up(nodes: u8, keep: bool) -> anyhow::Result<Self> {
+    pub(crate) fn up(nodes: u8, keep: bool) -> anyhow::Result<Self> {
         let script = env::var_os(SCRIPT)
             .map_or_else(|| workspace().join("../shared/k8s/cluster"), PathBuf::from);
         if !script.exists() {
@@ -53,45 +53,33 @@ impl Cluster {
     }
 
     /// The same for the words of a kubectl command.
-    pub(super) fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
+    pub(crate) fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
         quiet(self.verb("kubectl").args(words))
     }
 
     /// kubectl, not started yet.
-    pub(super) fn kubectl_command(&self, words: &[&str]) -> Command {
+    pub(crate) fn kubectl_command(&self, words: &[&str]) -> Command {
         let mut command = self.verb("kubectl");
         command.args(words);
         command
     }
 
     /// Applies manifests.
-    pub(super) fn apply(&self, manifests: &str) -> anyhow::Result<()> {
+    pub(crate) fn apply(&self, manifests: &str) -> anyhow::Result<()> {
         self.feed(&["apply", "-f", "-"], manifests)
     }
 
     /// Deletes what manifests name.
-    pub(super) fn delete(&self, manifests: &str) -> anyhow::Result<()> {
+    pub(crate) fn delete(&self, manifests: &str) -> anyhow::Result<()> {
         self.feed(&["delete", "--wait=false", "--ignore-not-found", "-f", "-"], manifests)
     }
 
     fn feed(&self, words: &[&str], manifests: &str) -> anyhow::Result<()> {
-        use std::io::Write as _;
-        let mut child = self
-            .kubectl_command(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        child.stdin.take().context("it is piped")?.write_all(manifests.as_bytes())?;
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            bail!("kubectl {}: {}", words[0], String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(())
+        feed(&mut self.kubectl_command(words), manifests)
     }
 
     /// Gives an image to every node.
-    pub(super) fn load(&self, archive: &Path) -> anyhow::Result<()> {
+    pub(crate) fn load(&self, archive: &Path) -> anyhow::Result<()> {
         quiet(self.verb("load").arg(archive)).map(drop)
     }
 
@@ -101,8 +89,14 @@ impl Cluster {
     }
 
     /// Runs a command on a node.
-    pub(super) fn enter(&self, node: &str, words: &[&str]) -> anyhow::Result<String> {
+    pub(crate) fn enter(&self, node: &str, words: &[&str]) -> anyhow::Result<String> {
         quiet(self.verb("enter").arg(node).args(words))
+    }
+
+    /// Writes a file on a node, whole.
+    pub(crate) fn write(&self, node: &str, path: &str, text: &str) -> anyhow::Result<()> {
+        let script = format!("cat >{path}.new && chmod 755 {path}.new && mv {path}.new {path}");
+        feed(self.verb("enter").args([node, "sh", "-c", &script]), text)
     }
 
     /// Starts a program on a node that goes on by itself; `down` ends it with the node.
@@ -137,7 +131,7 @@ impl Drop for Cluster {
 }
 
 /// Waits until something is true; the last reason why it was not is the error.
-pub(super) fn eventually(
+pub(crate) fn eventually(
     patience: Duration,
     mut attempt: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Duration> {
@@ -150,4 +144,17 @@ pub(super) fn eventually(
         }
         thread::sleep(PAUSE);
     }
+}
+
+/// Runs a command on a text.
+fn feed(command: &mut Command, text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().context("it is piped")?.write_all(text.as_bytes())?;
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
 }

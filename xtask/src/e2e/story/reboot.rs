@@ -63,6 +63,8 @@ pub(super) fn node(stage: &Stage) -> anyhow::Result<String> {
     let started = Instant::now();
     for daemon in &daemons {
         stage.cluster.start(node, daemon)?;
+        // The kubelet ends where its runtime is not there yet.
+        eventually(PATIENCE, || stage.cluster.enter(node, &["ctr", "version"]).map(drop))?;
     }
     let back = ["wait", "--for=condition=Ready", "--timeout=90s", "node", node];
     stage.cluster.kubectl(&back)?;
