@@ -126,7 +126,8 @@ impl Report {
             None => State::Ready,
         };
         let mut findings: Vec<Note> = observed.notes.to_vec();
-        findings.extend(snapshot.findings.iter().map(|finding| Note::new(finding, None)));
+        let note = |finding| Note::new(finding, observed.spots.of(finding));
+        findings.extend(snapshot.findings.iter().map(note));
         self.latest.store(Some(Arc::new(Latest {
             state,
             generation_since: self.since(self.kernel.maps.node.generation()),

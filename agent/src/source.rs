@@ -24,6 +24,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use agent_model::resource::Objects;
 use tokio::sync::watch;
 
+use self::store::Spots;
 use crate::observe::status::Note;
 
 /// What a source says at one moment.
@@ -33,6 +34,8 @@ pub(crate) struct Observed {
     pub(crate) objects: Arc<Objects>,
     /// What is wrong with the others, and what is worth knowing, by place.
     pub(crate) notes: Arc<[Note]>,
+    /// Where objects are, where a source has more to say of it than the object's own name.
+    pub(crate) spots: Arc<Spots>,
 }
 
 impl Observed {

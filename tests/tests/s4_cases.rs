@@ -337,6 +337,7 @@ fn s4_1_a_namespace_that_no_mesh_selects_is_not_judged_until_one_does() -> Resul
         findings.iter().any(|one| {
             one["kind"] == kind
                 && one["severity"] == "error"
+                && one["place"].as_str().is_some_and(|place| place.contains(".yaml, document 1"))
                 && one["message"].as_str().unwrap_or_default().contains(
                     "failed to find matching mesh for namespace: mesh-test, expecting 1 but found 0",
                 )

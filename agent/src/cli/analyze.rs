@@ -1,7 +1,6 @@
 //! `sekisho analyze`: what an agent would say of manifests, or of what a cluster has, without one.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, Read},
     path::Path,
@@ -83,7 +82,7 @@ fn report<P: AsRef<Path>>(
         }
     }
     let observed = store.settle();
-    let spots: BTreeMap<_, _> = store.spots().collect();
+    let spots = store.spots();
     let mut findings = observed.notes.to_vec();
     findings.extend(left_out.into_iter().map(|one| Note {
         severity: Severity::Warning.name().into(),
@@ -93,10 +92,8 @@ fn report<P: AsRef<Path>>(
         place: server.clone(),
         ..Note::default()
     }));
-    findings.extend(analyze(&observed.objects).iter().map(|finding| {
-        let object = (finding.kind.as_str(), finding.namespace.as_str(), finding.name.as_str());
-        Note::new(finding, spots.get(&object).cloned())
-    }));
+    let objects = analyze(&observed.objects);
+    findings.extend(objects.iter().map(|finding| Note::new(finding, spots.of(finding))));
     // Each object is checked by itself when it is read and again among the others.
     let mut seen = std::collections::BTreeSet::new();
     findings.retain(|note| seen.insert(format!("{note:?}")));

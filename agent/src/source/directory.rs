@@ -8,6 +8,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -131,7 +132,7 @@ impl State {
             (Ok(()), None) => Statement::default(),
         };
         self.store.say(place.into(), statement);
-        self.store.settle()
+        Observed { spots: Arc::new(self.store.spots()), ..self.store.settle() }
     }
 
     fn watch(&mut self, changes: &[Change]) -> Result<(), String> {

@@ -59,6 +59,18 @@ pub(crate) struct Statement {
     pub(crate) partial: bool,
 }
 
+/// Where objects are, for people: `far.yaml, document 2 (line 14)`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spots(BTreeMap<(String, String, String), String>);
+
+impl Spots {
+    /// Where the object of a finding is.
+    pub(crate) fn of(&self, finding: &Finding) -> Option<String> {
+        let Finding { kind, namespace, name, .. } = finding;
+        self.0.get(&(kind.clone(), namespace.clone(), name.clone())).cloned()
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
@@ -95,16 +107,19 @@ impl Store {
         }
     }
 
-    /// Where each object is, by kind, namespace and name. Of several spots the one that counts
-    /// comes last, as a map that is made of them wants it.
-    pub(crate) fn spots(&self) -> impl Iterator<Item = ((&str, &str, &str), String)> {
-        self.places.iter().rev().flat_map(|(place, statement)| {
-            statement.claims.iter().rev().map(move |claim| {
-                let ObjectKey { kind, namespace, name } = &claim.key;
-                let key = (kind.shown(), namespace.as_str(), name.as_str());
-                (key, format!("{place}, {}", claim.spot))
-            })
-        })
+    /// Where each object is. Of several spots the one that counts.
+    pub(crate) fn spots(&self) -> Spots {
+        let spots = self.places.iter().rev().flat_map(|(place, statement)| {
+            let claims = statement.claims.iter().rev();
+            claims.map(move |claim| (claim.key.clone(), format!("{place}, {}", claim.spot)))
+        });
+        Spots(
+            spots
+                .map(|(ObjectKey { kind, namespace, name }, spot)| {
+                    ((kind.shown().to_owned(), namespace, name), spot)
+                })
+                .collect(),
+        )
     }
 
     /// Every object that some place names.
@@ -133,7 +148,8 @@ impl Store {
         if !same(&objects, &self.in_force) {
             self.in_force = Arc::new(objects);
         }
-        Observed { objects: Arc::clone(&self.in_force), notes: notes.into() }
+        let objects = Arc::clone(&self.in_force);
+        Observed { objects, notes: notes.into(), spots: Arc::default() }
     }
 }
 
