@@ -27,7 +27,11 @@ fn render(command: &mut Command) -> Result<Objects> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut objects = Objects::new();
     for document in documents(&String::from_utf8(output.stdout)?) {
-        let value = document.value?;
+        let mut value = document.value?;
+        // A patch puts the volume that it changes first, which means nothing.
+        if let Some(Value::Array(volumes)) = value.pointer_mut("/spec/template/spec/volumes") {
+            volumes.sort_by_key(|volume| volume["name"].to_string());
+        }
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
         let parts = [text("/kind"), text("/metadata/namespace"), text("/metadata/name")];
         let key = parts.join(" ");
