@@ -38,7 +38,7 @@ use crate::{
 };
 
 use app_mesh::AppMesh;
-pub use context::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
+pub use context::{Exclusions, NetnsAnnotation, NodeContext, Stray, UnknownPods};
 pub use intern::Interner;
 pub(crate) use pods::pod_addresses;
 pub(crate) use sidecars::is_for_all;
@@ -63,6 +63,15 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     let mut pods: BTreeMap<PodId, PodPlan> = BTreeMap::new();
     for pod in objects.pods() {
         if let Some((id, plan)) = planner.plan(pod, &mut findings) {
+            pods.insert(id, plan);
+        }
+    }
+    for stray in &node.strays {
+        let pod = stray.pod(&node.node_name);
+        let id = PodId { namespace: stray.namespace.clone(), name: stray.name.clone() };
+        if !pods.contains_key(&id)
+            && let Some((id, plan)) = planner.plan(&pod, &mut findings)
+        {
             pods.insert(id, plan);
         }
     }

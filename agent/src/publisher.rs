@@ -19,6 +19,7 @@ use crate::{
     pods::{
         enrol::{Lack, chain},
         evidence::Evidence,
+        runtime::Strays,
     },
     report::Report,
     resolve::Ends,
@@ -43,6 +44,7 @@ pub(crate) struct Publisher {
     report: Arc<Report>,
     metrics: Arc<Metrics>,
     evidence: Evidence,
+    strays: Strays,
     latest: Option<(Observed, Arc<Snapshot>)>,
     /// Why the last attempt failed: told once, however often it is tried again.
     refused: Option<String>,
@@ -72,6 +74,7 @@ impl Publisher {
             report,
             metrics,
             evidence,
+            strays: Strays::default(),
             latest: None,
             refused: None,
         }
@@ -105,10 +108,22 @@ impl Publisher {
                 }
                 news = self.evidence.changed() => {
                     news?;
-                    self.publish().await;
+                    self.hear(&names).await;
                 }
                 _ = looks.tick() => self.look_after().await,
             }
+        }
+    }
+
+    /// The runtime says something else: of pods that objects name, or of others.
+    async fn hear(&mut self, names: &Ends) {
+        let Some((observed, _)) = &self.latest else { return };
+        let strays = self.evidence.strays(&mut self.strays, &observed.objects);
+        if strays == self.context.strays {
+            self.publish().await;
+        } else {
+            let observed = observed.clone();
+            self.take(observed, names).await;
         }
     }
 
@@ -119,6 +134,7 @@ impl Publisher {
         }
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
+        self.context.strays = self.evidence.strays(&mut self.strays, &observed.objects);
         let translated =
             block_in_place(|| translate(&observed.objects, &self.context, &mut self.interner));
         let snapshot = Arc::new(translated);

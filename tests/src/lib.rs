@@ -13,6 +13,7 @@
 //! agent, manifest, links         the program under test, its configuration, its hooks
 //! control_plane                  a real API server with its etcd
 //! maps                           the agent's own maps, written behind its back
+//! runtime                        a container runtime that lists what a test tells it
 //! stranger                       somebody else's programs on the same hooks
 //! ground, posture                where every way out is tried at once, and what should come of it
 //! selftest                       all of it, as a check of one machine
@@ -44,6 +45,7 @@ pub mod packet;
 pub mod posture;
 pub mod probe;
 pub mod process;
+pub mod runtime;
 pub mod selftest;
 pub mod serve;
 pub mod stage;

@@ -6,6 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use k8s_openapi::{
+    api::core::v1::{Pod, PodIP, PodSpec, PodStatus},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
 use crate::{names::Answers, snapshot::PodId};
 
 /// The node that a snapshot is for.
@@ -27,6 +32,55 @@ pub struct NodeContext {
     pub exclusions: Exclusions,
     /// What becomes of pods of which too little is known.
     pub unknown: UnknownPods,
+    /// Pods of the node that no object names, by what its container runtime knows of them. An object
+    /// of the same name counts instead.
+    pub strays: Vec<Stray>,
+}
+
+/// A pod as the container runtime knows it: a static pod whose picture the API server does not have
+/// yet, or one that was made while the server cannot be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stray {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The UID by which the node knows it.
+    pub uid: String,
+    /// Its labels when its sandbox was made.
+    pub labels: BTreeMap<String, String>,
+    /// See `labels`.
+    pub annotations: BTreeMap<String, String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// It is in the node's own network namespace.
+    pub host_network: bool,
+}
+
+impl Stray {
+    /// The Pod that it is, as far as is known.
+    pub(super) fn pod(&self, node: &str) -> Pod {
+        let pod_ip = |one: &IpAddr| PodIP { ip: one.to_string() };
+        Pod {
+            metadata: ObjectMeta {
+                namespace: Some(self.namespace.clone()),
+                name: Some(self.name.clone()),
+                uid: Some(self.uid.clone()),
+                labels: Some(self.labels.clone()),
+                annotations: Some(self.annotations.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(PodSpec {
+                node_name: Some(node.to_owned()),
+                host_network: Some(self.host_network),
+                ..PodSpec::default()
+            }),
+            status: Some(PodStatus {
+                pod_ips: Some(self.addresses.iter().map(pod_ip).collect()),
+                ..PodStatus::default()
+            }),
+        }
+    }
 }
 
 /// What becomes of a pod whose Namespace is not known: its labels may put the pod in a mesh.
@@ -73,6 +127,7 @@ impl NodeContext {
             netns: NetnsAnnotation::Honour,
             exclusions: Exclusions::Honour,
             unknown: UnknownPods::Allow,
+            strays: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use agent_model::{
     names::{Answer, Trouble},
     resource::{self, Objects, validate},
     snapshot::{Finding, PodId, Severity, Snapshot},
-    translate::{Exclusions, Interner, NodeContext, UnknownPods, translate},
+    translate::{Exclusions, Interner, NodeContext, Stray, UnknownPods, translate},
 };
 use serde::Deserialize;
 
@@ -37,11 +37,26 @@ struct TestNode {
     ignore_exclusions: bool,
     #[serde(default)]
     hold_unknown_pods: bool,
+    #[serde(default)]
+    strays: Vec<TestStray>,
     /// The pods whose models are shown.
     #[serde(default)]
     show: Vec<String>,
     #[serde(default)]
     answers: BTreeMap<String, TestAnswer>,
+}
+
+/// A pod that only the runtime knows.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct TestStray {
+    namespace: String,
+    name: String,
+    uid: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    addresses: Vec<IpAddr>,
+    host_network: bool,
 }
 
 /// What a name resolves to.
@@ -95,6 +110,12 @@ impl Cluster {
         if node.ignore_exclusions {
             self.node.exclusions = Exclusions::Ignore;
         }
+        let strays = node.strays.into_iter().map(|one| {
+            let TestStray { namespace, name, uid, labels, annotations, addresses, host_network } =
+                one;
+            Stray { namespace, name, uid, labels, annotations, addresses, host_network }
+        });
+        self.node.strays = strays.collect();
         if node.hold_unknown_pods {
             self.node.unknown = UnknownPods::Hold;
         }

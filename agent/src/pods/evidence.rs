@@ -7,12 +7,16 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
-use agent_model::snapshot::{PodId, PodPlan};
+use agent_model::{
+    resource::Objects,
+    snapshot::{PodId, PodPlan},
+    translate::Stray,
+};
 use thiserror::Error;
 
 use super::{
     netns::NetNs,
-    runtime::{self, Heard, Network, Reader},
+    runtime::{self, Heard, Network, Reader, Strays},
     whereabouts::{self, Whereabouts},
 };
 
@@ -87,6 +91,12 @@ impl Evidence {
         if let Some(runtime) = &self.runtime {
             runtime.expect_pods();
         }
+    }
+
+    /// The pods that only the runtime knows.
+    pub(crate) fn strays(&self, among: &mut Strays, objects: &Objects) -> Vec<Stray> {
+        let heard = self.runtime.as_ref().map(Reader::heard).unwrap_or_default();
+        among.among(heard.sandboxes.as_deref().unwrap_or_default(), objects)
     }
 
     /// Why nothing new is known.

@@ -13,11 +13,13 @@
 mod cri;
 mod follow;
 mod sandbox;
+mod strays;
 
 use std::{path::PathBuf, sync::Arc};
 
 pub(crate) use follow::{Follower, Reader};
 pub(crate) use sandbox::{Network, Sandbox, of_pod};
+pub(crate) use strays::Strays;
 
 /// Where container runtimes listen.
 const SOCKETS: [&str; 3] =
@@ -70,6 +72,8 @@ pub(crate) mod testing {
             age: (0, 1),
             network,
             addresses: vec!["203.0.113.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
+            labels: [("app".to_owned(), "web".to_owned())].into(),
+            annotations: [].into(),
         }
     }
 }

@@ -127,6 +127,10 @@ pub(super) struct PodSandbox {
     /// Nanoseconds.
     #[prost(int64, tag = "4")]
     pub(super) created_at: i64,
+    #[prost(map = "string, string", tag = "5")]
+    pub(super) labels: HashMap<String, String>,
+    #[prost(map = "string, string", tag = "6")]
+    pub(super) annotations: HashMap<String, String>,
     #[prost(string, tag = "7")]
     pub(super) runtime_handler: String,
 }

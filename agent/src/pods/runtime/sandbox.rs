@@ -1,6 +1,7 @@
 //! A sandbox: whose it is and where its network namespace is.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     path::{Component, Path, PathBuf},
 };
@@ -28,6 +29,10 @@ pub(crate) struct Sandbox {
     pub(crate) network: Network,
     /// Its addresses: known before the API server is told of them.
     pub(crate) addresses: Vec<IpAddr>,
+    /// The Pod's labels when it was made, and the kubelet's own.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The Pod's annotations.
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 /// Where a pod is on the network.
@@ -84,7 +89,16 @@ impl Sandbox {
             age: (metadata.attempt, listed.created_at),
             network,
             addresses: addresses(status),
+            labels: listed.labels.into_iter().collect(),
+            annotations: listed.annotations.into_iter().collect(),
         })
+    }
+}
+
+impl Sandbox {
+    /// When it was made, in nanoseconds.
+    pub(super) const fn made_at(&self) -> i64 {
+        self.age.1
     }
 }
 

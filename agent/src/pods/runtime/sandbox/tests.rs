@@ -16,6 +16,8 @@ fn listed(id: &str, uid: &str, attempt: u32, created_at: i64) -> PodSandbox {
         }),
         state: 0,
         created_at,
+        labels: HashMap::from([("app".to_owned(), "web".to_owned())]),
+        annotations: HashMap::new(),
         runtime_handler: String::new(),
     }
 }
