@@ -11,7 +11,8 @@
 //! dns, named                     a name server that says what a test tells it, and who asks it
 //! stage, client                  a pod, a far host, an agent, and somebody to talk through them
 //! agent, manifest, links         the program under test, its configuration, its hooks
-//! control_plane                  a real API server with its etcd
+//! control_plane, gate, scene      a real API server with its etcd, what stands before it, and a stage
+//!                                whose agent follows it
 //! maps                           the agent's own maps, written behind its back
 //! runtime                        a container runtime that lists what a test tells it
 //! stranger                       somebody else's programs on the same hooks
@@ -34,6 +35,7 @@ pub mod control_plane;
 pub mod dns;
 pub mod errand;
 pub mod frame;
+pub mod gate;
 pub mod ground;
 pub mod links;
 pub mod manifest;
@@ -46,6 +48,7 @@ pub mod posture;
 pub mod probe;
 pub mod process;
 pub mod runtime;
+pub mod scene;
 pub mod selftest;
 pub mod serve;
 pub mod stage;

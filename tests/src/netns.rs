@@ -79,6 +79,14 @@ impl Netns {
         })
     }
 
+    /// What lets the thread that calls it in, for good.
+    pub fn door(&self) -> Result<impl FnOnce() -> Result<()> + Send + 'static> {
+        let (file, name) = (self.file.try_clone()?, self.name.clone());
+        Ok(move || {
+            setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {name}"))
+        })
+    }
+
     /// Runs lines of `ip` inside, as many as there are, all or nothing but the first error.
     pub fn ip(&self, lines: &str) -> Result<()> {
         let mut child = Command::new("ip")

@@ -19,7 +19,7 @@ use std::{
     sync::atomic::{AtomicU8, Ordering},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     capture::Capture,
@@ -230,6 +230,20 @@ impl World {
         }
         host.netns.ip(&inside)?;
         self.node.ip(&outside)
+    }
+
+    /// Nothing of a far host comes back any more, and nobody is told: what it is sent arrives, and
+    /// it has no way to answer.
+    pub fn cut(&self, host: &Host) -> Result<()> {
+        ensure!(self.wiring == Wiring::Routed, "only a routed host is cut off");
+        host.netns.ip(&format!("route del default\nroute del {GATEWAY4}/32 dev eth0\n"))
+    }
+
+    /// The end of [`World::cut`].
+    pub fn mend(&self, host: &Host) -> Result<()> {
+        host.netns.ip(&format!(
+            "route add {GATEWAY4}/32 dev eth0 scope link\nroute add default via {GATEWAY4}\n"
+        ))
     }
 
     /// The station to which a pod's hand-made frame for `far` has to go.

@@ -18,8 +18,11 @@ mod kinds;
 mod object;
 mod once;
 mod pace;
+mod presence;
 mod progress;
+mod question;
 mod saved;
+mod transport;
 mod trouble;
 
 use std::{
@@ -49,10 +52,10 @@ pub(crate) use self::{
 };
 use self::{
     discovery::Discovery,
-    follow::{Follower, News, Told},
+    follow::{Common, Follower, News, Told},
     kinds::Watched,
     object::Item,
-    pace::Pace,
+    presence::Presence,
     saved::{Contents, Texts},
 };
 use super::{
@@ -94,7 +97,8 @@ impl Cluster {
         node: &str,
         path: PathBuf,
     ) -> Result<(Self, Reader), ConnectError> {
-        let (client, server) = connect::connect(files, context).await?;
+        let config = connect::config(files, context).await?;
+        let (client, server) = (transport::client(&config)?, config.cluster_url.to_string());
         let (publisher, reader) = watch::channel(None);
         let progress = Arc::new(Progress::new(server));
         let (state, node) = (State::default(), node.into());
@@ -111,26 +115,19 @@ impl Cluster {
         let saved = self.take_saved();
         let (sender, mut news) = unbounded_channel();
         let mut tasks = JoinSet::new();
-        let discovery = Arc::new(Discovery::new(self.client.clone()));
+        let common = Common {
+            client: self.client.clone(),
+            presence: Arc::new(Presence::new(self.client.clone())),
+            discovery: Arc::new(Discovery::new(self.client.clone())),
+            node: Arc::clone(&self.node),
+            news: sender,
+            progress: Arc::clone(&self.progress),
+        };
         for watched in kinds::ALL.iter() {
-            tasks.spawn(Box::pin(
-                Follower {
-                    watched,
-                    client: self.client.clone(),
-                    discovery: Arc::clone(&discovery),
-                    node: Arc::clone(&self.node),
-                    news: sender.clone(),
-                    progress: Arc::clone(&self.progress),
-                    held: self.state.places.contains_key(&watched.kind),
-                    version: None,
-                    streaming: true,
-                    pace: Pace::default(),
-                    seen: None,
-                }
-                .run(),
-            ));
+            let held = self.state.places.contains_key(&watched.kind);
+            tasks.spawn(Box::pin(Follower::new(watched, common.clone(), held).run()));
         }
-        drop(sender);
+        drop(common);
         let (contents, written) = watch::channel(Contents::default());
         let (path, node) = (self.path.clone(), Arc::clone(&self.node));
         tasks.spawn(sealed::keep(path, node, written, saved::write));

@@ -30,30 +30,46 @@ pub(crate) enum ConnectError {
          no kubeconfig; give --kubeconfig FILE, or --config-dir DIR for a directory of manifests"
     )]
     Nowhere(#[source] kube::config::InferConfigError),
+    /// The way to the server is one that is not supported.
+    #[error(
+        "the kubeconfig leads through the proxy {proxy}, which is not supported; name a server that \
+         can be reached without proxy-url"
+    )]
+    Proxy {
+        /// Its address.
+        proxy: String,
+    },
     /// The credentials or certificates are broken.
     #[error("the credentials for the API server cannot be used")]
     Client(#[source] Box<kube::Error>),
 }
 
-/// The client, and the server's address for people.
+/// A client for a few requests, which it tries again by itself, and the server's address for people.
 pub(crate) async fn connect(
     files: Option<&str>,
     context: Option<&str>,
 ) -> Result<(Client, String), ConnectError> {
+    let mut config = config(files, context).await?;
+    config.connect_timeout = Some(CONNECT);
+    let server = config.cluster_url.to_string();
+    let client = Client::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))?;
+    Ok((client, server))
+}
+
+/// Where the server is, and who asks.
+pub(super) async fn config(
+    files: Option<&str>,
+    context: Option<&str>,
+) -> Result<Config, ConnectError> {
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
-    let config = match (files.filter(|files| !files.is_empty()), context) {
+    match (files.filter(|files| !files.is_empty()), context) {
         (Some(files), _) => {
             let merged = read(files)?;
             Config::from_custom_kubeconfig(merged, &options).await.map_err(ConnectError::Context)
         }
         (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(ConnectError::Context),
         (None, None) => Config::infer().await.map_err(ConnectError::Nowhere),
-    };
-    let mut config = config?;
-    config.connect_timeout = Some(CONNECT);
-    let server = config.cluster_url.to_string();
-    let client = Client::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))?;
-    Ok((client, server))
+    }
 }
 
 /// Several files, as `KUBECONFIG` may name them.

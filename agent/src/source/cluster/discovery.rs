@@ -1,20 +1,16 @@
 //! Which custom resources a server has: asked once for all kinds of a group, however many followers
 //! want to know.
 //!
-//! A follower says which answer it has seen, and gets a newer one: that of whoever asks already, or
-//! of a request of its own. While kinds are missing, whoever waits longest asks for all, and the
-//! waits grow for as long as nothing changes.
+//! While kinds are missing, whoever waits longest asks for all, and the waits grow for as long as
+//! nothing changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use futures_util::{
-    FutureExt as _,
-    future::{BoxFuture, Shared},
-};
+use futures_util::FutureExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIResourceList};
 use kube::{Client, core::ApiResource};
 use serde::de::DeserializeOwned;
@@ -26,6 +22,7 @@ use tokio::{
 use super::{
     kinds::{self, Watched},
     pace::jitter,
+    question::{Answer, Question},
     trouble::Trouble,
 };
 
@@ -44,22 +41,13 @@ pub(super) struct Discovery {
 
 #[derive(Debug, Default)]
 struct Group {
-    latest: Mutex<Option<Asked>>,
+    question: Question<Arc<Served>>,
     answered: Arc<Notify>,
-}
-
-/// A request, on its way or answered.
-#[derive(Clone, Debug)]
-struct Asked {
-    at: Instant,
-    answer: Shared<BoxFuture<'static, Result<Arc<Served>, Arc<Trouble>>>>,
 }
 
 /// What a group had at one moment.
 #[derive(Debug)]
 pub(super) struct Served {
-    /// When it was asked.
-    pub(super) asked: Instant,
     /// Versions and plurals.
     resources: BTreeSet<(String, String)>,
     /// How many answers before were the same.
@@ -83,24 +71,26 @@ impl Discovery {
     }
 
     /// What the group of a custom resource has: an answer to a question asked after `seen`, any at
-    /// all without it.
+    /// all without it; and when it was asked.
     pub(super) async fn served(
         &self,
         watched: &Watched,
         seen: Option<Instant>,
-    ) -> Result<Arc<Served>, Arc<Trouble>> {
+    ) -> (Instant, Answer<Arc<Served>>) {
         let group = &self.groups[watched.group()];
-        let asked = {
-            let mut latest = group.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            let known = latest.as_ref().filter(|asked| seen.is_none_or(|seen| asked.at > seen));
-            if let Some(asked) = known {
-                asked.clone()
-            } else {
-                let asked = self.ask(watched, latest.as_ref(), group);
-                latest.insert(asked).clone()
+        let (client, answered) = (self.client.clone(), Arc::clone(&group.answered));
+        let name = watched.group();
+        let ask = |_, before: Option<Arc<Served>>| {
+            async move {
+                let resources = resources(&client, name).await.map_err(Arc::new)?;
+                let before = before.filter(|before| before.resources == resources);
+                let same = before.map_or(0, |before| before.same.saturating_add(1));
+                answered.notify_waiters();
+                Ok(Arc::new(Served { resources, same }))
             }
+            .boxed()
         };
-        asked.answer.await
+        group.question.after(seen, ask).await
     }
 
     /// Waits until it is worth asking again, or until somebody else has asked.
@@ -110,20 +100,6 @@ impl Discovery {
             () = sleep(jitter(wait)) => {}
             () = self.groups[watched.group()].answered.notified() => {}
         }
-    }
-
-    fn ask(&self, watched: &Watched, before: Option<&Asked>, group: &Group) -> Asked {
-        let before = before.and_then(|asked| asked.answer.peek()?.as_ref().ok().cloned());
-        let (client, answered) = (self.client.clone(), Arc::clone(&group.answered));
-        let (name, asked) = (watched.group(), Instant::now());
-        let answer = async move {
-            let resources = resources(&client, name).await.map_err(Arc::new)?;
-            let before = before.filter(|before| before.resources == resources);
-            let same = before.map_or(0, |before| before.same.saturating_add(1));
-            answered.notify_waiters();
-            Ok(Arc::new(Served { asked, resources, same }))
-        };
-        Asked { at: asked, answer: answer.boxed().shared() }
     }
 }
 

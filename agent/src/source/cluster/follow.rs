@@ -1,10 +1,15 @@
 //! Follows one kind: lists it, watches it, and begins again where it left off. One task a kind.
 //!
 //! ```text
-//! discovery ──► listing ──► watching ──► ended: watch again from the last version seen
-//!     ▲            ▲           │   └───► 410, silence, an older server: list again
-//!     └─ 404 ──────┴───────────┘
+//! presence ──► discovery ──► listing ──► watching ──► its time is over: watch again
+//!    ▲             ▲            ▲           ├───────► 404, 410
+//!    │             └────────────┴───────────┘
+//!    └──────────────────────────────────────┴───────► ended before its time, any other trouble
 //! ```
+//!
+//! Wherever it begins again it goes on from the last version seen. It lists anew only when that is
+//! of no use any more: forgotten (410), not reached by a server that was restored from a backup
+//! ([`super::presence`]), or when a second watch in a row ends without having brought anything.
 //!
 //! kube's own watcher does most of this, but says nothing when it resumes and keeps bookmarks to
 //! itself: how old the newest news is could not be told, and a status that says "behind" would
@@ -28,6 +33,7 @@ use super::{
     kinds::Watched,
     object::{Item, item, place},
     pace::{Pace, jitter},
+    presence::Presence,
     progress::Progress,
     trouble::Trouble,
 };
@@ -35,8 +41,9 @@ use crate::source::store::Place;
 
 /// How long an answer may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
-/// How long a watch may be silent. A bookmark comes every minute.
-const SILENCE: Duration = Duration::from_secs(150);
+/// How long a watch may be silent. A bookmark comes every minute, and a few seconds later from a
+/// server that has much to do.
+const SILENCE: Duration = Duration::from_secs(100);
 /// How long the initial objects of a streamed list may pause.
 const INITIAL: Duration = Duration::from_secs(20);
 /// How long the server lets one watch last: between half of it and all of it.
@@ -62,24 +69,45 @@ pub(super) enum News {
 /// News with the kind that they are about.
 pub(super) type Told = (&'static Watched, News);
 
-/// Follows one kind.
-pub(super) struct Follower {
-    pub(super) watched: &'static Watched,
+/// What the followers of all kinds share.
+#[derive(Clone)]
+pub(super) struct Common {
     pub(super) client: Client,
+    pub(super) presence: Arc<Presence>,
     pub(super) discovery: Arc<Discovery>,
     pub(super) node: Arc<str>,
     pub(super) news: UnboundedSender<Told>,
     pub(super) progress: Arc<Progress>,
+}
+
+/// Follows one kind.
+pub(super) struct Follower {
+    watched: &'static Watched,
+    common: Common,
     /// Whether objects of it are known, so that its absence must be certain.
-    pub(super) held: bool,
+    held: bool,
     /// Where the next watch begins; `None` before a list.
-    pub(super) version: Option<String>,
+    version: Option<String>,
     /// Whether the server is thought to stream lists.
-    pub(super) streaming: bool,
+    streaming: bool,
     /// The waits between tries.
-    pub(super) pace: Pace,
+    pace: Pace,
+    doubt: Doubt,
+    /// Answers in a row that have no such kind.
+    missed: u32,
+    /// Watches in a row that brought nothing but their end.
+    barren: u32,
     /// When it was last asked where the kind is.
-    pub(super) seen: Option<Instant>,
+    seen: Option<Instant>,
+}
+
+/// Whether the server is known to be there, with the state that was seen of it.
+#[derive(Clone, Copy, Debug)]
+enum Doubt {
+    /// It is.
+    None,
+    /// It has to be asked, and later than then.
+    Since(Option<Instant>),
 }
 
 /// Where a kind is.
@@ -91,65 +119,126 @@ enum Found {
 }
 
 impl Follower {
-    /// Follows until nobody reads the news.
-    pub(super) async fn run(mut self) {
-        let mut missed = 0;
-        while !self.news.is_closed() {
-            let start = Instant::now();
-            let trouble = match self.served().await {
-                Ok(Found::At(resource)) => {
-                    missed = 0;
-                    let end = self.watch(&resource).await;
-                    if end.is_ok() && start.elapsed() >= SHORT {
-                        continue;
-                    }
-                    end.err().map(Arc::new)
-                }
-                Ok(Found::Missing(served)) => {
-                    missed += 1;
-                    self.miss(missed, &served).await;
-                    continue;
-                }
-                Err(trouble) => Some(trouble),
-            };
-            self.take(trouble).await;
+    /// Of a kind of which objects are known already, or not.
+    pub(super) fn new(watched: &'static Watched, common: Common, held: bool) -> Self {
+        Self {
+            watched,
+            common,
+            held,
+            version: None,
+            streaming: true,
+            pace: Pace::default(),
+            doubt: Doubt::Since(None),
+            missed: 0,
+            barren: 0,
+            seen: None,
         }
     }
 
-    /// Reports what went wrong and waits before the next try.
-    async fn take(&mut self, trouble: Option<Arc<Trouble>>) {
-        let Some(trouble) = trouble else { return sleep(self.pace.wait()).await };
+    /// Follows until nobody reads the news.
+    pub(super) async fn run(mut self) {
+        while !self.common.news.is_closed() {
+            if let Err(trouble) = self.look().await {
+                self.report(&trouble);
+                continue;
+            }
+            if let Err(trouble) = self.follow().await {
+                self.take(&trouble).await;
+            }
+        }
+    }
+
+    /// Makes sure that the server is there, and that its state is not older than what was seen.
+    async fn look(&mut self) -> Result<(), Arc<Trouble>> {
+        let trouble = self.common.presence.calm().await;
+        let then = match self.doubt {
+            Doubt::Since(then) => then.max(trouble),
+            Doubt::None if trouble.is_none() => return Ok(()),
+            Doubt::None => trouble,
+        };
+        let (asked, answer) = self.common.presence.after(then).await;
+        self.doubt = Doubt::Since(Some(asked));
+        let now = answer?;
+        let seen = self.version.as_ref().and_then(|version| version.parse::<u64>().ok());
+        if let (Some(seen), Some(now)) = (seen, now)
+            && now < seen
+        {
+            let trouble = Trouble::Older { seen, now };
+            tracing::warn!(target: "config", resource = %self.watched, why = %trouble, "listed anew");
+            self.version = None;
+        }
+        self.doubt = Doubt::None;
+        Ok(())
+    }
+
+    /// Looks for the kind, and watches it where it is.
+    async fn follow(&mut self) -> Result<(), Arc<Trouble>> {
+        let resource = match self.served().await? {
+            Found::At(resource) => resource,
+            Found::Missing(served) => {
+                self.missed += 1;
+                self.miss(&served).await;
+                return Ok(());
+            }
+        };
+        self.missed = 0;
+        let (start, most) = (Instant::now(), jitter(LAST));
+        self.watch(&resource, most).await?;
+        if start.elapsed() < most {
+            // As a server does that ends, and what comes after it may be another one.
+            self.doubt = Doubt::Since(Some(Instant::now()));
+        }
+        if start.elapsed() >= SHORT {
+            self.pace.reset();
+        } else {
+            sleep(self.pace.wait()).await;
+        }
+        Ok(())
+    }
+
+    /// Learns from what went wrong, and waits before the next try.
+    async fn take(&mut self, trouble: &Trouble) {
         if self.streaming && trouble.is_about_streaming() {
             self.streaming = false;
             return;
         }
-        if trouble.wants_list() {
+        self.barren += u32::from(trouble.is_of_a_watch());
+        if trouble.wants_list() || self.barren > 1 {
             self.version = None;
+            self.barren = 0;
         }
+        self.report(trouble);
+        self.common.presence.heed(trouble);
+        if !trouble.is_expected() {
+            self.doubt = Doubt::Since(Some(Instant::now()));
+        }
+        sleep(self.pace.wait()).await;
+    }
+
+    fn report(&self, trouble: &Trouble) {
         let text = trouble.text(self.watched);
         if trouble.is_expected() {
             tracing::debug!(target: "config", resource = %self.watched, why = text, "begun again");
         } else {
-            self.progress.behind(self.watched, text);
+            self.common.progress.behind(self.watched, text);
         }
-        sleep(self.pace.wait().max(trouble.retry_after())).await;
     }
 
     /// A server that is just starting may deny what it serves: believed the second time only where
     /// something would be lost.
-    async fn miss(&mut self, missed: u32, served: &Served) {
+    async fn miss(&mut self, served: &Served) {
         self.version = None;
-        if self.held && missed < 2 {
+        if self.held && self.missed < 2 {
             sleep(jitter(ASK_AGAIN)).await;
             self.seen = Some(Instant::now());
             return;
         }
         self.held = false;
-        self.progress.absent(self.watched);
-        if missed <= 2 {
+        self.common.progress.absent(self.watched);
+        if self.missed <= 2 {
             self.tell(News::Listed(Vec::new()));
         }
-        self.discovery.wait(self.watched, served).await;
+        self.common.discovery.wait(self.watched, served).await;
     }
 
     /// Where the server has the kind.
@@ -159,27 +248,27 @@ impl Follower {
         {
             return Ok(Found::At(self.watched.resource(version)));
         }
-        let seen = self.seen.replace(Instant::now());
-        let served = self.discovery.served(self.watched, seen).await?;
-        self.seen = Some(served.asked);
+        let (asked, served) = self.common.discovery.served(self.watched, self.seen).await;
+        self.seen = Some(asked);
+        let served = served?;
         Ok(served.find(self.watched).map_or(Found::Missing(served), Found::At))
     }
 
     /// One watch to its end, with a list before it where one is needed.
-    async fn watch(&mut self, resource: &ApiResource) -> Result<(), Trouble> {
-        let api = self.watched.api(&self.client, resource);
+    async fn watch(&mut self, resource: &ApiResource, most: Duration) -> Result<(), Trouble> {
+        let api = self.watched.api(&self.common.client, resource);
         if self.version.is_none() && !self.streaming {
             self.list(&api, resource).await?;
         }
         let mut listing = self.version.is_none().then(Vec::new);
         let version = self.version.clone().unwrap_or_default();
-        let params = self.params(listing.is_some());
+        let params = self.params(listing.is_some(), most);
         let stream = timeout(ANSWER, api.watch(&params, &version)).await;
         let stream = stream.map_err(|_| Trouble::Silent(ANSWER))?;
         let stream = stream.map_err(|error| Trouble::of("watch", error))?;
         pin_mut!(stream);
         if listing.is_none() {
-            self.current();
+            self.common.progress.current(self.watched);
         }
         loop {
             let patience = if listing.is_some() { INITIAL } else { SILENCE };
@@ -187,16 +276,17 @@ impl Follower {
                 Ok(None) => return Ok(()),
                 Ok(Some(event)) => event.map_err(|error| Trouble::of("watch", error))?,
                 Err(_) if listing.is_some() => return Err(Trouble::NoStreaming),
-                Err(_) => return Err(Trouble::Silent(SILENCE)),
+                Err(_) => return Err(Trouble::Silence(SILENCE)),
             };
             self.event(event, resource, &mut listing)?;
+            self.barren = 0;
         }
     }
 
-    fn params(&self, initial: bool) -> WatchParams {
+    fn params(&self, initial: bool, most: Duration) -> WatchParams {
         let mut params = WatchParams {
-            field_selector: self.watched.fields(&self.node),
-            timeout: u32::try_from(jitter(LAST).as_secs()).ok(),
+            field_selector: self.watched.fields(&self.common.node),
+            timeout: u32::try_from(most.as_secs()).ok(),
             bookmarks: true,
             ..WatchParams::default()
         };
@@ -213,7 +303,7 @@ impl Follower {
         resource: &ApiResource,
     ) -> Result<(), Trouble> {
         let mut params = ListParams::default().limit(PAGE);
-        params.field_selector = self.watched.fields(&self.node);
+        params.field_selector = self.watched.fields(&self.common.node);
         let mut items = Vec::new();
         loop {
             let page = timeout(ANSWER, api.list(&params)).await;
@@ -239,7 +329,7 @@ impl Follower {
 
     fn current(&mut self) {
         self.pace.reset();
-        self.progress.current(self.watched);
+        self.common.progress.current(self.watched);
     }
 
     fn event(
@@ -267,7 +357,7 @@ impl Follower {
                 }
             }
             WatchEvent::Bookmark(bookmark) => self.bookmark(bookmark, listing)?,
-            WatchEvent::Error(status) => return Err(Trouble::Refused { verb: "watch", status }),
+            WatchEvent::Error(status) => return Err(Trouble::Broken { status }),
         }
         Ok(())
     }
@@ -304,7 +394,7 @@ impl Follower {
 
     fn tell(&self, news: News) {
         // Nobody reads any more when the agent ends; `run` sees it.
-        let _ = self.news.send((self.watched, news));
+        let _ = self.common.news.send((self.watched, news));
     }
 }
 

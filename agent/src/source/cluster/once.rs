@@ -83,7 +83,7 @@ async fn of_kind(
     watched: &Watched,
 ) -> Result<Vec<Item>, Arc<Trouble>> {
     let resource = if watched.is_custom() {
-        discovery.served(watched, None).await?.find(watched)
+        discovery.served(watched, None).await.1?.find(watched)
     } else {
         watched.kind.versions().first().map(|version| watched.resource(version))
     };

@@ -59,10 +59,12 @@ impl Progress {
         });
     }
 
-    /// Something is in the way. Said once in the log, for as long as it stays the same.
+    /// Something is in the way. Said once in the log, for as long as it stays the same, and not
+    /// again for each other kind.
     pub(super) fn behind(&self, watched: &Watched, why: String) {
+        let known = self.lock().kinds.iter().any(|kind| kind.why.as_ref() == Some(&why));
         self.change(watched, |kind| {
-            if kind.why.as_ref() != Some(&why) {
+            if !known {
                 tracing::warn!(target: "config", resource = kind.resource, why, "not followed");
             }
             if kind.state != "listing" {

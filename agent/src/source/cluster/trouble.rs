@@ -16,12 +16,18 @@ pub(super) enum Trouble {
     /// It answered with a refusal.
     #[error("the API server answers {} {}", status.code, status.message)]
     Refused { verb: &'static str, status: Box<Status> },
+    /// It ended a watch with a reason.
+    #[error("the API server ended the watch: {} {}", status.code, status.message)]
+    Broken { status: Box<Status> },
     /// An object is not even an object.
     #[error("the API server sent an object that cannot be read")]
     Object(#[source] serde_json::Error),
-    /// It says nothing at all.
-    #[error("the API server said nothing for {} s", .0.as_secs())]
+    /// It does not answer a request.
+    #[error("the API server has not answered for {} s", .0.as_secs())]
     Silent(Duration),
+    /// A watch says nothing at all, not even that nothing has changed.
+    #[error("the API server said nothing for {} s, where it says every minute that it is there", .0.as_secs())]
+    Silence(Duration),
     /// The initial objects did not end: an older server, which does not know of streamed lists.
     #[error("the API server does not stream lists")]
     NoStreaming,
@@ -39,11 +45,15 @@ impl Trouble {
         }
     }
 
-    fn code(&self) -> Option<u16> {
+    fn status(&self) -> Option<&Status> {
         match self {
-            Self::Refused { status, .. } => Some(status.code),
+            Self::Refused { status, .. } | Self::Broken { status } => Some(status),
             _ => None,
         }
+    }
+
+    fn code(&self) -> Option<u16> {
+        self.status().map(|status| status.code)
     }
 
     /// Part of following: a server forgets old versions, for one when it is started again, and a
@@ -54,8 +64,13 @@ impl Trouble {
 
     /// What was seen last is of no use any more: list again.
     pub(super) fn wants_list(&self) -> bool {
-        // A silent watch may be one that waits for a version which the server has lost.
-        self.code() == Some(410) || matches!(self, Self::Silent(_) | Self::Older { .. })
+        self.code() == Some(410) || matches!(self, Self::Older { .. })
+    }
+
+    /// A watch was let in, and said nothing or only why it ends. It may be its version that the
+    /// server cannot go on from: etcd, for one, may lack what an event after it needs.
+    pub(super) fn is_of_a_watch(&self) -> bool {
+        matches!(self, Self::Silence(_) | Self::Broken { .. })
     }
 
     /// The server refuses the parameters of a streamed list, or does not know them.
@@ -65,8 +80,8 @@ impl Trouble {
 
     /// How long the server asks to be left alone.
     pub(super) fn retry_after(&self) -> Duration {
-        let Self::Refused { status, .. } = self else { return Duration::ZERO };
-        let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+        let details = self.status().and_then(|status| status.details.as_ref());
+        let seconds = details.map_or(0, |details| details.retry_after_seconds);
         Duration::from_secs(seconds.into())
     }
 

@@ -39,12 +39,12 @@ async fn all_kinds_of_a_group_share_one_question() {
     let first = join_all(istio().map(|watched| discovery.served(watched, None))).await;
     assert_eq!((first.len(), asked.load(Ordering::SeqCst)), (7, 1));
     let node = kinds::of(Kind::VirtualNode).unwrap();
-    discovery.served(node, None).await.unwrap();
+    discovery.served(node, None).await.1.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2, "another group is another question");
 
     // Who has seen an answer gets a newer one, and all get the same one.
     sleep(Duration::from_millis(1)).await;
-    let seen = first[0].as_ref().unwrap().asked;
+    let seen = first[0].0;
     join_all(istio().map(|watched| discovery.served(watched, Some(seen)))).await;
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
@@ -53,11 +53,11 @@ async fn all_kinds_of_a_group_share_one_question() {
 async fn a_refusal_is_shared_too_and_not_kept() {
     let (discovery, asked) = server(503);
     let answers = join_all(istio().map(|watched| discovery.served(watched, None))).await;
-    assert!(answers.iter().all(Result::is_err), "{answers:?}");
+    assert!(answers.iter().all(|(_, answer)| answer.is_err()), "{answers:?}");
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     let watched = istio().next().unwrap();
     sleep(Duration::from_millis(1)).await;
-    discovery.served(watched, Some(Instant::now())).await.unwrap_err();
+    discovery.served(watched, Some(Instant::now())).await.1.unwrap_err();
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
@@ -69,8 +69,9 @@ async fn kinds_that_are_missing_for_long_are_asked_for_seldom() {
     let wait = async |watched| {
         let (mut seen, mut answers) = (None, 0);
         loop {
-            let served = discovery.served(watched, seen).await.unwrap();
-            if seen.replace(served.asked) != Some(served.asked) {
+            let (asked_at, served) = discovery.served(watched, seen).await;
+            let served = served.unwrap();
+            if seen.replace(asked_at) != Some(asked_at) {
                 answers += 1;
                 assert!(answers <= asked.load(Ordering::SeqCst), "{watched} made up an answer");
             }

@@ -10,7 +10,10 @@ use http::{Request, Response};
 use hyper::body::{Bytes, Frame};
 use kube::client::Body;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc::unbounded_channel};
+use tokio::sync::{
+    Notify,
+    mpsc::{UnboundedReceiver, unbounded_channel},
+};
 
 use super::*;
 use crate::{observe::status, source::cluster::kinds};
@@ -53,13 +56,26 @@ struct Outcome {
 
 /// Follows a kind on a scripted server, on a paused clock, until it asks for more than there is.
 async fn follow(kind: Kind, held: bool, script: Vec<Answer>) -> Outcome {
+    follow_at(kind, held, script, Vec::new()).await
+}
+
+/// As above, where the server's state has these versions when it is asked for them, and none after
+/// that.
+async fn follow_at(kind: Kind, held: bool, script: Vec<Answer>, versions: Vec<u64>) -> Outcome {
     let watched = kinds::of(kind).unwrap();
     let script = Arc::new(Mutex::new(script.into_iter()));
     let (requests, done) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
     let (log, end) = (Arc::clone(&requests), Arc::clone(&done));
+    let versions = Arc::new(Mutex::new(versions.into_iter()));
     let service = tower::service_fn(move |request: Request<Body>| {
-        log.lock().unwrap().push(request.uri().to_string());
-        let (answer, end) = (script.lock().unwrap().next(), Arc::clone(&end));
+        let uri = request.uri().to_string();
+        let answer = if uri.ends_with("/namespaces?&limit=1") {
+            Some((200, page(&[], versions.lock().unwrap().next(), &Value::Null)))
+        } else {
+            log.lock().unwrap().push(uri);
+            script.lock().unwrap().next()
+        };
+        let end = Arc::clone(&end);
         async move {
             let Some((code, body)) = answer else {
                 end.notify_one();
@@ -75,25 +91,30 @@ async fn follow(kind: Kind, held: bool, script: Vec<Answer>) -> Outcome {
     let (sender, mut receiver) = unbounded_channel();
     let progress = Arc::new(Progress::new("test".to_owned()));
     let client = Client::new(service, "default");
-    let follower = Follower {
-        watched,
+    let common = Common {
+        presence: Arc::new(Presence::new(client.clone())),
         discovery: Arc::new(Discovery::new(client.clone())),
         client,
         node: "node-1".into(),
         news: sender,
         progress: Arc::clone(&progress),
-        held,
-        version: None,
-        streaming: true,
-        pace: Pace::default(),
-        seen: None,
     };
+    let follower = Follower::new(watched, common, held);
     let start = Instant::now();
     tokio::select! {
         () = follower.run() => unreachable!("somebody reads the news"),
         () = done.notified() => {}
     }
     let took = start.elapsed();
+    let news = told(&mut receiver);
+    let kinds = progress.view().kinds;
+    let status = kinds.into_iter().find(|one| one.resource == watched.to_string()).unwrap();
+    let requests = requests.lock().unwrap().clone();
+    Outcome { requests, news, status, took }
+}
+
+/// News as text.
+fn told(receiver: &mut UnboundedReceiver<Told>) -> Vec<String> {
     let mut news = Vec::new();
     while let Ok((_, one)) = receiver.try_recv() {
         news.push(match one {
@@ -105,15 +126,21 @@ async fn follow(kind: Kind, held: bool, script: Vec<Answer>) -> Outcome {
             News::Deleted(place) => format!("deleted {place}"),
         });
     }
-    let kinds = progress.view().kinds;
-    let status = kinds.into_iter().find(|one| one.resource == watched.to_string()).unwrap();
-    let requests = requests.lock().unwrap().clone();
-    Outcome { requests, news, status, took }
+    news
 }
 
 fn object(name: &str, version: u64) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace",
            "metadata": {"name": name, "resourceVersion": version.to_string()}})
+}
+
+/// A page of a list.
+fn page(names: &[&str], version: Option<u64>, token: &Value) -> String {
+    let version = version.map(|version| version.to_string());
+    let items: Vec<Value> = names.iter().map(|name| object(name, 1)).collect();
+    json!({"apiVersion": "v1", "kind": "NamespaceList", "items": items,
+           "metadata": {"resourceVersion": version, "continue": token}})
+    .to_string()
 }
 
 fn event(kind: &str, object: &Value) -> String {
@@ -178,13 +205,55 @@ async fn a_server_that_has_gone_back_is_listed_anew() {
     assert_eq!(outcome.news, ["listed namespaces/a", "listed "]);
 }
 
+/// With a backup's older version the watch would wait for what is to come, and then leave out what
+/// lies between.
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_goes_silent_is_listed_anew() {
-    let (_, initial) = listed(&["a"], 10);
-    let silent = (200, initial + HANGS);
-    let outcome = follow(Kind::Namespace, false, vec![silent, listed(&["b"], 20)]).await;
+async fn a_server_that_was_restored_is_listed_anew_before_it_is_watched() {
+    let script = || vec![listed(&["a"], 10), listed(&["b"], 6)];
+    let outcome = follow_at(Kind::Namespace, false, script(), vec![10, 6]).await;
     assert_eq!(outcome.news, ["listed namespaces/a", "listed namespaces/b"]);
-    assert!(outcome.took >= SILENCE && outcome.took < SILENCE * 2, "{:?}", outcome.took);
+    let last = |outcome: &Outcome| outcome.requests[1].clone();
+    assert!(last(&outcome).contains("sendInitialEvents=true"), "{:?}", outcome.requests);
+    // One that has gone on is only watched again.
+    let outcome = follow_at(Kind::Namespace, false, script(), vec![10, 12]).await;
+    assert!(last(&outcome).ends_with("resourceVersion=10"), "{:?}", outcome.requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_goes_silent_is_begun_again_where_it_was_and_the_second_time_listed_anew() {
+    let (_, initial) = listed(&["a"], 10);
+    let silent = |text: String| (200, text + HANGS);
+    let script = vec![silent(initial), silent(String::new()), listed(&["b"], 20)];
+    let outcome = follow(Kind::Namespace, false, script).await;
+    assert_eq!(outcome.news, ["listed namespaces/a", "listed namespaces/b"]);
+    assert!(outcome.requests[1].ends_with("resourceVersion=10"), "{:?}", outcome.requests);
+    assert!(outcome.requests[2].contains("sendInitialEvents=true"), "{:?}", outcome.requests);
+    assert!(outcome.took >= SILENCE * 2 && outcome.took < SILENCE * 3, "{:?}", outcome.took);
+}
+
+/// As etcd's cache says when a compaction took what an event after that version needs.
+#[tokio::test(start_paused = true)]
+async fn a_version_that_the_server_cannot_go_on_from_is_given_up_the_second_time() {
+    let broken = || (200, event("ERROR", &refusal(500, "PrevKv=nil")));
+    let script = vec![listed(&["a"], 10), broken(), broken(), listed(&["b"], 20)];
+    let outcome = follow(Kind::Namespace, false, script).await;
+    assert_eq!(outcome.news, ["listed namespaces/a", "listed namespaces/b"]);
+    // An error of the request itself says nothing about the version.
+    let script = vec![listed(&["a"], 10), refused(500, "busy"), refused(500, "busy")];
+    let outcome = follow(Kind::Namespace, false, script).await;
+    let last = outcome.requests.last().unwrap();
+    assert!(last.ends_with("resourceVersion=10"), "{:?}", outcome.requests);
+}
+
+/// What ends each watch at once must not be asked for all the time.
+#[tokio::test(start_paused = true)]
+async fn watches_that_are_cut_at_once_are_begun_ever_more_seldom() {
+    let cut = || (200, String::new());
+    let mut script = vec![listed(&["a"], 10)];
+    script.extend((0..20).map(|_| cut()));
+    let outcome = follow(Kind::Namespace, false, script).await;
+    assert_eq!(outcome.news, ["listed namespaces/a"]);
+    assert!(outcome.took > Duration::from_mins(1), "{:?}", outcome.took);
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,12 +276,7 @@ async fn a_list_that_breaks_off_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_stream_lists_is_asked_for_pages() {
-    let page = |name: &str, token: Value| {
-        let metadata = json!({"resourceVersion": "40", "continue": token});
-        let list = json!({"apiVersion": "v1", "kind": "NamespaceList", "metadata": metadata,
-                          "items": [{"metadata": {"name": name, "resourceVersion": "1"}}]});
-        (200, list.to_string())
-    };
+    let page = |name, token| (200, page(&[name], Some(40), &token));
     let forbidden = refused(422, "sendInitialEvents: Forbidden");
     let script = vec![forbidden, page("a", json!("more")), page("b", Value::Null)];
     let outcome = follow(Kind::Namespace, false, script).await;

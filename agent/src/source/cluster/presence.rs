@@ -1,0 +1,133 @@
+//! Whether the server is there, and how far its state is: asked once for all kinds.
+//!
+//! Every follower asks before it begins, and again whenever its watch ended before its time. So
+//! while the server is away one request at a time looks for it, ever more seldom, and when it is
+//! back one connection is made and not one for each kind. Where it asks to be left alone, whatever
+//! the request was, it is left alone by all.
+//!
+//! The answer tells the state's version too. A server that was restored from a backup counts on
+//! from an older one, and a watch that begins at a version which is not reached yet says nothing,
+//! and later leaves out what lies between; so a lower version means that all is to be listed anew.
+//! Versions of different kinds can be compared, since they are those of one etcd.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, api::ListParams};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    pace::{Pace, jitter},
+    question::{Answer, Question},
+    trouble::Trouble,
+};
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What is asked of one server.
+pub(super) struct Presence {
+    client: Client,
+    question: Question<Option<u64>>,
+    quiet: Arc<Mutex<Quiet>>,
+}
+
+/// Until when nothing is asked.
+#[derive(Debug, Default)]
+struct Quiet {
+    until: Option<Instant>,
+    /// The last trouble, while no later answer is without.
+    trouble: Option<Instant>,
+    pace: Pace,
+}
+
+impl Presence {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, question: Question::default(), quiet: Arc::default() }
+    }
+
+    /// Waits until something may be asked. Where there was trouble that nobody has seen the end of,
+    /// returns when: it is for [`Presence::after`] to ask first, once for all.
+    pub(super) async fn calm(&self) -> Option<Instant> {
+        loop {
+            let (until, trouble) = lock(&self.quiet).state();
+            match until.filter(|until| *until > Instant::now()) {
+                Some(until) => sleep_until(until).await,
+                None => return trouble,
+            }
+        }
+    }
+
+    /// Takes a server at its word that it wants to be left alone.
+    pub(super) fn heed(&self, trouble: &Trouble) {
+        let pause = trouble.retry_after();
+        if !pause.is_zero() {
+            // And then not all nodes at once.
+            lock(&self.quiet).extend(pause + pause.saturating_sub(jitter(pause)));
+        }
+    }
+
+    /// The version of the server's state, where it can be told, by an answer to a question asked
+    /// after `seen`; and when it was asked.
+    pub(super) async fn after(&self, seen: Option<Instant>) -> (Instant, Answer<Option<u64>>) {
+        let (client, quiet) = (self.client.clone(), Arc::clone(&self.quiet));
+        let ask = |at, _| {
+            async move {
+                let answer = version(client).await;
+                let mut quiet = lock(&quiet);
+                match &answer {
+                    Ok(_) => quiet.end(at),
+                    Err(trouble) => {
+                        let wait = quiet.pace.wait();
+                        quiet.extend(trouble.retry_after() + wait);
+                    }
+                }
+                answer.map_err(Arc::new)
+            }
+            .boxed()
+        };
+        self.question.after(seen, ask).await
+    }
+}
+
+impl Quiet {
+    fn state(&self) -> (Option<Instant>, Option<Instant>) {
+        (self.until, self.trouble)
+    }
+
+    fn extend(&mut self, time: Duration) {
+        let now = Instant::now();
+        self.until = self.until.max(Some(now + time));
+        self.trouble = Some(now);
+    }
+
+    /// A question that was asked then was answered.
+    fn end(&mut self, asked: Instant) {
+        self.pace.reset();
+        self.trouble = self.trouble.filter(|trouble| *trouble > asked);
+    }
+}
+
+fn lock(quiet: &Mutex<Quiet>) -> MutexGuard<'_, Quiet> {
+    quiet.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The version of a list without an old one allowed (`resourceVersion` unset) is that of the whole
+/// state (<https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list>).
+async fn version(client: Client) -> Result<Option<u64>, Trouble> {
+    let api: Api<Namespace> = Api::all(client);
+    let page = timeout(ANSWER, api.list_metadata(&ListParams::default().limit(1))).await;
+    match page.map_err(|_| Trouble::Silent(ANSWER))? {
+        Ok(page) => Ok(page.metadata.resource_version.and_then(|version| version.parse().ok())),
+        // It is there. What this agent lacks is told where it is needed.
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        Err(error) => Err(Trouble::of("list", error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
