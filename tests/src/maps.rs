@@ -2,12 +2,13 @@
 //! brought about here.
 
 use std::{
+    collections::BTreeMap,
     mem::offset_of,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     path::Path,
 };
 
-use agent_abi::{PodKey, PodPolicy, PrefixKey, ProofKey, RuleKey};
+use agent_abi::{OriginKey, PodKey, PodPolicy, PrefixKey, ProofKey, RuleKey};
 use anyhow::{Context as _, Result};
 
 use crate::{
@@ -35,6 +36,20 @@ pub fn generation(pins: &Path) -> Result<SharedWord> {
 pub fn counts(pins: &Path) -> Result<(usize, usize)> {
     let prefixes = count(&pin(pins, "PREFIXES")?, size_of::<PrefixKey>())?;
     Ok((prefixes, count(&pin(pins, "RULES")?, size_of::<RuleKey>())?))
+}
+
+/// How many entries each map holds that grows with pods and rules. FLOWS and FRAGMENTS are not
+/// among them: they are allocated whole, and what is least used makes room.
+pub fn entries(pins: &Path) -> Result<BTreeMap<&'static str, usize>> {
+    let maps = [
+        ("PODS", size_of::<PodKey>()),
+        ("PREFIXES", size_of::<PrefixKey>()),
+        ("RULES", size_of::<RuleKey>()),
+        ("ORIGINS", size_of::<OriginKey>()),
+        ("VETHS", size_of::<u32>()),
+        ("PROOFS", size_of::<ProofKey>()),
+    ];
+    maps.into_iter().map(|(name, key)| Ok((name, count(&pin(pins, name)?, key)?))).collect()
 }
 
 /// How many proofs of its hooks' life an agent's map holds.

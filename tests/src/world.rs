@@ -123,7 +123,11 @@ impl World {
 
     /// A new pod.
     pub fn pod(&self, name: &str) -> Result<Host> {
-        let number = self.next_pod.fetch_add(1, Ordering::Relaxed);
+        self.pod_at(name, self.next_pod.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A new pod with the addresses of this number, which another has had before.
+    pub fn pod_at(&self, name: &str, number: u8) -> Result<Host> {
         let cgroup = self.cgroup.child(&format!("pod-{name}"))?;
         self.host(name, number, Some(cgroup))
     }

@@ -206,6 +206,7 @@ impl Pods {
     /// Opens what the snapshot's pods need and closes what the others had. Pods that are enrolled
     /// by this call are returned: they want their old connections looked at.
     pub(crate) async fn prepare(&mut self, snapshot: &Snapshot) -> Vec<PodId> {
+        self.reap();
         self.problems_before = std::mem::take(&mut self.problems);
         let seen = self.evidence.known();
         self.known.retain(|id, pod| {
@@ -226,6 +227,15 @@ impl Pods {
             }
         }
         fresh
+    }
+
+    /// Lets go of servers that have ended with their pods; nobody else waits for them.
+    fn reap(&mut self) {
+        while let Some(ended) = self.servers.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a server of the proxy's in a pod ended");
+            }
+        }
     }
 
     fn report(&mut self, id: &PodId, error: &EnrolError) {
