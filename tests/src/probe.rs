@@ -7,6 +7,7 @@
 //! skt-probe talk           a TCP client that does as its input says
 //! skt-probe load LOAD      many connections at once
 //! skt-probe serve P PORT   an echo server in the pod; P is tcp, tcp4 or udp
+//! skt-probe strangers CGROUP LINK...   programs of somebody else on the hooks of a node
 //! ```
 
 mod datagram;
@@ -17,6 +18,7 @@ mod load;
 mod raw;
 mod ring;
 mod serve;
+mod strangers;
 mod stream;
 mod talk;
 
@@ -58,6 +60,7 @@ pub fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         (Some("out"), [errand]) => out(&serde_json::from_str(errand)?),
         (Some("borrow"), []) => foreign::borrow(),
         (Some("talk"), []) => talk::run(),
+        (Some("strangers"), [cgroup, links @ ..]) => strangers::run(cgroup, links),
         (Some("load"), [load]) => load::run(&serde_json::from_str(load)?),
         (Some("serve"), [protocol, port]) => serve::run(protocol, port.parse()?),
         _ => bail!("see the head of tests/src/probe.rs"),

@@ -126,16 +126,21 @@ fn on_cgroup(cgroup: &Path, hook: Hook) -> Result<Stranger> {
     Stranger::new(hook, u32::try_from(group.as_raw_fd())?)
 }
 
+/// One on every hook of a cgroup and of links of the caller's network namespace.
+pub fn on_node(cgroup: &Path, links: &[&str]) -> Result<Vec<Stranger>> {
+    let mut all: Vec<Stranger> =
+        CGROUP.iter().map(|hook| on_cgroup(cgroup, *hook)).collect::<Result<_>>()?;
+    for link in links {
+        let interface = if_nametoindex(*link).with_context(|| format!("no link {link}"))?;
+        all.push(Stranger::new(TCX, interface)?);
+    }
+    Ok(all)
+}
+
 /// One on every hook that others like as well: of the cgroup, of the host's end of a pod's link, and
 /// of the pod's look-up of sockets.
 pub fn everywhere(world: &World, pod: &Host) -> Result<Vec<Stranger>> {
-    let cgroup = world.cgroup().path();
-    let mut all: Vec<Stranger> =
-        CGROUP.iter().map(|hook| on_cgroup(cgroup, *hook)).collect::<Result<_>>()?;
-    all.push(world.node().enter(|| {
-        let interface = if_nametoindex(pod.port()).context("no link of the pod's")?;
-        Stranger::new(TCX, interface)
-    })?);
+    let mut all = world.node().enter(|| on_node(world.cgroup().path(), &[pod.port()]))?;
     let path = pod.netns().path();
     let netns = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
     all.push(Stranger::new(SK_LOOKUP, u32::try_from(netns.as_raw_fd())?)?);

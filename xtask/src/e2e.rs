@@ -7,6 +7,7 @@
 mod client;
 pub(crate) mod cluster;
 mod manifests;
+mod neighbour;
 mod probe;
 mod stage;
 mod story;
@@ -17,6 +18,7 @@ use clap::Args;
 
 use crate::{image, interrupt, setup};
 use cluster::Cluster;
+use neighbour::Neighbour;
 use stage::Stage;
 
 #[derive(Debug, Args)]
@@ -39,6 +41,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         Some(archive) => archive.clone(),
         None => image::make(&image::Options::default())?,
     };
+    Neighbour::build()?;
     interrupt::watch()?;
     let cluster = Cluster::up(2, options.keep)?;
     cluster.load(&archive)?;

@@ -90,7 +90,7 @@ impl Cluster {
 
     /// Runs a command on a node.
     pub(crate) fn enter(&self, node: &str, words: &[&str]) -> anyhow::Result<String> {
-        quiet(self.verb("enter").arg(node).args(words))
+        quiet(&mut self.enter_command(node, words))
     }
 
     /// Writes a file on a node, whole.
@@ -108,6 +108,13 @@ impl Cluster {
         command.arg(node).args(words).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log).process_group(0).spawn()?;
         Ok(())
+    }
+
+    /// The same, not started yet.
+    pub(super) fn enter_command(&self, node: &str, words: &[&str]) -> Command {
+        let mut command = self.verb("enter");
+        command.arg(node).args(words);
+        command
     }
 
     /// Takes the API server away.

@@ -31,7 +31,7 @@ pub(super) fn pod(namespace: &str, name: &str, node: &str, command: &str) -> Str
         "\
 apiVersion: v1
 kind: Pod
-metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}}}
+metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}, client: \"true\"}}}}
 spec:
   nodeName: {node}
   terminationGracePeriodSeconds: 0

@@ -1,10 +1,10 @@
 //! What every step stands on: the cluster, the databases outside it, the names of things.
 
-use std::{fs, time::Duration};
+use std::{cell::RefCell, fs, time::Duration};
 
 use anyhow::Context as _;
 
-use super::{client, cluster::Cluster, manifests};
+use super::{client, cluster::Cluster, manifests, neighbour::Neighbour};
 use crate::{
     command::{quiet, workspace},
     database::Database,
@@ -33,6 +33,8 @@ const PREPARED: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(super) struct Stage {
     _database: Database,
+    /// One for each node that has other programs too.
+    pub(super) neighbours: RefCell<Vec<Neighbour>>,
     pub(super) cluster: Cluster,
 }
 
@@ -47,7 +49,7 @@ impl Stage {
             quiet(cluster.world().args(words.split(' ')))?;
         }
         let database = Database::start(cluster.world())?;
-        let stage = Self { _database: database, cluster };
+        let stage = Self { _database: database, neighbours: RefCell::default(), cluster };
         stage.clear()?;
         stage.people()?;
         Ok(stage)

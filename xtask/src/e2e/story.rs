@@ -13,12 +13,13 @@ use super::stage::Stage;
 /// A step says in one line what it saw.
 type Step = fn(&Stage) -> anyhow::Result<String>;
 
-pub(super) const STEPS: [(&str, Step); 15] = [
+pub(super) const STEPS: [(&str, Step); 16] = [
     ("kubectl apply -k deploy/overlays/kind", removal::deploy),
     ("an external database is refused on both nodes", rules::refused),
     ("pods outside the mesh are let be", rules::let_be),
     ("Services answer by their VIPs", rules::services),
     ("allowed by address with kubectl apply", rules::allowed),
+    ("other programs hang on the same hooks", rules::neighbours),
     ("allowed by its name", rules::by_name),
     ("revoked with kubectl delete, an open connection too", rules::revoked),
     ("a namespace leaves the mesh and comes back", rules::labels),

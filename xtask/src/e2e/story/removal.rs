@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use super::{
     super::{
         cluster::eventually,
+        neighbour::Neighbour,
         probe::{Saw, sees},
         stage::{NODES, ORDERS, PAYROLL, SHOP, Stage, client_on, folder},
     },
@@ -16,12 +17,16 @@ use super::{
 
 const OVERLAY: &str = "deploy/overlays/kind";
 pub(super) fn deploy(stage: &Stage) -> anyhow::Result<String> {
+    // One node's other programs are there before ours, the other one's come after them.
+    let [later, sooner] = NODES;
+    stage.neighbours.borrow_mut().push(Neighbour::attach(&stage.cluster, sooner)?);
     let started = Instant::now();
     stage.cluster.kubectl(&["apply", "-k", &folder(OVERLAY)])?;
     stage.rolled_out("sekisho")?;
     for node in NODES {
         eventually(PATIENCE, || stage.is_chained(node))?;
     }
+    stage.neighbours.borrow_mut().push(Neighbour::attach(&stage.cluster, later)?);
     Ok(format!("ready on both nodes after {:.1} s", started.elapsed().as_secs_f32()))
 }
 

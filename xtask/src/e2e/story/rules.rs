@@ -12,6 +12,7 @@ use super::{
     super::{
         cluster::eventually,
         manifests::{self, GREETER},
+        neighbour::Neighbour,
         probe::{Saw, comes_to_see, query, sees, settle},
         stage::{LAB, NODES, ORDERS, PAYROLL, PAYROLL_NAME, SHOP, Stage, client_on},
     },
@@ -26,6 +27,24 @@ pub(super) fn refused(stage: &Stage) -> anyhow::Result<String> {
         }
     }
     Ok("EPERM over IPv4 and IPv6".to_owned())
+}
+
+pub(super) fn neighbours(stage: &Stage) -> anyhow::Result<String> {
+    let mut all = stage.neighbours.borrow_mut();
+    let before = all.iter_mut().map(Neighbour::runs).collect::<anyhow::Result<Vec<_>>>()?;
+    for node in NODES {
+        for (open, closed) in ORDERS.iter().zip(PAYROLL) {
+            sees(&stage.cluster, &client_on(node), open, &Saw::Answer)?;
+            sees(&stage.cluster, &client_on(node), closed, &Saw::Refused)?;
+        }
+    }
+    for (neighbour, before) in all.iter_mut().zip(before) {
+        for (hook, runs) in neighbour.runs()? {
+            ensure!(runs > before[&hook], "another program's {hook} runs no more");
+        }
+    }
+    Ok("theirs run, before ours on one node and after them on the other, and ours refuse"
+        .to_owned())
 }
 
 pub(super) fn let_be(stage: &Stage) -> anyhow::Result<String> {
