@@ -30,6 +30,7 @@ use crate::{
         gate::{self, Gate},
         install,
     },
+    herald::{Herald, Teller},
     kernel::{Kernel, Setup, events, maps::Maps},
     observe::{flows::FlowLog, metrics::Metrics, status::Cni},
     pods::{
@@ -42,7 +43,7 @@ use crate::{
         whereabouts::Whereabouts,
     },
     publisher::Publisher,
-    report::Report,
+    report::{Followed, Report},
     resolve::{Rates, Resolver, Servers},
     source::{Reader, cluster::Cluster, directory::Directory},
     sync::{Sync, found, plan::Planner},
@@ -66,17 +67,14 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let kernel = Arc::new(kernel);
     let flows = Arc::new(FlowLog::default());
     let metrics = Arc::new(Metrics::default());
-    let progress = match &source {
-        Source::Cluster(cluster) => Some(cluster.progress()),
-        Source::Directory(_) => None,
-    };
+    let mut tasks = Tasks::new();
+    let (followed, teller) = start_herald(&mut tasks, &args, &source, &reader);
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
     let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
     let (resolver, names) = Resolver::new(servers, rates, (run_dir.names(), &args.node_name));
     let standings = Arc::new(Standings::default());
-    let mut tasks = Tasks::new();
     let plugin = keep_plugin(&mut tasks, &args, &run_dir)?;
-    let sources = (progress, resolver.known(), Arc::clone(&standings));
+    let sources = (followed, resolver.known(), Arc::clone(&standings));
     let report = Report::new(&args, Arc::clone(&kernel), sources, plugin);
     let report = Arc::new(report);
     if let Some(log) = log {
@@ -100,10 +98,32 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         resolver.run().await;
         Ok(())
     });
-    let publisher = Publisher::new(&args, sync, (report, metrics), evidence);
+    let publisher = Publisher::new(&args, sync, (report, metrics, teller), evidence);
     tasks.spawn(publisher.run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
+}
+
+/// Starts what tells the authors of objects, on an API server.
+fn start_herald(
+    tasks: &mut Tasks,
+    args: &AgentArgs,
+    source: &Source,
+    reader: &Reader,
+) -> (Followed, Option<Teller>) {
+    let Source::Cluster(cluster) = source else { return ((None, None), None) };
+    let progress = Some(cluster.progress());
+    if !args.write_status {
+        return ((progress, None), None);
+    }
+    let server = (cluster.client(), cluster.census());
+    let (herald, teller) = Herald::new(server, &args.node_name, reader.clone());
+    let state = herald.state();
+    tasks.spawn(async move {
+        herald.run().await;
+        Ok(())
+    });
+    ((progress, Some(state)), Some(teller))
 }
 
 /// Keeps the CNI plugin in the node's directories, where the agent is told of them.

@@ -191,6 +191,11 @@ pub(crate) struct AgentArgs {
     /// The context of the kubeconfig [default: its current one]
     #[arg(long, value_name = "NAME", conflicts_with = "config_dir")]
     pub(crate) context: Option<String>,
+    /// Whether the cluster's elected agent says on objects what becomes of them: Events, and
+    /// conditions in their status
+    #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(conflicts_with = "config_dir")]
+    pub(crate) write_status: bool,
     /// The node whose pods this agent judges: Pods with this spec.nodeName
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     pub(crate) node_name: String,

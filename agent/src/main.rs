@@ -5,6 +5,7 @@ mod app;
 mod args;
 mod cli;
 mod cni;
+mod herald;
 mod kernel;
 mod observe;
 mod pods;

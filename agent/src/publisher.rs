@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     args::{AgentArgs, PodNamespaces},
+    herald::Teller,
     observe::{metrics::Metrics, status::Note},
     pods::{
         enrol::{Lack, chain},
@@ -46,6 +47,8 @@ pub(crate) struct Publisher {
     evidence: Evidence,
     strays: Strays,
     latest: Option<(Observed, Arc<Snapshot>)>,
+    /// Who tells other nodes, on an API server.
+    teller: Option<Teller>,
     /// Why the last attempt failed: told once, however often it is tried again.
     refused: Option<String>,
 }
@@ -55,7 +58,7 @@ impl Publisher {
     pub(crate) fn new(
         args: &AgentArgs,
         sync: Sync,
-        (report, metrics): (Arc<Report>, Arc<Metrics>),
+        (report, metrics, teller): (Arc<Report>, Arc<Metrics>, Option<Teller>),
         evidence: Evidence,
     ) -> Self {
         let mut context = NodeContext::new(&args.node_name);
@@ -76,6 +79,7 @@ impl Publisher {
             evidence,
             strays: Strays::default(),
             latest: None,
+            teller,
             refused: None,
         }
     }
@@ -186,6 +190,9 @@ impl Publisher {
             tracing::error!(target: "config", error = why, "generation refused");
         }
         self.refused.clone_from(&refused);
+        if let Some(teller) = &self.teller {
+            teller.published(observed, refused.as_ref());
+        }
         self.report.update(&self.sync, (observed, snapshot), (refused, trouble));
         self.evidence.whereabouts.took_in(newest);
         outcome.is_ok_and(|published| published.writes > 0)

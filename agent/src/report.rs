@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::{
     admin::Answers,
     args::{AgentArgs, Layer3, OnRevoke},
+    herald,
     kernel::{
         Kernel,
         hooks::{self, Wire},
@@ -48,6 +49,9 @@ struct Judged {
     ends: Vec<(u32, String)>,
 }
 
+/// How far an API server is followed, and what is told there; nothing of a directory.
+pub(crate) type Followed = (Option<Arc<Progress>>, Option<Arc<herald::State>>);
+
 /// The agent's report.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -56,6 +60,7 @@ pub(crate) struct Report {
     latest: ArcSwapOption<Latest>,
     published: Mutex<(u64, Option<Timestamp>)>,
     source: Option<Arc<Progress>>,
+    herald: Option<Arc<herald::State>>,
     names: Known,
     cni: Option<Arc<ArcSwap<Cni>>>,
     standings: Arc<Standings>,
@@ -66,7 +71,7 @@ impl Report {
     pub(crate) fn new(
         args: &AgentArgs,
         kernel: Arc<Kernel>,
-        (source, names, standings): (Option<Arc<Progress>>, Known, Arc<Standings>),
+        (source, names, standings): (Followed, Known, Arc<Standings>),
         cni: Option<Arc<ArcSwap<Cni>>>,
     ) -> Self {
         let hold = args.holds_unknown_pods();
@@ -82,8 +87,9 @@ impl Report {
             ..Status::default()
         };
         let published = Mutex::new((0, None));
+        let (source, herald) = source;
         let latest = ArcSwapOption::empty();
-        Self { fixed, kernel, latest, published, source, names, cni, standings }
+        Self { fixed, kernel, latest, published, source, herald, names, cni, standings }
     }
 
     /// True when something of the latest snapshot is not in force.
@@ -178,6 +184,7 @@ impl Answers for Report {
         status.mended = self.kernel.mending.done();
         status.source = self.source.as_ref().map(|source| source.view());
         status.names = self.names.view();
+        status.herald = self.herald.as_ref().map(|herald| herald.view());
         let Some(latest) = self.latest.load_full() else { return status };
         name_wanters(&mut status.names, &latest.snapshot);
         status.state = latest.state.clone();
@@ -186,6 +193,7 @@ impl Answers for Report {
         status.prefixes = latest.prefixes;
         status.objects.clone_from(&latest.objects);
         status.findings.clone_from(&latest.findings);
+        status.findings.extend(self.herald.iter().flat_map(|herald| herald.findings()));
         status.pods = latest.pods.iter().map(|judged| self.with_hooks(judged)).collect();
         if matches!(status.state, State::Ready)
             && let Some(missing) = missing(&status)

@@ -10,6 +10,7 @@
 //! Nothing here knows what an object means.
 
 mod announce;
+pub(crate) mod census;
 pub(crate) mod cluster;
 pub(crate) mod debounce;
 pub(crate) mod directory;
@@ -36,6 +37,8 @@ pub(crate) struct Observed {
     pub(crate) notes: Arc<[Note]>,
     /// Where objects are, where a source has more to say of it than the object's own name.
     pub(crate) spots: Arc<Spots>,
+    /// The same for other nodes to read; only while an API server says it.
+    pub(crate) sum: Option<Arc<census::Sum>>,
 }
 
 impl Observed {

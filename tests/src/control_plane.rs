@@ -112,7 +112,10 @@ impl ControlPlane {
         fs::write(files.join("tokens"), format!("{ADMIN},admin,admin,system:masters\n"))?;
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut plane = Self { assets, files, options, host, server: None, etcd: None };
-        fs::write(plane.files.join("admin.yaml"), plane.kubeconfig(&plane.url(), ADMIN))?;
+        fs::write(
+            plane.files.join("admin.yaml"),
+            plane.kubeconfig(&plane.url(), ADMIN, "default"),
+        )?;
         plane.start_etcd(world)?;
         plane.start_server(world)?;
         Ok(plane)
@@ -330,7 +333,8 @@ impl ControlPlane {
         url: &str,
     ) -> Result<PathBuf> {
         let token = self.token(world, &[name, "-n", namespace])?;
-        self.write_account(&format!("{namespace}-{name}.yaml"), &self.kubeconfig(url, &token))
+        let text = self.kubeconfig(url, &token, namespace);
+        self.write_account(&format!("{namespace}-{name}.yaml"), &text)
     }
 
     /// The same, with the token in a file that is read again when it changes, as in a pod.
@@ -338,7 +342,7 @@ impl ControlPlane {
         let token = self.files.join("token");
         fs::write(&token, self.token(world, arguments)?)?;
         let text = self
-            .kubeconfig(url, "")
+            .kubeconfig(url, "", "sekisho-system")
             .replace("token: \"\"", &format!("tokenFile: {:?}", token.display().to_string()));
         Ok(Account { kubeconfig: self.write_account("in-file.yaml", &text)?, token })
     }
@@ -355,7 +359,7 @@ impl ControlPlane {
         Ok(path)
     }
 
-    fn kubeconfig(&self, url: &str, token: &str) -> String {
+    fn kubeconfig(&self, url: &str, token: &str, namespace: &str) -> String {
         let authority = self.files.join("certs/apiserver.crt");
         let authority = match url.strip_prefix("https") {
             Some(_) => format!(", certificate-authority: {:?}", authority.display().to_string()),
@@ -365,7 +369,7 @@ impl ControlPlane {
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
              clusters:\n- name: test\n  cluster: {{server: {url:?}{authority}}}\n\
              users:\n- name: test\n  user: {{token: {token:?}}}\n\
-             contexts:\n- name: test\n  context: {{cluster: test, user: test}}\n",
+             contexts:\n- name: test\n  context: {{cluster: test, user: test, namespace: {namespace}}}\n",
         )
     }
 }

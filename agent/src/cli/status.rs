@@ -11,7 +11,9 @@ use super::{
 use crate::{
     admin::client::Client,
     args::{StatusArgs, exit},
-    observe::status::{Canary, Cni, Enrolment, Hook, Note, Pod, Resolved, Source, State, Status},
+    observe::status::{
+        Canary, Cni, Enrolment, Herald, Hook, Note, Pod, Resolved, Source, State, Status,
+    },
 };
 
 /// What the layers are called.
@@ -76,6 +78,9 @@ fn head(status: &Status, paint: Paint) -> String {
         line("cni", &installed(cni, paint));
     }
     line("unknown", &format!("pods are {unknown}; connections whose rule goes {revoked}"));
+    if let Some(herald) = &status.herald {
+        line("herald", &elected(herald, paint));
+    }
     if let Some(last) = &status.mended.last {
         let (count, at) = (status.mended.count, last.at.strftime(time));
         let times = if count == 1 { "once".to_owned() } else { format!("{count} times") };
@@ -84,6 +89,23 @@ fn head(status: &Status, paint: Paint) -> String {
         line("mended", &paint.word(Tone::Doubtful, &what));
     }
     text
+}
+
+/// Who writes Events and conditions, and whether anything is in the way.
+fn elected(herald: &Herald, paint: Paint) -> String {
+    let Herald { leader, holder, namespace, nodes, conditions, events, problems } = herald;
+    let who = match holder {
+        _ if *leader => format!(
+            "this agent is elected, of {nodes} nodes: {conditions} statuses and {events} events \
+             written"
+        ),
+        Some(holder) => format!("the agent of {holder} is elected, of {nodes} nodes"),
+        None => format!("no agent is elected (namespace {namespace})"),
+    };
+    match problems.len() {
+        0 => who,
+        count => paint.word(Tone::Doubtful, &format!("{who}; {count} problems, see FINDINGS")),
+    }
 }
 
 fn installed(cni: &Cni, paint: Paint) -> String {

@@ -64,6 +64,29 @@ pub(crate) struct Status {
     /// The API server that is followed; none on a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Source>,
+    /// Who tells the authors of objects what becomes of them; none where nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) herald: Option<Herald>,
+}
+
+/// The agent of the cluster that writes Events and conditions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Herald {
+    /// Whether it is this one.
+    pub(crate) leader: bool,
+    /// The node of the one that it is, where that is known.
+    pub(crate) holder: Option<String>,
+    /// Where the agents' Leases are.
+    pub(crate) namespace: String,
+    /// How many nodes it counts.
+    pub(crate) nodes: u64,
+    /// How many statuses this agent has written since it started.
+    pub(crate) conditions: u64,
+    /// How many Events.
+    pub(crate) events: u64,
+    /// What this agent cannot write, and what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) problems: Vec<String>,
 }
 
 /// A name that rules follow from.

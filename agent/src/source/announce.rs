@@ -37,6 +37,7 @@ fn publish(publisher: &watch::Sender<Option<Observed>>, observed: Observed) {
         let same = current.as_ref().is_some_and(|current| {
             std::sync::Arc::ptr_eq(&current.objects, &observed.objects)
                 && current.notes == observed.notes
+                && current.sum == observed.sum
         });
         if !same {
             *current = Some(observed);

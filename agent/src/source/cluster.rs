@@ -17,7 +17,7 @@ mod follow;
 mod kinds;
 mod object;
 mod once;
-mod pace;
+pub(crate) mod pace;
 mod presence;
 mod progress;
 mod question;
@@ -61,6 +61,7 @@ use self::{
 use super::{
     Observed, Reader,
     announce::announce,
+    census::Census,
     debounce::Debounce,
     store::{Place, Store},
 };
@@ -83,6 +84,8 @@ pub(crate) struct Cluster {
 #[derive(Debug, Default)]
 struct State {
     store: Store,
+    /// What the server has, for whoever tells people about it.
+    census: Arc<Census>,
     /// The places of each kind.
     places: BTreeMap<Kind, BTreeSet<Place>>,
     texts: Texts,
@@ -108,6 +111,16 @@ impl Cluster {
     /// How far it is.
     pub(crate) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
+    }
+
+    /// Which objects it has.
+    pub(crate) fn census(&self) -> Arc<Census> {
+        Arc::clone(&self.state.census)
+    }
+
+    /// Requests to it.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
     }
 
     /// Publishes the first state, and then each other one, until nobody reads.
@@ -165,7 +178,8 @@ impl Cluster {
     }
 
     fn publish(&mut self, contents: &watch::Sender<Contents>) {
-        let observed = block_in_place(|| self.state.store.settle());
+        let mut observed = block_in_place(|| self.state.store.settle());
+        observed.sum = Some(self.state.census.sum(&observed));
         let objects = Arc::clone(&observed.objects);
         self.progress.saved(None);
         announce(&self.publisher, observed);
@@ -213,16 +227,36 @@ impl Cluster {
 }
 
 impl State {
-    /// Takes in news. True when there is something to publish: every kind has been listed.
+    /// Takes in news. True when there is something to publish: every kind has been listed, and
+    /// not all of it is known. Most of what is known comes from a status that somebody wrote.
     fn take(&mut self, burst: Vec<Told>) -> bool {
+        let mut news_to_us = false;
         for (watched, news) in burst {
             match news {
                 News::Listed(items) => self.list(watched, items),
+                News::Applied(item) if self.is_known(&item) => {
+                    self.count(&item);
+                    continue;
+                }
                 News::Applied(item) => self.apply(watched.kind, item),
                 News::Deleted(place) => self.delete(watched.kind, &place),
             }
+            news_to_us = true;
         }
-        self.listed.len() == kinds::ALL.len()
+        news_to_us && self.listed.len() == kinds::ALL.len()
+    }
+
+    /// Whether an object says what it said before, word for word.
+    fn is_known(&self, item: &Item) -> bool {
+        let claim = item.statement.claims.first();
+        let before = claim.and_then(|claim| self.texts.get(&claim.key));
+        before.is_some() && before == item.text.as_ref() && self.store.is_good(&item.place)
+    }
+
+    fn count(&self, item: &Item) {
+        if let (Some(identity), Some(claim)) = (&item.identity, item.statement.claims.first()) {
+            self.census.apply(claim.key.clone(), identity.clone());
+        }
     }
 
     fn list(&mut self, watched: &Watched, items: Vec<Item>) {
@@ -240,7 +274,8 @@ impl State {
     }
 
     fn apply(&mut self, kind: Kind, item: Item) {
-        let Item { place, statement, text } = item;
+        self.count(&item);
+        let Item { place, statement, text, identity: _ } = item;
         if let (Some(text), Some(claim)) = (text, statement.claims.first())
             && claim.form.is_some()
         {
@@ -255,10 +290,11 @@ impl State {
             places.remove(place);
         }
         self.store.retract(place);
-        if let Some(key) = key(kind, place)
-            && self.texts.contains_key(&key)
-        {
-            Arc::make_mut(&mut self.texts).remove(&key);
+        if let Some(key) = key(kind, place) {
+            self.census.retract(&key);
+            if self.texts.contains_key(&key) {
+                Arc::make_mut(&mut self.texts).remove(&key);
+            }
         }
     }
 

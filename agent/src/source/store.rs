@@ -27,6 +27,8 @@ pub(crate) mod code {
     pub(crate) const LEFT_OUT: &str = "SK0004";
     /// A place cannot be read.
     pub(crate) const UNREADABLE: &str = "SK0002";
+    /// What becomes of objects cannot be told to their authors.
+    pub(crate) const UNWRITTEN: &str = "SK0005";
     /// Changes of a place are not told by the kernel.
     pub(crate) const UNWATCHED: &str = "SK0003";
 }
@@ -92,6 +94,12 @@ impl Store {
         }
     }
 
+    /// Whether all that a place says is good.
+    pub(crate) fn is_good(&self, place: &str) -> bool {
+        let said = self.places.get(place);
+        said.is_some_and(|said| !said.partial && said.claims.iter().all(|one| one.form.is_some()))
+    }
+
     /// Forgets a place that is gone.
     pub(crate) fn retract(&mut self, place: &str) {
         self.places.remove(place);
@@ -149,7 +157,7 @@ impl Store {
             self.in_force = Arc::new(objects);
         }
         let objects = Arc::clone(&self.in_force);
-        Observed { objects, notes: notes.into(), spots: Arc::default() }
+        Observed { objects, notes: notes.into(), spots: Arc::default(), sum: None }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::kinds::Watched;
 use crate::source::{
+    census::{Conditions, Identity},
     manifest,
     store::{Place, Statement},
 };
@@ -26,6 +27,8 @@ pub(super) struct Item {
     pub(super) statement: Statement,
     /// Its text, where its type cannot be written back: custom resources and the mesh's settings.
     pub(super) text: Option<Arc<str>>,
+    /// What the server says of it, for the same kinds; not of one that was saved.
+    pub(super) identity: Option<Identity>,
 }
 
 /// The place of an object.
@@ -43,6 +46,15 @@ pub(super) fn item(
     mut object: DynamicObject,
 ) -> Result<Item, serde_json::Error> {
     let place = place(watched, &object);
+    let identity = watched.keeps_text().then(|| identify(watched, resource, &object));
+    // A status that is written means nothing here, and nor does the version that it makes. The
+    // status of the core's own kinds does.
+    object.metadata.resource_version = None;
+    if let Some(data) = object.data.as_object_mut()
+        && watched.is_custom()
+    {
+        data.remove("status");
+    }
     object.metadata.managed_fields = None;
     if let Some(annotations) = &mut object.metadata.annotations {
         annotations.remove(LAST_APPLIED);
@@ -55,14 +67,27 @@ pub(super) fn item(
         None => "as the API server has it".to_owned(),
     };
     let value = serde_json::to_value(object)?;
-    Ok(read(place, &spot, value, watched.keeps_text()))
+    Ok(Item { identity, ..read(place, &spot, value, watched.keeps_text()) })
+}
+
+fn identify(watched: &Watched, resource: &ApiResource, object: &DynamicObject) -> Identity {
+    let metadata = &object.metadata;
+    let text = |field: &Option<String>| field.as_deref().unwrap_or_default().into();
+    let versions = watched.kind.versions();
+    Identity {
+        uid: text(&metadata.uid),
+        generation: metadata.generation.unwrap_or_default(),
+        version: text(&metadata.resource_version),
+        api: versions.iter().find(|one| **one == resource.version).copied().unwrap_or_default(),
+        conditions: Conditions::read(object.data.get("status")),
+    }
 }
 
 /// Reads what [`item`] made, or what was saved of it.
 pub(super) fn read(place: Place, spot: &str, value: Value, keep_text: bool) -> Item {
     let text = keep_text.then(|| value.to_string().into());
     let statement = manifest::read_object(&place, spot, value);
-    Item { place, statement, text }
+    Item { place, statement, text, identity: None }
 }
 
 impl Watched {

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::source::{census::Identity, manifest};
 
 fn watched(kind: Kind) -> &'static Watched {
     kinds::of(kind).unwrap()
@@ -78,4 +79,38 @@ fn changes_after_a_list_are_taken_one_by_one() {
     assert_eq!(names(&mut state), ["a", "b"]);
     state.take(vec![(entries, News::Deleted(place))]);
     assert_eq!(names(&mut state), ["a"]);
+}
+
+/// As it comes after somebody has written its status.
+fn with_status(item: &Item, generation: i64) -> Item {
+    let identity =
+        Identity { uid: "1".into(), generation, version: "9".into(), ..Identity::default() };
+    let statement = manifest::read_object(
+        &item.place,
+        "generation 1",
+        serde_json::from_str(item.text.as_ref().unwrap()).unwrap(),
+    );
+    let (place, text) = (Arc::clone(&item.place), item.text.clone());
+    Item { place, statement, text, identity: Some(identity) }
+}
+
+#[tokio::test]
+async fn a_status_that_is_written_is_no_news() {
+    let mut state = State::default();
+    for watched in kinds::ALL.iter() {
+        state.take(vec![(watched, News::Listed(Vec::new()))]);
+    }
+    let entries = watched(Kind::ServiceEntry);
+    let (good, broken) = (entry("a", 1), entry("a", 70_000));
+    let apply = |state: &mut State, item| state.take(vec![(entries, News::Applied(item))]);
+    let again = || with_status(&entry("a", 1), 1);
+    assert!(apply(&mut state, good));
+    assert!(!apply(&mut state, again()));
+    let key = key(Kind::ServiceEntry, &again().place).unwrap();
+    // Whoever writes it is told all the same.
+    assert_eq!(state.census.get(&key).unwrap().identity.version, "9".into());
+    // What is mended to what it was before is news.
+    assert!(apply(&mut state, broken));
+    assert!(apply(&mut state, again()));
+    assert!(state.store.settle().notes.iter().all(|note| note.severity != "error"));
 }

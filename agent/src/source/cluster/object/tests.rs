@@ -73,3 +73,27 @@ fn an_object_means_the_same_from_a_server_and_from_a_file() {
     }
     assert!(compared > 100, "only {compared} objects were compared");
 }
+
+#[test]
+fn of_a_status_only_its_conditions_are_kept_and_beside_the_object() {
+    let entries = kinds::of(Kind::ServiceEntry).unwrap();
+    let of = |version: &str, status: Value| {
+        let object = serde_json::json!({
+            "metadata": {"name": "db", "namespace": "shop", "uid": "u", "generation": 3,
+                "resourceVersion": version},
+            "spec": {"hosts": ["db.example.com"]},
+            "status": status,
+        });
+        let resource = entries.resource("v1");
+        item(entries, &resource, serde_json::from_value(object).unwrap()).unwrap()
+    };
+    let ours = serde_json::json!({"type": "sekisho.dev/Accepted", "status": "False",
+        "lastTransitionTime": "2026-01-02T03:04:05Z"});
+    let before = of("1", serde_json::json!({}));
+    let after = of("2", serde_json::json!({"conditions": [ours]}));
+    assert_eq!(before.text, after.text);
+    let (before, after) = (before.identity.unwrap(), after.identity.unwrap());
+    assert_eq!((&*after.uid, after.generation, &*after.version, after.api), ("u", 3, "2", "v1"));
+    assert!(after.conditions.has("sekisho.dev/Accepted", "False"));
+    assert_eq!(before.conditions, Conditions::default());
+}

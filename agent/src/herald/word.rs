@@ -1,0 +1,155 @@
+//! What each agent says: in a Lease of its node, which is written when what is in force has changed,
+//! and else only so often that others see that the agent lives.
+//!
+//! A Lease is the smallest object that a server keeps, and one that nothing else watches; kubelets
+//! say the same of themselves in the same way. In a large cluster the agents speak less, as the
+//! elected one says ([`Manners`](super::state::Manners)).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    MANAGER,
+    answer::{Failure, answer},
+    state::State,
+};
+use crate::source::{
+    census::Sum,
+    cluster::pace::{Pace, jitter},
+};
+
+/// The label of these Leases, with the value [`OF_NODE`].
+pub(super) const LABEL: &str = "sekisho.dev/lease";
+/// See [`LABEL`].
+pub(super) const OF_NODE: &str = "node";
+/// Where the word is.
+const ANNOTATION: &str = "sekisho.dev/in-force";
+/// Changes that come together make one word.
+const GATHER: Duration = Duration::from_millis(200);
+/// As much of an error is passed on.
+const TROUBLE: usize = 200;
+
+/// What a node has in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Word {
+    /// Which objects.
+    #[serde(flatten)]
+    pub(super) sum: Arc<Sum>,
+    /// Why it is not what the server has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trouble: Option<String>,
+}
+
+impl Word {
+    /// The word in a Lease.
+    pub(super) fn of(lease: &Lease) -> Option<Self> {
+        let text = lease.metadata.annotations.as_ref()?.get(ANNOTATION)?;
+        serde_json::from_str(text).ok()
+    }
+
+    fn lease(&self, node: &str, patience: Duration) -> Lease {
+        let mut word = self.clone();
+        word.trouble = word.trouble.map(|text| text.chars().take(TROUBLE).collect());
+        let text = serde_json::to_string(&word).unwrap_or_default();
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(name(node)),
+                labels: Some(BTreeMap::from([(LABEL.to_owned(), OF_NODE.to_owned())])),
+                annotations: Some(BTreeMap::from([(ANNOTATION.to_owned(), text)])),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(node.to_owned()),
+                lease_duration_seconds: i32::try_from(patience.as_secs()).ok(),
+                renew_time: Some(MicroTime(Timestamp::now())),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+}
+
+/// The name of a node's Lease. A node's name is a DNS name, as the Lease's must be.
+fn name(node: &str) -> String {
+    format!("sekisho-node-{node}")
+}
+
+/// Keeps the node's Lease.
+pub(super) struct Speaker {
+    pub(super) leases: Api<Lease>,
+    pub(super) node: String,
+    pub(super) word: watch::Receiver<Option<Word>>,
+    pub(super) state: Arc<State>,
+}
+
+impl Speaker {
+    /// Until nothing is published any more.
+    pub(super) async fn run(mut self) {
+        let mut last: Option<Instant> = None;
+        let mut pace = Pace::default();
+        loop {
+            let beat = last.map(|last| last + jitter(self.state.manners().beat));
+            tokio::select! {
+                changed = self.word.changed() => if changed.is_err() { return },
+                () = sleep_until(beat.unwrap_or_else(Instant::now)), if beat.is_some() => {}
+            }
+            sleep(GATHER).await;
+            if let Some(last) = last {
+                sleep_until(last + self.state.manners().word).await;
+            }
+            let Some(word) = self.word.borrow_and_update().clone() else { continue };
+            let attempt = self.state.leases("patch");
+            while let Err(failure) = self.say(&word).await {
+                self.state.failed(attempt, &failure);
+                sleep(pace.wait()).await;
+                if self.word.has_changed().unwrap_or(true) {
+                    break;
+                }
+            }
+            if !self.word.has_changed().unwrap_or(true) {
+                self.state.worked(attempt);
+                pace.reset();
+            }
+            last = Some(Instant::now());
+        }
+    }
+
+    async fn say(&self, word: &Word) -> Result<Lease, Failure> {
+        let lease = word.lease(&self.node, self.state.manners().patience());
+        let parameters = PatchParams::apply(MANAGER).force();
+        let name = name(&self.node);
+        answer(self.leases.patch(&name, &parameters, &Patch::Apply(&lease))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::census::Digest;
+
+    #[test]
+    fn a_word_is_read_from_its_lease() {
+        let kinds = [("sidecars.networking.istio.io".to_owned(), Digest::default())].into();
+        let sum = Sum { kinds, behind: [("a".to_owned(), Some(2))].into() };
+        let word = Word { sum: Arc::new(sum), trouble: Some("é".repeat(300)) };
+        let lease = word.lease("node-1", Duration::from_secs(45));
+        let read = Word::of(&lease).unwrap();
+        assert_eq!(read.sum, word.sum);
+        assert_eq!(read.trouble.map(|text| text.chars().count()), Some(TROUBLE));
+        assert_eq!(lease.spec.and_then(|spec| spec.lease_duration_seconds), Some(45));
+        assert_eq!(Word::of(&Lease::default()), None);
+    }
+}

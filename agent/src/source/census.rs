@@ -1,0 +1,240 @@
+//! Which objects an API server has, in which generation, valid or not: what a node can say that it
+//! has in force, and against what another one reads it.
+//!
+//! ```text
+//! watch of a kind ─► Book: objects, and after each change the digest of all of them
+//! node A: "of ServiceEntries I enforce the set d3…"   node B: "…the set d4…"
+//! Book: d1 d2 d3 d4   ─► A has every change up to the third one, B all of them
+//! ```
+//!
+//! A digest is of (UID, generation) of each object, and does not depend on the order in which they
+//! came: nodes that have the same objects say the same, whenever they started. Versions of resources
+//! are not compared, since a status that is written changes them and means nothing.
+
+mod conditions;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use agent_model::resource::{Kind, Object, ObjectKey};
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+pub(crate) use self::conditions::{Condition, Conditions, said};
+use super::Observed;
+use crate::observe::status::Note;
+
+/// How many changes of a kind are remembered: of 100 a second those of 40 seconds.
+const PAST: usize = 4096;
+/// How many objects that are behind a node names; what is broken is broken on every node.
+const BEHIND: usize = 200;
+
+/// What tells a set of objects in their generations from another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct Digest(u128);
+
+impl Digest {
+    fn of(uid: &str, generation: i64) -> Self {
+        let hash = digest(&SHA256, format!("{uid}/{generation}").as_bytes());
+        let first = hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
+        Self(u128::from_be_bytes(*first))
+    }
+
+    const fn with(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
+    const fn without(self, other: Self) -> Self {
+        Self(self.0.wrapping_sub(other.0))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        u128::from_str_radix(&text, 16).map(Self)
+    }
+}
+
+/// What the server says of an object beside what the object says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Its UID.
+    pub(crate) uid: Box<str>,
+    /// Its `metadata.generation`.
+    pub(crate) generation: i64,
+    /// Its `metadata.resourceVersion`.
+    pub(crate) version: Box<str>,
+    /// The version of its group in which it came.
+    pub(crate) api: &'static str,
+    /// What its `status.conditions` are.
+    pub(crate) conditions: Conditions,
+}
+
+/// An object that is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// What it is.
+    pub(crate) identity: Identity,
+    /// The change of its kind that made it what it is.
+    pub(crate) position: u64,
+    /// When that was seen.
+    pub(crate) since: Instant,
+}
+
+/// The objects of one kind.
+#[derive(Debug, Default)]
+struct Book {
+    objects: BTreeMap<ObjectKey, Known>,
+    now: Digest,
+    /// How many changes there were.
+    position: u64,
+    /// The digests after the newest changes but the last, the oldest first.
+    past: VecDeque<Digest>,
+}
+
+impl Book {
+    fn change(&mut self, to: Digest) {
+        if self.past.len() == PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back(self.now);
+        self.now = to;
+        self.position += 1;
+    }
+
+    fn apply(&mut self, key: ObjectKey, identity: Identity) {
+        let (mut to, own) = (self.now, Digest::of(&identity.uid, identity.generation));
+        if let Some(known) = self.objects.get_mut(&key) {
+            let before = Digest::of(&known.identity.uid, known.identity.generation);
+            if before == own {
+                known.identity = identity;
+                return;
+            }
+            to = to.without(before);
+        }
+        self.change(to.with(own));
+        let known = Known { identity, position: self.position, since: Instant::now() };
+        self.objects.insert(key, known);
+    }
+
+    fn retract(&mut self, key: &ObjectKey) {
+        if let Some(Known { identity, .. }) = self.objects.remove(key) {
+            self.change(self.now.without(Digest::of(&identity.uid, identity.generation)));
+        }
+    }
+
+    fn position_of(&self, digest: Digest) -> Option<u64> {
+        if digest == self.now {
+            return Some(self.position);
+        }
+        let back = self.past.iter().rev().position(|past| *past == digest)?;
+        self.position.checked_sub(back as u64 + 1)
+    }
+}
+
+/// What one node has of all objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sum {
+    /// The objects of each kind that has any, by the resource's name.
+    pub(crate) kinds: BTreeMap<String, Digest>,
+    /// Objects, by UID, of which another generation is in force than the one that is there, or none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) behind: BTreeMap<String, Option<i64>>,
+}
+
+/// See the module. One task writes, others look.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    books: Mutex<BTreeMap<Kind, Book>>,
+}
+
+impl Census {
+    /// An object is there, or there in a new form.
+    pub(crate) fn apply(&self, key: ObjectKey, identity: Identity) {
+        self.lock().entry(key.kind).or_default().apply(key, identity);
+    }
+
+    /// An object is gone.
+    pub(crate) fn retract(&self, key: &ObjectKey) {
+        if let Some(book) = self.lock().get_mut(&key.kind) {
+            book.retract(key);
+        }
+    }
+
+    /// What is there now, of which `observed` is what counts.
+    pub(crate) fn sum(&self, observed: &Observed) -> Arc<Sum> {
+        let books = self.lock();
+        let full = books.iter().filter(|(_, book)| !book.objects.is_empty());
+        let kinds = full.map(|(kind, book)| (resource(*kind), book.now)).collect();
+        let broken = observed.notes.iter().filter(|note| note.severity == "error");
+        let behind = broken.filter_map(|note| {
+            let key = key_of(note)?;
+            let there = &books.get(&key.kind)?.objects.get(&key)?.identity;
+            let in_force = observed.objects.get(&key).map(Object::metadata);
+            let in_force = in_force.filter(|form| form.uid.as_deref() == Some(&*there.uid));
+            let generation = in_force.and_then(|form| form.generation);
+            (generation != Some(there.generation)).then(|| (there.uid.to_string(), generation))
+        });
+        Arc::new(Sum { kinds, behind: behind.take(BEHIND).collect() })
+    }
+
+    /// Up to which change of a kind a node is that says this of it.
+    pub(crate) fn position(&self, kind: Kind, digest: Digest) -> Option<u64> {
+        match self.lock().get(&kind) {
+            Some(book) => book.position_of(digest),
+            None => (digest == Digest::default()).then_some(0),
+        }
+    }
+
+    /// An object.
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Known> {
+        self.lock().get(&key.kind)?.objects.get(key).cloned()
+    }
+
+    /// Looks at every object.
+    pub(crate) fn each(&self, mut look: impl FnMut(&ObjectKey, &Known)) {
+        for book in self.lock().values() {
+            book.objects.iter().for_each(|(key, known)| look(key, known));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Kind, Book>> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The object that a note is about.
+pub(crate) fn key_of(note: &Note) -> Option<ObjectKey> {
+    let kind = *Kind::ALL.iter().find(|kind| kind.shown() == note.kind)?;
+    Some(ObjectKey { kind, namespace: note.namespace.clone(), name: note.name.clone() })
+}
+
+/// The name of a kind's resource, as `kubectl` and an RBAC rule have it.
+pub(crate) fn resource(kind: Kind) -> String {
+    match kind.group() {
+        "" => kind.plural().to_owned(),
+        group => format!("{}.{group}", kind.plural()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,424 @@
+//! What the nodes make of an object, where its author looks: its status and its Events, on a real
+//! API server with RBAC on and two agents.
+
+use std::{
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use sekisho_tests::{
+    agent::Agent,
+    control_plane::{ControlPlane, is_left_out},
+    world::{Wiring, World},
+};
+use serde_json::{Value, json};
+
+/// A change, a word of each node (2 s apart), a moment of grace and a write. Two processors may be
+/// shared with a build.
+const SOON: Duration = Duration::from_secs(25);
+const ENTRIES: &str = "serviceentries.networking.istio.io";
+const POLICIES: &str = "meshpolicies.authentication.istio.io";
+/// A definition without a rule, as old ones of Istio's are.
+const ANYTHING: &str = "\
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: meshpolicies.authentication.istio.io}
+spec:
+  group: authentication.istio.io
+  scope: Cluster
+  names: {kind: MeshPolicy, listKind: MeshPolicyList, plural: meshpolicies, singular: meshpolicy}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+
+/// Some agents that follow a server; no pods.
+struct Scene {
+    agents: Vec<Agent>,
+    plane: ControlPlane,
+    world: World,
+}
+
+fn tree(path: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+fn node(at: usize) -> String {
+    format!("node-{}", at + 1)
+}
+
+/// A rule for one port of one address.
+fn entry(name: &str, address: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+         metadata: {{name: {name}, namespace: shop}}\n\
+         spec:\n  hosts: [{name}.example.com]\n  addresses: [{address}]\n  location: MESH_EXTERNAL\n  \
+         resolution: NONE\n  ports: [{{number: 5432, name: tcp, protocol: TCP}}]\n"
+    )
+}
+
+impl Scene {
+    /// With the definitions and a namespace on the server; no agent is started.
+    fn set(agents: usize) -> Result<Self> {
+        let world = World::new(Wiring::Routed)?;
+        let plane = ControlPlane::start(&world)?;
+        for file in ["deploy/base/namespace.yaml", "deploy/base/rbac.yaml"] {
+            plane.apply(&world, &tree(file)?)?;
+        }
+        let entries = tree(&format!("deploy/crds/{ENTRIES}.yaml"))?;
+        for (name, text) in [(ENTRIES, entries.as_str()), (POLICIES, ANYTHING)] {
+            plane.apply(&world, text)?;
+            let wait = ["wait", "--for=condition=Established", "--timeout=30s"];
+            plane.kubectl(&world, &[&wait[..], &[&format!("crd/{name}")]].concat(), "")?;
+        }
+        for name in ["shop", "istio-system"] {
+            let text = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
+            plane.apply(&world, &text)?;
+        }
+        let account = plane.account(&world, "sekisho-system", "sekisho-agent")?;
+        let agents = (0..agents).map(|at| {
+            let name = node(at);
+            let text = format!("apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n");
+            plane.apply(&world, &text)?;
+            let mut agent = Agent::new(&world)?.with("--node-name", &name);
+            agent.follow_server(account.clone());
+            Ok(agent)
+        });
+        let agents = agents.collect::<Result<_>>()?;
+        Ok(Self { agents, plane, world })
+    }
+
+    /// With the agents started.
+    fn ready(agents: usize) -> Result<Self> {
+        let mut scene = Self::set(agents)?;
+        let Self { agents, world, .. } = &mut scene;
+        agents.iter_mut().try_for_each(|agent| agent.start(world))?;
+        Ok(scene)
+    }
+
+    fn apply(&self, text: &str) -> Result<()> {
+        self.plane.apply(&self.world, text)
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.plane.kubectl(&self.world, arguments, "")
+    }
+
+    fn get(&self, arguments: &[&str]) -> Result<Value> {
+        self.plane.get(&self.world, arguments)
+    }
+
+    /// One of our conditions of an object: status, reason and message.
+    fn condition(&self, object: &[&str], name: &str) -> Result<(String, String, String)> {
+        let object = self.get(object)?;
+        let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let name = format!("sekisho.dev/{name}");
+        let mut ours = all.iter().filter(|one| one["type"] == name.as_str());
+        let Some(one) = ours.next() else { return Ok(<_>::default()) };
+        ensure!(ours.next().is_none(), "{name} stands twice: {object}");
+        ensure!(
+            one["observedGeneration"] == object["metadata"]["generation"],
+            "of another generation: {object}"
+        );
+        ensure!(one["lastTransitionTime"].is_string(), "without a time: {object}");
+        let text = |field: &str| one[field].as_str().unwrap_or_default().to_owned();
+        Ok((text("status"), text("reason"), text("message")))
+    }
+
+    /// Waits until a condition of a `ServiceEntry` has a status and a message with all of these.
+    fn wait(&self, entry: &str, name: &str, status: &str, words: &[&str]) -> Result<Duration> {
+        self.wait_for(&["-n", "shop", ENTRIES, entry], name, (status, words, SOON))
+    }
+
+    fn wait_for(
+        &self,
+        object: &[&str],
+        name: &str,
+        (status, words, patience): (&str, &[&str], Duration),
+    ) -> Result<Duration> {
+        let start = Instant::now();
+        loop {
+            let now = self.condition(object, name);
+            if let Ok((is, reason, message)) = &now
+                && is == status
+                && words.iter().all(|word| format!("{reason} {message}").contains(word))
+            {
+                return Ok(start.elapsed());
+            }
+            if start.elapsed() > patience {
+                let words: Vec<_> = self.agents.iter().map(Agent::words).collect();
+                let leases = self.kubectl(&["get", "leases", "-n", "sekisho-system", "-o", "yaml"]);
+                bail!("{name} is not {status}: {now:?}\n{}\n{leases:?}", words.join("\n\n"));
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The Events about an object: type, reason, note, and how often.
+    fn events(&self, name: &str) -> Result<Vec<Value>> {
+        let all = self.get(&["events.events.k8s.io", "-A"])?;
+        let all = all["items"].as_array().cloned().unwrap_or_default();
+        Ok(all.into_iter().filter(|event| event["regarding"]["name"] == name).collect())
+    }
+
+    fn wait_events(&self, name: &str, count: usize) -> Result<Vec<Value>> {
+        let start = Instant::now();
+        loop {
+            let events = self.events(name)?;
+            if events.len() == count {
+                return Ok(events);
+            }
+            ensure!(start.elapsed() < SOON, "{} events of {name}: {events:#?}", events.len());
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The agent that is elected, as the agents themselves say.
+    fn leader(&self) -> Result<Option<usize>> {
+        let mut leaders = Vec::new();
+        for (at, agent) in self.agents.iter().enumerate() {
+            if agent.pid().is_some() && agent.status()?["herald"]["leader"] == true {
+                leaders.push(at);
+            }
+        }
+        ensure!(leaders.len() < 2, "several are elected: {leaders:?}");
+        Ok(leaders.pop())
+    }
+
+    fn wait_leader(&self, patience: Duration) -> Result<usize> {
+        let start = Instant::now();
+        loop {
+            if let Some(leader) = self.leader()? {
+                println!("elected after {:?}", start.elapsed());
+                return Ok(leader);
+            }
+            ensure!(start.elapsed() < patience, "nobody is elected: {}", self.agents[0].words());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// How many requests with this verb and these words the server has answered.
+    fn requests(&self, verb: &str, words: &[&str]) -> Result<u64> {
+        let metrics = self.kubectl(&["get", "--raw", "/metrics"])?;
+        let lines = metrics.lines().filter(|line| {
+            line.starts_with("apiserver_request_total{")
+                && line.contains(&format!("verb=\"{verb}\""))
+                && words.iter().all(|word| line.contains(word))
+        });
+        let counts = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        Ok(counts.sum::<f64>() as u64)
+    }
+
+    fn statuses_written(&self) -> Result<u64> {
+        self.requests("PATCH", &["resource=\"serviceentries\"", "subresource=\"status\""])
+    }
+}
+
+/// One Event though there are two agents, and conditions that follow the object.
+#[test]
+fn an_author_reads_on_the_object_what_becomes_of_it() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
+    let scene = Scene::ready(2)?;
+    scene.apply(&entry("db", "203.0.113.200"))?;
+    let took = scene.wait("db", "Enforced", "True", &["2 of 2 nodes enforce generation 1"])?;
+    println!("enforced by both after {took:?}");
+    scene.wait("db", "Accepted", "True", &["Accepted"])?;
+    assert!(scene.events("db")?.is_empty(), "{:?}", scene.events("db")?);
+
+    // Another controller has something to say too.
+    let theirs = json!({"type": "Reconciled", "status": "True", "reason": "Istio", "message": "m"});
+    let patch = json!([{"op": "add", "path": "/status/conditions/-", "value": theirs}]).to_string();
+    let patch = ["--subresource=status", "--type=json", "-p", &patch];
+    scene.kubectl(&[&["patch", "-n", "shop", ENTRIES, "db"], &patch[..]].concat())?;
+
+    scene.apply(&entry("db", "203.0.113.0/40"))?;
+    scene.wait("db", "Accepted", "False", &["SK0204", "spec.addresses[0]", "203.0.113.0/40"])?;
+    let words = ["0 of 2 nodes enforce generation 2", "generation 1 is in force"];
+    scene.wait("db", "Enforced", "False", &words)?;
+    let [event] = &scene.wait_events("db", 1)?[..] else { bail!("not one event") };
+    let object = scene.get(&["-n", "shop", ENTRIES, "db"])?;
+    let about = &event["regarding"];
+    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("SK0204")));
+    assert_eq!(about["uid"], object["metadata"]["uid"]);
+    assert_eq!(about["fieldPath"], "spec.addresses[0]");
+    assert_eq!(event["reportingController"], "sekisho.dev/agent");
+    assert_eq!(event["reportingInstance"], node(scene.wait_leader(SOON)?).as_str());
+    // As people look: `kubectl describe` shows it.
+    let described = scene.kubectl(&["describe", "-n", "shop", ENTRIES, "db"])?;
+    assert!(described.contains("Warning  SK0204"), "{described}");
+
+    scene.apply(&entry("db", "203.0.113.201"))?;
+    scene.wait("db", "Accepted", "True", &["Accepted"])?;
+    scene.wait("db", "Enforced", "True", &["2 of 2 nodes enforce generation 3"])?;
+    let events = scene.wait_events("db", 2)?;
+    assert!(events.iter().any(|event| event["type"] == "Normal" && event["reason"] == "Accepted"));
+    assert!(events.iter().all(|event| event["series"].is_null()), "{events:#?}");
+    let object = scene.get(&["-n", "shop", ENTRIES, "db"])?;
+    let all = object["status"]["conditions"].as_array().context("no conditions")?;
+    assert!(all.contains(&theirs), "another's condition is gone: {object:#}");
+    assert_eq!(all.len(), 3, "{object:#}");
+
+    // An object without a namespace.
+    scene.apply(
+        "apiVersion: authentication.istio.io/v1alpha1\nkind: MeshPolicy\nmetadata: {name: default}\n\
+         spec: {targets: [{name: db}]}\n",
+    )?;
+    let policy = [POLICIES, "default"];
+    scene.wait_for(&policy, "Accepted", ("False", &["spec.targets"], SOON))?;
+    let [event] = &scene.wait_events("default", 1)?[..] else { bail!("not one event") };
+    assert_eq!(event["metadata"]["namespace"], "default");
+    Ok(())
+}
+
+/// The elected agent is killed: another goes on where it was, and its node is not confirmed.
+#[test]
+fn another_agent_takes_over_and_a_silent_node_does_not_count() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
+    let mut scene = Scene::ready(2)?;
+    scene.apply(&format!(
+        "{}---\n{}",
+        entry("a", "203.0.113.200"),
+        entry("b", "203.0.113.0/40")
+    ))?;
+    scene.wait("a", "Enforced", "True", &["2 of 2"])?;
+    let before = scene.wait_events("b", 1)?;
+    scene.wait("b", "Accepted", "False", &["SK0204"])?;
+    let first = scene.wait_leader(SOON)?;
+    let other = 1 - first;
+    scene.agents[first].kill()?;
+    assert_eq!(scene.wait_leader(Duration::from_secs(15))?, other);
+    assert_eq!(scene.agents[other].status()?["herald"]["holder"], node(other).as_str());
+    let words =
+        format!("1 of 2 nodes enforce generation 1; {}: its agent is not heard", node(first));
+    let entry_a = ["-n", "shop", ENTRIES, "a"];
+    let patience = Duration::from_secs(75);
+    let took = scene.wait_for(&entry_a, "Enforced", ("Unknown", &[&words], patience))?;
+    println!("not confirmed after {took:?}");
+    assert_eq!(scene.events("b")?, before, "the same was said again");
+    // The node goes for good, and so does what it said.
+    scene.kubectl(&["delete", "node", &node(first)])?;
+    let patience = Duration::from_mins(1);
+    let gone = ("True", &["1 of 1 node enforces generation 1"][..], patience);
+    scene.wait_for(&entry_a, "Enforced", gone)?;
+    // What was refused under the one is mended under the other.
+    scene.apply(&entry("b", "203.0.113.201"))?;
+    scene.wait("b", "Accepted", "True", &["Accepted"])?;
+    let events = scene.wait_events("b", 2)?;
+    assert!(events.iter().any(|event| event["type"] == "Normal"), "{events:#?}");
+    Ok(())
+}
+
+/// Without one of its rights the rest is done, the datapath most of all.
+#[test]
+fn a_missing_right_is_named_and_costs_nothing_else() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
+    let mut scene = Scene::set(1)?;
+    let mut role = scene.get(&["clusterrole", "sekisho-agent"])?;
+    let rules = role["rules"].as_array_mut().context("no rules")?;
+    let events = rules.iter_mut().find(|rule| rule["resources"] == json!(["events"]));
+    events.context("no rule for events")?["verbs"] = json!(["patch"]);
+    role["metadata"] = json!({"name": "sekisho-agent"});
+    scene.plane.kubectl(&scene.world, &["replace", "-f", "-"], &role.to_string())?;
+    let Scene { agents, world, .. } = &mut scene;
+    agents[0].start(world)?;
+    scene.apply(&entry("b", "203.0.113.0/40"))?;
+    scene.wait("b", "Accepted", "False", &["SK0204"])?;
+    scene.agents[0].wait_until("the verb is named", |agent| {
+        let status = agent.status()?;
+        let findings = status["findings"].as_array().cloned().unwrap_or_default();
+        let found = findings.iter().find(|one| one["code"] == "SK0005");
+        let text = found.and_then(|one| one["message"].as_str()).unwrap_or_default();
+        Ok(["create events.events.k8s.io", "403", "ClusterRole sekisho-agent"]
+            .iter()
+            .all(|word| text.contains(word)))
+    })?;
+    assert_eq!(scene.agents[0].status()?["state"]["state"], "ready");
+    assert!(scene.events("b")?.is_empty());
+
+    // No election at all: nothing is written, and the agent does its work.
+    scene.agents[0].kill()?;
+    scene.kubectl(&["delete", "role", "-n", "sekisho-system", "sekisho-agent"])?;
+    scene.kubectl(&["delete", "leases", "-n", "sekisho-system", "--all"])?;
+    let Scene { agents, world, .. } = &mut scene;
+    agents[0].start(world)?;
+    agents[0].wait_until("the verb is named", |agent| {
+        let problems = agent.status()?["herald"]["problems"].to_string();
+        Ok(problems.contains("watch leases.coordination.k8s.io in the namespace sekisho-system"))
+    })?;
+    let status = scene.agents[0].status()?;
+    assert_eq!(
+        (&status["state"]["state"], &status["herald"]["leader"]),
+        (&json!("ready"), &json!(false))
+    );
+    scene.apply(&entry("c", "203.0.113.201"))?;
+    scene.agents[0]
+        .wait_until("it is in force", |agent| Ok(agent.status()?["objects"]["ServiceEntry"] == 1))
+}
+
+/// A hundred objects change: each is written once or twice, at a bounded rate, and a status that is
+/// written is no change.
+#[test]
+fn a_hundred_changes_are_no_storm() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
+    let scene = Scene::ready(2)?;
+    let leader = scene.wait_leader(SOON)?;
+    let names: Vec<String> = (0..100).map(|at| format!("entry-{at}")).collect();
+    for (generation, address) in [(1, "203.0.113.200"), (2, "203.0.113.201")] {
+        let written = scene.statuses_written()?;
+        let said = scene.requests("APPLY", &["resource=\"leases\""])?;
+        let all: Vec<String> = names.iter().map(|name| entry(name, address)).collect();
+        scene.apply(&all.join("---\n"))?;
+        let start = Instant::now();
+        let words = format!("2 of 2 nodes enforce generation {generation}");
+        loop {
+            let all = scene.get(&["-n", "shop", ENTRIES])?.to_string();
+            if all.matches(&words).count() == 100 {
+                break;
+            }
+            ensure!(
+                start.elapsed() < Duration::from_mins(1),
+                "{} done",
+                all.matches(&words).count()
+            );
+            thread::sleep(Duration::from_millis(500));
+        }
+        let took = start.elapsed();
+        let written = scene.statuses_written()? - written;
+        let said = scene.requests("APPLY", &["resource=\"leases\""])? - said;
+        println!("generation {generation}: {took:?}, {written} statuses and {said} words written");
+        assert!(took > Duration::from_secs(8), "faster than ten a second: {took:?}");
+        assert!((100..=130).contains(&written), "{written} statuses were written");
+        let words = 2 * (took.as_secs() / 2 + 2);
+        assert!(said <= words, "{said} words in {took:?}");
+    }
+    // And then nothing more.
+    let force = scene.agents[leader].generation()?;
+    let written = scene.statuses_written()?;
+    thread::sleep(Duration::from_secs(12));
+    assert_eq!(scene.statuses_written()?, written, "written though nothing happens");
+    // A status that somebody writes is no new generation.
+    let patch =
+        json!({"status": {"conditions": [{"type": "Theirs", "status": "True"}]}}).to_string();
+    let patch = ["--subresource=status", "--type=merge", "-p", &patch];
+    scene.kubectl(&[&["patch", "-n", "shop", ENTRIES, "entry-0"], &patch[..]].concat())?;
+    scene.wait("entry-0", "Enforced", "True", &["2 of 2 nodes enforce generation 2"])?;
+    assert_eq!(scene.statuses_written()?, written + 2, "theirs and ours");
+    assert_eq!(scene.agents[leader].generation()?, force, "a status made a generation");
+    Ok(())
+}
