@@ -55,8 +55,9 @@ pub fn is_left_out() -> bool {
     left_out
 }
 
-/// The folder with `kube-apiserver`, `etcd` and `kubectl`: what the environment names, else what
-/// the folder `shared/k8s` beside the workspace has.
+/// The folder with `kube-apiserver`, `etcd` and `kubectl`: what the environment names (as `cargo
+/// xtask test` does, which builds them where there is none), else what the folder `shared/k8s`
+/// beside the workspace has.
 pub fn assets() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty()) {
         return complete(PathBuf::from(folder));
@@ -65,7 +66,7 @@ pub fn assets() -> Result<PathBuf> {
     ensure!(
         script.exists(),
         "no Kubernetes to test with: set {ASSETS} to a folder with kube-apiserver, etcd and \
-         kubectl (`setup-envtest use` makes one), or leave these tests out with \
+         kubectl, or let `cargo xtask test` build them, or leave these tests out with \
          `cargo xtask test --without-kubernetes`"
     );
     let output = Command::new(&script).arg("assets").output()?;

@@ -5,6 +5,7 @@
 
 mod apt;
 mod helm;
+mod kubernetes;
 mod linker;
 mod toolchain;
 
@@ -54,6 +55,11 @@ pub(crate) fn packages(names: &[&str]) -> anyhow::Result<()> {
 /// Helm, which the test of the chart alone needs.
 pub(crate) fn helm() -> anyhow::Result<PathBuf> {
     helm::ensure()
+}
+
+/// The folder with the programs of Kubernetes that the suites start.
+pub(crate) fn kubernetes() -> anyhow::Result<PathBuf> {
+    kubernetes::ensure()
 }
 
 /// The host's toolchain has these in rustup's default profile, but not in its minimal one.

@@ -6,6 +6,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader},
+    path::PathBuf,
     process::{Command, ExitStatus, Stdio},
     time::Instant,
 };
@@ -38,8 +39,10 @@ struct Tally {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     setup::run(&setup::Options::default())?;
+    // What is missing is said before anything is built.
+    let programs = kubernetes(options)?;
     build_agents()?;
-    let (status, tally) = run_tests(options)?;
+    let (status, tally) = run_tests(options, programs)?;
     let Tally { passed, failed, ignored } = tally;
     println!(
         "{passed} passed, {failed} failed, {ignored} ignored, in {} s",
@@ -65,15 +68,23 @@ fn build_agents() -> anyhow::Result<()> {
     show(cargo().args(["build", "--quiet", "--workspace", "--exclude", "agent-ebpf", "--bins"]))
 }
 
+/// What the tests against a server need, by the variables in which they look for it, or that they
+/// are left out.
+fn kubernetes(options: &Options) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
+    if options.without_kubernetes {
+        return Ok(vec![("SEKISHO_WITHOUT_KUBERNETES", "1".into())]);
+    }
+    Ok(vec![("HELM", setup::helm()?), ("KUBEBUILDER_ASSETS", setup::kubernetes()?)])
+}
+
 /// A failed test in one crate does not hide those of the next.
-fn run_tests(options: &Options) -> anyhow::Result<(ExitStatus, Tally)> {
+fn run_tests(
+    options: &Options,
+    programs: Vec<(&'static str, PathBuf)>,
+) -> anyhow::Result<(ExitStatus, Tally)> {
     let mut command: Command = cargo();
     command.args(["test", "--workspace", "--exclude", "agent-ebpf", "--no-fail-fast"]);
-    if options.without_kubernetes {
-        command.env("SEKISHO_WITHOUT_KUBERNETES", "1");
-    } else {
-        command.env("HELM", setup::helm()?);
-    }
+    command.envs(programs);
     command.args(&options.filter);
     command.current_dir(workspace()).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().context("cargo test could not be started")?;
