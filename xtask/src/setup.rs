@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// Take only this road to the compiler for the kernel programs, and make it anew
     #[arg(long)]
     road: Option<Road>,
+    /// Also find or build the API server and etcd for the tests, and say where they are
+    #[arg(long)]
+    kubernetes: bool,
 }
 
 /// Where the compiler for the kernel programs comes from.
@@ -44,6 +47,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let compiler = toolchain::ensure(options.road, linker)?;
     apt::ensure_programs(&PROGRAMS)?;
     println!("setup: kernel programs by {compiler}, linked by bpf-linker ({linker})");
+    if options.kubernetes {
+        println!("setup: Kubernetes for the tests in {}", kubernetes()?.display());
+    }
     Ok(())
 }
 
