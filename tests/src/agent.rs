@@ -26,6 +26,7 @@ use crate::{
     manifest::{Config, NODE},
     name,
     process::{Process, built},
+    shared::{Loan, Source},
     world::World,
 };
 
@@ -68,6 +69,17 @@ impl Agent {
             node: world.node().path(),
             process: None,
         })
+    }
+
+    /// The same, with its configuration in a directory or on an API server.
+    pub fn on(source: Source, world: &World) -> Result<Self> {
+        let mut agent = Self::new(world)?;
+        if source == Source::Server {
+            let server = Loan::take(world)?;
+            agent.follow_server(server.account().to_owned());
+            agent.config.lead(server);
+        }
+        Ok(agent)
     }
 
     /// Adds to its command line, or overrides what is there.

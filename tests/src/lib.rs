@@ -13,6 +13,7 @@
 //! agent, manifest, links         the program under test, its configuration, its hooks
 //! control_plane, gate, scene      a real API server with its etcd, what stands before it, and a stage
 //!                                whose agent follows it
+//! shared                         one such server for cases that run on either source
 //! maps                           the agent's own maps, written behind its back
 //! runtime                        a container runtime that lists what a test tells it
 //! stranger                       somebody else's programs on the same hooks
@@ -51,6 +52,7 @@ pub mod runtime;
 pub mod scene;
 pub mod selftest;
 pub mod serve;
+pub mod shared;
 pub mod stage;
 pub mod stranger;
 pub mod sys;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::world::Host;
+use crate::{shared::Loan, world::Host};
 
 /// The Kubernetes namespace of every pod here.
 pub const NAMESPACE: &str = "shop";
@@ -28,17 +28,18 @@ pub enum Mode {
 /// A port of a `ServiceEntry`: its number and its protocol, which may be empty (detected).
 pub type Port<'a> = (u16, &'a str);
 
-/// A directory of manifests.
+/// A directory of manifests, which may have an API server to follow it.
 #[derive(Debug)]
 pub struct Config {
     directory: PathBuf,
+    server: Option<Loan>,
 }
 
 impl Config {
     /// An empty directory.
     pub fn new(directory: PathBuf) -> Result<Self> {
         fs::create_dir_all(&directory)?;
-        Ok(Self { directory })
+        Ok(Self { directory, server: None })
     }
 
     /// Where it lies.
@@ -46,18 +47,33 @@ impl Config {
         &self.directory
     }
 
-    /// Writes a file whole, beside, and renames it into place; unless it says so already.
+    /// Has a server follow it: what is written is applied there, and what is removed deleted.
+    pub fn lead(&mut self, server: Loan) {
+        self.server = Some(server);
+    }
+
+    /// Writes a file whole, beside, and renames it into place; unless it says so already. A file that
+    /// a server follows keeps its objects.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        self.put(name, text, None)
+    }
+
+    fn put(&self, name: &str, text: &str, status: Option<(&str, &str)>) -> Result<()> {
         if fs::read(self.path(name)).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
         let draft = self.directory.join(format!(".{name}.draft"));
         fs::write(&draft, text).with_context(|| format!("writing {}", draft.display()))?;
-        fs::rename(&draft, self.path(name)).with_context(|| format!("renaming {name} into place"))
+        fs::rename(&draft, self.path(name))
+            .with_context(|| format!("renaming {name} into place"))?;
+        self.server.as_ref().map_or(Ok(()), |server| server.apply(text, status))
     }
 
     /// Removes a file.
     pub fn remove(&self, name: &str) -> Result<()> {
+        if let Some(server) = &self.server {
+            server.delete(&fs::read_to_string(self.path(name))?)?;
+        }
         fs::remove_file(self.path(name)).with_context(|| format!("removing {name}"))
     }
 
@@ -119,15 +135,19 @@ impl Config {
         }
         let [v4, v6] = host.addresses();
         let (name, netns) = (host.name(), host.netns().path());
-        self.write(
+        let status = format!(
+            "{{\"status\":{{\"podIP\":\"{v4}\",\"podIPs\":[{{\"ip\":\"{v4}\"}},{{\"ip\":\"{v6}\"}}]}}}}"
+        );
+        self.put(
             &format!("pod-{name}"),
             &format!(
                 "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: {NAMESPACE}\n  \
                  annotations:\n    sekisho.dev/netns: {}\n{annotations}\
-                 spec: {{nodeName: {node}}}\n\
+                 spec: {{nodeName: {node}, containers: [{{name: app, image: none}}]}}\n\
                  status: {{podIP: {v4}, podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]}}\n",
                 netns.display()
             ),
+            Some((name, &status)),
         )
     }
 

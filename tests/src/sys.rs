@@ -25,6 +25,12 @@ pub fn before_exec(
     unsafe { command.pre_exec(prepare) };
 }
 
+/// Calls a function when the process ends by itself: what a static holds is not dropped.
+pub fn at_exit(work: extern "C" fn()) -> io::Result<()> {
+    // SAFETY: a function of this program, which is there to the end.
+    check(unsafe { libc::atexit(work) }).map(drop)
+}
+
 /// The address of a packet socket: an interface, a protocol, and a station for cooked frames.
 pub fn link_address(interface: u32, ethertype: u16, station: [u8; 6]) -> io::Result<SockAddr> {
     let mut address = [0_u8; 8];

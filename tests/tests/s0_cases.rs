@@ -1,5 +1,5 @@
 //! The external database of the acceptance cases (S0), at the socket: a server-first service
-//! outside the mesh, and what a `ServiceEntry` changes.
+//! outside the mesh, and what a `ServiceEntry` changes. Each holds on either source.
 
 use std::net::SocketAddr;
 
@@ -10,6 +10,7 @@ use sekisho_tests::{
     client::Client,
     manifest::{Config, Mode, NODE, service_entry},
     serve::Echo,
+    shared::Source,
     world::{Host, Wiring, World},
 };
 
@@ -59,7 +60,7 @@ struct Case {
 
 impl Case {
     fn new(
-        net: Net,
+        (net, source): (Net, Source),
         mode: Mode,
         prepare: impl FnOnce(&Config, &Host) -> Result<()>,
     ) -> Result<Self> {
@@ -72,7 +73,7 @@ impl Case {
             Echo::with_greeting(&database, PORT, GREETING)?,
             Echo::with_greeting(&database, OTHER_PORT, GREETING)?,
         ];
-        let mut agent = Agent::new(&world)?;
+        let mut agent = Agent::on(source, &world)?;
         agent.config().namespace(true)?;
         agent.config().mesh(mode)?;
         agent.config().pod(&pod)?;
@@ -116,8 +117,12 @@ const RIGHT: &str = "db.example.com";
 #[rstest]
 fn s0_3_and_s0_4_a_database_is_out_of_reach_until_an_entry_names_it(
     #[values(Net::V4, Net::V6)] net: Net,
+    #[values(Source::Directory, Source::Server)] source: Source,
 ) -> Result<()> {
-    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let mut case = Case::new((net, source), Mode::RegistryOnly, |_, _| Ok(()))?;
     case.is_refused(1, PORT)?;
     // The same process, without a restart.
     case.apply(RIGHT, &[net.single(1)])?;
@@ -125,8 +130,14 @@ fn s0_3_and_s0_4_a_database_is_out_of_reach_until_an_entry_names_it(
 }
 
 #[rstest]
-fn s0_5_both_the_address_and_the_port_bind(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
-    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+fn s0_5_both_the_address_and_the_port_bind(
+    #[values(Net::V4, Net::V6)] net: Net,
+    #[values(Source::Directory, Source::Server)] source: Source,
+) -> Result<()> {
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let mut case = Case::new((net, source), Mode::RegistryOnly, |_, _| Ok(()))?;
     case.apply(RIGHT, &[net.single(1)])?;
     case.is_refused(2, PORT)?;
     case.is_refused(1, OTHER_PORT)?;
@@ -136,8 +147,12 @@ fn s0_5_both_the_address_and_the_port_bind(#[values(Net::V4, Net::V6)] net: Net)
 #[rstest]
 fn s0_6_and_s0_7_the_name_neither_helps_nor_hinders_tcp(
     #[values(Net::V4, Net::V6)] net: Net,
+    #[values(Source::Directory, Source::Server)] source: Source,
 ) -> Result<()> {
-    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let mut case = Case::new((net, source), Mode::RegistryOnly, |_, _| Ok(()))?;
     case.apply("unrelated.example.com", &[net.single(1)])?;
     case.is_served(1, PORT)?;
     case.apply(RIGHT, &["10.9.9.9/32".into(), "2001:db8:9::9/128".into()])?;
@@ -145,8 +160,14 @@ fn s0_6_and_s0_7_the_name_neither_helps_nor_hinders_tcp(
 }
 
 #[rstest]
-fn s0_8_each_address_is_listed_or_refused(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
-    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+fn s0_8_each_address_is_listed_or_refused(
+    #[values(Net::V4, Net::V6)] net: Net,
+    #[values(Source::Directory, Source::Server)] source: Source,
+) -> Result<()> {
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let mut case = Case::new((net, source), Mode::RegistryOnly, |_, _| Ok(()))?;
     case.apply(RIGHT, &[net.single(1), net.single(2)])?;
     case.is_served(1, PORT)?;
     case.is_served(2, PORT)?;
@@ -154,8 +175,14 @@ fn s0_8_each_address_is_listed_or_refused(#[values(Net::V4, Net::V6)] net: Net) 
 }
 
 #[rstest]
-fn s0_9_a_prefix_covers_a_database_that_moves(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
-    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+fn s0_9_a_prefix_covers_a_database_that_moves(
+    #[values(Net::V4, Net::V6)] net: Net,
+    #[values(Source::Directory, Source::Server)] source: Source,
+) -> Result<()> {
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let mut case = Case::new((net, source), Mode::RegistryOnly, |_, _| Ok(()))?;
     case.apply(RIGHT, &[net.prefix()])?;
     case.is_served(1, PORT)?;
     case.is_served(9, PORT)
@@ -168,8 +195,12 @@ fn s0_11_an_exclusion_of_the_pod_lets_it_out(
     #[case] annotation: &str,
     #[case] value: &str,
     #[case] binds_address: bool,
+    #[values(Source::Directory, Source::Server)] source: Source,
 ) -> Result<()> {
-    let mut case = Case::new(Net::V4, Mode::RegistryOnly, |config, pod| {
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let mut case = Case::new((Net::V4, source), Mode::RegistryOnly, |config, pod| {
         config.annotated_pod(pod, NODE, &[(annotation, value)])
     })?;
     case.is_served(1, PORT)?;
@@ -184,8 +215,12 @@ fn s0_11_an_exclusion_of_the_pod_lets_it_out(
 #[rstest]
 fn s0_12_without_its_entry_the_database_is_out_of_reach_again(
     #[values(Net::V4, Net::V6)] net: Net,
+    #[values(Source::Directory, Source::Server)] source: Source,
 ) -> Result<()> {
-    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let mut case = Case::new((net, source), Mode::RegistryOnly, |_, _| Ok(()))?;
     case.apply(RIGHT, &[net.single(1)])?;
     case.is_served(1, PORT)?;
     let mut idle = Client::start(&case.pod)?;
@@ -202,8 +237,14 @@ fn s0_12_without_its_entry_the_database_is_out_of_reach_again(
 }
 
 #[rstest]
-fn s0_13_an_open_mesh_needs_no_entry(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
-    let mut case = Case::new(net, Mode::AllowAny, |_, _| Ok(()))?;
+fn s0_13_an_open_mesh_needs_no_entry(
+    #[values(Net::V4, Net::V6)] net: Net,
+    #[values(Source::Directory, Source::Server)] source: Source,
+) -> Result<()> {
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let mut case = Case::new((net, source), Mode::AllowAny, |_, _| Ok(()))?;
     case.is_served(1, PORT)?;
     case.is_served(2, OTHER_PORT)
 }
@@ -212,8 +253,12 @@ fn s0_13_an_open_mesh_needs_no_entry(#[values(Net::V4, Net::V6)] net: Net) -> Re
 #[rstest]
 fn s0_14_a_server_that_speaks_first_is_heard_at_once(
     #[values(Net::V4, Net::V6)] net: Net,
+    #[values(Source::Directory, Source::Server)] source: Source,
 ) -> Result<()> {
-    let mut case = Case::new(net, Mode::RegistryOnly, |_, _| Ok(()))?;
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let mut case = Case::new((net, source), Mode::RegistryOnly, |_, _| Ok(()))?;
     case.apply(RIGHT, &[net.single(1)])?;
     let connected = case.client.dial(net.socket(1, PORT)?)?;
     assert_eq!(connected.errno, None, "{connected:?}");
