@@ -11,6 +11,7 @@ use crate::{
     links,
     manifest::{Mode, listed},
     serve::Echo,
+    shared::Source,
     world::{Host, Wiring, World},
 };
 
@@ -65,13 +66,18 @@ pub struct Stage {
 impl Stage {
     /// Everything, with the agent not started yet.
     pub fn set() -> Result<Self> {
+        Self::set_on(Source::Directory)
+    }
+
+    /// The same, with the configuration on either source.
+    pub fn set_on(source: Source) -> Result<Self> {
         let world = World::new(Wiring::Routed)?;
         let (pod, far) = (world.pod("app")?, world.far("far")?);
         let servers = [DIRECT, PROXIED, DENIED]
             .map(|port| Echo::start(&far, port, &far.addresses()))
             .into_iter()
             .collect::<Result<Vec<_>>>()?;
-        let agent = Agent::new(&world)?;
+        let agent = Agent::on(source, &world)?;
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
         agent.config().pod(&pod)?;
@@ -82,7 +88,12 @@ impl Stage {
 
     /// Everything, with the pod enrolled.
     pub fn ready() -> Result<Self> {
-        let mut stage = Self::set()?;
+        Self::ready_on(Source::Directory)
+    }
+
+    /// The same, on either source.
+    pub fn ready_on(source: Source) -> Result<Self> {
+        let mut stage = Self::set_on(source)?;
         stage.start()?;
         Ok(stage)
     }
