@@ -29,6 +29,7 @@ mod load;
 pub(crate) mod maps;
 mod mending;
 pub(crate) mod netlink;
+mod pins;
 pub(crate) mod preflight;
 pub(crate) mod sock_diag;
 pub(crate) mod sys;
@@ -37,7 +38,9 @@ use links::{LinkError, Links};
 use load::{LoadError, Programs};
 use maps::{Maps, MapsError};
 use mending::Mending;
+use pins::Pins;
 use preflight::PreflightError;
+use sys::SysError;
 
 use crate::{
     args::{KernelLog, Layer3},
@@ -59,6 +62,9 @@ pub(crate) enum KernelError {
     /// The programs cannot be attached.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// A map that was just pinned cannot be opened.
+    #[error("cannot hold on to the maps")]
+    Held(#[source] SysError),
     /// The hooks do not see what the agent itself does.
     #[error(
         "the hooks at {} do not see the agent's own connections, since it runs in another cgroup: \
@@ -141,6 +147,7 @@ pub(crate) struct Kernel {
     pub(crate) programs: Programs,
     pub(crate) mending: Mending,
     pub(crate) cgroup: PathBuf,
+    pins: Pins,
     pin_dir: PathBuf,
     _lock: File,
 }
@@ -171,6 +178,7 @@ impl Kernel {
             links: Links::new(&setup.pin_dir, &cgroup, wire)?,
             programs,
             mending: Mending::default(),
+            pins: Pins::hold(&load::maps_directory(&setup.pin_dir)).map_err(KernelError::Held)?,
             cgroup,
             pin_dir: setup.pin_dir.clone(),
             _lock: lock,
@@ -194,13 +202,23 @@ impl Kernel {
     /// True when a hook of the cgroup is not where it should be, or somebody wants all of them
     /// looked at.
     pub(crate) fn is_amiss(&self) -> bool {
-        self.mending.is_asked() || !self.links.lost(&self.programs).is_empty()
+        self.mending.is_asked()
+            || !self.pins.are_there()
+            || !self.links.lost(&self.programs).is_empty()
     }
 
     /// Puts back what somebody else took from the cgroup. Says whether everything is to be hung
     /// again, as a canary asks for.
     pub(crate) fn mend(&self) -> Result<bool, KernelError> {
         let asked = self.mending.take();
+        if !self.pins.are_there() {
+            let path = self.maps_directory();
+            self.pins.restore().map_err(|source| {
+                let path = path.clone();
+                KernelError::PinDir { path, source }
+            })?;
+            self.mending.note("the maps' pins", &path.display().to_string());
+        }
         let lost = self.links.lost(&self.programs);
         if asked || !lost.is_empty() {
             self.links.attach_cgroup(&self.programs)?;

@@ -9,7 +9,11 @@
 //! revoke    open connections that are denied now are reset
 //! ```
 
-use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+    sync::Arc,
+};
 
 use agent_model::{
     snapshot::{Enrolment, PodId, Snapshot},
@@ -126,6 +130,9 @@ impl Sync {
         let desired = self.desired();
         if self.attached {
             let anew = block_in_place(|| self.kernel.mend())?;
+            if anew {
+                self.mend_pods()?;
+            }
             self.pods.wire(&self.kernel, anew);
         }
         let mut published =
@@ -168,6 +175,22 @@ impl Sync {
             tracing::warn!(error = %chain(&error), "what the generation does not need stays for now");
         }
         Ok(writes)
+    }
+
+    /// Writes what somebody else took from PODS. The pod was held meanwhile, or let be.
+    fn mend_pods(&self) -> Result<(), SysError> {
+        let pods = &self.kernel.maps.pods;
+        let mut mended = BTreeSet::new();
+        for (key, policy) in self.planner.pod_entries() {
+            if pods.get(&key)? != Some(policy) {
+                pods.set(&key, &policy)?;
+                mended.insert(key.netns);
+            }
+        }
+        for netns in mended {
+            self.kernel.mending.note("the map PODS", &format!("namespace {netns}"));
+        }
+        Ok(())
     }
 
     /// Says which pods are judged from now on.

@@ -99,7 +99,18 @@ impl Policies {
 
     /// Makes every hook forget a pod: its namespace is nobody's from here on.
     pub fn forget(&self, netns: u64) -> Result<()> {
-        [0, 1].iter().try_for_each(|slot| delete(&self.0, &key(netns, *slot)))
+        let is_absent = |error: &anyhow::Error| {
+            let errno =
+                error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+            errno == Some(libc::ENOENT)
+        };
+        for slot in [0, 1] {
+            match delete(&self.0, &key(netns, slot)) {
+                Err(error) if !is_absent(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Copies a pod's policy from one slot to the other, with another answer where no rule

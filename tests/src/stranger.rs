@@ -47,6 +47,10 @@ const CGROUP: [Hook; 4] =
     [EGRESS, hook("sock_ops", 13, 3, 1), hook("connect4", 18, 10, 1), hook("connect6", 18, 11, 1)];
 /// It goes on to the next program.
 const TCX: Hook = hook("tcx_ingress", 3, 46, -1);
+/// These let the frame pass, and nobody after them sees it (`TCX_PASS`).
+const PASSING: [Hook; 2] = [hook("tcx_ingress", 3, 46, 0), hook("tcx_egress", 3, 47, 0)];
+/// Before everybody who is there.
+const BPF_F_BEFORE: u32 = 8;
 const SK_LOOKUP: Hook = hook("sk_lookup", 30, 36, 1);
 
 /// A program that lets everything pass; it goes when this is dropped.
@@ -60,12 +64,16 @@ pub struct Stranger {
 
 impl Stranger {
     fn new(hook: Hook, target: u32) -> Result<Self> {
+        Self::at(hook, target, 0)
+    }
+
+    fn at(hook: Hook, target: u32, flags: u32) -> Result<Self> {
         let program = load(hook)?;
         let mut link = Attributes::default();
         link.push_descriptor(program.as_raw_fd());
         link.push(target);
         link.push(hook.attach_type);
-        link.push(0);
+        link.push(flags);
         let link = link.call(LINK_CREATE);
         let link = link.with_context(|| format!("attaching a stranger to {}", hook.name))?;
         Ok(Self { hook, program, _link: sys::own(link)? })
@@ -135,6 +143,16 @@ pub fn on_node(cgroup: &Path, links: &[&str]) -> Result<Vec<Stranger>> {
         all.push(Stranger::new(TCX, interface)?);
     }
     Ok(all)
+}
+
+/// One on each side of the host's end of a pod's link that ends the chain there: behind all that is
+/// attached, or before.
+pub fn passing(world: &World, pod: &Host, before: bool) -> Result<Vec<Stranger>> {
+    world.node().enter(|| {
+        let interface = if_nametoindex(pod.port()).context("no link of the pod's")?;
+        let flags = if before { BPF_F_BEFORE } else { 0 };
+        PASSING.iter().map(|hook| Stranger::at(*hook, interface, flags)).collect()
+    })
 }
 
 /// One on every hook that others like as well: of the cgroup, of the host's end of a pod's link, and

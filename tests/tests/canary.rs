@@ -2,7 +2,14 @@
 //! else takes away is found, put back and reported; a pod that is paired with another pod's
 //! namespace is reported.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
@@ -135,7 +142,18 @@ fn hooks_that_do_not_judge_are_found_and_nothing_leaves(
     wait_for_proof(&mut agent, "app")?;
     let capture = far.capture()?;
     let netns = pod(&agent, "app")?["netns"].as_u64().context("no cookie")?;
-    maps::Policies::of(agent.pins())?.forget(netns)?;
+    // It would be put back.
+    let policies = maps::Policies::of(agent.pins())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let forgetting = thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                // What is not there cannot be removed.
+                let _ = policies.forget(netns);
+            }
+        }
+    });
     agent.wait_until("it is reported", |a| Ok(a.enrolment("app")? == "failing"))?;
     let found = pod(&agent, "app")?;
     let why = found["why"].as_str().context("no reason")?.to_owned();
@@ -148,7 +166,40 @@ fn hooks_that_do_not_judge_are_found_and_nothing_leaves(
     // A few more of them.
     thread::sleep(Duration::from_secs(3));
     assert_eq!(leaked(&capture), 0, "canaries at the far end");
+    stop.store(true, Ordering::Relaxed);
+    ensure!(forgetting.join().is_ok());
+    wait_for_proof(&mut agent, "app")?;
+    let mended = agent.status()?["mended"].clone();
+    ensure!(mended["last"]["hook"] == "the map PODS", "{mended}");
     Ok(())
+}
+
+/// Somebody removes the pins, and with them the last holders of the links: they are made again, and
+/// what comes after the agent finds them.
+#[rstest]
+fn a_pin_directory_that_is_removed_is_made_again() -> Result<()> {
+    let mut stage = Stage::ready()?;
+    wait_for_proof(&mut stage.agent, "app")?;
+    let before = stage.agent.generation()?;
+    std::fs::remove_dir_all(stage.agent.pins())?;
+    stage.agent.wait_until("the pins are back", |a| {
+        let mended = a.status()?["mended"]["count"].as_u64().unwrap_or_default();
+        Ok(mended > 3
+            && a.status()?["state"]["state"] == "ready"
+            && a.pins().join("links").exists())
+    })?;
+    wait_for_proof(&mut stage.agent, "app")?;
+    stage.check_verdicts()?;
+    stage.agent.kill()?;
+    let mut client = stage.client()?;
+    for net in [Net::V4, Net::V6] {
+        client.echoes(stage.at(net, DIRECT))?;
+        ensure!(client.dial(stage.at(net, DENIED))?.is_refused());
+    }
+    stage.start()?;
+    wait_for_proof(&mut stage.agent, "app")?;
+    ensure!(stage.agent.generation()? >= before, "the next agent goes on where it was");
+    stage.check_verdicts()
 }
 
 /// What the link check cannot see: a hook that hangs and does not know whose link it is.

@@ -9,6 +9,7 @@ use sekisho_tests::{
     agent::Agent,
     chain::{Chain, Said},
     client::Client,
+    links,
     stage::{DENIED, DIRECT, Net, Stage},
     world::Host,
 };
@@ -193,6 +194,45 @@ fn what_is_not_to_be_judged_passes_at_once() -> Result<()> {
     let said = case.chain.ask(&case.stage.world, "ADD", (&environment, &before))?;
     assert!(said.ok && said.took < Duration::from_millis(500), "{said:?}");
     Ok(())
+}
+
+/// A node that has booted: no process and no pin is left, and the configuration of the time before is.
+/// No pod is made before the agent runs.
+#[rstest]
+fn after_a_reboot_no_pod_is_made_before_the_agent() -> Result<()> {
+    let mut stage = Stage::set()?;
+    let mut chain = Chain::new("1.0.0", &stage.agent.run_dir())?;
+    chain.write_plain()?;
+    let [conf, bin] = chain.directories().map(|directory| directory.display().to_string());
+    stage.agent.set("--cni-conf-dir", &conf);
+    stage.agent.set("--cni-bin-dir", &bin);
+    stage.agent.set("--cni-deadline", "2");
+    stage.start()?;
+    let in_place =
+        |agent: &Agent| Ok(agent.status()?["cni"]["file"].to_string().contains("10-pods"));
+    stage.agent.wait_until("the plugin is in place", in_place)?;
+    chain.read()?;
+
+    stage.agent.kill()?;
+    stage.agent.uninstall()?;
+    std::fs::remove_dir_all(stage.agent.run_dir())?;
+    std::fs::create_dir(stage.agent.run_dir())?;
+    for (hook, count) in links::count_at(stage.world.cgroup().path())? {
+        ensure!(count == 0, "{hook} is still there");
+    }
+    let pod = stage.world.sandbox("new")?;
+    let mut case = Case { chain, pod, stage };
+    for _ in 0..2 {
+        let said = case.add()?;
+        check_failure(&said, TRY_AGAIN, "the agent is away");
+        assert!(said.took < Duration::from_millis(2_500), "{:?}", said.took);
+        case.chain.del(&case.stage.world, &Chain::environment(&case.pod, "u1"))?;
+    }
+    case.stage.start()?;
+    case.stage.agent.config().bare_pod("new", "u1")?;
+    let said = case.add()?;
+    assert!(said.ok, "{said:?}");
+    case.check_judged()
 }
 
 /// What the runtime said is known to the next agent, too.

@@ -19,6 +19,59 @@ fn check(stage: &Stage, strangers: &[Stranger]) -> Result<()> {
     Ok(())
 }
 
+/// A program that lets frames pass ends the chain: whoever hangs behind it sees nothing.
+#[rstest]
+#[case::it_was_there_first(true)]
+#[case::it_came_later_and_behind(false)]
+fn one_that_ends_the_chain_is_behind_ours(#[case] before: bool) -> Result<()> {
+    let mut stage = Stage::set()?;
+    let mut strangers = Vec::new();
+    if before {
+        strangers.extend(stranger::passing(&stage.world, &stage.pod, false)?);
+    }
+    stage.start()?;
+    if !before {
+        strangers.extend(stranger::passing(&stage.world, &stage.pod, false)?);
+    }
+    wait_for_proof(&mut stage)?;
+    check(&stage, &strangers)?;
+    stage.agent.kill()?;
+    stage.start()?;
+    wait_for_proof(&mut stage)?;
+    check(&stage, &strangers)?;
+    assert_eq!(stage.agent.status()?["mended"]["count"], 0, "nobody took anything away");
+    Ok(())
+}
+
+/// One that comes before ours later is found by a canary; ours goes before it then, once.
+#[test]
+fn one_that_goes_before_ours_is_found_and_left_behind() -> Result<()> {
+    let mut stage = Stage::set()?;
+    stage.agent.set("--canary-interval", "1");
+    stage.start()?;
+    wait_for_proof(&mut stage)?;
+    let first = stranger::passing(&stage.world, &stage.pod, true)?;
+    stage.agent.wait_until("ours is first again", |a| Ok(a.status()?["mended"]["count"] == 1))?;
+    wait_for_proof(&mut stage)?;
+    check(&stage, &first)?;
+
+    // While nobody looks; what starts next goes before it at once.
+    stage.agent.kill()?;
+    let second = stranger::passing(&stage.world, &stage.pod, true)?;
+    stage.start()?;
+    wait_for_proof(&mut stage)?;
+    // It ends the chain for the other one, which is no affair of ours.
+    check(&stage, &second)?;
+
+    // One that passes on is no reason to fight for the first place.
+    let polite = stranger::everywhere(&stage.world, &stage.pod)?;
+    let mended = stage.agent.status()?["mended"]["count"].clone();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(stage.agent.status()?["mended"]["count"], mended);
+    drop(polite);
+    Ok(())
+}
+
 fn wait_for_proof(stage: &mut Stage) -> Result<()> {
     stage.agent.wait_until("the canary is refused everywhere", |agent| {
         let status = agent.status()?;

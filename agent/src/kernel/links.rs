@@ -68,6 +68,9 @@ pub(crate) enum LinkError {
     },
 }
 
+/// `TC_ACT_SHOT` of `linux/pkt_cls.h`, which is `TCX_DROP`.
+const TC_ACT_SHOT: i32 = 2;
+
 /// The links of one pin directory.
 #[derive(Debug)]
 pub(crate) struct Links {
@@ -124,22 +127,31 @@ impl Links {
 
     /// Attaches both programs to the host's end of a pod's link, and then takes away what an agent
     /// before has attached in the other manner: a frame is judged by one of the two at least.
-    pub(crate) fn attach_wire(&self, programs: &Programs, interface: u32) -> Result<(), LinkError> {
+    ///
+    /// True when somebody else's program had come before ours, which is first from here on.
+    pub(crate) fn attach_wire(
+        &self,
+        programs: &Programs,
+        interface: u32,
+    ) -> Result<bool, LinkError> {
+        let mut moved = false;
         match self.wire {
             Wire::Tcx => {
                 for hook in &TCX {
                     let path = self.wire_path(hook.name, interface);
+                    moved |= step_aside(hook, &path, interface)?;
                     let target = Target::Interface(interface);
                     let place = Place::Interface(interface);
                     self.ensure(hook, &path, (wire_program(programs, hook), target, place))?;
                 }
-                self.filters.detach(interface)
+                self.filters.detach(interface)?;
             }
             Wire::Clsact => {
                 self.filters.attach(programs, interface)?;
-                self.detach_tcx(interface)
+                self.detach_tcx(interface)?;
             }
         }
+        Ok(moved)
     }
 
     /// Detaches both programs from an interface, however they were attached.
@@ -224,12 +236,40 @@ impl Links {
         };
         if let Some(link) = sys::open(path).map_err(failed)?
             && sys::link_place(link.as_fd()).map_err(failed)? == wanted
+            && is_first(link.as_fd(), target, hook).map_err(failed)?
         {
             return sys::link_update(link.as_fd(), program).map_err(failed);
         }
         let link: OwnedFd = sys::link_create(program, target, hook.number).map_err(failed)?;
         pin_at(link.as_fd(), path)
     }
+}
+
+/// Whether nobody's program on the interface runs before the link's.
+fn is_first(link: BorrowedFd<'_>, target: Target<'_>, hook: &Hook) -> Result<bool, SysError> {
+    let Target::Interface(interface) = target else { return Ok(true) };
+    let first = sys::first_program(interface, hook.number)?;
+    Ok(first == Some(sys::link_program(link)?))
+}
+
+/// Makes way for a link of ours at the head of an interface's programs, if it is not there: the
+/// kernel does not take one program twice, so the link that is behind others' refuses everything
+/// until its successor is there, which lets nothing through. True when it was behind.
+fn step_aside(hook: &Hook, path: &Path, interface: u32) -> Result<bool, LinkError> {
+    let failed = |source| LinkError::Attach {
+        hook: hook.name,
+        place: format!("interface {interface}"),
+        source,
+    };
+    let Some(link) = sys::open(path).map_err(failed)? else { return Ok(false) };
+    if sys::link_place(link.as_fd()).map_err(failed)? != Place::Interface(interface)
+        || is_first(link.as_fd(), Target::Interface(interface), hook).map_err(failed)?
+    {
+        return Ok(false);
+    }
+    let refusal = sys::classifier(TC_ACT_SHOT).map_err(failed)?;
+    sys::link_update(link.as_fd(), refusal.as_fd()).map_err(failed)?;
+    Ok(true)
 }
 
 fn wire_program<'a>(programs: &'a Programs, hook: &Hook) -> BorrowedFd<'a> {
@@ -271,6 +311,10 @@ fn place_of(path: &Path) -> Option<Place> {
 
 /// Pins an object where another may be pinned: the name is never without one.
 fn replace_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    // Somebody may have removed the directory too.
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
     // A name with a dot is refused in a BPF file system.
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push("~");

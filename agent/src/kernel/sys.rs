@@ -16,7 +16,7 @@ use std::{
 
 use aya::Pod;
 use aya_obj::generated::{
-    bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info, bpf_prog_info,
+    BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_map_info, bpf_prog_info,
 };
 use thiserror::Error;
 
@@ -224,7 +224,8 @@ pub(crate) enum Target<'a> {
     Interface(u32),
 }
 
-/// Attaches a program; `attach_type` is a `bpf_attach_type`.
+/// Attaches a program; `attach_type` is a `bpf_attach_type`. On an interface it goes before every
+/// other: one that comes first there and passes a frame ends the chain.
 pub(crate) fn link_create(
     program: BorrowedFd<'_>,
     target: Target<'_>,
@@ -236,7 +237,10 @@ pub(crate) fn link_create(
     fields.__bindgen_anon_1.prog_fd = word(program);
     match target {
         Target::Cgroup(directory) => fields.__bindgen_anon_2.target_fd = word(directory),
-        Target::Interface(index) => fields.__bindgen_anon_2.target_ifindex = index,
+        Target::Interface(index) => {
+            fields.__bindgen_anon_2.target_ifindex = index;
+            fields.flags = BPF_F_BEFORE;
+        }
     }
     fields.attach_type = attach_type;
     bpf("BPF_LINK_CREATE", bpf_cmd::BPF_LINK_CREATE, &mut attr).map(owned)
@@ -257,6 +261,23 @@ pub(crate) fn link_detach(link: BorrowedFd<'_>) -> Result<()> {
     let mut attr = empty();
     attr.link_detach.link_fd = word(link);
     bpf("BPF_LINK_DETACH", bpf_cmd::BPF_LINK_DETACH, &mut attr).map(drop)
+}
+
+/// The number of the program that runs first on an interface, if any does.
+pub(crate) fn first_program(interface: u32, attach_type: u32) -> Result<Option<u32>> {
+    let mut first = 0_u32;
+    let mut attr = empty();
+    // SAFETY: the whole union is zero; these are its fields for this command.
+    let fields = unsafe { &mut attr.query };
+    fields.__bindgen_anon_1.target_ifindex = interface;
+    fields.attach_type = attach_type;
+    fields.__bindgen_anon_2.count = 1;
+    fields.prog_ids = std::ptr::from_mut(&mut first).expose_provenance() as u64;
+    match bpf("BPF_PROG_QUERY", bpf_cmd::BPF_PROG_QUERY, &mut attr) {
+        // There are more than were asked for.
+        Err(error) if !error.is(libc::ENOSPC) => Err(error),
+        _ => Ok((first != 0).then_some(first)),
+    }
 }
 
 /// Whether the kernel knows tcx (6.6): an older one has no such hook to be asked about.
@@ -320,9 +341,8 @@ pub(crate) fn grace_period() {
     }
 }
 
-/// A classifier that returns a number, for tests of where programs hang.
-#[cfg(test)]
-pub(crate) fn classifier(answer: i32) -> OwnedFd {
+/// A classifier that returns a number.
+pub(crate) fn classifier(answer: i32) -> Result<OwnedFd> {
     const MOVE_IMMEDIATE: u64 = 0xb7;
     const EXIT: u64 = 0x95;
     let program = [u64::from(answer.cast_unsigned()) << 32 | MOVE_IMMEDIATE, EXIT];
@@ -333,5 +353,5 @@ pub(crate) fn classifier(answer: i32) -> OwnedFd {
     fields.insns = address(&program);
     fields.insn_cnt = 2;
     fields.license = address(c"GPL".to_bytes_with_nul());
-    bpf("BPF_PROG_LOAD", bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned).unwrap()
+    bpf("BPF_PROG_LOAD", bpf_cmd::BPF_PROG_LOAD, &mut attr).map(owned)
 }

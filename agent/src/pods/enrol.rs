@@ -323,9 +323,11 @@ impl Pods {
                     continue;
                 }
                 match wire_one(kernel, pod.netns.cookie(), end) {
-                    Ok(()) if is_lost => kernel.mending.note("layer 3", &end.name),
-                    Ok(()) if was_wired => {}
-                    Ok(()) => pod.wired.push(end.ifindex),
+                    Ok(moved) if is_lost || (was_wired && moved) => {
+                        kernel.mending.note("layer 3", &end.name);
+                    }
+                    Ok(_) if was_wired => {}
+                    Ok(_) => pod.wired.push(end.ifindex),
                     Err(error) => failures.push((id.clone(), error)),
                 }
             }
@@ -378,7 +380,8 @@ fn is_wired(kernel: &Kernel, end: &HostEnd) -> bool {
         .all(|hook| kernel.links.is_held(&kernel.programs, hook, end.ifindex))
 }
 
-fn wire_one(kernel: &Kernel, cookie: u64, end: &HostEnd) -> Result<(), EnrolError> {
+/// True when somebody else's program had come before ours.
+fn wire_one(kernel: &Kernel, cookie: u64, end: &HostEnd) -> Result<bool, EnrolError> {
     kernel.maps.veths.set(&end.ifindex, &cookie).map_err(map_error("VETHS"))?;
     Ok(kernel.links.attach_wire(&kernel.programs, end.ifindex)?)
 }

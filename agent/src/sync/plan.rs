@@ -121,6 +121,11 @@ impl Planner {
         self.prefixes.count()
     }
 
+    /// What PODS should hold.
+    pub(crate) fn pod_entries(&self) -> impl Iterator<Item = (PodKey, PodPolicy)> {
+        self.pods.entries()
+    }
+
     /// What rule numbers stand for, to be read from any task.
     pub(crate) fn names(&self) -> RuleNames {
         self.rules.names()

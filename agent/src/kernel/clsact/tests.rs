@@ -32,7 +32,7 @@ fn sandbox() -> Sandbox {
 
 fn hang(clsact: &Clsact, answer: i32) {
     for hook in &CLSACT {
-        clsact.hang(LINK, hook.number, classifier(answer).as_fd()).unwrap();
+        clsact.hang(LINK, hook.number, classifier(answer).unwrap().as_fd()).unwrap();
     }
 }
 
@@ -67,7 +67,7 @@ fn programs(side: &str) -> Vec<String> {
 
 /// A filter of somebody else's: another name, and at a handle of its own.
 fn strangers(side: u32, priority: u16, answer: i32) {
-    let program = classifier(answer);
+    let program = classifier(answer).unwrap();
     let put = Put { priority, handle: 1, program: program.as_fd(), name: "stranger" };
     Tc::open().unwrap().add(Place { interface: LINK, parent: side }, put).unwrap();
 }
@@ -178,7 +178,7 @@ fn what_cannot_be_shared_is_said() {
         tc("qdisc del dev link0 ingress");
         make_qdisc(LINK).unwrap();
         tc("filter add dev link0 ingress prio 1 protocol ip u32 match u32 0 0 classid 1:1");
-        let error = ours.hang(LINK, ingress, classifier(NEXT).as_fd()).unwrap_err();
+        let error = ours.hang(LINK, ingress, classifier(NEXT).unwrap().as_fd()).unwrap_err();
         assert!(matches!(&error, ClsactError::Occupied { kind } if kind == "u32"), "{error}");
         assert!(!ours.hangs(LINK, ingress).unwrap());
     });

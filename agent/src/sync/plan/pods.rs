@@ -37,6 +37,14 @@ impl Pods {
         pods
     }
 
+    /// Every entry, as it was written.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (PodKey, PodPolicy)> {
+        self.held.iter().flat_map(|(netns, slots)| {
+            let entry = |slot: usize| Some((key(*netns, slot), slots[slot]?));
+            [0, 1].into_iter().filter_map(entry)
+        })
+    }
+
     /// The table of a pod in a slot, if it has one there.
     pub(super) fn table(&self, netns: u64, slot: usize) -> Option<u32> {
         self.held.get(&netns)?[slot].map(|policy| policy.table).filter(|table| *table != 0)
