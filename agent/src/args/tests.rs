@@ -64,3 +64,16 @@ fn each_question_takes_a_format_and_a_run_dir() {
     parse("sekisho analyze --kubeconfig f --context c a.yaml").unwrap();
     assert!(parse("sekisho analyze").is_err());
 }
+
+#[test]
+fn what_becomes_of_objects_is_written_unless_it_is_turned_off() {
+    let writes = |line: &str| {
+        let Command::Agent(agent) = parse(line)?.command else { panic!("not an agent") };
+        Ok::<_, clap::Error>(agent.write_status)
+    };
+    assert!(writes("sekisho agent --node-name n").unwrap());
+    assert!(!writes("sekisho agent --node-name n --write-status false").unwrap());
+    // On a directory there is nobody to write to.
+    assert!(writes("sekisho agent --node-name n --config-dir c").is_ok());
+    assert!(writes("sekisho agent --node-name n --config-dir c --write-status true").is_err());
+}
