@@ -138,8 +138,9 @@ fn a_killed_server_is_not_stormed_when_it_comes_back() -> Result<()> {
         agent.start(world)?;
         others.push(agent);
     }
+    // One each, and one more where the leases were asked for before the first one stood.
     let connections = gate.log().len();
-    assert_eq!(connections, 3, "one connection each: {:?}", gate.log());
+    assert!(connections <= 3 * 2, "{connections} connections: {:?}", gate.log());
 
     gate.forget();
     scene.plane.kill_server()?;
@@ -147,9 +148,9 @@ fn a_killed_server_is_not_stormed_when_it_comes_back() -> Result<()> {
     thread::sleep(Duration::from_secs(20));
     scene.stage.check_verdicts()?;
     let tries = gate.log().len();
-    // Waits of 0.25, 0.5, 1, 2, 4, 8, 10 s less up to a half of each; each kind for itself would be
-    // two dozen times as much.
-    assert!(tries <= 3 * 15, "{tries} connections in 20 s");
+    // Waits of 0.25, 0.5, 1, 2, 4, 8, 10 s less up to a half of each, and once a second for the
+    // node's lease; each kind for itself would be two dozen times as much.
+    assert!(tries <= 3 * (15 + 25), "{tries} connections in 20 s");
     wait_behind(&scene, "cannot be reached", RETURN)?;
 
     gate.forget();
@@ -271,7 +272,9 @@ fn a_server_that_asks_to_be_left_alone_is_left_alone() -> Result<()> {
     gated.scene.delete_rule()?;
     thread::sleep(pause * 4);
     gated.scene.stage.check_verdicts()?;
-    let log = gated.gate.log();
+    // The leases, by which the nodes tell of themselves, are not what is followed.
+    let log: Vec<Request> =
+        gated.gate.log().into_iter().filter(|request| !request.line.contains("/leases")).collect();
     let gaps = log.windows(2).map(|pair| pair[1].at - pair[0].at);
     println!("{} requests: {:?}", log.len(), gaps.clone().collect::<Vec<_>>());
     ensure!(log.len() >= 2, "nobody asked again");
