@@ -2,6 +2,7 @@
 //! its metrics and its log. Nothing here decides anything.
 
 pub(crate) mod flows;
+pub(crate) mod laps;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod status;

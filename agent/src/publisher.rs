@@ -16,7 +16,11 @@ use tokio::{
 use crate::{
     args::{AgentArgs, PodNamespaces},
     herald::Teller,
-    observe::{metrics::Metrics, status::Note},
+    observe::{
+        laps::{Laps, Phase},
+        metrics::Metrics,
+        status::Note,
+    },
     pods::{
         enrol::{Lack, chain},
         evidence::Evidence,
@@ -108,7 +112,7 @@ impl Publisher {
                 }
                 news = sandboxes.changed() => {
                     news?;
-                    self.publish().await;
+                    self.publish(&mut Laps::default()).await;
                 }
                 news = self.evidence.changed() => {
                     news?;
@@ -124,14 +128,14 @@ impl Publisher {
         let Some((observed, _)) = &self.latest else { return };
         let strays = self.evidence.strays(&mut self.strays, &observed.objects);
         if strays == self.context.strays {
-            self.publish().await;
+            self.publish(&mut Laps::default()).await;
         } else {
             let observed = observed.clone();
             self.take(observed, names).await;
         }
     }
 
-    async fn take(&mut self, observed: Observed, names: &Ends) {
+    async fn take(&mut self, mut observed: Observed, names: &Ends) {
         if self.latest.is_none() && lacks_mesh_config(&observed) {
             self.report.refuse(&observed, NO_MESH_CONFIG);
             return;
@@ -139,14 +143,18 @@ impl Publisher {
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
         self.context.strays = self.evidence.strays(&mut self.strays, &observed.objects);
+        let mut laps = observed.laps.take().unwrap_or_default();
+        laps.end(Phase::Queue);
         let translated =
             block_in_place(|| translate(&observed.objects, &self.context, &mut self.interner));
+        laps.end(Phase::Translate);
         let snapshot = Arc::new(translated);
         names.want(&snapshot.wanted);
         self.latest = Some((observed, snapshot));
-        if self.publish().await {
+        if self.publish(&mut laps).await {
             self.metrics.published(since.elapsed());
         }
+        self.metrics.phases(&laps);
         if self.sync.pods().count(Lack::Waiting) > 0 {
             self.evidence.expect_pods();
         }
@@ -155,11 +163,11 @@ impl Publisher {
     /// Publishes the latest snapshot again where something of it is not in force.
     async fn look_after(&mut self) {
         if self.sync.wants_another_look() || self.report.is_degraded() {
-            self.publish().await;
+            self.publish(&mut Laps::default()).await;
         }
     }
 
-    async fn publish(&mut self) -> bool {
+    async fn publish(&mut self, laps: &mut Laps) -> bool {
         let Some((observed, snapshot)) = &self.latest else { return false };
         let trouble = self.evidence.trouble();
         if !self.evidence.is_there() {
@@ -170,7 +178,7 @@ impl Publisher {
             return false;
         }
         let newest = self.evidence.whereabouts.newest();
-        let outcome = self.sync.publish(snapshot).await;
+        let outcome = self.sync.publish(snapshot, laps).await;
         if let Ok(published) = &outcome
             && published.writes > 0
         {
@@ -194,6 +202,7 @@ impl Publisher {
             teller.published(observed, refused.as_ref());
         }
         self.report.update(&self.sync, (observed, snapshot), (refused, trouble));
+        laps.end(Phase::Report);
         self.evidence.whereabouts.took_in(newest);
         outcome.is_ok_and(|published| published.writes > 0)
     }

@@ -26,7 +26,7 @@ use agent_model::resource::Objects;
 use tokio::sync::watch;
 
 use self::store::Spots;
-use crate::observe::status::Note;
+use crate::observe::{laps::Laps, status::Note};
 
 /// What a source says at one moment.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,8 @@ pub(crate) struct Observed {
     pub(crate) spots: Arc<Spots>,
     /// The same for other nodes to read; only while an API server says it.
     pub(crate) sum: Option<Arc<census::Sum>>,
+    /// Since what is new of it arrived; `None` once somebody has seen it.
+    pub(crate) laps: Option<Laps>,
 }
 
 impl Observed {

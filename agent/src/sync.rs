@@ -31,7 +31,10 @@ use crate::{
         Kernel, KernelError,
         sys::{self, SysError},
     },
-    observe::flows::FlowLog,
+    observe::{
+        flows::FlowLog,
+        laps::{Laps, Phase},
+    },
     pods::{
         canary::Subject,
         connections,
@@ -124,7 +127,11 @@ impl Sync {
 
     /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in
     /// force already makes no new generation.
-    pub(crate) async fn publish(&mut self, snapshot: &Snapshot) -> Result<Published, SyncError> {
+    pub(crate) async fn publish(
+        &mut self,
+        snapshot: &Snapshot,
+        laps: &mut Laps,
+    ) -> Result<Published, SyncError> {
         let fresh = self.pods.prepare(snapshot).await;
         connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
         let desired = self.desired();
@@ -137,9 +144,10 @@ impl Sync {
         }
         let mut published =
             Published { generation: self.planner.generation(), writes: 0, resets: 0 };
+        laps.end(Phase::Prepare);
         let changed = self.changed(&desired);
         if changed.is_some() {
-            published.writes = block_in_place(|| self.write(&desired, snapshot))?;
+            published.writes = block_in_place(|| self.write(&desired, snapshot, laps))?;
             published.generation = self.planner.generation();
         } else {
             // Endpoints may have changed without a rule.
@@ -156,24 +164,33 @@ impl Sync {
             let changed = (&changed[..], &*snapshot.registry, self.keep_revoked);
             published.resets = connections::settle(&self.pods, maps, changed, &self.flows).await;
             self.said = Some(desired);
+            laps.end(Phase::Revoke);
         }
         self.tell_canaries(snapshot);
         Ok(published)
     }
 
-    fn write(&mut self, desired: &Desired, snapshot: &Snapshot) -> Result<usize, SyncError> {
+    fn write(
+        &mut self,
+        desired: &Desired,
+        snapshot: &Snapshot,
+        laps: &mut Laps,
+    ) -> Result<usize, SyncError> {
         let plan = self.planner.plan(desired)?;
         let writes = plan.writes();
+        laps.end(Phase::Plan);
         let mut live = found::Writer(&self.kernel.maps);
         self.planner.widen(&plan, &mut live)?;
         // The proxy first: what the kernel sends it from the next store on it must know.
         self.members.store(Arc::new(self.members_now(snapshot)));
         self.kernel.maps.node.publish(plan.generation());
         self.planner.flipped(plan);
+        laps.end(Phase::Write);
         sys::grace_period();
         if let Err(error) = self.planner.narrow(&mut live) {
             tracing::warn!(error = %chain(&error), "what the generation does not need stays for now");
         }
+        laps.end(Phase::Narrow);
         Ok(writes)
     }
 

@@ -50,12 +50,17 @@ pub struct Agent {
 impl Agent {
     /// The files of an agent that does not run yet.
     pub fn new(world: &World) -> Result<Self> {
+        Self::of(world, built("sekisho")?)
+    }
+
+    /// The same, of a program elsewhere.
+    pub fn of(world: &World, program: PathBuf) -> Result<Self> {
         mount_bpf()?;
         let name = name::unique();
         let files = std::env::temp_dir().join(&name);
         fs::create_dir_all(files.join("run"))?;
         Ok(Self {
-            program: built("sekisho")?,
+            program,
             arguments: vec![
                 "--node-name".into(),
                 NODE.into(),

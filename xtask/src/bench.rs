@@ -7,6 +7,7 @@ mod manifests;
 mod node;
 mod sample;
 mod stage;
+mod sync;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,9 @@ enum What {
     /// On a cluster: what the CNI plugin adds to a pod's start, the time until a pod is enrolled,
     /// memory and CPU of the agent with many pods, the image's size
     Node(NodeOptions),
+    /// An agent in a large cluster, on a real API server: start, memory, processor time, bytes, and
+    /// the time from a write to its being enforced
+    Sync(SyncOptions),
 }
 
 #[derive(Debug, Args)]
@@ -54,9 +58,62 @@ pub(crate) struct DatapathOptions {
     program: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct SyncOptions {
+    /// Services
+    #[arg(long, default_value_t = 10_000)]
+    services: u32,
+    /// Their endpoints, in slices of up to 100
+    #[arg(long, default_value_t = 100_000)]
+    endpoints: u32,
+    /// `ServiceEntry` objects
+    #[arg(long, default_value_t = 5_000)]
+    entries: u32,
+    /// `VirtualService` objects, and as many `DestinationRule` objects
+    #[arg(long, default_value_t = 2_000)]
+    virtual_services: u32,
+    /// All of these times so many
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Pods on the node, three in each namespace
+    #[arg(long, default_value_t = 9)]
+    pods: u32,
+    /// How many writes are timed
+    #[arg(long, default_value_t = 100)]
+    samples: u32,
+    /// How many objects change a second, while the second half of them is timed
+    #[arg(long, default_value_t = 100)]
+    churn: u32,
+    /// Measure a build without optimisation
+    #[arg(long)]
+    debug: bool,
+    /// Measure this program instead of building one
+    #[arg(long, value_name = "PATH", conflicts_with = "debug")]
+    program: Option<PathBuf>,
+}
+
+impl SyncOptions {
+    fn sizes(&self) -> sync::Sizes {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a cast from a float ends at the integer's bounds"
+        )]
+        let scaled = |count: u32| ((f64::from(count) * self.scale) as u32).max(1);
+        sync::Sizes {
+            services: scaled(self.services),
+            endpoints: scaled(self.endpoints),
+            entries: scaled(self.entries),
+            virtual_services: scaled(self.virtual_services),
+            destination_rules: scaled(self.virtual_services),
+        }
+    }
+}
+
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     match &options.what {
         What::Datapath(options) => datapath::run(options),
         What::Node(options) => node::run(options),
+        What::Sync(options) => sync::run(options),
     }
 }

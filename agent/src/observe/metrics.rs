@@ -16,13 +16,17 @@ use prometheus_client::{
     metrics::{
         MetricType,
         counter::ConstCounter,
+        family::Family,
         gauge::ConstGauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::{Registry, Unit},
 };
 
-use super::status::{Enrolment, Pod, State, Status};
+use super::{
+    laps::Laps,
+    status::{Enrolment, Pod, State, Status},
+};
 
 /// The content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -32,9 +36,13 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub(crate) struct Metrics {
     registry: Registry,
     publish: Histogram,
+    phases: Phases,
     /// What the collector reads during a scrape.
     scraped: Arc<Mutex<Status>>,
 }
+
+/// By the name of the phase.
+type Phases = Family<[(&'static str, &'static str); 1], Histogram>;
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -47,9 +55,17 @@ impl Default for Metrics {
             Unit::Seconds,
             publish.clone(),
         );
+        let phases =
+            Phases::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 4.0, 9)));
+        registry.register_with_unit(
+            "sync_phase",
+            "Time of each phase of a change, from its arrival on",
+            Unit::Seconds,
+            phases.clone(),
+        );
         let scraped = Arc::new(Mutex::new(Status::default()));
         registry.register_collector(Box::new(FromStatus(Arc::clone(&scraped))));
-        Self { registry, publish, scraped }
+        Self { registry, publish, phases, scraped }
     }
 }
 
@@ -57,6 +73,13 @@ impl Metrics {
     /// Counts a generation that took this long to be in force.
     pub(crate) fn published(&self, took: Duration) {
         self.publish.observe(took.as_secs_f64());
+    }
+
+    /// Counts the phases of a change.
+    pub(crate) fn phases(&self, laps: &Laps) {
+        for (phase, took) in laps.ended() {
+            self.phases.get_or_create(&[("phase", phase.name())]).observe(took.as_secs_f64());
+        }
     }
 
     /// Everything as text, the agent being in this state.
@@ -215,6 +238,9 @@ mod tests {
     fn a_scrape_tells_what_the_status_tells() {
         let metrics = Metrics::default();
         metrics.published(Duration::from_millis(3));
+        let mut laps = Laps::default();
+        laps.end(super::super::laps::Phase::Plan);
+        metrics.phases(&laps);
         let status = Status {
             state: State::Ready,
             generation: 7,
@@ -236,6 +262,7 @@ mod tests {
             "sekisho_source_findings{severity=\"warning\"} 0",
             "sekisho_pods_enrolment{state=\"enrolled\"} 0",
             "sekisho_sync_publish_seconds_count 1",
+            "sekisho_sync_phase_seconds_count{phase=\"plan\"} 1",
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

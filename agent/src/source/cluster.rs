@@ -65,7 +65,10 @@ use super::{
     debounce::Debounce,
     store::{Place, Store},
 };
-use crate::sealed;
+use crate::{
+    observe::laps::{Laps, Phase},
+    sealed,
+};
 
 /// How long the server may take before what was saved is used.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -167,19 +170,23 @@ impl Cluster {
                 }
                 first = news.recv() => {
                     let Some(first) = first else { return };
+                    let mut laps = Laps::default();
                     let burst = Debounce::CHANGES.collect(first, news, |_| false).await;
+                    laps.end(Phase::Collect);
                     if block_in_place(|| self.state.take(burst)) {
                         saved = None;
-                        self.publish(contents);
+                        self.publish(laps, contents);
                     }
                 }
             }
         }
     }
 
-    fn publish(&mut self, contents: &watch::Sender<Contents>) {
+    fn publish(&mut self, mut laps: Laps, contents: &watch::Sender<Contents>) {
         let mut observed = block_in_place(|| self.state.store.settle());
         observed.sum = Some(self.state.census.sum(&observed));
+        laps.end(Phase::Settle);
+        observed.laps = Some(laps);
         let objects = Arc::clone(&observed.objects);
         self.progress.saved(None);
         announce(&self.publisher, observed);

@@ -157,7 +157,13 @@ impl Store {
             self.in_force = Arc::new(objects);
         }
         let objects = Arc::clone(&self.in_force);
-        Observed { objects, notes: notes.into(), spots: Arc::default(), sum: None }
+        Observed {
+            objects,
+            notes: notes.into(),
+            spots: Arc::default(),
+            sum: None,
+            laps: None,
+        }
     }
 }
 

@@ -27,6 +27,10 @@ pub(super) const PORTS: [u16; 3] = [ACCEPT, ECHO, SINK];
 /// Bytes that go out, or come in, with one call.
 const CHUNK: u32 = 128 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For an agent that has a cluster's changes to take in.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
+/// A connection that is on its way: the number is the same on every architecture that we build for.
+const EINPROGRESS: i32 = 115;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -110,6 +114,8 @@ fn take_orders(address: IpAddr, offset: u16) -> anyhow::Result<()> {
             ["send", millis] => sends(at(SINK), duration(millis)?),
             ["until-open", address] => until(address.parse()?, true),
             ["until-refused", address] => until(address.parse()?, false),
+            ["until-let-out", address] => until_judged(address.parse()?, true),
+            ["until-held-back", address] => until_judged(address.parse()?, false),
             _ => bail!("not an order: {line}"),
         };
         let number =
@@ -193,6 +199,29 @@ fn until(at: SocketAddr, open: bool) -> anyhow::Result<f64> {
             Err(problem) if problem.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(problem) => return Err(problem).with_context(|| format!("connect to {at}")),
         }
+    }
+    bail!("{at} did not change")
+}
+
+/// Knocks until the kernel lets a connection out, or does not any more, whether or not anybody is
+/// there: a thousand times a second, and how often.
+fn until_judged(at: SocketAddr, out: bool) -> anyhow::Result<f64> {
+    let started = Instant::now();
+    let mut attempts = 0_u32;
+    while started.elapsed() < LONG_PATIENCE {
+        attempts += 1;
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        let is_out = match socket.connect(&at.into()) {
+            Ok(()) => true,
+            Err(problem) if problem.raw_os_error() == Some(EINPROGRESS) => true,
+            Err(problem) if problem.kind() == io::ErrorKind::PermissionDenied => false,
+            Err(problem) => return Err(problem).with_context(|| format!("connect to {at}")),
+        };
+        if is_out == out {
+            return Ok(f64::from(attempts));
+        }
+        thread::sleep(Duration::from_millis(1));
     }
     bail!("{at} did not change")
 }

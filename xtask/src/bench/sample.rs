@@ -36,9 +36,43 @@ impl fmt::Display for Spread {
     }
 }
 
+/// The median, and what few measurements are above.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Tail {
+    median: f64,
+    /// The 99th of a hundred.
+    high: f64,
+    most: f64,
+}
+
+impl Tail {
+    /// Of at least one number.
+    pub(super) fn of(numbers: &[f64]) -> Self {
+        let mut sorted = numbers.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        // The nearest rank: so many of a hundred are not above it.
+        let at = |hundredths: usize| sorted[(sorted.len() * hundredths).div_ceil(100).max(1) - 1];
+        Self { median: at(50), high: at(99), most: at(100) }
+    }
+}
+
+impl fmt::Display for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { median, high, most } = self;
+        write!(f, "p50 {median:.1}, p99 {high:.1}, at the most {most:.1}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_of_a_hundred_may_be_above_the_99th() {
+        let numbers: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(Tail::of(&numbers), Tail { median: 50.0, high: 99.0, most: 100.0 });
+        assert_eq!(Tail::of(&[7.0]), Tail { median: 7.0, high: 7.0, most: 7.0 });
+    }
 
     #[test]
     fn the_median_and_quartiles_do_not_depend_on_order() {
