@@ -13,6 +13,7 @@
 //! Sets are shared: prefixes that say the same name one set, and a prefix that says what its
 //! nearest covering prefix says is left out.
 
+mod again;
 mod fold;
 mod limits;
 mod prefix;
@@ -25,6 +26,7 @@ use agent_abi::Addr;
 
 use crate::egress::{Action, Class, Rule, RuleSet, RuleSource};
 
+pub use again::recompile;
 pub use limits::CompileError;
 pub use prefix::addr_of;
 

@@ -112,6 +112,22 @@ impl RuleSet {
         Self(rules)
     }
 
+    /// This set without some rules and with others; what is in both is in it.
+    #[must_use]
+    pub fn follow(&self, removed: &Self, added: &Self) -> Self {
+        let mut rules = Vec::with_capacity(self.0.len() + added.0.len());
+        let mut added = added.0.iter().peekable();
+        for rule in &self.0 {
+            rules.extend(std::iter::from_fn(|| added.next_if(|one| *one <= rule)).cloned());
+            let is_there = rules.last() == Some(rule);
+            if !is_there && removed.0.binary_search(rule).is_err() {
+                rules.push(rule.clone());
+            }
+        }
+        rules.extend(added.cloned());
+        Self(rules)
+    }
+
     /// The rules, sorted.
     pub fn rules(&self) -> &[Rule] {
         &self.0

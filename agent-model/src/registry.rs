@@ -60,8 +60,8 @@ pub enum Origin {
 pub struct Likeness {
     /// How endpoints are found; empty for what the cluster itself vouches for.
     pub resolution: &'static str,
-    /// The object's labels.
-    pub labels: BTreeMap<String, String>,
+    /// The object's labels, sorted.
+    pub labels: Box<[(String, String)]>,
     /// The labels that it selects endpoints by.
     pub selector: BTreeMap<String, String>,
 }
@@ -106,6 +106,12 @@ pub struct DefinedPort {
     pub upstream: Option<Upstream>,
 }
 
+impl DefinedPort {
+    fn is_outlived(&self) -> bool {
+        !self.outlived.is_empty()
+    }
+}
+
 /// All definitions, and the point of view of each pod of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
@@ -117,6 +123,8 @@ pub struct Registry {
     contested: BTreeMap<String, Vec<usize>>,
     default_exposure: Exposure,
     scopes: BTreeMap<PodId, Arc<Scope>>,
+    /// Whether a definition that may be exported has rules for open connections alone.
+    outlived: bool,
 }
 
 impl Default for Registry {
@@ -129,9 +137,22 @@ impl Registry {
     /// A registry of definitions; `default_exposure` is for those that do not say.
     pub fn new(mut definitions: Vec<Arc<Definition>>, default_exposure: Exposure) -> Self {
         definitions.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
-        let contested = contested(&definitions);
+        Self::in_order(definitions, default_exposure, (true, true))
+    }
+
+    /// The same of definitions that are in order of precedence. What the caller knows not to be
+    /// there is not looked for: a host that several name, and rules for open connections alone.
+    pub(crate) fn in_order(
+        definitions: Vec<Arc<Definition>>,
+        default_exposure: Exposure,
+        (may_be_contested, may_be_outlived): (bool, bool),
+    ) -> Self {
+        let contested =
+            if may_be_contested { contested(&definitions) } else { BTreeMap::default() };
+        let has_outlived = |one: &Arc<Definition>| one.ports.iter().any(DefinedPort::is_outlived);
+        let outlived = may_be_outlived && definitions.iter().any(has_outlived);
         let (listed, scopes) = (Vec::new(), BTreeMap::new());
-        Self { definitions, listed, contested, default_exposure, scopes }
+        Self { definitions, listed, contested, default_exposure, scopes, outlived }
     }
 
     /// Adds definitions that only those see who list them.
@@ -161,8 +182,7 @@ impl Registry {
     /// what declares them is still there.
     pub fn outlived(&self, scope: &Scope) -> Vec<Rule> {
         let mut rules = Vec::new();
-        if self.definitions.iter().all(|one| one.ports.iter().all(|port| port.outlived.is_empty()))
-        {
+        if !self.outlived {
             return rules;
         }
         for (definition, ports) in self.seen(scope) {
@@ -184,7 +204,7 @@ impl Registry {
 }
 
 /// Ties of age go by name and then namespace, as in Istio.
-fn precedence(definition: &Definition) -> (Origin, u32, &str, &str) {
+pub(crate) fn precedence(definition: &Definition) -> (Origin, u32, &str, &str) {
     let ObjectKey { name, namespace, .. } = &definition.key;
     (definition.origin, definition.created, name, namespace)
 }

@@ -17,6 +17,7 @@ mod check;
 mod custom;
 pub mod destination_rule;
 pub(crate) mod duration;
+mod endpoint_slice;
 pub mod gateway;
 mod kind;
 pub mod legacy_policy;
@@ -36,16 +37,14 @@ mod yaml;
 use std::{fmt, sync::Arc};
 
 use k8s_openapi::{
-    api::{
-        core::v1::{Endpoints, Namespace, Pod, Service},
-        discovery::v1::EndpointSlice,
-    },
+    api::core::v1::{Endpoints, Namespace, Pod, Service},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
 pub(crate) use check::is_domain;
 pub use check::validate;
 pub use custom::Custom;
+pub use endpoint_slice::EndpointSlice;
 pub use kind::Kind;
 pub use parse::{Parsed, ResourceError, parse};
 pub use store::Objects;

@@ -63,7 +63,7 @@ pub struct Snapshot {
     pub pods: BTreeMap<PodId, PodPlan>,
     /// Where the proxy carries what a rule sends to it, by the rule's source. A source that is not
     /// here goes to the address and port that the pod dialled.
-    pub upstreams: BTreeMap<Arc<RuleSource>, Upstream>,
+    pub upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
     /// All that is declared, whoever may see it: what `why` searches.
     pub registry: Arc<Registry>,
     /// The names that have to be resolved for this.
@@ -71,7 +71,7 @@ pub struct Snapshot {
     /// What names resolved to when this was made.
     pub answers: Arc<Answers>,
     /// What could not be honoured.
-    pub findings: Vec<Finding>,
+    pub findings: Arc<[Finding]>,
 }
 
 /// Where the bytes of a proxied connection go.

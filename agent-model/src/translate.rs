@@ -48,16 +48,9 @@ pub(crate) use sidecars::is_for_all;
 pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Snapshot {
     let (mesh, mut findings) = mesh::read(objects);
     let app_mesh = AppMesh::read(objects, &mut findings);
-    let (definitions, listed) = define((objects, &app_mesh), node, interner);
-    let defined = definitions.iter().chain(&listed);
-    findings.extend(defined.flat_map(|definition| definition.findings.clone()));
-    let registry = Registry::new(definitions, mesh.default_exposure.clone()).with_listed(listed);
-    let upstreams = registry
-        .definitions()
-        .iter()
-        .flat_map(|definition| &definition.ports)
-        .filter_map(|port| Some((port.source.clone(), port.upstream.clone()?)))
-        .collect();
+    let listed = define((objects, &app_mesh), node, interner);
+    findings.extend(listed.iter().flat_map(|definition| definition.findings.clone()));
+    let registry = interner.registry(mesh.default_exposure.clone()).with_listed(listed);
 
     let mut planner = pods::Planner::new((objects, &app_mesh), node, &mesh, registry, interner);
     let mut pods: BTreeMap<PodId, PodPlan> = BTreeMap::new();
@@ -79,8 +72,9 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     let registry = Arc::new(planner.into_registry());
     let wanted = Wanted { names, refresh: mesh.dns_refresh };
     let answers = Arc::clone(&node.answers);
-    findings.sort();
-    findings.dedup();
+    let upstreams = interner.upstreams();
+    let findings = interner.findings(findings);
+    interner.end();
     Snapshot { pods, upstreams, registry, wanted, answers, findings }
 }
 
@@ -101,51 +95,42 @@ pub(crate) fn outline(objects: &Objects) -> Outline {
     let (mesh, mut findings) = mesh::read(objects);
     let app_mesh = AppMesh::read(objects, &mut findings);
     let node = NodeContext::new("");
-    let (definitions, listed) = define((objects, &app_mesh), &node, &mut Interner::default());
-    let defined = definitions.iter().chain(&listed);
+    let mut interner = Interner::default();
+    let listed = define((objects, &app_mesh), &node, &mut interner);
+    let defined = interner.definitions().iter().chain(&listed);
     findings.extend(defined.flat_map(|definition| definition.findings.clone()));
-    let registry = Registry::new(definitions, mesh.default_exposure).with_listed(listed);
+    let registry = interner.registry(mesh.default_exposure).with_listed(listed);
     Outline { registry, outbound: mesh.outbound, findings }
 }
 
 /// The rules of each object, taken over from the generation before where nothing that they follow
-/// from has changed: those that may be exported, and those that clients list.
+/// from has changed. Those that clients list are returned, the others are the interner's.
 fn define(
     (objects, app_mesh): (&Objects, &AppMesh<'_>),
     node: &NodeContext,
     interner: &mut Interner,
-) -> (Vec<Arc<Definition>>, Vec<Arc<Definition>>) {
+) -> Vec<Arc<Definition>> {
     let endpoints = endpoints::Index::new(objects);
     let workloads = workloads::Workloads::new(objects);
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
     let answers = &*node.answers;
-    let mut definitions = Vec::new();
-    interner.begin(&node.cluster_domain);
-    for service in objects.services() {
-        let object = Object::Service(service.clone());
-        let is_alias = aliases::external_name(service).is_some();
-        let depends = endpoints::is_headless(service) || is_alias;
-        definitions.push(interner.definition(object, answers, depends, || {
-            let around =
-                define_service::Around { endpoints: &endpoints, aliases: &aliases, answers };
-            define_service::define(service, &around, &node.cluster_domain)
-        }));
-    }
-    for entry in objects.service_entries() {
-        let object = Object::ServiceEntry(entry.clone());
-        let depends = entry.spec.workload_selector.is_some();
-        definitions.push(interner.definition(object, answers, depends, || {
-            define_entry::define(entry, &workloads, answers)
-        }));
-    }
-    let listed = app_mesh.services().map(|service| {
-        let object = Object::AppMeshVirtualService(service.clone());
-        let define = || app_mesh.define(service, (&endpoints, answers), &node.cluster_domain);
-        interner.definition(object, answers, true, define)
+    let around = define_service::Around { endpoints: &endpoints, aliases: &aliases, answers };
+    interner.begin(objects, (&node.cluster_domain, answers), |object| match object {
+        Object::Service(service) => {
+            let is_alias = aliases::external_name(service).is_some();
+            let depends = endpoints::is_headless(service) || is_alias;
+            Some((define_service::define(service, &around, &node.cluster_domain), depends))
+        }
+        Object::ServiceEntry(entry) => {
+            let depends = entry.spec.workload_selector.is_some();
+            Some((define_entry::define(entry, &workloads, answers), depends))
+        }
+        _ => None,
     });
-    let listed = listed.collect();
-    interner.end();
-    (definitions, listed)
+    let listed = app_mesh.services().map(|service| {
+        interner.listed(app_mesh.define(service, (&endpoints, answers), &node.cluster_domain))
+    });
+    listed.collect()
 }
 
 /// Findings of one object, in the making.

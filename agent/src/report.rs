@@ -25,7 +25,7 @@ use crate::{
         enrol::{Lack, Pod, Pods},
     },
     resolve::Known,
-    source::{Observed, cluster::Progress},
+    source::{Observed, cluster::Progress, store::Spots},
     sync::Sync,
 };
 
@@ -38,7 +38,9 @@ struct Latest {
     prefixes: u64,
     pods: Vec<Judged>,
     objects: BTreeMap<String, u64>,
-    findings: Vec<Note>,
+    /// What is worth knowing of objects themselves; the snapshot has what became of them.
+    notes: Arc<[Note]>,
+    spots: Arc<Spots>,
     snapshot: Arc<Snapshot>,
 }
 
@@ -112,7 +114,8 @@ impl Report {
             prefixes: 0,
             pods: Vec::new(),
             objects: observed.by_kind(),
-            findings: observed.notes.to_vec(),
+            notes: Arc::clone(&observed.notes),
+            spots: Arc::clone(&observed.spots),
             snapshot: Arc::default(),
         })));
     }
@@ -131,9 +134,6 @@ impl Report {
             Some(why) => State::Degraded { why },
             None => State::Ready,
         };
-        let mut findings: Vec<Note> = observed.notes.to_vec();
-        let note = |finding| Note::new(finding, observed.spots.of(finding));
-        findings.extend(snapshot.findings.iter().map(note));
         self.latest.store(Some(Arc::new(Latest {
             state,
             generation_since: self.since(self.kernel.maps.node.generation()),
@@ -141,7 +141,8 @@ impl Report {
             prefixes: sync.prefix_count() as u64,
             pods: snapshot.pods.iter().map(|(id, plan)| judged(id, plan, pods)).collect(),
             objects: observed.by_kind(),
-            findings,
+            notes: Arc::clone(&observed.notes),
+            spots: Arc::clone(&observed.spots),
             snapshot: Arc::clone(snapshot),
         })));
     }
@@ -192,7 +193,9 @@ impl Answers for Report {
         status.rules = latest.rules;
         status.prefixes = latest.prefixes;
         status.objects.clone_from(&latest.objects);
-        status.findings.clone_from(&latest.findings);
+        let note = |finding| Note::new(finding, latest.spots.of(finding));
+        let found = latest.snapshot.findings.iter().map(note);
+        status.findings = latest.notes.iter().cloned().chain(found).collect();
         status.findings.extend(self.herald.iter().flat_map(|herald| herald.findings()));
         status.pods = latest.pods.iter().map(|judged| self.with_hooks(judged)).collect();
         if matches!(status.state, State::Ready)

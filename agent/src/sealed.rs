@@ -4,8 +4,8 @@
 //! used at all. The files are for root only.
 
 use std::{
-    fs,
-    io::{self, Write as _},
+    fs::{self, File},
+    io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,7 +13,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::watch,
@@ -25,6 +25,10 @@ use tokio::{
 const LEAST: Duration = Duration::from_secs(1);
 /// A write that takes long is not begun again before this many times as long: 5% of a processor.
 const REST: u32 = 20;
+
+/// Room for the first line, which is written last; spaces fill it up. A node's name has 253
+/// characters at the most, all else in it 200.
+const HEAD: usize = 512;
 
 /// A kind of file.
 #[derive(Debug)]
@@ -83,14 +87,30 @@ impl Seal {
         path: &Path,
         node: &str,
     ) -> Result<Option<(Timestamp, Vec<u8>)>, SealError> {
-        let mut bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
+        let Some((written, mut file)) = self.open(path, node)? else { return Ok(None) };
+        let mut body = Vec::new();
+        file.read_to_end(&mut body).map_err(SealError::Read)?;
+        Ok(Some((written, body)))
+    }
+
+    /// The same, to be read bit by bit: the file stands at the begin of what it holds.
+    pub(crate) fn open(
+        &self,
+        path: &Path,
+        node: &str,
+    ) -> Result<Option<(Timestamp, BufReader<File>)>, SealError> {
+        let mut file = match File::open(path) {
+            Ok(file) => BufReader::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(SealError::Read(error)),
         };
-        let end = bytes.iter().position(|byte| *byte == b'\n').ok_or(SealError::Checksum)?;
-        let body = bytes.split_off(end + 1);
-        let head: Head = serde_json::from_slice(&bytes)?;
+        let mut first = Vec::new();
+        let most = HEAD.max(1 << 16) as u64;
+        (&mut file).take(most).read_until(b'\n', &mut first).map_err(SealError::Read)?;
+        if first.last() != Some(&b'\n') {
+            return Err(SealError::Checksum);
+        }
+        let head: Head = serde_json::from_slice(&first)?;
         if head.format != self.format || head.version != self.version {
             let reads = format!("{} {}", self.format, self.version);
             return Err(SealError::Format { format: head.format, version: head.version, reads });
@@ -98,22 +118,27 @@ impl Seal {
         if head.node != node {
             return Err(SealError::Node { node: head.node });
         }
-        if head.bytes != body.len() as u64 || head.sha256 != sum(&body) {
+        let mut sum = Sum::over(io::sink());
+        io::copy(&mut file, &mut sum).map_err(SealError::Read)?;
+        if (head.bytes, head.sha256) != sum.finish() {
             return Err(SealError::Checksum);
         }
-        Ok(Some((head.written, body)))
+        file.seek(SeekFrom::Start(first.len() as u64)).map_err(SealError::Read)?;
+        Ok(Some((head.written, file)))
     }
 
     /// Writes the file beside and renames it into place, so that a reader never sees half of it.
     pub(crate) fn write(&self, path: &Path, node: &str, body: &[u8]) -> io::Result<()> {
-        let head = Head {
-            format: self.format.to_owned(),
-            version: self.version,
-            node: node.to_owned(),
-            written: Timestamp::now(),
-            bytes: body.len() as u64,
-            sha256: sum(body),
-        };
+        self.write_with(path, node, |file| file.write_all(body))
+    }
+
+    /// The same of what is too much to be in memory at once.
+    pub(crate) fn write_with(
+        &self,
+        path: &Path,
+        node: &str,
+        body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
         let draft = path.with_extension("draft");
         // A draft that a crash left may have another mode.
         match fs::remove_file(&draft) {
@@ -122,20 +147,66 @@ impl Seal {
         }
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-        serde_json::to_writer(&mut file, &head)?;
-        file.write_all(b"\n")?;
-        file.write_all(body)?;
+        file.write_all(&[b' '; HEAD])?;
+        let mut written = Sum::over(BufWriter::new(&file));
+        body(&mut written)?;
+        written.flush()?;
+        let (bytes, sha256) = written.finish();
+        let head = Head {
+            format: self.format.to_owned(),
+            version: self.version,
+            node: node.to_owned(),
+            written: Timestamp::now(),
+            bytes,
+            sha256,
+        };
+        let mut first = serde_json::to_vec(&head)?;
+        if first.len() >= HEAD {
+            return Err(io::Error::other("the node's name is too long for the first line"));
+        }
+        first.resize(HEAD - 1, b' ');
+        first.push(b'\n');
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&first)?;
         file.sync_all()?;
         fs::rename(&draft, path)
     }
 }
 
-fn sum(body: &[u8]) -> String {
-    use std::fmt::Write as _;
-    digest(&SHA256, body).as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+/// Counts and sums up what is written through it.
+struct Sum<W> {
+    to: W,
+    bytes: u64,
+    context: Context,
+}
+
+impl<W> Sum<W> {
+    fn over(to: W) -> Self {
+        Self { to, bytes: 0, context: Context::new(&SHA256) }
+    }
+
+    fn finish(self) -> (u64, String) {
+        use std::fmt::Write as _;
+        let sum = self.context.finish();
+        let text = sum.as_ref().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        (self.bytes, text)
+    }
+}
+
+impl<W: Write> Write for Sum<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.context.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// Writes whatever comes by `write`, not too often, until nothing comes any more.

@@ -46,11 +46,8 @@ pub(crate) struct Observed {
 impl Observed {
     /// Objects in force by kind.
     pub(crate) fn by_kind(&self) -> BTreeMap<String, u64> {
-        let mut kinds = BTreeMap::new();
-        for (key, _) in self.objects.iter() {
-            *kinds.entry(key.kind.shown().to_owned()).or_default() += 1;
-        }
-        kinds
+        let counts = self.objects.counts();
+        counts.map(|(kind, count)| (kind.shown().to_owned(), count as u64)).collect()
     }
 }
 

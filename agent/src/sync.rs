@@ -158,7 +158,10 @@ impl Sync {
             self.pods.wire(&self.kernel, false);
             self.attached = true;
         }
+        self.pods.look_at_links().await;
+        self.pods.wire(&self.kernel, false);
         self.pods.unwire(&self.kernel);
+        laps.end(Phase::Links);
         if let Some(changed) = changed {
             let maps = &self.kernel.maps;
             let changed = (&changed[..], &*snapshot.registry, self.keep_revoked);
@@ -248,7 +251,7 @@ impl Sync {
         };
         Members {
             pods: self.pods.known().iter().map(member).collect(),
-            upstreams: snapshot.upstreams.clone(),
+            upstreams: Arc::clone(&snapshot.upstreams),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The sweep: prefixes in order, each one's own rules folded into what its parent already says.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{borrow::Borrow, hash::BuildHasher, sync::Arc};
 
 use agent_abi::MAX_PREFIXES;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -14,14 +14,27 @@ use crate::egress::{Action, Rule, RuleSource};
 
 pub(super) fn sweep(rules: &[Rule]) -> Result<Table, CompileError> {
     let (decisions, decision_of) = number_decisions(rules);
-    let mut order: Vec<(Prefix, usize)> =
-        rules.iter().enumerate().map(|(at, rule)| (Prefix::from(rule.cidr), at)).collect();
+    let (mut sets, mut prefixes) = (Sets::default(), Vec::new());
+    sweep_into((rules, &decision_of), None, &mut sets, &mut prefixes)?;
+    refuse_past_limit(&prefixes)?;
+    let (port_rules, set_ends) = sets.into_parts();
+    Ok(Table { prefixes, decisions, port_rules, set_ends })
+}
+
+/// Adds the prefixes of rules, all of which lie in `around` where there is one: the nearest prefix
+/// around them, with the number of its set.
+pub(super) fn sweep_into<R: Borrow<Rule>>(
+    (rules, decision_of): (&[R], &[u32]),
+    around: Option<(Prefix, u32)>,
+    sets: &mut Sets,
+    prefixes: &mut Vec<(Prefix, u32)>,
+) -> Result<(), CompileError> {
+    let place = |(at, rule): (usize, &R)| (Prefix::from(rule.borrow().cidr), at);
+    let mut order: Vec<(Prefix, usize)> = rules.iter().enumerate().map(place).collect();
     // Canonical rules are a few sorted runs, which the stable sort merges.
     order.sort();
 
-    let mut sets = Sets::default();
-    let mut prefixes = Vec::new();
-    let mut covering: Vec<(Prefix, u32)> = Vec::new();
+    let mut covering: Vec<(Prefix, u32)> = around.into_iter().collect();
     let mut own = Vec::new();
     for group in order.chunk_by_mut(|one, other| one.0 == other.0) {
         let prefix = group[0].0;
@@ -29,18 +42,21 @@ pub(super) fn sweep(rules: &[Rule]) -> Result<Table, CompileError> {
             covering.pop();
         }
         let parent = covering.last().map_or(EMPTY, |(_, set)| *set);
-        own_rules(rules, group, &decision_of, &mut own);
+        own_rules(rules, group, decision_of, &mut own);
         let set = sets.folded(parent, &own)?;
         if set != parent {
             prefixes.push((prefix, set - 1));
         }
         covering.push((prefix, set));
     }
+    Ok(())
+}
+
+pub(super) fn refuse_past_limit(prefixes: &[(Prefix, u32)]) -> Result<(), CompileError> {
     if prefixes.len() > MAX_PREFIXES as usize {
         return Err(CompileError::TooManyPrefixes { found: prefixes.len() });
     }
-    let (port_rules, set_ends) = sets.into_parts();
-    Ok(Table { prefixes, decisions, port_rules, set_ends })
+    Ok(())
 }
 
 /// Numbers what the rules say, equal sources alike: first by pointer, since a translator shares the
@@ -76,22 +92,23 @@ fn number_decisions(rules: &[Rule]) -> (Vec<Decision>, Vec<u32>) {
 }
 
 /// The winners among the rules of one prefix, sorted by (protocol, port).
-fn own_rules(
-    rules: &[Rule],
+fn own_rules<R: Borrow<Rule>>(
+    rules: &[R],
     group: &mut [(Prefix, usize)],
     decision_of: &[u32],
     own: &mut Vec<PortRule>,
 ) {
-    let place = |at: usize| (number(rules[at].protocol), port(&rules[at]));
+    let rule = |at: usize| rules[at].borrow();
+    let place = |at: usize| (number(rule(at).protocol), port(rule(at)));
     group.sort_unstable_by(|(_, one), (_, other)| {
         let by_place = place(*one).cmp(&place(*other));
-        by_place.then_with(|| rank(&rules[*other]).cmp(&rank(&rules[*one])))
+        by_place.then_with(|| rank(rule(*other)).cmp(&rank(rule(*one))))
     });
     own.clear();
     for winners in group.chunk_by(|(_, one), (_, other)| place(*one) == place(*other)) {
         let at = winners[0].1;
         let (protocol, port) = place(at);
-        own.push(PortRule { protocol, port, class: rules[at].class, decision: decision_of[at] });
+        own.push(PortRule { protocol, port, class: rule(at).class, decision: decision_of[at] });
     }
 }
 

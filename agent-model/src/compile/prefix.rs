@@ -97,6 +97,15 @@ pub(super) fn longest_match<V: Copy>(sorted: &[(Prefix, V)], addr: Addr) -> Opti
     }
 }
 
+/// The longest prefix in a sorted list that lies around another one and is not the same.
+pub(super) fn around<V: Copy>(sorted: &[(Prefix, V)], prefix: &Prefix) -> Option<(Prefix, V)> {
+    (0..prefix.len).rev().find_map(|len| {
+        let wider = truncate(prefix.addr, len);
+        let at = sorted.binary_search_by(|(other, _)| other.cmp(&wider)).ok()?;
+        Some(sorted[at])
+    })
+}
+
 /// The prefix of a given length that an address lies in.
 fn truncate(addr: Addr, len: u8) -> Prefix {
     let words_be = std::array::from_fn(|at| {

@@ -28,6 +28,11 @@ pub(super) struct Sets {
 }
 
 impl Sets {
+    /// Those of a table, to which others are added.
+    pub(super) fn of(port_rules: Vec<PortRule>, ends: Vec<u32>) -> Self {
+        Self { port_rules, ends, ..Self::default() }
+    }
+
     /// The set of a prefix with rules of its own inside a prefix that has the set `parent`.
     pub(super) fn folded(&mut self, parent: u32, own: &[PortRule]) -> Result<u32, CompileError> {
         if slice(&self.port_rules, &self.ends, parent).len() <= WORTH_REMEMBERING {
@@ -45,7 +50,11 @@ impl Sets {
 
     fn fold(&mut self, parent: u32, own: &[PortRule]) -> Result<u32, CompileError> {
         let Self { port_rules, ends, numbers, hasher, scratch, .. } = self;
-        fold(slice(port_rules, ends, parent), own, scratch);
+        let inherited = slice(port_rules, ends, parent);
+        fold(inherited, own, scratch);
+        if scratch == inherited {
+            return Ok(parent);
+        }
         let hash = hasher.hash_one(scratch.as_slice());
         if let Some(number) =
             numbers.find(hash, |number| slice(port_rules, ends, *number) == scratch.as_slice())

@@ -138,6 +138,23 @@ impl Registry {
         seen.filter(|(_, ports)| !ports.is_empty()).collect()
     }
 
+    /// What a client sees of a definition whose hosts no other one names.
+    pub(crate) fn select_one(
+        &self,
+        definition: &Arc<Definition>,
+        scope: &Scope,
+    ) -> Option<Selected> {
+        if !self.exposed(definition, scope) {
+            return None;
+        }
+        let mut seen = None;
+        for host in &definition.hosts {
+            add(&mut seen, &offered(definition, host, scope));
+        }
+        let ports = seen.filter(|ports| !ports.is_empty())?;
+        Some(Selected { definition: Arc::clone(definition), ports })
+    }
+
     /// What a client sees under each host, in order of precedence: the holder of the host first,
     /// then those that lend it ports.
     pub(crate) fn hosts(&self, scope: &Scope) -> Vec<(&str, Vec<Claim<'_>>)> {

@@ -1,9 +1,12 @@
 //! A document to a typed object: dispatch, the path of whatever is wrong, and no field dropped
 //! without a word.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Service},
+    discovery::v1,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -168,9 +171,15 @@ fn decode(mut map: Map<String, Value>, key: &ObjectKey) -> Result<Parsed, Resour
     let object = match key.kind {
         Kind::Namespace => Object::Namespace(typed(Value::Object(map), key, found)?),
         Kind::Pod => Object::Pod(typed(Value::Object(map), key, found)?),
-        Kind::Service => Object::Service(typed(Value::Object(map), key, found)?),
+        Kind::Service => {
+            let whole = typed::<Service>(Value::Object(map), key, found)?;
+            Object::Service(Arc::new(cut(Arc::unwrap_or_clone(whole))))
+        }
         Kind::Endpoints => Object::Endpoints(typed(Value::Object(map), key, found)?),
-        Kind::EndpointSlice => Object::EndpointSlice(typed(Value::Object(map), key, found)?),
+        Kind::EndpointSlice => {
+            let whole = typed::<v1::EndpointSlice>(Value::Object(map), key, found)?;
+            Object::EndpointSlice(Arc::new(Arc::unwrap_or_clone(whole).into()))
+        }
         Kind::ServiceEntry => Object::ServiceEntry(custom(&mut map, key, found)?),
         Kind::WorkloadEntry => Object::WorkloadEntry(custom(&mut map, key, found)?),
         Kind::Sidecar => Object::Sidecar(custom(&mut map, key, found)?),
@@ -196,6 +205,26 @@ fn decode(mut map: Map<String, Value>, key: &ObjectKey) -> Result<Parsed, Resour
         },
     };
     Ok(Parsed { object: Some(object), findings })
+}
+
+/// A Service without what nobody here reads. A large cluster has ten thousand, and a map of labels
+/// alone is half a kilobyte.
+fn cut(mut service: Service) -> Service {
+    let metadata = &mut service.metadata;
+    keep(&mut metadata.labels, |label| label == "k8s-app");
+    keep(&mut metadata.annotations, |name| name.contains("istio.io/"));
+    metadata.owner_references = None;
+    metadata.finalizers = None;
+    service.status = None;
+    service
+}
+
+fn keep(map: &mut Option<BTreeMap<String, String>>, is_read: impl Fn(&str) -> bool) {
+    if let Some(entries) = map {
+        entries.retain(|key, _| is_read(key));
+    }
+    // An empty map may hold its memory.
+    *map = map.take().filter(|entries| !entries.is_empty());
 }
 
 /// A custom resource as the API server stores it: a field that is null is a field that is not there.

@@ -1,14 +1,11 @@
 //! All objects, by key.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{cmp::Ordering, collections::BTreeMap, ops::Bound, sync::Arc};
 
-use k8s_openapi::api::{
-    core::v1::{Endpoints, Namespace, Pod, Service},
-    discovery::v1::EndpointSlice,
-};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Pod, Service};
 
 use super::{
-    Kind, Object, ObjectKey, app_mesh, destination_rule, gateway, legacy_policy,
+    EndpointSlice, Kind, Object, ObjectKey, app_mesh, destination_rule, gateway, legacy_policy,
     mesh_config::MeshConfigMap,
     security,
     service_entry::{ServiceEntry, WorkloadEntry},
@@ -17,28 +14,47 @@ use super::{
 };
 
 /// The objects that are in force: valid ones only, each once.
+///
+/// Each kind has a map of its own, which clones share until one of them changes it: a large
+/// cluster's objects are copied with every change of one of them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Objects(BTreeMap<ObjectKey, Object>);
+pub struct Objects(BTreeMap<Kind, Arc<OfKind>>);
+
+/// Never empty.
+type OfKind = BTreeMap<Arc<ObjectKey>, Object>;
 
 impl Objects {
     /// Puts an object in place of the one with the same key.
     pub fn insert(&mut self, object: Object) -> Option<Object> {
-        self.0.insert(object.key(), object)
+        self.put(Arc::new(object.key()), object)
+    }
+
+    /// The same, with a key that somebody else has, too.
+    pub fn put(&mut self, key: Arc<ObjectKey>, object: Object) -> Option<Object> {
+        Arc::make_mut(self.0.entry(key.kind).or_default()).insert(key, object)
     }
 
     /// Takes an object away.
     pub fn remove(&mut self, key: &ObjectKey) -> Option<Object> {
-        self.0.remove(key)
+        let of_kind = self.0.get_mut(&key.kind)?;
+        if !of_kind.contains_key(key) {
+            return None;
+        }
+        let removed = Arc::make_mut(of_kind).remove(key);
+        if of_kind.is_empty() {
+            self.0.remove(&key.kind);
+        }
+        removed
     }
 
     /// Looks an object up.
     pub fn get(&self, key: &ObjectKey) -> Option<&Object> {
-        self.0.get(key)
+        self.0.get(&key.kind)?.get(key)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.values().map(|of_kind| of_kind.len()).sum()
     }
 
     /// Whether there is none.
@@ -46,24 +62,83 @@ impl Objects {
         self.0.is_empty()
     }
 
+    /// How many there are of each kind that has any.
+    pub fn counts(&self) -> impl Iterator<Item = (Kind, usize)> {
+        self.0.iter().map(|(kind, of_kind)| (*kind, of_kind.len()))
+    }
+
     /// All, by kind, namespace and name.
-    pub fn iter(&self) -> impl Iterator<Item = (&ObjectKey, &Object)> {
-        self.0.iter()
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<ObjectKey>, &Object)> {
+        self.0.values().flat_map(|of_kind| of_kind.iter())
     }
 
     /// All of a kind, by namespace and name.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Object> {
-        let first = ObjectKey { kind, namespace: String::new(), name: String::new() };
-        self.0
-            .range((Bound::Included(first), Bound::Unbounded))
-            .take_while(move |(key, _)| key.kind == kind)
+        self.0.get(&kind).into_iter().flat_map(|of_kind| of_kind.values())
+    }
+
+    /// All of a kind in a namespace, by name.
+    pub fn of_kind_in<'a, 'n>(
+        &'a self,
+        kind: Kind,
+        namespace: &'n str,
+    ) -> impl Iterator<Item = &'a Object> + use<'a, 'n> {
+        let first = ObjectKey { kind, namespace: namespace.to_owned(), name: String::new() };
+        let of_kind = self.0.get(&kind).into_iter();
+        let from_first = move |of_kind: &'a Arc<OfKind>| {
+            of_kind.range::<ObjectKey, _>((Bound::Included(&first), Bound::Unbounded))
+        };
+        of_kind
+            .flat_map(from_first)
+            .take_while(move |(key, _)| key.namespace == namespace)
             .map(|(_, object)| object)
+    }
+
+    /// The objects of a kind that are other ones here than before, or not there, or not here. What
+    /// is the very same in memory did not change; what is equal and elsewhere counts as another.
+    pub fn changes(&self, before: &Self, kind: Kind) -> Vec<Arc<ObjectKey>> {
+        let mut changes = Vec::new();
+        if self.shares(before, kind) {
+            return changes;
+        }
+        let entries = |all: &'_ Self| all.0.get(&kind).cloned().unwrap_or_default();
+        let (old, new) = (entries(before), entries(self));
+        let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (None, None) => return changes,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((one, _)), Some((other, _))) if Arc::ptr_eq(one, other) => Ordering::Equal,
+                (Some((one, _)), Some((other, _))) => one.cmp(other),
+            };
+            let was = (order != Ordering::Greater).then(|| old.next()).flatten();
+            let is = (order != Ordering::Less).then(|| new.next()).flatten();
+            match (was, is) {
+                (Some((_, was)), Some((_, is))) if was.is_same(is) => {}
+                (Some((key, _)), _) | (None, Some((key, _))) => changes.push(Arc::clone(key)),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Whether all of a kind are the very same here and there, and so surely equal.
+    pub fn shares(&self, other: &Self, kind: Kind) -> bool {
+        match (self.0.get(&kind), other.0.get(&kind)) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 }
 
 impl FromIterator<Object> for Objects {
     fn from_iter<I: IntoIterator<Item = Object>>(objects: I) -> Self {
-        Self(objects.into_iter().map(|object| (object.key(), object)).collect())
+        let mut all = Self::default();
+        for object in objects {
+            all.insert(object);
+        }
+        all
     }
 }
 
@@ -110,9 +185,3 @@ typed!(
     gateway_routes: GatewayRoute GatewayRoute app_mesh::GatewayRoute,
     backend_groups: BackendGroup BackendGroup app_mesh::BackendGroup,
 );
-
-impl FromIterator<(ObjectKey, Object)> for Objects {
-    fn from_iter<I: IntoIterator<Item = (ObjectKey, Object)>>(objects: I) -> Self {
-        Self(objects.into_iter().collect())
-    }
-}

@@ -33,7 +33,7 @@ impl fmt::Display for Snapshot {
         for name in names {
             writeln!(f, "resolve {name} at least every {refresh:?}")?;
         }
-        for (source, upstream) in &self.upstreams {
+        for (source, upstream) in &*self.upstreams {
             writeln!(f, "upstream {source} -> {upstream}")?;
         }
         self.findings.iter().try_for_each(|finding| writeln!(f, "{finding}"))

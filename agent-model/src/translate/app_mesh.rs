@@ -119,7 +119,7 @@ impl<'a> AppMesh<'a> {
     pub(super) fn define(
         &self,
         service: &Arc<VirtualService>,
-        (endpoints, answers): (&Index, &Answers),
+        (endpoints, answers): (&Index<'_>, &Answers),
         domain: &str,
     ) -> Definition {
         let objects = self.objects;

@@ -21,6 +21,20 @@ pub(super) fn rule_set(selected: &[Selected], exempt: &[Rule]) -> RuleSet {
     RuleSet::new(rules)
 }
 
+/// The set of a selection that follows from another one, whose set is given; `None` where a rule
+/// for a whole port comes or goes, which decides about others.
+pub(super) fn follow(set: &RuleSet, removed: &[Selected], added: &[Selected]) -> Option<RuleSet> {
+    let rules = |all: &[Selected]| {
+        let rules = all.iter().flat_map(Selected::ports).flat_map(|port| &port.rules).cloned();
+        rules.collect::<Vec<Rule>>()
+    };
+    let (removed, added) = (rules(removed), rules(added));
+    if removed.iter().chain(&added).any(is_whole_port) {
+        return None;
+    }
+    Some(set.follow(&RuleSet::new(removed), &RuleSet::new(added)))
+}
+
 /// Where one rule allows every address on a port and another decides by name there, both cannot
 /// hold as they stand: the proxy tells the two apart by the first bytes, and what is neither HTTP
 /// nor TLS is allowed. So the rule by address goes to the proxy, and stands alone: the proxy knows

@@ -55,7 +55,7 @@ pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads, answers: &Answ
     let ports = ports.filter_map(|(index, port)| reach.port(index, port, &mut notes)).collect();
     let likeness = Likeness {
         resolution: resolution_name(spec.resolution),
-        labels: entry.metadata.labels.clone().unwrap_or_default(),
+        labels: entry.metadata.labels.clone().into_iter().flatten().collect(),
         selector: spec.workload_selector.clone().unwrap_or_default().labels,
     };
     let exposure = exposure(&spec.export_to);

@@ -36,7 +36,7 @@ use crate::{
 /// What a Service's rules follow from besides itself.
 #[derive(Debug)]
 pub(super) struct Around<'a> {
-    pub(super) endpoints: &'a Index,
+    pub(super) endpoints: &'a Index<'a>,
     pub(super) aliases: &'a Aliases,
     pub(super) answers: &'a Answers,
 }
@@ -88,20 +88,20 @@ pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> De
 }
 
 /// Where a Service is reached.
-enum Place<'a> {
+enum Place {
     At(Vec<IpAddr>),
-    Headless(&'a [Subset]),
+    Headless(Vec<Subset>),
     Outside(String, Arc<Answer>),
     Alias(String),
 }
 
 /// Where an `ExternalName` is reached.
-fn outside<'a>(
+fn outside(
     service: &Service,
     (aliases, host): (&Aliases, &str),
     resolved: &mut Resolved<'_>,
     notes: &mut Notes<'_>,
-) -> Place<'a> {
+) -> Place {
     const FIELD: &str = "spec.externalName";
     let name = match aliases.target(host) {
         Some(Target::Declared(of)) => return Place::Alias(of),
@@ -130,12 +130,12 @@ fn outside<'a>(
     Place::Outside(name, answer)
 }
 
-fn place<'a>(
+fn place(
     service: &Service,
-    endpoints: &'a Index,
+    endpoints: &Index<'_>,
     key: &ObjectKey,
     notes: &mut Notes<'_>,
-) -> Place<'a> {
+) -> Place {
     let spec = service.spec.clone().unwrap_or_default();
     if is_headless(service) {
         return Place::Headless(endpoints.of(&key.namespace, &key.name));
@@ -151,7 +151,7 @@ fn place<'a>(
 }
 
 fn define_port(
-    place: &Place<'_>,
+    place: &Place,
     port: &ServicePort,
     mut rules: PortRules,
     notes: &mut Notes<'_>,
@@ -176,7 +176,7 @@ fn define_port(
     DefinedPort { number: number.get(), source, rules, outlived, upstream }
 }
 
-fn tcp(place: &Place<'_>, name: &str, family: Family, rules: &mut PortRules) -> Option<Upstream> {
+fn tcp(place: &Place, name: &str, family: Family, rules: &mut PortRules) -> Option<Upstream> {
     let action = match family {
         Family::Opaque | Family::Datagram => Action::Direct,
         Family::Http | Family::Tls | Family::Auto => ALLOWED,
@@ -210,7 +210,7 @@ fn tcp(place: &Place<'_>, name: &str, family: Family, rules: &mut PortRules) -> 
     }
 }
 
-fn udp(place: &Place<'_>, port: &ServicePort, rules: &mut PortRules) {
+fn udp(place: &Place, port: &ServicePort, rules: &mut PortRules) {
     match place {
         Place::At(addresses) => {
             for address in addresses {

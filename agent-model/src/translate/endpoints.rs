@@ -1,16 +1,11 @@
 //! The endpoints of Services: `EndpointSlice`s, or `Endpoints` where a Service has no slice.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{cell::RefCell, collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use k8s_openapi::api::{
-    core::v1::{Endpoints, Service},
-    discovery::v1::EndpointSlice,
-};
+use hashbrown::HashMap;
+use k8s_openapi::api::core::v1::{Endpoints, Service};
 
-use super::annotation::label;
-use crate::resource::Objects;
-
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+use crate::resource::{EndpointSlice, Kind, Object, ObjectKey, Objects};
 
 /// Ready addresses with the ports that they serve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,39 +15,45 @@ pub(super) struct Subset {
     pub(super) ports: BTreeMap<String, Option<u16>>,
 }
 
-/// Endpoints by Service.
-#[derive(Debug, Default)]
-pub(super) struct Index {
-    sliced: BTreeMap<(String, String), Vec<Subset>>,
-    plain: BTreeMap<(String, String), Vec<Subset>>,
+/// Endpoints by Service. Most Services are reached at their own address, so nothing is collected
+/// before somebody asks, and then what the Service's namespace has.
+#[derive(Debug)]
+pub(super) struct Index<'a> {
+    objects: &'a Objects,
+    sliced: RefCell<HashMap<String, ByService>>,
 }
 
-impl Index {
-    pub(super) fn new(objects: &Objects) -> Self {
-        let mut index = Self::default();
-        for slice in objects.endpoint_slices() {
-            let namespace = slice.metadata.namespace.clone().unwrap_or_default();
-            if let Some(service) = label(&slice.metadata, SERVICE_NAME) {
-                let key = (namespace, service.to_owned());
-                index.sliced.entry(key).or_default().push(of_slice(slice));
-            }
-        }
-        for endpoints in objects.endpoints() {
-            let metadata = &endpoints.metadata;
-            let key = (
-                metadata.namespace.clone().unwrap_or_default(),
-                metadata.name.clone().unwrap_or_default(),
-            );
-            index.plain.insert(key, of_endpoints(endpoints));
-        }
-        index
+type ByService = HashMap<String, Vec<Arc<EndpointSlice>>>;
+
+impl<'a> Index<'a> {
+    pub(super) fn new(objects: &'a Objects) -> Self {
+        Self { objects, sliced: RefCell::default() }
     }
 
     /// The subsets of a Service.
-    pub(super) fn of(&self, namespace: &str, name: &str) -> &[Subset] {
-        let key = (namespace.to_owned(), name.to_owned());
-        let found = self.sliced.get(&key).or_else(|| self.plain.get(&key));
-        found.map_or(&[], Vec::as_slice)
+    pub(super) fn of(&self, namespace: &str, name: &str) -> Vec<Subset> {
+        let mut sliced = self.sliced.borrow_mut();
+        let by_service = sliced.entry_ref(namespace).or_insert_with(|| self.collect(namespace));
+        if let Some(slices) = by_service.get(name) {
+            return slices.iter().map(|slice| of_slice(slice)).collect();
+        }
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        match self.objects.get(&ObjectKey { kind: Kind::Endpoints, namespace, name }) {
+            Some(Object::Endpoints(endpoints)) => of_endpoints(endpoints),
+            _ => Vec::new(),
+        }
+    }
+
+    fn collect(&self, namespace: &str) -> ByService {
+        let mut by_service = ByService::default();
+        for object in self.objects.of_kind_in(Kind::EndpointSlice, namespace) {
+            if let Object::EndpointSlice(slice) = object
+                && let Some(service) = &slice.service
+            {
+                by_service.entry_ref(service).or_default().push(Arc::clone(slice));
+            }
+        }
+        by_service
     }
 }
 
@@ -63,20 +64,7 @@ pub(super) fn is_headless(service: &Service) -> bool {
 }
 
 fn of_slice(slice: &EndpointSlice) -> Subset {
-    // Unset means ready: the API says to take it so.
-    let ready = slice.endpoints.iter().filter(|endpoint| {
-        endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false)
-    });
-    let addresses = ready.flat_map(|endpoint| &endpoint.addresses);
-    let ports = slice.ports.iter().flatten();
-    let ports = ports.map(|port| {
-        let number = port.port.and_then(|number| u16::try_from(number).ok());
-        (port.name.clone().unwrap_or_default(), number)
-    });
-    Subset {
-        addresses: addresses.filter_map(|text| text.parse().ok()).collect(),
-        ports: ports.collect(),
-    }
+    Subset { addresses: slice.ready.to_vec(), ports: slice.ports.iter().cloned().collect() }
 }
 
 fn of_endpoints(endpoints: &Endpoints) -> Vec<Subset> {

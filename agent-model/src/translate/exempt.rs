@@ -17,19 +17,25 @@ use super::{
 };
 use crate::{
     egress::{Action, Class, Protocol, Rule, RuleSource},
-    resource::{ObjectKey, Objects},
+    resource::{Kind, Object, ObjectKey, Objects},
     snapshot::{Finding, PodId, Severity, code},
 };
 
 const DNS_PORT: NonZeroU16 = NonZeroU16::new(53).expect("53 is not zero");
+/// Where the cluster's own resolver lives.
+const SYSTEM: &str = "kube-system";
 const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
 /// What is exempt for every pod of the node.
 pub(super) fn of_node(objects: &Objects, node: &NodeContext) -> Vec<Rule> {
     let index = Index::new(objects);
     let mut rules = Vec::new();
-    for service in objects.services().filter(|service| is_cluster_dns(service)) {
-        cluster_dns(service, &index, &mut rules);
+    for object in objects.of_kind_in(Kind::Service, SYSTEM) {
+        if let Object::Service(service) = object
+            && is_cluster_dns(service)
+        {
+            cluster_dns(service, &index, &mut rules);
+        }
     }
     if let Some(admin) = node.admin.filter(is_reachable)
         && let Some(port) = NonZeroU16::new(admin.port())
@@ -49,25 +55,25 @@ fn is_reachable(admin: &SocketAddr) -> bool {
 /// nobody else can open port 53 by a label.
 fn is_cluster_dns(service: &Service) -> bool {
     let metadata = &service.metadata;
-    metadata.namespace.as_deref() == Some("kube-system")
+    metadata.namespace.as_deref() == Some(SYSTEM)
         && (metadata.name.as_deref() == Some("kube-dns")
             || annotation::label(metadata, "k8s-app") == Some("kube-dns"))
 }
 
-fn cluster_dns(service: &Service, index: &Index, rules: &mut Vec<Rule>) {
+fn cluster_dns(service: &Service, index: &Index<'_>, rules: &mut Vec<Rule>) {
     let name = service.metadata.name.clone().unwrap_or_default();
     let spec = service.spec.clone().unwrap_or_default();
     let vips = spec.cluster_ips.unwrap_or_default();
-    let of_service = source("Service", "kube-system", &name, "spec.clusterIPs");
+    let of_service = source("Service", SYSTEM, &name, "spec.clusterIPs");
     if !endpoints::is_headless(service) {
         for address in vips.iter().chain(&spec.cluster_ip).filter_map(|text| text.parse().ok()) {
             serve(address, DNS_PORT, &of_service, rules);
         }
     }
-    let of_endpoints = source("Service", "kube-system", &name, "endpoints");
+    let of_endpoints = source("Service", SYSTEM, &name, "endpoints");
     let on_dns_port = |port: &&k8s_openapi::api::core::v1::ServicePort| port.port == 53;
     let ports: Vec<_> = spec.ports.unwrap_or_default();
-    for subset in index.of("kube-system", &name) {
+    for subset in index.of(SYSTEM, &name) {
         for port in ports.iter().filter(on_dns_port) {
             let served = subset.ports.get(port.name.as_deref().unwrap_or_default());
             let Some(served) = served else { continue };

@@ -1,8 +1,17 @@
-//! What one generation hands to the next: rules of objects that did not change, and rule sets that
-//! came out the same. A set that stays the same value stays the same allocation, so whoever fills
-//! kernel maps can tell by a pointer that there is nothing to do.
+//! What one generation hands to the next: rules of objects that did not change, what each point of
+//! view shows, and rule sets that came out the same. It makes a translation faster and changes
+//! nothing about its outcome. A set that stays the same value stays the same allocation, so whoever
+//! fills kernel maps can tell by a pointer that there is nothing to do.
+//!
+//! ```text
+//! objects that are other ones ─► definitions: Delta ─► views: Step ─► rule sets
+//! ```
+
+mod definitions;
+mod views;
 
 use std::{
+    collections::BTreeMap,
     hash::{BuildHasher, Hasher},
     sync::Arc,
 };
@@ -10,57 +19,130 @@ use std::{
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::{
-    egress::{DefaultAction, Policy, Rule, RuleSet},
-    names::{Answer, Answers},
-    registry::{Definition, Ports, Selected},
-    resource::{Object, ObjectKey},
+    egress::{DefaultAction, Policy, Rule, RuleSet, RuleSource},
+    names::Answers,
+    registry::{Definition, Exposure, Ports, Registry, Scope, Selected},
+    resource::{Object, ObjectKey, Objects},
+    snapshot::{Finding, Upstream},
 };
+
+pub(super) use definitions::Defined;
+use definitions::{Definitions, Delta};
+use views::{Step, Views};
+pub(super) use views::{View, ViewKey};
 
 /// Kept by the caller from one translation to the next.
 #[derive(Debug, Default)]
 pub struct Interner {
     cluster_domain: String,
-    definitions: HashMap<ObjectKey, Kept>,
+    definitions: Definitions,
+    delta: Delta,
+    /// What only those see who list it.
+    listed: HashMap<ObjectKey, (Arc<Definition>, u64)>,
+    views: Views,
     sets: HashMap<u64, Vec<Set>>,
     policies: Vec<Arc<Policy>>,
+    findings: Findings,
     hasher: DefaultHashBuilder,
     round: u64,
 }
 
 #[derive(Debug)]
-struct Kept {
-    object: Object,
-    definition: Arc<Definition>,
-    /// What the definition's names resolved to when it was made.
-    answers: Vec<Option<Arc<Answer>>>,
-    round: u64,
-}
-
-#[derive(Debug)]
 struct Set {
-    selected: Vec<Selected>,
+    selected: Arc<[Selected]>,
     exempt: Vec<Rule>,
     rules: Arc<RuleSet>,
     round: u64,
 }
 
+/// What could not be honoured, as it was last told.
+#[derive(Debug, Default)]
+struct Findings {
+    of_others: Vec<Finding>,
+    all: Arc<[Finding]>,
+}
+
 impl Interner {
-    /// Starts a translation.
-    pub(super) fn begin(&mut self, cluster_domain: &str) {
-        self.round += 1;
+    /// Starts a translation: finds the rules of each object, which are those of the generation
+    /// before where it is the very same object, its own names have the same answers, and its rules
+    /// follow from nothing else, or where they come out equal.
+    pub(super) fn begin(
+        &mut self,
+        objects: &Objects,
+        (cluster_domain, answers): (&str, &Answers),
+        define: impl Fn(&Object) -> Option<Defined>,
+    ) {
         if self.cluster_domain != cluster_domain {
-            cluster_domain.clone_into(&mut self.cluster_domain);
-            self.definitions.clear();
+            *self = Self {
+                cluster_domain: cluster_domain.to_owned(),
+                round: self.round,
+                ..Self::default()
+            };
         }
+        self.round += 1;
+        self.delta = self.definitions.update(objects, answers, define);
     }
 
-    /// Forgets definitions whose objects are gone.
+    /// The registry of all definitions that may be exported.
+    pub(super) fn registry(&mut self, default_exposure: Exposure) -> Registry {
+        self.views.begin(&default_exposure);
+        let definitions = &self.definitions;
+        let contested = definitions.may_be_contested();
+        let order = definitions.order().to_vec();
+        Registry::in_order(order, default_exposure, (contested, definitions.are_outlived()))
+    }
+
+    /// All definitions that may be exported, in order of precedence.
+    pub(super) fn definitions(&self) -> &[Arc<Definition>] {
+        self.definitions.order()
+    }
+
+    /// A definition that only those see who list it.
+    pub(super) fn listed(&mut self, fresh: Definition) -> Arc<Definition> {
+        let round = self.round;
+        if let Some((kept, seen)) = self.listed.get_mut(&fresh.key) {
+            *seen = round;
+            if **kept != fresh {
+                *kept = Arc::new(fresh);
+            }
+            return Arc::clone(kept);
+        }
+        let fresh = Arc::new(fresh);
+        self.listed.insert(fresh.key.clone(), (Arc::clone(&fresh), round));
+        fresh
+    }
+
+    /// Where the proxy carries what rules send to it, by the rule's source.
+    pub(super) fn upstreams(&self) -> Arc<BTreeMap<Arc<RuleSource>, Upstream>> {
+        Arc::clone(self.definitions.upstreams())
+    }
+
+    /// All findings, sorted, each once: those of definitions and those of everything else.
+    pub(super) fn findings(&mut self, mut of_others: Vec<Finding>) -> Arc<[Finding]> {
+        of_others.sort();
+        of_others.dedup();
+        let mut changed = self.delta.gone.iter().chain(&self.delta.fresh);
+        if changed.any(|one| !one.findings.is_empty()) || of_others != self.findings.of_others {
+            let of_definitions = self.definitions.order().iter().flat_map(|one| &one.findings);
+            let mut all: Vec<&Finding> = of_definitions.chain(&of_others).collect();
+            all.sort();
+            all.dedup();
+            self.findings.all = all.into_iter().cloned().collect();
+            self.findings.of_others = of_others;
+        }
+        Arc::clone(&self.findings.all)
+    }
+
+    /// What is seen from a scope.
+    pub(super) fn view(&mut self, key: ViewKey, scope: Scope, registry: &Registry) -> View {
+        self.views.view(key, scope, (registry, &self.delta), self.round)
+    }
+
+    /// Ends a translation: forgets what nobody uses any more.
     pub(super) fn end(&mut self) {
-        self.definitions.retain(|_, kept| kept.round == self.round);
-    }
-
-    /// Forgets rule sets and policies that nobody uses any more.
-    pub(super) fn sweep(&mut self) {
+        self.delta = Delta::default();
+        self.listed.retain(|_, (_, seen)| *seen == self.round);
+        self.views.end(self.round);
         for sets in self.sets.values_mut() {
             sets.retain(|set| set.round == self.round);
         }
@@ -68,51 +150,31 @@ impl Interner {
         self.policies.retain(|policy| Arc::strong_count(policy) > 1);
     }
 
-    /// The rules of an object: those of the generation before where it is the very same object,
-    /// its own names have the same answers, and its rules follow from nothing else, or where they
-    /// come out equal.
-    pub(super) fn definition(
-        &mut self,
-        object: Object,
-        answers: &Answers,
-        depends_on_others: bool,
-        define: impl FnOnce() -> Definition,
-    ) -> Arc<Definition> {
-        let round = self.round;
-        let key = object.key();
-        if let Some(kept) = self.definitions.get_mut(&key) {
-            kept.round = round;
-            let moved = !kept.definition.names.is_empty()
-                && kept.answers != of_names(&kept.definition, answers);
-            if depends_on_others || moved || !kept.object.is_same(&object) {
-                let fresh = define();
-                if *kept.definition != fresh {
-                    kept.definition = Arc::new(fresh);
-                }
-                kept.object = object;
-                kept.answers = of_names(&kept.definition, answers);
-            }
-            return kept.definition.clone();
-        }
-        let definition = Arc::new(define());
-        let answers = of_names(&definition, answers);
-        let kept = Kept { object, definition: definition.clone(), answers, round };
-        self.definitions.insert(key, kept);
-        definition
-    }
-
     /// The rule set of what a client sees and what is exempt for it.
-    pub(super) fn set(&mut self, selected: &[Selected], exempt: &[Rule]) -> Arc<RuleSet> {
+    pub(super) fn set(&mut self, selected: &Arc<[Selected]>, exempt: &[Rule]) -> Arc<RuleSet> {
         let round = self.round;
-        let sets = self.sets.entry(fingerprint(&self.hasher, selected, exempt)).or_default();
-        let same = |set: &&mut Set| set.exempt == exempt && same_selection(&set.selected, selected);
-        if let Some(set) = sets.iter_mut().find(same) {
+        let print = fingerprint(&self.hasher, selected, exempt);
+        let same = |set: &&mut Set| {
+            set.exempt == exempt
+                && (Arc::ptr_eq(&set.selected, selected) || same_selection(&set.selected, selected))
+        };
+        if let Some(set) = self.sets.get_mut(&print).and_then(|sets| sets.iter_mut().find(same)) {
             set.round = round;
             return set.rules.clone();
         }
-        let rules = Arc::new(super::combine::rule_set(selected, exempt));
-        let (selected, exempt) = (selected.to_vec(), exempt.to_vec());
-        sets.push(Set { selected, exempt, rules: rules.clone(), round });
+        let step = self.views.step_to(selected);
+        let followed = step.and_then(|step| {
+            let before = fingerprint(&self.hasher, &step.from, exempt);
+            let mut sets = self.sets.get(&before)?.iter();
+            let is_it = |set: &&Set| set.exempt == exempt && Arc::ptr_eq(&set.selected, &step.from);
+            let Step { removed, added, .. } = step;
+            super::combine::follow(&sets.find(is_it)?.rules, removed, added)
+        });
+        let rules = followed.unwrap_or_else(|| super::combine::rule_set(selected, exempt));
+        let rules = Arc::new(rules);
+        let (selected, exempt) = (Arc::clone(selected), exempt.to_vec());
+        let set = Set { selected, exempt, rules: rules.clone(), round };
+        self.sets.entry(print).or_default().push(set);
         rules
     }
 
@@ -128,10 +190,6 @@ impl Interner {
         self.policies.push(policy.clone());
         policy
     }
-}
-
-fn of_names(definition: &Definition, answers: &Answers) -> Vec<Option<Arc<Answer>>> {
-    definition.names.iter().map(|name| answers.get(name).cloned()).collect()
 }
 
 /// Definitions are kept by the interner, so two that are the same are the same allocation.

@@ -100,8 +100,8 @@ impl<'a> World<'a> {
         let node = NodeContext { cluster_domain: domain.to_owned(), ..NodeContext::new("") };
         let app_mesh = AppMesh::read(objects, &mut Vec::new());
         let mut fresh = super::Interner::default();
-        let (definitions, _) = super::define((objects, &app_mesh), &node, &mut fresh);
-        let registry = Registry::new(definitions, settings.services.clone());
+        super::define((objects, &app_mesh), &node, &mut fresh);
+        let registry = fresh.registry(settings.services.clone());
         let workloads = Workloads::new(objects, &settings.trust_domain);
         let sources = Sources {
             endpoints: &endpoints::Index::new(objects),

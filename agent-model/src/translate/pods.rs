@@ -15,13 +15,13 @@ use super::{
     context::{NetnsAnnotation, NodeContext},
     enrol::{self, Membership, membership, truth},
     exempt::{self, Dialect},
-    intern::Interner,
+    intern::{Interner, View},
     mesh::{Mesh, outbound},
     sidecars::{self, Sidecars},
 };
 use crate::{
     egress::{DefaultAction, Rule},
-    registry::{List, Registry, Scope, Selected, Sight},
+    registry::{List, Registry, Scope, Sight},
     resource::{Kind, ObjectKey, Objects, sidecar::Sidecar},
     snapshot::{Enrolment, Finding, PodId, PodPlan, Severity, code},
 };
@@ -37,16 +37,8 @@ pub(super) struct Planner<'a> {
     registry: Registry,
     interner: &'a mut Interner,
     exempt: Vec<Rule>,
-    /// What each point of view shows, by namespace and the object that narrows it.
-    views: BTreeMap<(String, Option<ObjectKey>), View>,
     /// The names that what is seen follows from.
     wanted: BTreeSet<Arc<str>>,
-}
-
-#[derive(Clone, Debug)]
-struct View {
-    scope: Arc<Scope>,
-    selected: Arc<[Selected]>,
 }
 
 /// What decides what a pod sees.
@@ -76,7 +68,6 @@ impl<'a> Planner<'a> {
             registry,
             interner,
             exempt: exempt::of_node(objects, node),
-            views: BTreeMap::new(),
             wanted: BTreeSet::new(),
         }
     }
@@ -87,7 +78,6 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn into_registry(self) -> Registry {
-        self.interner.sweep();
         self.registry
     }
 
@@ -174,30 +164,19 @@ impl<'a> Planner<'a> {
         self.interner.policy(rules, default)
     }
 
-    /// What a point of view shows; definitions without a rule are left out, so they do not keep
-    /// two views from sharing a set.
+    /// What a point of view shows.
     fn view(&mut self, namespace: &str, sees: Sees<'_>) -> View {
-        let by = match sees {
-            Sees::Sidecar(sidecar) => sidecar.map(sidecars::key),
-            Sees::List(list) => Some(list.key.clone()),
+        let (by, sight) = match sees {
+            Sees::Sidecar(sidecar) => {
+                let filter = |sidecar| sidecars::filter(sidecar, namespace);
+                (sidecar.map(sidecars::key), Sight::Exported(sidecar.and_then(filter)))
+            }
+            Sees::List(list) => (Some(list.key.clone()), Sight::Listed(Arc::clone(list))),
         };
-        let (registry, wanted) = (&self.registry, &mut self.wanted);
-        let view = self.views.entry((namespace.to_owned(), by)).or_insert_with(|| {
-            let sight = match sees {
-                Sees::Sidecar(sidecar) => {
-                    let filter = |sidecar| sidecars::filter(sidecar, namespace);
-                    Sight::Exported(sidecar.and_then(filter))
-                }
-                Sees::List(list) => Sight::Listed(Arc::clone(list)),
-            };
-            let scope = Arc::new(Scope { namespace: namespace.to_owned(), sight });
-            let selected = registry.select(&scope);
-            wanted.extend(selected.iter().flat_map(|one| one.definition.names.iter().cloned()));
-            let selected =
-                selected.into_iter().filter(|one| one.ports().any(|port| !port.rules.is_empty()));
-            View { scope, selected: selected.collect() }
-        });
-        view.clone()
+        let scope = Scope { namespace: namespace.to_owned(), sight };
+        let view = self.interner.view((namespace.to_owned(), by), scope, &self.registry);
+        self.wanted.extend(view.names.keys().cloned());
+        view
     }
 
     /// A default that denies only reports where the pod or its namespace is audited.

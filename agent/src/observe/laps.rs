@@ -23,6 +23,8 @@ pub(crate) enum Phase {
     Write,
     /// What the generation does not need is removed.
     Narrow,
+    /// Links of pods looked at.
+    Links,
     /// Open connections that are denied now.
     Revoke,
     /// What the status says.
@@ -41,6 +43,7 @@ impl Phase {
             Self::Plan => "plan",
             Self::Write => "write",
             Self::Narrow => "narrow",
+            Self::Links => "links",
             Self::Revoke => "revoke",
             Self::Report => "report",
         }

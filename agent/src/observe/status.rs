@@ -312,7 +312,7 @@ pub(crate) const fn default_action(action: DefaultAction) -> &'static str {
 
 /// Something about an object or a file that a person should know: a [`Finding`] and where the
 /// object comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Note {
     /// `error`, `warning` or `info`.
     pub(crate) severity: Word,

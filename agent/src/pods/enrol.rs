@@ -19,7 +19,7 @@ use agent_abi::PodKey;
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
 use agent_proxy::{Drain, DrainTrigger, Proxy, Workload, WorkloadId};
 use thiserror::Error;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     evidence::{Evidence, Known, NoPlace, Place},
@@ -28,6 +28,9 @@ use super::{
     veth::{self, HostEnd, HostEnds, VethError},
 };
 use crate::kernel::{Kernel, links::LinkError, maps::Maps, sys::SysError};
+
+/// How often links are looked at.
+const LOOK_AT_LINKS: Duration = Duration::from_secs(1);
 
 /// How long connections through the proxy may go on when their pod leaves the mesh.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -161,6 +164,10 @@ pub(crate) struct Pods {
     problems: BTreeMap<PodId, (Lack, String)>,
     /// Those of the look before, which are not news.
     problems_before: BTreeMap<PodId, (Lack, String)>,
+    /// When links were looked at last.
+    links_seen: Option<Instant>,
+    /// Whether they were to be looked at since.
+    links_due: bool,
 }
 
 impl Pods {
@@ -180,6 +187,8 @@ impl Pods {
             known: BTreeMap::new(),
             problems: BTreeMap::new(),
             problems_before: BTreeMap::new(),
+            links_seen: None,
+            links_due: false,
         }
     }
 
@@ -274,6 +283,9 @@ impl Pods {
             }
             return Ok(false);
         }
+        if pod.proxy.is_some() && !self.problems_before.contains_key(id) {
+            return Ok(false);
+        }
         pod.ends = veth::host_ends(&self.worker, &pod.netns).await?;
         if pod.proxy.is_some() {
             return Ok(false);
@@ -341,6 +353,26 @@ impl Pods {
         }
     }
 
+    /// Looks at the links of pods that are enrolled already: a change of rules does not wait for it,
+    /// and where changes come one after the other it is done once a second.
+    pub(crate) async fn look_at_links(&mut self) {
+        self.links_due = self.links_seen.is_some_and(|seen| seen.elapsed() < LOOK_AT_LINKS);
+        if self.links_due {
+            return;
+        }
+        self.links_seen = Some(Instant::now());
+        let mut failures = Vec::new();
+        for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
+            match veth::host_ends(&self.worker, &pod.netns).await {
+                Ok(ends) => pod.ends = ends,
+                Err(error) => failures.push((id.clone(), EnrolError::from(error))),
+            }
+        }
+        for (id, error) in failures {
+            self.report(&id, &error);
+        }
+    }
+
     /// Takes the wire layer from the links that no judged pod has (any more).
     pub(crate) fn unwire(&self, kernel: &Kernel) {
         let judged = self.known.values().filter(|pod| pod.is_enrolled());
@@ -367,7 +399,9 @@ impl Pods {
     /// True when a namespace has vanished, or something failed the last time: nobody sends an
     /// event for either.
     pub(crate) fn want_another_look(&self) -> bool {
-        self.count(Lack::Failing) > 0 || self.known.values().any(|pod| !pod.netns.is_current())
+        self.links_due
+            || self.count(Lack::Failing) > 0
+            || self.known.values().any(|pod| !pod.netns.is_current())
     }
 }
 

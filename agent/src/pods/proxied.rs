@@ -50,7 +50,7 @@ pub(crate) struct Members {
     /// Where rules send what they match, by their source; see [`Snapshot::upstreams`].
     ///
     /// [`Snapshot::upstreams`]: agent_model::snapshot::Snapshot::upstreams
-    pub(crate) upstreams: BTreeMap<Arc<RuleSource>, Upstream>,
+    pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
 }
 
 /// The four seams.

@@ -1,5 +1,7 @@
 //! What a source does with a new state: it logs what is newly wrong, and publishes what changed.
 
+use std::{collections::HashSet, sync::Arc};
+
 use tokio::sync::watch;
 
 use super::Observed;
@@ -13,7 +15,10 @@ pub(super) fn announce(publisher: &watch::Sender<Option<Observed>>, observed: Ob
 
 /// Logs what is newly wrong, and that all is well again.
 fn tell(before: Option<&Observed>, now: &Observed) {
-    let known: &[Note] = before.map_or(&[], |before| &before.notes);
+    if before.is_some_and(|before| Arc::ptr_eq(&before.notes, &now.notes)) {
+        return;
+    }
+    let known: HashSet<&Note> = before.map(|before| &*before.notes).into_iter().flatten().collect();
     for note in now.notes.iter().filter(|note| !known.contains(note)) {
         let place = note.place.as_deref().unwrap_or_default();
         let (object, field, why) = (note.object(), note.field.as_str(), note.message.as_str());
@@ -35,7 +40,7 @@ fn tell(before: Option<&Observed>, now: &Observed) {
 fn publish(publisher: &watch::Sender<Option<Observed>>, observed: Observed) {
     publisher.send_if_modified(|current| {
         let same = current.as_ref().is_some_and(|current| {
-            std::sync::Arc::ptr_eq(&current.objects, &observed.objects)
+            Arc::ptr_eq(&current.objects, &observed.objects)
                 && current.notes == observed.notes
                 && current.sum == observed.sum
         });

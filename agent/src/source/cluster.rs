@@ -213,15 +213,16 @@ impl Cluster {
 
     /// Takes in what an earlier process saved; returns when that was.
     fn take_saved(&mut self) -> Option<Timestamp> {
-        let read = block_in_place(|| saved::read(&self.path, &self.node));
+        let (path, node) = (self.path.clone(), Arc::clone(&self.node));
+        let read = block_in_place(|| saved::read(&path, &node, |value| self.state.restore(value)));
         match read {
             Ok(None) => None,
-            Ok(Some(saved)) => {
-                saved.objects.into_iter().for_each(|value| self.state.restore(value));
+            Ok(Some(written)) => {
                 self.state.store.settle();
-                Some(saved.written)
+                Some(written)
             }
             Err(error) => {
+                self.state = State::default();
                 let (path, error) = (self.path.display(), crate::pods::enrol::chain(&error));
                 tracing::warn!(
                     target: "config", %path, error,
@@ -262,7 +263,7 @@ impl State {
 
     fn count(&self, item: &Item) {
         if let (Some(identity), Some(claim)) = (&item.identity, item.statement.claims.first()) {
-            self.census.apply(claim.key.clone(), identity.clone());
+            self.census.apply(ObjectKey::clone(&claim.key), identity.clone());
         }
     }
 

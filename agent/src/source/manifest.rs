@@ -149,7 +149,7 @@ fn said(parsed: Result<Parsed, ResourceError>) -> Result<Vec<Said>, ResourceErro
             let code = model_code::UNREADABLE;
             let finding = Finding::new(Severity::Error, code, &key, error.field(), reason(&error));
             Ok(vec![Said::Claim(Claim {
-                key,
+                key: key.into(),
                 spot: String::new(),
                 form: None,
                 findings: vec![finding],
@@ -183,7 +183,7 @@ fn reason(error: &ResourceError) -> String {
 fn judge(object: Object, mut findings: Vec<Finding>) -> Claim {
     findings.extend(validate(&object));
     let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
-    let key = object.key();
+    let key = object.key().into();
     Claim { key, spot: String::new(), form: (!broken).then_some(object), findings }
 }
 

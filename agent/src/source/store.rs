@@ -7,7 +7,7 @@
 //! Invariant: an object in force is named by at least one place, and was valid when it was read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -15,6 +15,7 @@ use agent_model::{
     resource::{Object, ObjectKey, Objects},
     snapshot::{Finding, Severity},
 };
+use hashbrown::{HashMap, HashSet};
 
 use super::Observed;
 use crate::observe::status::Note;
@@ -40,7 +41,7 @@ pub(crate) type Place = Arc<str>;
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     /// The object.
-    pub(crate) key: ObjectKey,
+    pub(crate) key: Arc<ObjectKey>,
     /// Where in the place, for people: `document 2 (line 14)`.
     pub(crate) spot: String,
     /// Its form; `None` when it is broken, and then a finding says how.
@@ -73,25 +74,85 @@ impl Spots {
     }
 }
 
-/// See the module.
+/// See the module. A settling looks at the objects about which something was said since the one
+/// before, and at no others: a large cluster has tens of thousands.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     places: BTreeMap<Place, Statement>,
+    /// The places that name each object.
+    named: HashMap<Arc<ObjectKey>, Places>,
+    /// Places with something to say that concerns no object.
+    loose: BTreeSet<Place>,
+    /// Objects about which something was said since the last settling.
+    news: HashSet<Arc<ObjectKey>>,
     in_force: Arc<Objects>,
+    /// What is worth knowing of each object, where there is anything.
+    notes: BTreeMap<Arc<ObjectKey>, Vec<Note>>,
+    /// All notes as they were settled last; `None` when there are others.
+    told: Option<Arc<[Note]>>,
+}
+
+/// Of an API server each object has one place.
+#[derive(Debug)]
+enum Places {
+    One(Place),
+    Many(BTreeSet<Place>),
+}
+
+/// What the places say about each object.
+type Claims<'a> = HashMap<&'a ObjectKey, Vec<(&'a Place, &'a Claim)>>;
+
+impl Places {
+    fn iter(&self) -> impl Iterator<Item = &Place> {
+        let (one, many) = match self {
+            Self::One(place) => (Some(place), None),
+            Self::Many(places) => (None, Some(places)),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    fn add(&mut self, place: &Place) {
+        match self {
+            Self::One(known) if known == place => {}
+            Self::One(known) => *self = Self::Many([known.clone(), place.clone()].into()),
+            Self::Many(places) => {
+                places.insert(place.clone());
+            }
+        }
+    }
+
+    /// True when there is none left.
+    fn remove(&mut self, place: &str) -> bool {
+        match self {
+            Self::One(known) => &**known == place,
+            Self::Many(places) => {
+                places.remove(place);
+                places.is_empty()
+            }
+        }
+    }
 }
 
 impl Store {
     /// Takes a place's newest statement.
     pub(crate) fn say(&mut self, place: Place, mut statement: Statement) {
-        match self.places.entry(place) {
-            Entry::Vacant(entry) => {
-                entry.insert(statement);
-            }
-            Entry::Occupied(mut entry) => {
-                take_over(std::mem::take(entry.get_mut()), &mut statement);
-                entry.insert(statement);
+        if let Some(old) = self.forget(&place) {
+            take_over(old, &mut statement);
+        }
+        for Claim { key, .. } in &statement.claims {
+            self.news.insert(Arc::clone(key));
+            match self.named.get_mut(key) {
+                Some(places) => places.add(&place),
+                None => {
+                    self.named.insert(Arc::clone(key), Places::One(place.clone()));
+                }
             }
         }
+        if !statement.loose.is_empty() {
+            self.loose.insert(place.clone());
+            self.told = None;
+        }
+        self.places.insert(place, statement);
     }
 
     /// Whether all that a place says is good.
@@ -102,7 +163,21 @@ impl Store {
 
     /// Forgets a place that is gone.
     pub(crate) fn retract(&mut self, place: &str) {
-        self.places.remove(place);
+        self.forget(place);
+    }
+
+    fn forget(&mut self, place: &str) -> Option<Statement> {
+        let old = self.places.remove(place)?;
+        for Claim { key, .. } in &old.claims {
+            self.news.insert(Arc::clone(key));
+            if self.named.get_mut(key).is_some_and(|places| places.remove(place)) {
+                self.named.remove(key);
+            }
+        }
+        if self.loose.remove(place) {
+            self.told = None;
+        }
+        Some(old)
     }
 
     /// Takes over all places of another store under a name of their own.
@@ -119,7 +194,9 @@ impl Store {
     pub(crate) fn spots(&self) -> Spots {
         let spots = self.places.iter().rev().flat_map(|(place, statement)| {
             let claims = statement.claims.iter().rev();
-            claims.map(move |claim| (claim.key.clone(), format!("{place}, {}", claim.spot)))
+            claims.map(move |claim| {
+                (ObjectKey::clone(&claim.key), format!("{place}, {}", claim.spot))
+            })
         });
         Spots(
             spots
@@ -132,48 +209,91 @@ impl Store {
 
     /// Every object that some place names.
     pub(crate) fn named(&self) -> BTreeSet<ObjectKey> {
-        let claims = self.places.values().flat_map(|statement| &statement.claims);
-        claims.map(|claim| claim.key.clone()).collect()
+        self.named.keys().map(|key| ObjectKey::clone(key)).collect()
     }
 
     /// Settles which form of each object is in force.
     pub(crate) fn settle(&mut self) -> Observed {
-        let mut notes = Vec::new();
-        let mut named: BTreeMap<&ObjectKey, Vec<(&Place, &Claim)>> = BTreeMap::new();
-        for (place, statement) in &self.places {
-            notes.extend(statement.loose.iter().cloned());
-            for claim in &statement.claims {
-                named.entry(&claim.key).or_default().push((place, claim));
+        let mut news = std::mem::take(&mut self.news);
+        let mut changes = Vec::new();
+        {
+            let mut claims = self.claims(&news);
+            for key in news.drain() {
+                let claims = claims.remove(&*key).unwrap_or_default();
+                let mut notes = Vec::new();
+                let form = in_force(self.in_force.get(&key), &claims, &mut notes);
+                changes.push((key, form, notes));
             }
         }
-        let mut objects = Objects::default();
-        for (key, claims) in named {
-            if let Some(object) = in_force(self.in_force.get(key), &claims, &mut notes) {
-                objects.insert(object);
-            }
-        }
-        // Publishing the very same objects again would make everything translate anew.
-        if !same(&objects, &self.in_force) {
-            self.in_force = Arc::new(objects);
+        self.news = news;
+        for (key, form, notes) in changes {
+            self.enforce(&key, form);
+            let same = self.notes.get(&key).map_or(&[][..], Vec::as_slice) == notes;
+            match (same, notes.is_empty()) {
+                (true, _) => continue,
+                (false, true) => self.notes.remove(&key),
+                (false, false) => self.notes.insert(key, notes),
+            };
+            self.told = None;
         }
         let objects = Arc::clone(&self.in_force);
-        Observed {
-            objects,
-            notes: notes.into(),
-            spots: Arc::default(),
-            sum: None,
-            laps: None,
+        Observed { objects, notes: self.tell(), spots: Arc::default(), sum: None, laps: None }
+    }
+
+    /// What the places that name these objects say about them, in the order of the places.
+    fn claims(&self, news: &HashSet<Arc<ObjectKey>>) -> Claims<'_> {
+        let places = news.iter().filter_map(|key| self.named.get(key)).flat_map(Places::iter);
+        let places: BTreeSet<&Place> = places.collect();
+        let mut found = Claims::default();
+        for place in places {
+            let Some((place, statement)) = self.places.get_key_value(place) else { continue };
+            for claim in &statement.claims {
+                if news.contains(&claim.key) {
+                    found.entry(&claim.key).or_default().push((place, claim));
+                }
+            }
         }
+        found
+    }
+
+    /// Changes nothing where nothing changes: publishing the very same objects under another
+    /// address would make everything translate anew.
+    fn enforce(&mut self, key: &Arc<ObjectKey>, form: Option<Object>) {
+        match (self.in_force.get(key), form) {
+            (Some(known), Some(form)) if known.is_same(&form) => {}
+            (None, None) => {}
+            (_, Some(form)) => {
+                Arc::make_mut(&mut self.in_force).put(Arc::clone(key), form);
+            }
+            (Some(_), None) => {
+                Arc::make_mut(&mut self.in_force).remove(key);
+            }
+        }
+    }
+
+    /// All notes: first those about no object, by place, then those about objects.
+    fn tell(&mut self) -> Arc<[Note]> {
+        if let Some(told) = &self.told {
+            return Arc::clone(told);
+        }
+        let loose = self.loose.iter().filter_map(|place| self.places.get(place));
+        let loose = loose.flat_map(|statement| &statement.loose);
+        let told: Arc<[Note]> = loose.chain(self.notes.values().flatten()).cloned().collect();
+        self.told = Some(Arc::clone(&told));
+        told
     }
 }
 
 /// Carries over what a new statement leaves open, and keeps the memory of forms that did not
 /// change, so that later stages see by address what is the same.
 fn take_over(old: Statement, new: &mut Statement) {
-    let mut old: BTreeMap<ObjectKey, Claim> =
+    let mut old: BTreeMap<Arc<ObjectKey>, Claim> =
         old.claims.into_iter().rev().map(|claim| (claim.key.clone(), claim)).collect();
     for claim in &mut new.claims {
-        if let Some(Claim { form: Some(form), .. }) = old.remove(&claim.key)
+        let Some(Claim { key, form, .. }) = old.remove(&claim.key) else { continue };
+        // One name, however often it is said.
+        claim.key = key;
+        if let Some(form) = form
             && claim.form.as_ref().is_some_and(|new| !new.is_same(&form) && *new == form)
         {
             claim.form = Some(form);
@@ -222,11 +342,6 @@ fn in_force(
         place: Some(format!("{place}, {}", claim.spot)),
     }));
     form
-}
-
-fn same(one: &Objects, other: &Objects) -> bool {
-    one.len() == other.len()
-        && one.iter().zip(other.iter()).all(|((_, one), (_, other))| one.is_same(other))
 }
 
 #[cfg(test)]

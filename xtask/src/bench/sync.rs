@@ -112,7 +112,7 @@ fn process(stage: &Stage) -> anyhow::Result<u32> {
 }
 
 fn received(stage: &Stage) -> anyhow::Result<f64> {
-    cost::received(&stage.world.node().path().display().to_string())
+    cost::received(process(stage)?, &stage.world.node().path().display().to_string())
 }
 
 fn memory(stage: &Stage, when: &str) -> anyhow::Result<()> {

@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Around<'a> {
     pub(super) objects: &'a Objects,
-    pub(super) endpoints: &'a Index,
+    pub(super) endpoints: &'a Index<'a>,
     pub(super) domain: &'a str,
     pub(super) answers: &'a Answers,
 }

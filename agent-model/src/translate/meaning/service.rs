@@ -72,7 +72,7 @@ pub(super) struct Place {
 
 /// What services are made from.
 pub(super) struct Sources<'a> {
-    pub(super) endpoints: &'a Index,
+    pub(super) endpoints: &'a Index<'a>,
     pub(super) workloads: &'a Workloads,
     pub(super) selectable: &'a Selectable,
     pub(super) domain: &'a str,

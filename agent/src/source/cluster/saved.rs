@@ -1,7 +1,12 @@
 //! The objects in force on disk, for a start without an API server: each a line of JSON in a sealed
 //! file, which is for root only, since pods carry secrets in their environment.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead as _, Write},
+    path::Path,
+    sync::Arc,
+};
 
 use agent_model::resource::{Object, ObjectKey, Objects};
 use jiff::Timestamp;
@@ -12,7 +17,7 @@ use crate::sealed::{Seal, SealError};
 const SEAL: Seal = Seal { format: "sekisho-objects", version: 1 };
 
 /// The text of each object whose type cannot be written back.
-pub(super) type Texts = Arc<BTreeMap<ObjectKey, Arc<str>>>;
+pub(super) type Texts = Arc<BTreeMap<Arc<ObjectKey>, Arc<str>>>;
 
 /// What is to be written.
 #[derive(Clone, Debug, Default)]
@@ -21,43 +26,40 @@ pub(super) struct Contents {
     pub(super) texts: Texts,
 }
 
-/// What was read.
-#[derive(Debug)]
-pub(super) struct Saved {
-    pub(super) written: Timestamp,
-    pub(super) objects: Vec<Value>,
-}
-
-/// Reads the file; `None` when there is none.
-pub(super) fn read(path: &Path, node: &str) -> Result<Option<Saved>, SealError> {
-    let Some((written, body)) = SEAL.read(path, node)? else { return Ok(None) };
-    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    let objects = lines.map(serde_json::from_slice).collect::<Result<_, _>>()?;
-    Ok(Some(Saved { written, objects }))
+/// Hands on each object of the file; returns when it was written, or `None` when there is none.
+pub(super) fn read(
+    path: &Path,
+    node: &str,
+    mut object: impl FnMut(Value),
+) -> Result<Option<Timestamp>, SealError> {
+    let Some((written, file)) = SEAL.open(path, node)? else { return Ok(None) };
+    for line in file.split(b'\n') {
+        object(serde_json::from_slice(&line.map_err(SealError::Read)?)?);
+    }
+    Ok(Some(written))
 }
 
 /// Writes the file whole.
 pub(super) fn write(path: &Path, node: &str, contents: &Contents) -> io::Result<()> {
-    SEAL.write(path, node, &body(contents)?)
+    SEAL.write_with(path, node, |file| body(contents, file))
 }
 
-fn body(contents: &Contents) -> io::Result<Vec<u8>> {
-    let mut body = Vec::new();
+fn body(contents: &Contents, mut file: &mut dyn Write) -> io::Result<()> {
     for (key, object) in contents.objects.iter() {
         match object {
-            Object::Namespace(object) => serde_json::to_writer(&mut body, &**object)?,
-            Object::Pod(object) => serde_json::to_writer(&mut body, &**object)?,
-            Object::Service(object) => serde_json::to_writer(&mut body, &**object)?,
-            Object::Endpoints(object) => serde_json::to_writer(&mut body, &**object)?,
-            Object::EndpointSlice(object) => serde_json::to_writer(&mut body, &**object)?,
+            Object::Namespace(object) => serde_json::to_writer(&mut file, &**object)?,
+            Object::Pod(object) => serde_json::to_writer(&mut file, &**object)?,
+            Object::Service(object) => serde_json::to_writer(&mut file, &**object)?,
+            Object::Endpoints(object) => serde_json::to_writer(&mut file, &**object)?,
+            Object::EndpointSlice(object) => serde_json::to_writer(&mut file, &object.manifest())?,
             _ => match contents.texts.get(key) {
-                Some(text) => body.extend(text.as_bytes()),
+                Some(text) => file.write_all(text.as_bytes())?,
                 None => return Err(io::Error::other(format!("the text of {key} is not known"))),
             },
         }
-        body.push(b'\n');
+        file.write_all(b"\n")?;
     }
-    Ok(body)
+    Ok(())
 }
 
 #[cfg(test)]

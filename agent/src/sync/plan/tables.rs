@@ -7,7 +7,7 @@ use std::{
 };
 
 use agent_model::{
-    compile::{Table, compile},
+    compile::{Table, compile, recompile},
     egress::RuleSet,
 };
 
@@ -87,8 +87,6 @@ impl Tables {
             let (number, table) = if let Some(number) = held {
                 (number, self.in_force[&number].held.table.clone())
             } else {
-                let table = compile(rules)
-                    .map_err(|source| PlanError::Compile { netns: pods[0], source })?;
                 let mut now = pods.iter().filter_map(|netns| table_now(*netns));
                 let free = |now: &u32| self.in_force.contains_key(now) && !taken.contains(now);
                 let number = match now.find(free) {
@@ -96,6 +94,12 @@ impl Tables {
                     None => self.new_number()?,
                 };
                 taken.insert(number);
+                let table = match self.in_force.get(&number) {
+                    Some(before) => recompile((&before.rules, &before.held.table), rules),
+                    None => compile(rules),
+                };
+                let table =
+                    table.map_err(|source| PlanError::Compile { netns: pods[0], source })?;
                 (number, Arc::new(table))
             };
             assignment.tables.insert(number, Assigned { rules: rules.clone(), table });

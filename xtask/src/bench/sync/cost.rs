@@ -44,9 +44,9 @@ pub(super) fn processor(process: u32) -> anyhow::Result<f64> {
     Ok((ticks(11)?.parse::<f64>()? + ticks(12)?.parse::<f64>()?) / HERTZ)
 }
 
-/// Bytes that came on the connections of a namespace to the API server so far, as TCP counts them:
-/// with TLS around them.
-pub(super) fn received(netns: &str) -> anyhow::Result<f64> {
+/// Bytes that came on a process's connections to the API server so far, as TCP counts them: with
+/// TLS around them.
+pub(super) fn received(process: u32, netns: &str) -> anyhow::Result<f64> {
     let netns = format!("--net={netns}");
     let sockets = quiet(Command::new("nsenter").args([
         &netns,
@@ -58,10 +58,11 @@ pub(super) fn received(netns: &str) -> anyhow::Result<f64> {
         "=",
         ":6443",
     ]))?;
-    let agent = |line: &&str| line.contains("\"sekisho\"");
+    let process = format!("pid={process},");
     let lines: Vec<&str> = sockets.lines().collect();
-    let of_agent = lines.chunks(2).filter(|pair| pair.iter().any(|line| agent(&line)));
-    let bytes = of_agent.flatten().flat_map(|line| line.split_whitespace());
+    // A line of who it is, and one of how it is.
+    let its = lines.chunks(2).filter(|pair| pair[0].contains(&process));
+    let bytes = its.flatten().flat_map(|line| line.split_whitespace());
     let bytes = bytes.filter_map(|word| word.strip_prefix("bytes_received:"));
     bytes.map(|number| Ok(number.parse::<f64>()?)).sum()
 }

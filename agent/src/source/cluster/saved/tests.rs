@@ -24,6 +24,13 @@ fn contents() -> Contents {
     Contents { objects: store.settle().objects, texts: Arc::new(texts) }
 }
 
+/// All of a file.
+fn read(path: &Path, node: &str) -> Result<Option<Vec<Value>>, SealError> {
+    let mut objects = Vec::new();
+    let written = super::read(path, node, |value| objects.push(value))?;
+    Ok(written.map(|_| objects))
+}
+
 #[test]
 fn what_is_written_is_read_by_the_same_node_and_by_no_other() {
     let dir = tempfile::tempdir().unwrap();
@@ -32,10 +39,10 @@ fn what_is_written_is_read_by_the_same_node_and_by_no_other() {
     write(&path, "node-1", &contents()).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let saved = read(&path, "node-1").unwrap().unwrap();
-    let names: Vec<_> = saved.objects.iter().map(|one| &one["metadata"]["name"]).collect();
+    let names: Vec<_> = saved.iter().map(|one| &one["metadata"]["name"]).collect();
     assert_eq!(names, ["shop", "db"]);
-    assert_eq!(saved.objects[0]["kind"], "Namespace");
-    assert_eq!(saved.objects[1]["spec"]["hosts"][0], "db.example.com");
+    assert_eq!(saved[0]["kind"], "Namespace");
+    assert_eq!(saved[1]["spec"]["hosts"][0], "db.example.com");
     assert!(matches!(read(&path, "node-2"), Err(SealError::Node { .. })));
 }
 

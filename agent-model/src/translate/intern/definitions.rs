@@ -1,0 +1,237 @@
+//! The rules of each object, kept as long as nothing that they follow from changes, in order of
+//! precedence, and what of them is new since the translation before.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::BuildHasher,
+    sync::Arc,
+};
+
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
+
+use crate::{
+    egress::RuleSource,
+    names::{Answer, Answers},
+    registry::{Definition, precedence},
+    resource::{Kind, Object, ObjectKey, Objects},
+    snapshot::Upstream,
+};
+
+/// The kinds whose rules are kept.
+const KINDS: [Kind; 2] = [Kind::Service, Kind::ServiceEntry];
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Definitions {
+    before: Objects,
+    kept: HashMap<Arc<ObjectKey>, Kept>,
+    /// Objects whose rules follow from others, or from names: looked at in each translation.
+    restless: BTreeSet<Arc<ObjectKey>>,
+    order: Vec<Arc<Definition>>,
+    hosts: Hosts,
+    upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
+    /// How many have rules that only open connections go by.
+    outlived: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    definition: Arc<Definition>,
+    /// Whether its rules follow from other objects.
+    depends: bool,
+    /// What its names resolved to when it was made.
+    answers: Vec<Option<Arc<Answer>>>,
+}
+
+/// What a translation found other than the one before it.
+#[derive(Debug, Default)]
+pub(super) struct Delta {
+    /// In no order.
+    pub(super) gone: Vec<Arc<Definition>>,
+    /// In order of precedence.
+    pub(super) fresh: Vec<Arc<Definition>>,
+    /// Whether one of their hosts has, or had, another definition too.
+    pub(super) contested: bool,
+}
+
+/// An object's rules, and whether they follow from other objects.
+pub(in crate::translate) type Defined = (Definition, bool);
+
+impl Definitions {
+    /// Takes in the objects of a translation.
+    pub(super) fn update(
+        &mut self,
+        objects: &Objects,
+        answers: &Answers,
+        define: impl Fn(&Object) -> Option<Defined>,
+    ) -> Delta {
+        let mut due = self.restless.clone();
+        for kind in KINDS {
+            due.extend(objects.changes(&self.before, kind));
+        }
+        let mut delta = Delta::default();
+        for key in due {
+            let defined = objects.get(&key).and_then(|object| {
+                let changed = self.before.get(&key).is_none_or(|before| !before.is_same(object));
+                let kept = self.kept.get(&key).filter(|kept| !changed && !kept.depends);
+                // The same object, of which only the answers may be other ones.
+                if kept.is_some_and(|kept| kept.answers == of_names(&kept.definition, answers)) {
+                    return None;
+                }
+                Some(define(object))
+            });
+            match defined {
+                None if objects.get(&key).is_some() => {}
+                Some(Some((definition, depends))) => {
+                    self.keep(key, (definition, depends), answers, &mut delta);
+                }
+                None | Some(None) => self.forget(&key, &mut delta),
+            }
+        }
+        self.before = objects.clone();
+        self.apply(&mut delta);
+        delta
+    }
+
+    fn keep(
+        &mut self,
+        key: Arc<ObjectKey>,
+        (definition, depends): Defined,
+        answers: &Answers,
+        delta: &mut Delta,
+    ) {
+        if depends || !definition.names.is_empty() {
+            self.restless.insert(Arc::clone(&key));
+        } else {
+            self.restless.remove(&key);
+        }
+        let answers = of_names(&definition, answers);
+        if let Some(kept) = self.kept.get_mut(&key) {
+            (kept.depends, kept.answers) = (depends, answers);
+            if *kept.definition != definition {
+                let fresh = Arc::new(definition);
+                delta.fresh.push(Arc::clone(&fresh));
+                delta.gone.push(std::mem::replace(&mut kept.definition, fresh));
+            }
+            return;
+        }
+        let definition = Arc::new(definition);
+        delta.fresh.push(Arc::clone(&definition));
+        self.kept.insert(key, Kept { definition, depends, answers });
+    }
+
+    fn forget(&mut self, key: &ObjectKey, delta: &mut Delta) {
+        self.restless.remove(key);
+        delta.gone.extend(self.kept.remove(key).map(|kept| kept.definition));
+    }
+
+    /// Brings all that follows from the definitions to where they are now.
+    fn apply(&mut self, delta: &mut Delta) {
+        delta.fresh.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
+        // Addresses of definitions stay theirs meanwhile: the order holds the old ones.
+        let gone: HashSet<*const Definition> = delta.gone.iter().map(Arc::as_ptr).collect();
+        if !gone.is_empty() {
+            self.order.retain(|one| !gone.contains(&Arc::as_ptr(one)));
+        }
+        merge(&mut self.order, &delta.fresh);
+        for definition in &delta.gone {
+            delta.contested |= self.hosts.remove(definition);
+            self.outlived -= usize::from(is_outlived(definition));
+        }
+        for definition in &delta.fresh {
+            delta.contested |= self.hosts.add(definition);
+            self.outlived += usize::from(is_outlived(definition));
+        }
+        let leads = |one: &&Arc<Definition>| one.ports.iter().any(|port| port.upstream.is_some());
+        if delta.gone.iter().chain(&delta.fresh).any(|one| leads(&one)) {
+            let upstreams = Arc::make_mut(&mut self.upstreams);
+            for port in delta.gone.iter().flat_map(|one| &one.ports) {
+                upstreams.remove(&port.source);
+            }
+            let ports = delta.fresh.iter().flat_map(|one| &one.ports);
+            upstreams
+                .extend(ports.filter_map(|one| Some((one.source.clone(), one.upstream.clone()?))));
+        }
+    }
+
+    /// All of them, in order of precedence.
+    pub(super) fn order(&self) -> &[Arc<Definition>] {
+        &self.order
+    }
+
+    /// Whether a host may have several definitions.
+    pub(super) fn may_be_contested(&self) -> bool {
+        self.hosts.shared > 0
+    }
+
+    /// Whether there are rules that only open connections go by.
+    pub(super) fn are_outlived(&self) -> bool {
+        self.outlived > 0
+    }
+
+    /// Where the proxy carries what their rules send to it.
+    pub(super) fn upstreams(&self) -> &Arc<BTreeMap<Arc<RuleSource>, Upstream>> {
+        &self.upstreams
+    }
+}
+
+/// Adds sorted ones to sorted ones.
+fn merge(order: &mut Vec<Arc<Definition>>, fresh: &[Arc<Definition>]) {
+    let old = std::mem::take(order);
+    order.reserve_exact(old.len() + fresh.len());
+    let mut rest = &old[..];
+    for one in fresh {
+        let before = rest.partition_point(|other| precedence(other) <= precedence(one));
+        order.extend_from_slice(&rest[..before]);
+        order.push(Arc::clone(one));
+        rest = &rest[before..];
+    }
+    order.extend_from_slice(rest);
+}
+
+fn is_outlived(definition: &Definition) -> bool {
+    definition.ports.iter().any(|port| !port.outlived.is_empty())
+}
+
+fn of_names(definition: &Definition, answers: &Answers) -> Vec<Option<Arc<Answer>>> {
+    definition.names.iter().map(|name| answers.get(name).cloned()).collect()
+}
+
+/// How many definitions name each host, by its hash: two hosts with one hash are taken for
+/// contested, which is slower and as right.
+#[derive(Debug, Default)]
+struct Hosts {
+    counts: HashMap<u64, u32>,
+    shared: usize,
+    hasher: DefaultHashBuilder,
+}
+
+impl Hosts {
+    /// True when another definition has one of its hosts.
+    fn add(&mut self, definition: &Definition) -> bool {
+        let mut contested = false;
+        for host in &definition.hosts {
+            let count = self.counts.entry(self.hasher.hash_one(host)).or_default();
+            *count += 1;
+            self.shared += usize::from(*count == 2);
+            contested |= *count > 1;
+        }
+        contested
+    }
+
+    /// The same, of one that goes.
+    fn remove(&mut self, definition: &Definition) -> bool {
+        let mut contested = false;
+        for host in &definition.hosts {
+            let hash = self.hasher.hash_one(host);
+            let Some(count) = self.counts.get_mut(&hash) else { continue };
+            contested |= *count > 1;
+            self.shared -= usize::from(*count == 2);
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&hash);
+            }
+        }
+        contested
+    }
+}
