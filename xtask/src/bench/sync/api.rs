@@ -25,8 +25,8 @@ impl Api {
     }
 
     /// Changes an object by a JSON patch (RFC 6902).
-    pub(super) fn patch(&mut self, path: &str, patch: &Value) -> anyhow::Result<()> {
-        self.request("PATCH", path, "application/json-patch+json", patch)
+    pub(super) fn patch(&mut self, path: &str, change: &Value) -> anyhow::Result<()> {
+        self.request("PATCH", path, "application/json-patch+json", change)
     }
 
     pub(super) fn delete(&mut self, path: &str) -> anyhow::Result<()> {

@@ -201,7 +201,7 @@ fn entry_address(number: u32, turn: u32) -> String {
 
 fn entry(number: u32) -> Made {
     let (name, namespace) = (format!("entry-{number}"), namespace(number));
-    let exported = if number % PRIVATE == 0 { "." } else { "*" };
+    let exported = if number.is_multiple_of(PRIVATE) { "." } else { "*" };
     let mut spec = json!({
         "hosts": [format!("{name}.example.com")],
         "addresses": [entry_address(number, 0)],
@@ -213,7 +213,7 @@ fn entry(number: u32) -> Made {
         ],
         "resolution": "NONE",
     });
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         spec["resolution"] = "STATIC".into();
         spec["endpoints"] = json!([{"address": entry_address(number, 0)}]);
     }

@@ -85,8 +85,8 @@ impl Churn {
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
-                    let (path, patch) = objects::change(world.sizes, &world.slices, number);
-                    api.patch(&path, &patch)?;
+                    let (path, change) = objects::change(world.sizes, &world.slices, number);
+                    api.patch(&path, &change)?;
                     done.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(())
