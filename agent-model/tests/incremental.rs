@@ -126,7 +126,7 @@ fn pod(which: u8, form: u8) -> Body {
             ", labels: {{app: {}, sidecar.istio.io/inject: \"true\"}}, annotations: \
              {{sekisho.dev/netns: /run/netns/{which}, \
              traffic.sidecar.istio.io/excludeOutboundPorts: \"{}\"}}",
-            if form % 2 == 0 { "db" } else { "web" },
+            if form.is_multiple_of(2) { "db" } else { "web" },
             if form == 3 { "22" } else { "" },
         ),
         format!("spec: {{nodeName: node-1}}\nstatus: {{podIPs: [{{ip: 203.0.113.{which}}}]}}\n"),
@@ -139,7 +139,7 @@ fn workload(which: u8, form: u8) -> Body {
 }
 
 fn mesh(form: u8) -> Body {
-    let mode = if form % 2 == 0 { "REGISTRY_ONLY" } else { "ALLOW_ANY" };
+    let mode = if form.is_multiple_of(2) { "REGISTRY_ONLY" } else { "ALLOW_ANY" };
     let export = if form > 2 { "\\ndefaultServiceExportTo: ['.']" } else { "" };
     (
         String::new(),
@@ -179,7 +179,8 @@ fn put(objects: &mut Objects, text: &str) {
 
 /// Answers that change with each turn for one name and stay for another.
 fn answers(turn: usize) -> Answers {
-    let address = |last: usize| vec![format!("203.0.113.{}", last % 250).parse().unwrap()];
+    let address =
+        |last: usize| vec![format!("203.0.113.{}", last % 250).parse().expect("an address")];
     let answer = |last| Answer { current: address(last), ..Answer::default() };
     [("host-1.example.com", answer(turn)), ("elsewhere.example.org", answer(77))]
         .into_iter()
@@ -238,7 +239,9 @@ fn what_is_kept_changes_nothing_about_the_outcome() {
         }
         let mut before = Snapshot::default();
         for turn in 0..12 {
-            changes(random).into_iter().for_each(|change| apply(&mut objects, change));
+            for change in changes(random) {
+                apply(&mut objects, change);
+            }
             node.answers = answers(turn / 2).into();
             let kept = translate(&objects, &node, &mut interner);
             let anew = translate(&objects, &node, &mut Interner::default());
