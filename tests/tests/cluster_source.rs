@@ -1,6 +1,10 @@
 //! The agent follows a real API server, as its own `ServiceAccount`, with RBAC on.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use sekisho_tests::{
@@ -8,7 +12,7 @@ use sekisho_tests::{
     control_plane::is_left_out,
     manifest::NAMESPACE,
     scene::{Scene, pod},
-    stage::{DENIED, Net, PROXIED},
+    stage::{DENIED, DIRECT, Net, PROXIED},
     world::Host,
 };
 use serde_json::Value;
@@ -221,6 +225,89 @@ fn a_pod_is_held_until_its_namespace_is_known() -> Result<()> {
         kept.push(host);
     }
     Ok(())
+}
+
+/// What the entry of the next test stands for; nobody has it.
+const REPLICAS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 250)), DIRECT);
+
+fn replicas_answer(scene: &Scene, yes: bool) -> Result<Duration> {
+    let start = Instant::now();
+    while scene.stage.client()?.echoes(REPLICAS).is_ok() != yes {
+        ensure!(start.elapsed() < SOON, "{}", if yes { "no answer" } else { "still an answer" });
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(start.elapsed())
+}
+
+fn set_replica_ready(scene: &Scene, ready: &str) -> Result<String> {
+    let address = scene.stage.at(Net::V4, DIRECT).ip();
+    let status = format!(
+        "{{\"status\":{{\"phase\":\"Running\",\"podIP\":\"{address}\",\"conditions\":\
+         [{{\"type\":\"Ready\",\"status\":\"{ready}\"}}]}}}}"
+    );
+    let patch = ["patch", "pod", "replica", "-n", NAMESPACE, "--subresource=status"];
+    scene.kubectl(&[&patch[..], &["--type=merge", "-p", &status]].concat())
+}
+
+/// An entry's endpoints may be pods of any node: those are followed where one chooses among them,
+/// and only as long as it does.
+#[test]
+fn an_entry_chooses_among_the_pods_of_other_nodes() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
+    let mut scene = Scene::ready()?;
+    let elsewhere = format!("pods of {NAMESPACE} on other nodes");
+    ensure!(scene.followed(&elsewhere).is_err(), "nobody has asked for them");
+    scene.apply(&format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+         metadata: {{name: replicas, namespace: {NAMESPACE}}}\n\
+         spec:\n  hosts: [replicas.example.com]\n  addresses: [{}]\n  resolution: STATIC\n  \
+         ports: [{{number: {DIRECT}, name: tcp-db, protocol: TCP}}]\n  \
+         workloadSelector: {{labels: {{app: replica}}}}\n---\n\
+         apiVersion: v1\nkind: Pod\n\
+         metadata: {{name: replica, namespace: {NAMESPACE}, labels: {{app: replica}}}}\n\
+         spec: {{nodeName: node-2, containers: [{{name: app, image: none, env: \
+         [{{name: PASSWORD, value: hunter2}}]}}]}}\n",
+        REPLICAS.ip()
+    ))?;
+    scene.wait_followed(&elsewhere, "current")?;
+    replicas_answer(&scene, false).context("without an address")?;
+    set_replica_ready(&scene, "False")?;
+    thread::sleep(SOON);
+    replicas_answer(&scene, false).context("not ready")?;
+    set_replica_ready(&scene, "True")?;
+    println!("answered after {:?}", replicas_answer(&scene, true)?);
+    scene.wait_saved("\"status\":\"True\"", true)?;
+    scene.wait_saved("hunter2", false)?;
+
+    // A start changes nothing, with the server and without it.
+    scene.stage.agent.kill()?;
+    scene.stage.start()?;
+    scene.stage.client()?.echoes(REPLICAS).context("after a start")?;
+    scene.stage.agent.kill()?;
+    scene.plane.kill_server()?;
+    scene.stage.start()?;
+    ensure!(scene.saved()?.is_string());
+    scene.stage.client()?.echoes(REPLICAS).context("from what was saved")?;
+    scene.plane.start_server(&scene.stage.world)?;
+    scene.wait_followed(&elsewhere, "current")?;
+    scene.stage.client()?.echoes(REPLICAS).context("with the server again")?;
+
+    let label = |scene: &Scene, label: &str| {
+        scene.kubectl(&["label", "pod", "replica", "-n", NAMESPACE, "--overwrite", label])
+    };
+    label(&scene, "app=other")?;
+    replicas_answer(&scene, false).context("another label")?;
+    label(&scene, "app=replica")?;
+    replicas_answer(&scene, true).context("the label again")?;
+    scene.kubectl(&["delete", "-n", NAMESPACE, "serviceentry/replicas"])?;
+    scene.stage.agent.wait_until("they are followed no longer", |agent| {
+        let status = agent.status()?;
+        let kinds = status["source"]["kinds"].as_array().context("no kinds")?;
+        let pods = &status["objects"]["Pod"];
+        Ok(*pods == 1 && kinds.iter().all(|kind| kind["resource"] != elsewhere.as_str()))
+    })
 }
 
 /// Istio and App Mesh both have a `VirtualService`: two of one name live side by side, on the

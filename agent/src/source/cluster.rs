@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Follower (one a kind) ──► News ──► Cluster: Store ──► Observed
-//!        └──► Progress ──► status       └──► saved ──► <run-dir>/objects.snapshot
+//!        └──► Progress ──► status       ├──► saved ──► <run-dir>/objects.snapshot
+//!                                       └──► Elsewhere: more to follow
 //! ```
 //!
 //! One task owns the store. A list replaces all of a kind at once; nothing is published before
@@ -13,6 +14,7 @@
 
 mod connect;
 mod discovery;
+mod elsewhere;
 mod follow;
 mod kinds;
 mod object;
@@ -52,6 +54,7 @@ pub(crate) use self::{
 };
 use self::{
     discovery::Discovery,
+    elsewhere::Elsewhere,
     follow::{Common, Follower, News, Told},
     kinds::Watched,
     object::Item,
@@ -89,10 +92,13 @@ struct State {
     store: Store,
     /// What the server has, for whoever tells people about it.
     census: Arc<Census>,
-    /// The places of each kind.
-    places: BTreeMap<Kind, BTreeSet<Place>>,
+    /// The places of each thing that is watched, by its label.
+    places: BTreeMap<String, BTreeSet<Place>>,
     texts: Texts,
-    listed: BTreeSet<Kind>,
+    /// What has been listed, by its label.
+    listed: BTreeSet<String>,
+    /// Whether what is in force was published.
+    published: bool,
 }
 
 impl Cluster {
@@ -140,15 +146,16 @@ impl Cluster {
             progress: Arc::clone(&self.progress),
         };
         for watched in kinds::ALL.iter() {
-            let held = self.state.places.contains_key(&watched.kind);
-            tasks.spawn(Box::pin(Follower::new(watched, common.clone(), held).run()));
+            let held = self.state.places.contains_key(&watched.label());
+            let follower = Follower::new(Arc::clone(watched), common.clone(), held);
+            tasks.spawn(Box::pin(follower.run()));
         }
-        drop(common);
+        let mut elsewhere = Elsewhere::new(common);
         let (contents, written) = watch::channel(Contents::default());
         let (path, node) = (self.path.clone(), Arc::clone(&self.node));
         tasks.spawn(sealed::keep(path, node, written, saved::write));
         tokio::select! {
-            () = self.follow(&mut news, (saved, &contents)) => {}
+            () = self.follow(&mut news, &mut elsewhere, (saved, &contents)) => {}
             // None of them ends by itself, so this is a panic, which is ours to pass on.
             Some(Err(error)) = tasks.join_next() => std::panic::resume_unwind(error.into_panic()),
         }
@@ -157,6 +164,7 @@ impl Cluster {
     async fn follow(
         &mut self,
         news: &mut UnboundedReceiver<Told>,
+        elsewhere: &mut Elsewhere,
         (mut saved, contents): (Option<Timestamp>, &watch::Sender<Contents>),
     ) {
         let deadline = Instant::now() + PATIENCE;
@@ -173,17 +181,42 @@ impl Cluster {
                     let mut laps = Laps::default();
                     let burst = Debounce::CHANGES.collect(first, news, |_| false).await;
                     laps.end(Phase::Collect);
-                    if block_in_place(|| self.state.take(burst)) {
+                    if block_in_place(|| self.state.take(burst)) && self.settle(elsewhere, laps, contents) {
                         saved = None;
-                        self.publish(laps, contents);
                     }
                 }
+                error = elsewhere.failed() => std::panic::resume_unwind(error.into_panic()),
             }
         }
     }
 
-    fn publish(&mut self, mut laps: Laps, contents: &watch::Sender<Contents>) {
+    /// Settles what is in force, and publishes it unless something of it is still to be listed for
+    /// the first time.
+    fn settle(
+        &mut self,
+        elsewhere: &mut Elsewhere,
+        laps: Laps,
+        contents: &watch::Sender<Contents>,
+    ) -> bool {
         let mut observed = block_in_place(|| self.state.store.settle());
+        elsewhere.follow(&elsewhere::wanted(&observed.objects));
+        if self.state.leave(elsewhere.watched()) {
+            observed = block_in_place(|| self.state.store.settle());
+        }
+        if self.state.lacks(elsewhere.watched()) {
+            return false;
+        }
+        self.publish(observed, laps, contents);
+        true
+    }
+
+    fn publish(
+        &mut self,
+        mut observed: Observed,
+        mut laps: Laps,
+        contents: &watch::Sender<Contents>,
+    ) {
+        self.state.published = true;
         observed.sum = Some(self.state.census.sum(&observed));
         laps.end(Phase::Settle);
         observed.laps = Some(laps);
@@ -214,7 +247,8 @@ impl Cluster {
     /// Takes in what an earlier process saved; returns when that was.
     fn take_saved(&mut self) -> Option<Timestamp> {
         let (path, node) = (self.path.clone(), Arc::clone(&self.node));
-        let read = block_in_place(|| saved::read(&path, &node, |value| self.state.restore(value)));
+        let read =
+            block_in_place(|| saved::read(&path, &node, |value| self.state.restore(value, &node)));
         match read {
             Ok(None) => None,
             Ok(Some(written)) => {
@@ -241,17 +275,36 @@ impl State {
         let mut news_to_us = false;
         for (watched, news) in burst {
             match news {
-                News::Listed(items) => self.list(watched, items),
+                News::Listed(items) => self.list(&watched, items),
                 News::Applied(item) if self.is_known(&item) => {
                     self.count(&item);
                     continue;
                 }
-                News::Applied(item) => self.apply(watched.kind, item),
-                News::Deleted(place) => self.delete(watched.kind, &place),
+                News::Applied(item) => self.apply(&watched, item),
+                News::Deleted(place) => self.delete(&watched, &place),
             }
             news_to_us = true;
         }
-        news_to_us && self.listed.len() == kinds::ALL.len()
+        news_to_us && kinds::ALL.iter().all(|watched| self.listed.contains(&watched.label()))
+    }
+
+    /// Forgets the pods of other nodes but for these. True when there were any.
+    fn leave<'a>(&mut self, watched: impl Iterator<Item = &'a Arc<Watched>>) -> bool {
+        let known = kinds::ALL.iter().chain(watched).map(|watched| watched.label());
+        let known: BTreeSet<String> = known.collect();
+        self.listed.retain(|label| known.contains(label));
+        let left: Vec<_> = self.places.extract_if(.., |label, _| !known.contains(label)).collect();
+        let places: Vec<Place> = left.into_iter().flat_map(|(_, places)| places).collect();
+        for place in &places {
+            self.store.retract(place);
+        }
+        !places.is_empty()
+    }
+
+    /// Whether there is something to wait for before the first publication: without it, rules that
+    /// an agent before has published would go, and come again.
+    fn lacks<'a>(&self, mut watched: impl Iterator<Item = &'a Arc<Watched>>) -> bool {
+        !self.published && watched.any(|watched| !self.listed.contains(&watched.label()))
     }
 
     /// Whether an object says what it said before, word for word.
@@ -269,19 +322,19 @@ impl State {
 
     fn list(&mut self, watched: &Watched, items: Vec<Item>) {
         let new: BTreeSet<&Place> = items.iter().map(|item| &item.place).collect();
-        let known = self.places.get(&watched.kind);
+        let known = self.places.get(&watched.label());
         let gone = known.into_iter().flatten().filter(|place| !new.contains(place));
         let gone: Vec<Place> = gone.cloned().collect();
         for place in gone {
-            self.delete(watched.kind, &place);
+            self.delete(watched, &place);
         }
         for item in items {
-            self.apply(watched.kind, item);
+            self.apply(watched, item);
         }
-        self.listed.insert(watched.kind);
+        self.listed.insert(watched.label());
     }
 
-    fn apply(&mut self, kind: Kind, item: Item) {
+    fn apply(&mut self, watched: &Watched, item: Item) {
         self.count(&item);
         let Item { place, statement, text, identity: _ } = item;
         if let (Some(text), Some(claim)) = (text, statement.claims.first())
@@ -289,16 +342,16 @@ impl State {
         {
             Arc::make_mut(&mut self.texts).insert(claim.key.clone(), text);
         }
-        self.places.entry(kind).or_default().insert(Arc::clone(&place));
+        self.places.entry(watched.label()).or_default().insert(Arc::clone(&place));
         self.store.say(place, statement);
     }
 
-    fn delete(&mut self, kind: Kind, place: &Place) {
-        if let Some(places) = self.places.get_mut(&kind) {
+    fn delete(&mut self, watched: &Watched, place: &Place) {
+        if let Some(places) = self.places.get_mut(&watched.label()) {
             places.remove(place);
         }
         self.store.retract(place);
-        if let Some(key) = key(kind, place) {
+        if let Some(key) = key(watched.kind, place) {
             self.census.retract(&key);
             if self.texts.contains_key(&key) {
                 Arc::make_mut(&mut self.texts).remove(&key);
@@ -307,18 +360,18 @@ impl State {
     }
 
     /// Takes in an object that was saved, at the place where the server would have it.
-    fn restore(&mut self, value: Value) {
+    fn restore(&mut self, value: Value, node: &str) {
         let kind = value["kind"].as_str().unwrap_or_default();
         let version = value["apiVersion"].as_str().unwrap_or_default();
         // An agent of another version may have saved what this one does not watch.
         let Some(watched) = Kind::read(version, kind).and_then(kinds::of) else { return };
         let metadata = &value["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let elsewhere = Watched::elsewhere(text("namespace"));
+        let is_elsewhere = watched.kind == Kind::Pod && value["spec"]["nodeName"] != node;
+        let watched = if is_elsewhere { &elsewhere } else { &**watched };
         let place = watched.place(text("namespace"), text("name")).into();
-        self.apply(
-            watched.kind,
-            object::read(place, "as it was saved", value, watched.keeps_text()),
-        );
+        self.apply(watched, object::read(place, "as it was saved", value, watched.keeps_text()));
     }
 }
 

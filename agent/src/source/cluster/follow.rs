@@ -67,7 +67,7 @@ pub(super) enum News {
 }
 
 /// News with the kind that they are about.
-pub(super) type Told = (&'static Watched, News);
+pub(super) type Told = (Arc<Watched>, News);
 
 /// What the followers of all kinds share.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ pub(super) struct Common {
 
 /// Follows one kind.
 pub(super) struct Follower {
-    watched: &'static Watched,
+    watched: Arc<Watched>,
     common: Common,
     /// Whether objects of it are known, so that its absence must be certain.
     held: bool,
@@ -120,7 +120,7 @@ enum Found {
 
 impl Follower {
     /// Of a kind of which objects are known already, or not.
-    pub(super) fn new(watched: &'static Watched, common: Common, held: bool) -> Self {
+    pub(super) fn new(watched: Arc<Watched>, common: Common, held: bool) -> Self {
         Self {
             watched,
             common,
@@ -216,11 +216,11 @@ impl Follower {
     }
 
     fn report(&self, trouble: &Trouble) {
-        let text = trouble.text(self.watched);
+        let text = trouble.text(&self.watched);
         if trouble.is_expected() {
             tracing::debug!(target: "config", resource = %self.watched, why = text, "begun again");
         } else {
-            self.common.progress.behind(self.watched, text);
+            self.common.progress.behind(&self.watched, text);
         }
     }
 
@@ -234,11 +234,11 @@ impl Follower {
             return;
         }
         self.held = false;
-        self.common.progress.absent(self.watched);
+        self.common.progress.absent(&self.watched);
         if self.missed <= 2 {
             self.tell(News::Listed(Vec::new()));
         }
-        self.common.discovery.wait(self.watched, served).await;
+        self.common.discovery.wait(&self.watched, served).await;
     }
 
     /// Where the server has the kind.
@@ -248,10 +248,10 @@ impl Follower {
         {
             return Ok(Found::At(self.watched.resource(version)));
         }
-        let (asked, served) = self.common.discovery.served(self.watched, self.seen).await;
+        let (asked, served) = self.common.discovery.served(&self.watched, self.seen).await;
         self.seen = Some(asked);
         let served = served?;
-        Ok(served.find(self.watched).map_or(Found::Missing(served), Found::At))
+        Ok(served.find(&self.watched).map_or(Found::Missing(served), Found::At))
     }
 
     /// One watch to its end, with a list before it where one is needed.
@@ -268,7 +268,7 @@ impl Follower {
         let stream = stream.map_err(|error| Trouble::of("watch", error))?;
         pin_mut!(stream);
         if listing.is_none() {
-            self.common.progress.current(self.watched);
+            self.common.progress.current(&self.watched);
         }
         loop {
             let patience = if listing.is_some() { INITIAL } else { SILENCE };
@@ -310,7 +310,7 @@ impl Follower {
             let page = page.map_err(|_| Trouble::Silent(ANSWER))?;
             let page = page.map_err(|error| Trouble::of("list", error))?;
             for object in page.items {
-                items.push(item(self.watched, resource, object).map_err(Trouble::Object)?);
+                items.push(item(&self.watched, resource, object).map_err(Trouble::Object)?);
             }
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
@@ -329,7 +329,7 @@ impl Follower {
 
     fn current(&mut self) {
         self.pace.reset();
-        self.common.progress.current(self.watched);
+        self.common.progress.current(&self.watched);
     }
 
     fn event(
@@ -341,14 +341,14 @@ impl Follower {
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 let version = object.metadata.resource_version.clone();
-                let item = item(self.watched, resource, object).map_err(Trouble::Object)?;
+                let item = item(&self.watched, resource, object).map_err(Trouble::Object)?;
                 match listing {
                     Some(items) => items.push(item),
                     None => self.changed(version, News::Applied(item)),
                 }
             }
             WatchEvent::Deleted(object) => {
-                let place = place(self.watched, &object);
+                let place = place(&self.watched, &object);
                 match listing {
                     Some(items) => items.retain(|item| item.place != place),
                     None => {
@@ -394,7 +394,7 @@ impl Follower {
 
     fn tell(&self, news: News) {
         // Nobody reads any more when the agent ends; `run` sees it.
-        let _ = self.common.news.send((self.watched, news));
+        let _ = self.common.news.send((Arc::clone(&self.watched), news));
     }
 }
 

@@ -5,7 +5,10 @@
 //! thousands of pods changes one slice of a hundred addresses where it would change all of its
 //! Endpoints.
 
-use std::{fmt, sync::LazyLock};
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use agent_model::resource::{Kind, mesh_config};
 use kube::{Api, Client, api::DynamicObject, core::ApiResource};
@@ -18,21 +21,23 @@ pub(super) struct Watched {
 }
 
 /// Which objects of a kind are asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
     /// All of them.
     All,
     /// Those with this node in `spec.nodeName`.
     Node,
+    /// Those of a namespace with another node there.
+    Elsewhere(Arc<str>),
     /// One, by namespace and name.
     One(&'static str, &'static str),
 }
 
 /// All that is watched: what has an effect, and what only is held against its rules, so that its
 /// errors and what of it is not honoured are told. `deploy/base/rbac.yaml` grants just this.
-pub(super) static ALL: LazyLock<Vec<Watched>> = LazyLock::new(|| {
+pub(super) static ALL: LazyLock<Vec<Arc<Watched>>> = LazyLock::new(|| {
     let watched = Kind::ALL.iter().filter(|kind| **kind != Kind::Endpoints);
-    watched.map(|kind| Watched { kind: *kind, reach: reach(*kind) }).collect()
+    watched.map(|kind| Arc::new(Watched { kind: *kind, reach: reach(*kind) })).collect()
 });
 
 fn reach(kind: Kind) -> Reach {
@@ -44,11 +49,16 @@ fn reach(kind: Kind) -> Reach {
 }
 
 /// The entry of a kind; `None` for one that is not watched.
-pub(super) fn of(kind: Kind) -> Option<&'static Watched> {
+pub(super) fn of(kind: Kind) -> Option<&'static Arc<Watched>> {
     ALL.iter().find(|watched| watched.kind == kind)
 }
 
 impl Watched {
+    /// The pods of a namespace that run on other nodes.
+    pub(super) fn elsewhere(namespace: &str) -> Self {
+        Self { kind: Kind::Pod, reach: Reach::Elsewhere(namespace.into()) }
+    }
+
     /// Its group; empty for the core's.
     pub(super) const fn group(&self) -> &'static str {
         self.kind.group()
@@ -76,26 +86,40 @@ impl Watched {
 
     /// The requests for it.
     pub(super) fn api(&self, client: &Client, resource: &ApiResource) -> Api<DynamicObject> {
-        match self.reach {
+        match &self.reach {
             Reach::One(namespace, _) => Api::namespaced_with(client.clone(), namespace, resource),
+            Reach::Elsewhere(namespace) => {
+                Api::namespaced_with(client.clone(), namespace, resource)
+            }
             Reach::All | Reach::Node => Api::all_with(client.clone(), resource),
         }
     }
 
     /// The field selector that narrows them.
     pub(super) fn fields(&self, node: &str) -> Option<String> {
-        match self.reach {
+        match &self.reach {
             Reach::All => None,
             Reach::Node => Some(format!("spec.nodeName={node}")),
+            // Nor those that no node has yet.
+            Reach::Elsewhere(_) => Some(format!("spec.nodeName!={node},spec.nodeName!=")),
             Reach::One(_, name) => Some(format!("metadata.name={name}")),
         }
     }
 
     /// The name of an object of it as a place.
     pub(super) fn place(&self, namespace: &str, name: &str) -> String {
-        match namespace {
-            "" => format!("{self}/{name}"),
+        match (&self.reach, namespace) {
+            (Reach::Elsewhere(_), _) => format!("{self}@other-nodes/{namespace}/{name}"),
+            (_, "") => format!("{self}/{name}"),
             _ => format!("{self}/{namespace}/{name}"),
+        }
+    }
+
+    /// What is watched, for people; no two are alike.
+    pub(super) fn label(&self) -> String {
+        match &self.reach {
+            Reach::Elsewhere(namespace) => format!("{self} of {namespace} on other nodes"),
+            Reach::All | Reach::Node | Reach::One(..) => self.to_string(),
         }
     }
 }

@@ -6,9 +6,9 @@ use kube::{
     api::DynamicObject,
     core::{ApiResource, TypeMeta},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::kinds::Watched;
+use super::kinds::{Reach, Watched};
 use crate::source::{
     census::{Conditions, Identity},
     manifest,
@@ -55,6 +55,9 @@ pub(super) fn item(
     {
         data.remove("status");
     }
+    if matches!(watched.reach, Reach::Elsewhere(_)) {
+        endpoint_alone(&mut object);
+    }
     object.metadata.managed_fields = None;
     if let Some(annotations) = &mut object.metadata.annotations {
         annotations.remove(LAST_APPLIED);
@@ -68,6 +71,18 @@ pub(super) fn item(
     };
     let value = serde_json::to_value(object)?;
     Ok(Item { identity, ..read(place, &spot, value, watched.keeps_text()) })
+}
+
+/// Leaves of a pod what makes it an endpoint.
+fn endpoint_alone(pod: &mut DynamicObject) {
+    const STATUS: [&str; 4] = ["phase", "conditions", "podIP", "podIPs"];
+    pod.metadata.annotations = None;
+    pod.metadata.owner_references = None;
+    let status = pod.data["status"].as_object().into_iter().flatten();
+    let status = status.filter(|(field, _)| STATUS.contains(&field.as_str()));
+    let status: serde_json::Map<_, _> = status.map(|(k, v)| (k.clone(), v.clone())).collect();
+    let node = &pod.data["spec"]["nodeName"];
+    pod.data = json!({"spec": {"nodeName": node, "containers": []}, "status": status});
 }
 
 fn identify(watched: &Watched, resource: &ApiResource, object: &DynamicObject) -> Identity {

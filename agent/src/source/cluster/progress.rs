@@ -17,12 +17,25 @@ impl Progress {
     /// Nothing has come from this server yet.
     pub(super) fn new(server: String) -> Self {
         let kinds = kinds::ALL.iter().map(|watched| status::Followed {
-            resource: watched.to_string(),
+            resource: watched.label(),
             state: "listing".into(),
             ..status::Followed::default()
         });
         let source = status::Source { server, saved: None, kinds: kinds.collect() };
         Self { source: Mutex::new(source) }
+    }
+
+    /// Something more is followed.
+    pub(super) fn begin(&self, watched: &Watched) {
+        let (resource, state) = (watched.label(), "listing".into());
+        let followed = status::Followed { resource, state, ..status::Followed::default() };
+        self.lock().kinds.push(followed);
+    }
+
+    /// Something is followed no longer.
+    pub(super) fn end(&self, watched: &Watched) {
+        let resource = watched.label();
+        self.lock().kinds.retain(|kind| kind.resource != resource);
     }
 
     /// A copy.
@@ -75,7 +88,7 @@ impl Progress {
     }
 
     fn change(&self, watched: &Watched, change: impl FnOnce(&mut status::Followed)) {
-        let resource = watched.to_string();
+        let resource = watched.label();
         let mut source = self.lock();
         if let Some(kind) = source.kinds.iter_mut().find(|kind| kind.resource == resource) {
             change(kind);

@@ -3,8 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::source::{census::Identity, manifest};
 
-fn watched(kind: Kind) -> &'static Watched {
-    kinds::of(kind).unwrap()
+fn watched(kind: Kind) -> Arc<Watched> {
+    Arc::clone(kinds::of(kind).unwrap())
 }
 
 /// A `ServiceEntry` with one port.
@@ -31,16 +31,16 @@ fn nothing_is_published_before_every_kind_is_listed() {
     let mut state = State::default();
     let (last, others) = kinds::ALL.split_last().unwrap();
     for watched in others {
-        assert!(!state.take(vec![(watched, News::Listed(Vec::new()))]), "{watched}");
+        assert!(!state.take(vec![(Arc::clone(watched), News::Listed(Vec::new()))]), "{watched}");
     }
-    assert!(state.take(vec![(last, News::Listed(Vec::new()))]));
+    assert!(state.take(vec![(Arc::clone(last), News::Listed(Vec::new()))]));
 }
 
 #[test]
 fn a_list_replaces_all_of_its_kind_and_nothing_else() {
     let mut state = State::default();
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
-    state.restore(namespace);
+    state.restore(namespace, "node-1");
     state.take(list(vec![entry("a", 1), entry("b", 1)]));
     assert_eq!(names(&mut state), ["shop", "a", "b"]);
     state.take(list(vec![entry("b", 1), entry("c", 1)]));
@@ -56,7 +56,7 @@ fn a_list_replaces_all_of_its_kind_and_nothing_else() {
 fn an_object_that_is_broken_at_a_start_has_its_form_from_before_the_start() {
     let mut state = State::default();
     let saved = entry("a", 1).text.unwrap();
-    state.restore(serde_json::from_str(&saved).unwrap());
+    state.restore(serde_json::from_str(&saved).unwrap(), "node-1");
     state.store.settle();
     state.take(list(vec![entry("a", 70_000), entry("b", 70_000)]));
     let observed = state.store.settle();
@@ -75,7 +75,7 @@ fn changes_after_a_list_are_taken_one_by_one() {
     state.take(list(vec![entry("a", 1)]));
     let b = entry("b", 1);
     let place = Arc::clone(&b.place);
-    state.take(vec![(entries, News::Applied(b))]);
+    state.take(vec![(Arc::clone(&entries), News::Applied(b))]);
     assert_eq!(names(&mut state), ["a", "b"]);
     state.take(vec![(entries, News::Deleted(place))]);
     assert_eq!(names(&mut state), ["a"]);
@@ -98,11 +98,12 @@ fn with_status(item: &Item, generation: i64) -> Item {
 async fn a_status_that_is_written_is_no_news() {
     let mut state = State::default();
     for watched in kinds::ALL.iter() {
-        state.take(vec![(watched, News::Listed(Vec::new()))]);
+        state.take(vec![(Arc::clone(watched), News::Listed(Vec::new()))]);
     }
     let entries = watched(Kind::ServiceEntry);
     let (good, broken) = (entry("a", 1), entry("a", 70_000));
-    let apply = |state: &mut State, item| state.take(vec![(entries, News::Applied(item))]);
+    let apply =
+        |state: &mut State, item| state.take(vec![(Arc::clone(&entries), News::Applied(item))]);
     let again = || with_status(&entry("a", 1), 1);
     assert!(apply(&mut state, good));
     assert!(!apply(&mut state, again()));
@@ -113,4 +114,35 @@ async fn a_status_that_is_written_is_no_news() {
     assert!(apply(&mut state, broken));
     assert!(apply(&mut state, again()));
     assert!(state.store.settle().notes.iter().all(|note| note.severity != "error"));
+}
+
+/// What of the pods of other nodes is not wanted any more goes, whoever had it last; and nothing is
+/// published for the first time before all that is wanted is there.
+#[test]
+fn pods_of_other_nodes_are_there_while_they_are_wanted() {
+    let mut state = State::default();
+    let pod = |name: &str, node: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"nodeName": node, "containers": []}})
+    };
+    state.restore(pod("ours", "node-1"), "node-1");
+    state.restore(pod("theirs", "node-2"), "node-1");
+    assert_eq!(names(&mut state), ["ours", "theirs"]);
+    let elsewhere = Arc::new(Watched::elsewhere("shop"));
+    let wanted = || std::iter::once(&elsewhere);
+    assert!(!state.leave(wanted()) && state.lacks(wanted()));
+    // A list of this node's pods says nothing about them.
+    state.take(vec![(watched(Kind::Pod), News::Listed(Vec::new()))]);
+    assert_eq!(names(&mut state), ["theirs"]);
+    let place = elsewhere.place("shop", "another").into();
+    let another = object::read(place, "", pod("another", "node-2"), false);
+    state.take(vec![(Arc::clone(&elsewhere), News::Listed(vec![another]))]);
+    assert!(!state.lacks(wanted()));
+    assert_eq!(names(&mut state), ["another"]);
+    assert!(state.leave(std::iter::empty()));
+    assert!(names(&mut state).is_empty());
+    // Wanted again, it is listed again; but what was published once is not waited for.
+    assert!(state.lacks(wanted()));
+    state.published = true;
+    assert!(!state.lacks(wanted()));
 }

@@ -29,7 +29,7 @@ fn server(code: u16) -> (Discovery, Arc<AtomicUsize>) {
     (Discovery::new(Client::new(service, "default")), asked)
 }
 
-fn istio() -> impl Iterator<Item = &'static Watched> {
+fn istio() -> impl Iterator<Item = &'static Arc<Watched>> {
     kinds::ALL.iter().filter(|watched| watched.group() == "networking.istio.io")
 }
 
@@ -80,7 +80,7 @@ async fn kinds_that_are_missing_for_long_are_asked_for_seldom() {
     };
     tokio::select! {
         () = hour => {}
-        _ = join_all(istio().map(wait)) => unreachable!("they wait for ever"),
+        _ = join_all(istio().map(|watched| wait(watched))) => unreachable!("they wait for ever"),
     }
     let asked = asked.load(Ordering::SeqCst);
     // All wait between 15 and 30 seconds, and the first of them asks for all.

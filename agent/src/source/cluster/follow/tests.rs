@@ -99,7 +99,7 @@ async fn follow_at(kind: Kind, held: bool, script: Vec<Answer>, versions: Vec<u6
         news: sender,
         progress: Arc::clone(&progress),
     };
-    let follower = Follower::new(watched, common, held);
+    let follower = Follower::new(Arc::clone(watched), common, held);
     let start = Instant::now();
     tokio::select! {
         () = follower.run() => unreachable!("somebody reads the news"),

@@ -39,7 +39,7 @@ fn the_cluster_role_grants_just_what_is_watched_and_written() {
     let watched = ALL.iter().map(|watched| {
         let name = match watched.reach {
             Reach::One(_, name) => name,
-            Reach::All | Reach::Node => "",
+            Reach::All | Reach::Node | Reach::Elsewhere(_) => "",
         };
         (watched.group().to_owned(), watched.kind.plural().to_owned(), name.to_owned())
     });
