@@ -51,6 +51,8 @@ pub(crate) struct Publisher {
     evidence: Evidence,
     strays: Strays,
     latest: Option<(Observed, Arc<Snapshot>)>,
+    /// Whether pods' links are to be looked at: they may change whenever something else does.
+    links_due: bool,
     /// Who tells other nodes, on an API server.
     teller: Option<Teller>,
     /// Why the last attempt failed: told once, however often it is tried again.
@@ -83,6 +85,7 @@ impl Publisher {
             evidence,
             strays: Strays::default(),
             latest: None,
+            links_due: false,
             teller,
             refused: None,
         }
@@ -112,7 +115,9 @@ impl Publisher {
                 }
                 news = sandboxes.changed() => {
                     news?;
-                    self.publish(&mut Laps::default()).await;
+                    let mut laps = Laps::default();
+                    self.publish(&mut laps).await;
+                    self.metrics.phases(&laps);
                 }
                 news = self.evidence.changed() => {
                     news?;
@@ -162,9 +167,12 @@ impl Publisher {
 
     /// Publishes the latest snapshot again where something of it is not in force.
     async fn look_after(&mut self) {
-        if self.sync.wants_another_look() || self.report.is_degraded() {
-            self.publish(&mut Laps::default()).await;
+        if !self.links_due && !self.sync.wants_another_look() && !self.report.is_degraded() {
+            return;
         }
+        self.sync.look_at_links().await;
+        self.publish(&mut Laps::default()).await;
+        self.links_due = false;
     }
 
     async fn publish(&mut self, laps: &mut Laps) -> bool {
@@ -204,6 +212,9 @@ impl Publisher {
         self.report.update(&self.sync, (observed, snapshot), (refused, trouble));
         laps.end(Phase::Report);
         self.evidence.whereabouts.took_in(newest);
+        self.sync.narrow();
+        laps.end(Phase::Narrow);
+        self.links_due = true;
         outcome.is_ok_and(|published| published.writes > 0)
     }
 }

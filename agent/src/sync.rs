@@ -5,8 +5,8 @@
 //! wire      layer 3 on the links of pods that are to be judged
 //! widen     new tables beside the old ones        fails: stay at N-1 everywhere, report, retry
 //! publish   the proxy's members, then one store in the kernel
-//! narrow    after a grace period what no hook reads any more goes
 //! revoke    open connections that are denied now are reset
+//! narrow    after a grace period what no hook reads any more goes; nobody waits for it
 //! ```
 
 use std::{
@@ -79,6 +79,8 @@ pub(crate) struct Sync {
     flows: Arc<FlowLog>,
     keep_revoked: bool,
     attached: bool,
+    /// Whether the generation in force is to be narrowed.
+    flipped: bool,
     said: Option<Desired>,
     subjects: watch::Sender<Vec<Subject>>,
 }
@@ -97,8 +99,18 @@ impl Sync {
             kernel.attach()?;
             kernel.check_sight(pods.worker().own().cookie())?;
         }
-        let (said, subjects) = (None, watch::Sender::default());
-        Ok(Self { kernel, planner, pods, members, flows, keep_revoked, attached, said, subjects })
+        Ok(Self {
+            kernel,
+            planner,
+            pods,
+            members,
+            flows,
+            keep_revoked,
+            attached,
+            flipped: false,
+            said: None,
+            subjects: watch::Sender::default(),
+        })
     }
 
     /// How many prefixes the kernel's table holds.
@@ -158,10 +170,7 @@ impl Sync {
             self.pods.wire(&self.kernel, false);
             self.attached = true;
         }
-        self.pods.look_at_links().await;
-        self.pods.wire(&self.kernel, false);
         self.pods.unwire(&self.kernel);
-        laps.end(Phase::Links);
         if let Some(changed) = changed {
             let maps = &self.kernel.maps;
             let changed = (&changed[..], &*snapshot.registry, self.keep_revoked);
@@ -188,13 +197,30 @@ impl Sync {
         self.members.store(Arc::new(self.members_now(snapshot)));
         self.kernel.maps.node.publish(plan.generation());
         self.planner.flipped(plan);
+        self.flipped = true;
         laps.end(Phase::Write);
-        sys::grace_period();
-        if let Err(error) = self.planner.narrow(&mut live) {
+        Ok(writes)
+    }
+
+    /// Removes what the generation in force does not need. To be called after each publication; it
+    /// takes tens of milliseconds, for which whoever waits for the generation does not wait.
+    pub(crate) fn narrow(&mut self) {
+        if !std::mem::take(&mut self.flipped) {
+            return;
+        }
+        let mut live = found::Writer(&self.kernel.maps);
+        let narrowed = block_in_place(|| {
+            sys::grace_period();
+            self.planner.narrow(&mut live)
+        });
+        if let Err(error) = narrowed {
             tracing::warn!(error = %chain(&error), "what the generation does not need stays for now");
         }
-        laps.end(Phase::Narrow);
-        Ok(writes)
+    }
+
+    /// Looks at the links of the pods that are judged, before a publication.
+    pub(crate) async fn look_at_links(&mut self) {
+        self.pods.look_at_links().await;
     }
 
     /// Writes what somebody else took from PODS. The pod was held meanwhile, or let be.

@@ -21,14 +21,12 @@ pub(crate) enum Phase {
     Plan,
     /// Maps written; the generation is in force at the end of it.
     Write,
-    /// What the generation does not need is removed.
-    Narrow,
-    /// Links of pods looked at.
-    Links,
     /// Open connections that are denied now.
     Revoke,
     /// What the status says.
     Report,
+    /// What the generation does not need is removed; nobody waits for it.
+    Narrow,
 }
 
 impl Phase {
@@ -43,7 +41,6 @@ impl Phase {
             Self::Plan => "plan",
             Self::Write => "write",
             Self::Narrow => "narrow",
-            Self::Links => "links",
             Self::Revoke => "revoke",
             Self::Report => "report",
         }

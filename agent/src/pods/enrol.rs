@@ -19,7 +19,7 @@ use agent_abi::PodKey;
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
 use agent_proxy::{Drain, DrainTrigger, Proxy, Workload, WorkloadId};
 use thiserror::Error;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 
 use super::{
     evidence::{Evidence, Known, NoPlace, Place},
@@ -28,9 +28,6 @@ use super::{
     veth::{self, HostEnd, HostEnds, VethError},
 };
 use crate::kernel::{Kernel, links::LinkError, maps::Maps, sys::SysError};
-
-/// How often links are looked at.
-const LOOK_AT_LINKS: Duration = Duration::from_secs(1);
 
 /// How long connections through the proxy may go on when their pod leaves the mesh.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -164,10 +161,6 @@ pub(crate) struct Pods {
     problems: BTreeMap<PodId, (Lack, String)>,
     /// Those of the look before, which are not news.
     problems_before: BTreeMap<PodId, (Lack, String)>,
-    /// When links were looked at last.
-    links_seen: Option<Instant>,
-    /// Whether they were to be looked at since.
-    links_due: bool,
 }
 
 impl Pods {
@@ -187,8 +180,6 @@ impl Pods {
             known: BTreeMap::new(),
             problems: BTreeMap::new(),
             problems_before: BTreeMap::new(),
-            links_seen: None,
-            links_due: false,
         }
     }
 
@@ -353,14 +344,8 @@ impl Pods {
         }
     }
 
-    /// Looks at the links of pods that are enrolled already: a change of rules does not wait for it,
-    /// and where changes come one after the other it is done once a second.
+    /// Looks at the links of pods that are enrolled already, which may have others by now.
     pub(crate) async fn look_at_links(&mut self) {
-        self.links_due = self.links_seen.is_some_and(|seen| seen.elapsed() < LOOK_AT_LINKS);
-        if self.links_due {
-            return;
-        }
-        self.links_seen = Some(Instant::now());
         let mut failures = Vec::new();
         for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
             match veth::host_ends(&self.worker, &pod.netns).await {
@@ -399,9 +384,7 @@ impl Pods {
     /// True when a namespace has vanished, or something failed the last time: nobody sends an
     /// event for either.
     pub(crate) fn want_another_look(&self) -> bool {
-        self.links_due
-            || self.count(Lack::Failing) > 0
-            || self.known.values().any(|pod| !pod.netns.is_current())
+        self.count(Lack::Failing) > 0 || self.known.values().any(|pod| !pod.netns.is_current())
     }
 }
 

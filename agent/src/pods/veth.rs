@@ -92,12 +92,15 @@ pub(crate) async fn host_ends(worker: &Worker, namespace: &NetNs) -> Result<Host
     let namespace = namespace.clone();
     let look = move || {
         let pod = again(|| inside.list())?;
-        let host = again(|| outside.list())?;
-        // Asked for after the list, since listing a veth is what gives its peer's namespace an id.
+        let mut host = Vec::new();
+        for peer in pod.iter().filter(|link| leads_out(link)).filter_map(|link| link.lower) {
+            host.extend(outside.one(peer)?);
+        }
+        // Asked for after the links: telling of a veth is what gives its peer's namespace an id.
         let pod_id = outside.id_of(namespace.as_fd())?;
         Ok(pair(&pod, &host, pod_id))
     };
-    // Listing takes milliseconds on a node with hundreds of links.
+    // The kernel's lock of all links may be taken for long.
     tokio::task::spawn_blocking(look).await.map_err(|_| NetNsError::Lost)?
 }
 

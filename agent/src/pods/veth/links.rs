@@ -6,6 +6,8 @@ use crate::kernel::netlink::{NetlinkError, Socket, attribute, attributes, u16_at
 
 /// Bytes of `struct ifinfomsg`.
 const INFO: usize = 16;
+/// `RTEXT_FILTER_SKIP_STATS`: nobody reads the counters, and they are most of the bytes.
+const SKIP_STATS: u32 = 1 << 3;
 
 /// What is read of a link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +33,6 @@ impl LinkSocket {
     }
 
     pub(super) fn list(&mut self) -> Result<Vec<Link>, NetlinkError> {
-        /// `RTEXT_FILTER_SKIP_STATS`: nobody reads the counters, and they are most of the bytes.
-        const SKIP_STATS: u32 = 1 << 3;
         let mut body = vec![0; INFO];
         body.extend(attribute(libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()));
         let mut links = Vec::new();
@@ -41,6 +41,20 @@ impl LinkSocket {
             Ok(())
         })?;
         Ok(links)
+    }
+
+    /// A link by its number, if there is one. A node has hundreds of links, and a pod a few.
+    pub(super) fn one(&mut self, ifindex: u32) -> Result<Option<Link>, NetlinkError> {
+        let mut body = vec![0; INFO];
+        body[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+        body.extend(attribute(libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()));
+        match self.0.ask(libc::RTM_GETLINK, &body) {
+            Ok(answer) => answer.as_deref().map(parse).transpose(),
+            Err(NetlinkError::Refused(error)) if error.raw_os_error() == Some(libc::ENODEV) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The number by which this namespace knows another one, if it does.
