@@ -38,7 +38,7 @@ use crate::{
     pods::{
         canary::Subject,
         connections,
-        enrol::{Pods, chain},
+        enrol::{Pods, Wanting, chain},
         proxied::{Member, Members},
     },
 };
@@ -81,6 +81,8 @@ pub(crate) struct Sync {
     attached: bool,
     /// Whether the generation in force is to be narrowed.
     flipped: bool,
+    /// Whether links were looked at since the last publication.
+    looked: bool,
     said: Option<Desired>,
     subjects: watch::Sender<Vec<Subject>>,
 }
@@ -108,6 +110,7 @@ impl Sync {
             keep_revoked,
             attached,
             flipped: false,
+            looked: false,
             said: None,
             subjects: watch::Sender::default(),
         })
@@ -152,7 +155,13 @@ impl Sync {
             if anew {
                 self.mend_pods()?;
             }
-            self.pods.wire(&self.kernel, anew);
+            let looked = std::mem::take(&mut self.looked);
+            let which = match (anew, looked) {
+                (true, _) => Wanting::All,
+                (false, true) => Wanting::Lost,
+                (false, false) => Wanting::New,
+            };
+            self.pods.wire(&self.kernel, which);
         }
         let mut published =
             Published { generation: self.planner.generation(), writes: 0, resets: 0 };
@@ -167,7 +176,7 @@ impl Sync {
         }
         if !self.attached {
             self.kernel.attach()?;
-            self.pods.wire(&self.kernel, false);
+            self.pods.wire(&self.kernel, Wanting::Lost);
             self.attached = true;
         }
         self.pods.unwire(&self.kernel);
@@ -218,9 +227,10 @@ impl Sync {
         }
     }
 
-    /// Looks at the links of the pods that are judged, before a publication.
+    /// Looks at the links of the pods that are judged, so that the next publication mends them.
     pub(crate) async fn look_at_links(&mut self) {
         self.pods.look_at_links().await;
+        self.looked = true;
     }
 
     /// Writes what somebody else took from PODS. The pod was held meanwhile, or let be.

@@ -22,6 +22,7 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
+    task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep},
 };
 
@@ -204,14 +205,15 @@ impl Canaries {
         let asks_layer_2 = !self.kernel.programs.missing.iter().any(|hook| hook.layer == 2);
         let fired =
             self.worker.run(&subject.netns, move || volley::fire(&links, asks_layer_2)).await;
-        let shots = match fired {
-            Ok(shots) => shots,
+        let volley = match fired {
+            Ok(volley) => volley,
             Err(error) => return Outcome { generation, error: Some(chain(&error)), heard: vec![] },
         };
+        let closing = spawn_blocking(move || drop(volley.packet_socket));
         let is_new = |key: &ProofKey, proof: &Proof| before.get(key) != Some(proof);
         let mut heard = Vec::new();
         let deadline = Instant::now() + PATIENCE;
-        for shot in shots {
+        for shot in volley.shots {
             let key = key(shot.hook, shot.interface);
             let mut proof = read(key).filter(|proof| is_new(&key, proof));
             while shot.layer == 3
@@ -224,6 +226,8 @@ impl Canaries {
             }
             heard.push((shot, proof));
         }
+        // So that no more are being closed than are sent at once.
+        let _ = closing.await;
         Outcome { generation, error: None, heard }
     }
 

@@ -104,6 +104,17 @@ impl EnrolError {
     }
 }
 
+/// The links on which the wire layer is to be put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanting {
+    /// Those that have never had it. To find out whether another still has it costs six calls.
+    New,
+    /// And those from which somebody else has taken it.
+    Lost,
+    /// And those that have it.
+    All,
+}
+
 /// A pod with its namespace open.
 #[derive(Debug)]
 pub(crate) struct Pod {
@@ -315,14 +326,16 @@ impl Pods {
     /// Attaches the wire layer to the links of pods that are to be judged. Before their policies
     /// are published it lets their frames pass, or holds them, as it would those of any pod that
     /// is not known: no frame slips out between the two.
-    /// With `anew` the links that have them get them again.
-    pub(crate) fn wire(&mut self, kernel: &Kernel, anew: bool) {
+    pub(crate) fn wire(&mut self, kernel: &Kernel, which: Wanting) {
         let mut failures = Vec::new();
         for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
             for end in &pod.ends.ends {
                 let was_wired = pod.wired.contains(&end.ifindex);
+                if was_wired && which == Wanting::New {
+                    continue;
+                }
                 let is_lost = was_wired && !is_wired(kernel, end);
-                if was_wired && !is_lost && !anew {
+                if was_wired && !is_lost && which != Wanting::All {
                     continue;
                 }
                 match wire_one(kernel, pod.netns.cookie(), end) {

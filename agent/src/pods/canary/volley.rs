@@ -99,25 +99,37 @@ pub(super) fn hooks(links: &[Link]) -> impl Iterator<Item = (u32, u32)> {
     CALLS.iter().map(|(hook, ..)| (*hook, 0)).chain(frames)
 }
 
+/// What came of a volley.
+#[derive(Debug)]
+pub(super) struct Volley {
+    pub(super) shots: Vec<Shot>,
+    /// To be dropped where nobody waits: closing one takes the kernel a grace period.
+    pub(super) packet_socket: Option<Socket>,
+}
+
 /// Sends a volley from the calling thread's namespace. It takes a fraction of a millisecond and
 /// waits for nothing.
-pub(super) fn fire(links: &[Link], asks_layer_2: bool) -> Vec<Shot> {
+pub(super) fn fire(links: &[Link], asks_layer_2: bool) -> Volley {
     let calls = CALLS.iter().filter(|(_, _, layer, ..)| asks_layer_2 || *layer != 2).map(
         |(hook, name, layer, family, fire)| {
             let reply = reply(fire(*family), *layer);
             Shot { hook: *hook, interface: 0, name: (*name).to_owned(), layer: *layer, reply }
         },
     );
+    // Protocol 0: it hears nothing.
+    let packet_socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None);
     let frames = links.iter().flat_map(|link| {
+        let packet_socket = &packet_socket;
         FRAMES.iter().map(move |(hook, version, family)| Shot {
             hook: *hook,
             interface: link.outside,
             name: format!("layer 3 on {} ({version})", link.name),
             layer: 3,
-            reply: reply(send_frame(*family, link.inside), 3),
+            reply: reply(send_frame(packet_socket, *family, link.inside), 3),
         })
     });
-    calls.chain(frames).collect()
+    let shots = calls.chain(frames).collect();
+    Volley { shots, packet_socket: packet_socket.ok() }
 }
 
 /// Errnos of a namespace that lacks a family, a route on loopback, or a link that is up.
@@ -175,8 +187,9 @@ fn send_raw(family: Family) -> io::Result<()> {
     socket.send_to(&packet::packet(family), &to).map(drop)
 }
 
-fn send_frame(family: Family, interface: u32) -> io::Result<()> {
-    // Protocol 0: it hears nothing.
-    let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None)?;
+fn send_frame(socket: &io::Result<Socket>, family: Family, interface: u32) -> io::Result<()> {
+    let again =
+        |error: &io::Error| io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
+    let socket = socket.as_ref().map_err(again)?;
     socket.send_to(&frame(family), &link_address(family, interface)).map(drop)
 }
