@@ -1,9 +1,11 @@
 //! `cargo xtask bench node`: what a node with many pods costs, and what a pod's start costs more.
 //!
-//! A stamp before our entry of the CNI list and one after it write down the time, so that what lies
-//! between them is our plugin as the runtime starts it: from its fork to its end.
+//! Stamps before our entry of the CNI list and after it write down the time, so that what lies between
+//! them is our plugin as the runtime starts it: from its fork to its end. There are two before it, which
+//! tell what a stamp itself takes.
 
 use std::{
+    cell::OnceCell,
     collections::BTreeMap,
     fs, thread,
     time::{Duration, Instant},
@@ -25,6 +27,8 @@ const SYSTEM: &str = "sekisho-system";
 const CROWD: &str = "sekisho-bench";
 const OVERLAY: &str = "deploy/overlays/kind";
 const PATIENCE: Duration = Duration::from_mins(5);
+/// How often pods are looked at: each look costs both processors something.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long the agent's processor time is counted.
 const REST: Duration = Duration::from_secs(30);
 /// The kernel's `USER_HZ`.
@@ -42,10 +46,7 @@ case $CNI_COMMAND in
 VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}' ;;
 ADD)
     printf '%s' "$config" | sed -E 's/.*"prevResult":(.*),"type":"sekisho-bench-stamp".*/\1/'
-    case $config in
-    *'"when":"before"'*) echo "$CNI_CONTAINERID before $(date +%s%N)" >>/etc/kubernetes/sekisho-bench-stamps ;;
-    *) echo "$CNI_CONTAINERID after $now" >>/etc/kubernetes/sekisho-bench-stamps ;;
-    esac
+    echo "$CNI_CONTAINERID $now $(date +%s%N)" >>/etc/kubernetes/sekisho-bench-stamps
     ;;
 esac
 "#;
@@ -59,7 +60,7 @@ pub(super) fn run(options: &NodeOptions) -> anyhow::Result<()> {
     interrupt::watch()?;
     let bytes = fs::metadata(&archive).context("the image")?.len();
     println!("image             {:.1} MB as it is pulled (target 30)", megabytes(bytes));
-    let bench = Bench { cluster: Cluster::up(1, false)? };
+    let bench = Bench { cluster: Cluster::up(1, false)?, agent: OnceCell::new() };
     bench.cluster.load(&archive)?;
     bench.set()?;
     bench.crowd(options.pods)?;
@@ -69,6 +70,8 @@ pub(super) fn run(options: &NodeOptions) -> anyhow::Result<()> {
 
 struct Bench {
     cluster: Cluster,
+    /// The number of the agent's process, as the node sees it.
+    agent: OnceCell<String>,
 }
 
 impl Bench {
@@ -126,9 +129,9 @@ impl Bench {
         };
         let (now, most) = (memory("VmRSS:")?, memory("VmHWM:")?);
         println!("agent's memory    {now:.1} MiB with {pods} pods, {most:.1} MiB at most");
-        let before = self.ticks(&agent)?;
+        let before = self.ticks(agent)?;
         thread::sleep(REST);
-        let share = (self.ticks(&agent)? - before) / TICKS / REST.as_secs_f64();
+        let share = (self.ticks(agent)? - before) / TICKS / REST.as_secs_f64();
         println!("agent's CPU       {:.2} % of a core at rest, canaries included", share * 100.0);
         Ok(())
     }
@@ -152,7 +155,7 @@ impl Bench {
             let created = Instant::now();
             while self.enrolled()? < before + number + 1 {
                 ensure!(created.elapsed() < PATIENCE, "single-{number} was never enrolled");
-                thread::sleep(Duration::from_millis(5));
+                thread::sleep(LOOK);
             }
             times.push(created.elapsed().as_secs_f64() * 1e3);
         }
@@ -188,12 +191,15 @@ impl Bench {
         Ok(ours.filter(|pod| pod["enrolment"] == "enrolled").count())
     }
 
-    /// The number of the agent's process, as the node sees it.
-    fn agent(&self) -> anyhow::Result<String> {
+    fn agent(&self) -> anyhow::Result<&str> {
         const FIND: &str = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | \
             grep -q '^[^ ]*sekisho agent ' && echo ${p#/proc/}; done 2>/dev/null; true";
+        if let Some(agent) = self.agent.get() {
+            return Ok(agent);
+        }
         let found = self.cluster.enter(NODE, &["sh", "-c", FIND])?;
-        Ok(found.lines().next().context("no agent runs")?.to_owned())
+        let agent = found.lines().next().context("no agent runs")?.to_owned();
+        Ok(self.agent.get_or_init(|| agent))
     }
 }
 
@@ -225,27 +231,27 @@ fn stamped(list: &str) -> anyhow::Result<String> {
     plugins.retain(|plugin| plugin["type"] != "sekisho-bench-stamp");
     let ours = plugins.iter().position(|plugin| plugin["type"] == "sekisho-cni");
     let ours = ours.context("our plugin is not in it")?;
-    let stamp = |when| json!({"type": "sekisho-bench-stamp", "when": when});
-    plugins.insert(ours + 1, stamp("after"));
-    plugins.insert(ours, stamp("before"));
+    let stamp = json!({"type": "sekisho-bench-stamp"});
+    plugins.insert(ours + 1, stamp.clone());
+    plugins.insert(ours, stamp.clone());
+    plugins.insert(ours, stamp);
     Ok(list.to_string())
 }
 
-/// Milliseconds from the one stamp to the other, of every sandbox that has both.
+/// Milliseconds that our plugin took, of every sandbox that has all stamps: from the second to the
+/// third, less what lies between the first and the second, where nothing is.
 fn between(stamps: &str) -> Vec<f64> {
-    let mut befores = BTreeMap::new();
-    let mut times = Vec::new();
+    let mut sandboxes: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for line in stamps.lines() {
         let words: Vec<&str> = line.split(' ').collect();
-        let [id, when, at] = words[..] else { continue };
-        let Ok(at) = at.parse::<u64>() else { continue };
-        match when {
-            "before" => drop(befores.insert(id, at)),
-            _ => times.extend(befores.get(id).map(|before| at.saturating_sub(*before))),
+        let [id, began, ended] = words[..] else { continue };
+        // Nanoseconds of a clock of years: what a float loses of them is less than a microsecond.
+        if let (Ok(began), Ok(ended)) = (began.parse::<f64>(), ended.parse::<f64>()) {
+            sandboxes.entry(id).or_default().push((began / 1e6, ended / 1e6));
         }
     }
-    #[expect(clippy::cast_precision_loss, reason = "of milliseconds, not of years")]
-    times.into_iter().map(|nanos| nanos as f64 / 1e6).collect()
+    let whole = sandboxes.into_values().filter_map(|stamps| <[_; 3]>::try_from(stamps).ok());
+    whole.map(|[one, two, three]| (three.0 - two.1) - (two.0 - one.1)).collect()
 }
 
 /// The middle, and what one of a hundred is above of.
@@ -269,17 +275,18 @@ mod tests {
         let once = stamped(list).expect("a list");
         assert_eq!(stamped(&once).expect("a list"), once);
         let list: Value = serde_json::from_str(&once).expect("JSON");
-        let types: Vec<_> = list["plugins"].as_array().expect("plugins").iter().collect();
-        assert_eq!(
-            (&types[1]["when"], &types[2]["type"]),
-            (&"before".into(), &"sekisho-cni".into())
-        );
+        let types = list["plugins"].as_array().expect("plugins").iter();
+        let types: Vec<_> = types.filter_map(|plugin| plugin["type"].as_str()).collect();
+        let stamp = "sekisho-bench-stamp";
+        assert_eq!(types, ["bridge", stamp, stamp, "sekisho-cni", stamp]);
     }
 
     #[test]
     fn a_time_lies_between_two_stamps_of_one_sandbox() {
-        let stamps = "a before 1000000\nb before 5000000\nb after 7000000\na after 11000000\n";
-        assert_eq!(between(stamps), [2.0, 10.0]);
+        // Each stamp takes a millisecond, and so does the way from one to the next.
+        let stamps = "a 0 1000000\nb 0 1000000\na 2000000 3000000\nb 2000000 3000000\n\
+                      c 0 1000000\nb 6000000 7000000\na 14000000 15000000\n";
+        assert_eq!(between(stamps), [10.0, 2.0]);
         let [p50, p99] = percentiles(&mut [3.0, 1.0, 2.0]);
         assert!((p50 - 2.0).abs() < 1e-9 && (p99 - 3.0).abs() < 1e-9);
     }
