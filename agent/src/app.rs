@@ -11,7 +11,10 @@
 //!
 //! A signal ends the process and nothing else: the pinned programs judge on.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use agent_proxy::{Limits, Proxy, Seams};
 use anyhow::Context as _;
@@ -268,7 +271,8 @@ fn send_canaries(
     (sync, standings): (&Sync, Arc<Standings>),
 ) {
     let (kernel, interval) = (Arc::clone(kernel), args.canary_interval);
-    let canaries = Canaries { kernel, worker, subjects: sync.subjects(), standings, interval };
+    let (subjects, spent) = (sync.subjects(), Mutex::default());
+    let canaries = Canaries { kernel, worker, subjects, standings, interval, spent };
     tasks.spawn(async move { canaries.run().await.context("the canaries") });
 }
 

@@ -81,8 +81,8 @@ pub(crate) struct Sync {
     attached: bool,
     /// Whether the generation in force is to be narrowed.
     flipped: bool,
-    /// Whether links were looked at since the last publication.
-    looked: bool,
+    /// The links that the next publication looks at.
+    wanting: Wanting,
     said: Option<Desired>,
     subjects: watch::Sender<Vec<Subject>>,
 }
@@ -110,7 +110,7 @@ impl Sync {
             keep_revoked,
             attached,
             flipped: false,
-            looked: false,
+            wanting: Wanting::New,
             said: None,
             subjects: watch::Sender::default(),
         })
@@ -155,13 +155,8 @@ impl Sync {
             if anew {
                 self.mend_pods()?;
             }
-            let looked = std::mem::take(&mut self.looked);
-            let which = match (anew, looked) {
-                (true, _) => Wanting::All,
-                (false, true) => Wanting::Lost,
-                (false, false) => Wanting::New,
-            };
-            self.pods.wire(&self.kernel, which);
+            let wanting = std::mem::replace(&mut self.wanting, Wanting::New);
+            self.pods.wire(&self.kernel, if anew { Wanting::All } else { wanting });
         }
         let mut published =
             Published { generation: self.planner.generation(), writes: 0, resets: 0 };
@@ -230,7 +225,7 @@ impl Sync {
     /// Looks at the links of the pods that are judged, so that the next publication mends them.
     pub(crate) async fn look_at_links(&mut self) {
         self.pods.look_at_links().await;
-        self.looked = true;
+        self.wanting = Wanting::Lost;
     }
 
     /// Writes what somebody else took from PODS. The pod was held meanwhile, or let be.

@@ -20,6 +20,7 @@ use agent_abi::{Proof, ProofKey};
 use agent_model::snapshot::PodId;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
+use socket2::Socket;
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -116,6 +117,8 @@ pub(crate) struct Canaries {
     pub(crate) subjects: watch::Receiver<Vec<Subject>>,
     pub(crate) standings: Arc<Standings>,
     pub(crate) interval: Duration,
+    /// Sockets that are to be closed where nobody waits for it.
+    pub(crate) spent: Mutex<Vec<Socket>>,
 }
 
 impl Canaries {
@@ -138,6 +141,11 @@ impl Canaries {
                 subjects.iter().filter(|subject| self.is_due(subject)).cloned().collect();
             let due = futures_util::stream::iter(due);
             due.for_each_concurrent(AT_ONCE, |subject| self.prove(subject)).await;
+            let spent =
+                std::mem::take(self.spent.get_mut().unwrap_or_else(PoisonError::into_inner));
+            if !spent.is_empty() {
+                spawn_blocking(move || drop(spent));
+            }
         }
     }
 
@@ -209,7 +217,7 @@ impl Canaries {
             Ok(volley) => volley,
             Err(error) => return Outcome { generation, error: Some(chain(&error)), heard: vec![] },
         };
-        let closing = spawn_blocking(move || drop(volley.packet_socket));
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).extend(volley.packet_socket);
         let is_new = |key: &ProofKey, proof: &Proof| before.get(key) != Some(proof);
         let mut heard = Vec::new();
         let deadline = Instant::now() + PATIENCE;
@@ -226,8 +234,6 @@ impl Canaries {
             }
             heard.push((shot, proof));
         }
-        // So that no more are being closed than are sent at once.
-        let _ = closing.await;
         Outcome { generation, error: None, heard }
     }
 
