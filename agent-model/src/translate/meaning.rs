@@ -90,7 +90,7 @@ type Part = (ObjectKey, String, u16, Option<String>);
 #[derive(Clone, Debug)]
 struct Seen {
     holder: Arc<Service>,
-    ports: Vec<(Arc<Service>, Port)>,
+    ports: Vec<(Arc<Service>, Arc<Port>)>,
 }
 
 impl<'a> World<'a> {
@@ -217,7 +217,7 @@ impl<'a> World<'a> {
                 let Some(of) = service(&definition.key, host) else { continue };
                 for (index, defined) in definition.ports.iter().enumerate() {
                     let port = of.port(defined.number).filter(|_| shown.contains(index));
-                    ports.extend(port.map(|port| (of.clone(), port.clone())));
+                    ports.extend(port.map(|port| (of.clone(), Arc::clone(port))));
                 }
             }
             if let Some(holder) = service(&claims[0].0.key, host) {

@@ -25,11 +25,14 @@ impl World<'_> {
     /// All that is to be said.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let mut clients: BTreeMap<String, Client> = BTreeMap::new();
+        // They come by namespace. What a namespace sees is large in a large cluster: one at a time.
+        let mut last: Option<Client> = None;
         for object in self.objects.virtual_services().filter(|_| !self.services.is_empty()) {
-            let namespace = object.metadata.namespace.clone().unwrap_or_default();
-            let client = clients.entry(namespace.clone());
-            let client = client.or_insert_with(|| self.client_of(namespace, BTreeMap::new(), None));
+            let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+            let same = last.take_if(|client| client.namespace == namespace);
+            let client =
+                same.unwrap_or_else(|| self.client_of(namespace.to_owned(), BTreeMap::new(), None));
+            let client = &*last.insert(client);
             let key = Object::VirtualService(object.clone()).key();
             for (field, to) in destinations(object) {
                 findings.extend(self.missing(client, &key, &field, to));

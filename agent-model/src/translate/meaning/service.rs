@@ -36,14 +36,15 @@ pub(super) struct Service {
     pub(super) external: bool,
     /// Whether its endpoints are dialled themselves.
     pub(super) headless: bool,
-    pub(super) ports: Vec<Port>,
+    /// Shared by all who see them: a port may have a thousand places.
+    pub(super) ports: Vec<Arc<Port>>,
     /// Names that the server's certificate may carry.
     pub(super) certificate_names: Vec<String>,
     /// The name that this one is another word for.
     pub(super) alias_of: Option<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Port {
     pub(super) number: u16,
     pub(super) protocol: AppProtocol,
@@ -97,7 +98,7 @@ impl Service {
         domains
     }
 
-    pub(super) fn port(&self, number: u16) -> Option<&Port> {
+    pub(super) fn port(&self, number: u16) -> Option<&Arc<Port>> {
         self.ports.iter().find(|port| port.number == number)
     }
 
@@ -141,7 +142,7 @@ impl Sources<'_> {
                 None => Places::Listed(self.served(&key, name, number)),
             };
             let protocol = AppProtocol::of_service_port(app, name, number.get());
-            Some(Port { number: number.get(), protocol, places })
+            Some(Arc::new(Port { number: number.get(), protocol, places }))
         });
         let ports = ports.collect();
         let mut addresses: Vec<IpNet> = Vec::new();
@@ -205,11 +206,8 @@ impl Sources<'_> {
                     named => AppProtocol::named(named)?,
                 };
                 let places = self.entry_places(entry, &host, port, number);
-                (protocol != AppProtocol::Udp).then_some(Port {
-                    number: number.get(),
-                    protocol,
-                    places,
-                })
+                let number = number.get();
+                (protocol != AppProtocol::Udp).then(|| Arc::new(Port { number, protocol, places }))
             });
             Arc::new(Service {
                 ports: ports.collect(),
