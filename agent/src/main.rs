@@ -5,6 +5,7 @@ mod app;
 mod args;
 mod cli;
 mod cni;
+mod heap;
 mod herald;
 mod kernel;
 mod observe;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn agent(args: args::AgentArgs) -> ExitCode {
+    heap::keep_little();
     let run = || {
         observe::log::start(&args.log, args.log_format, args::no_color())?;
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(app::run(args))
