@@ -33,14 +33,7 @@ fn one_that_ends_the_chain_is_behind_ours(#[case] before: bool) -> Result<()> {
     if !before {
         strangers.extend(stranger::passing(&stage.world, &stage.pod, false)?);
     }
-    wait_for_proof(&mut stage)?;
-    check(&stage, &strangers)?;
-    stage.agent.kill()?;
-    stage.start()?;
-    wait_for_proof(&mut stage)?;
-    check(&stage, &strangers)?;
-    assert_eq!(stage.agent.status()?["mended"]["count"], 0, "nobody took anything away");
-    Ok(())
+    judges_before_and_after_a_start(&mut stage, &strangers)
 }
 
 /// One that comes before ours later is found by a canary; ours goes before it then, once.
@@ -72,6 +65,18 @@ fn one_that_goes_before_ours_is_found_and_left_behind() -> Result<()> {
     Ok(())
 }
 
+/// What hangs beside others is adopted in its place.
+fn judges_before_and_after_a_start(stage: &mut Stage, strangers: &[Stranger]) -> Result<()> {
+    wait_for_proof(stage)?;
+    check(stage, strangers)?;
+    stage.agent.kill()?;
+    stage.start()?;
+    wait_for_proof(stage)?;
+    check(stage, strangers)?;
+    assert_eq!(stage.agent.status()?["mended"]["count"], 0, "nobody took anything away");
+    Ok(())
+}
+
 fn wait_for_proof(stage: &mut Stage) -> Result<()> {
     stage.agent.wait_until("the canary is refused everywhere", |agent| {
         let status = agent.status()?;
@@ -94,15 +99,7 @@ fn programs_of_others_run_and_ours_judge(
     if after {
         strangers.extend(stranger::everywhere(&stage.world, &stage.pod)?);
     }
-    wait_for_proof(&mut stage)?;
-    check(&stage, &strangers)?;
-
-    // What hangs beside others is adopted in its place.
-    stage.agent.kill()?;
-    stage.start()?;
-    wait_for_proof(&mut stage)?;
-    check(&stage, &strangers)?;
-    assert_eq!(stage.agent.status()?["mended"]["count"], 0, "nobody took anything away");
+    judges_before_and_after_a_start(&mut stage, &strangers)?;
 
     // And what one of us loses is put back behind the others.
     if after {

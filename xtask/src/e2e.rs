@@ -6,7 +6,7 @@
 
 mod client;
 pub(crate) mod cluster;
-mod manifests;
+pub(crate) mod manifests;
 mod neighbour;
 mod probe;
 mod stage;

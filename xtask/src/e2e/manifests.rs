@@ -3,7 +3,7 @@
 use super::client;
 
 /// Nothing leaves an enrolled pod unless a rule allows it.
-pub(super) const MESH: &str = "\
+pub(crate) const MESH: &str = "\
 apiVersion: v1
 kind: Namespace
 metadata: {name: istio-system}

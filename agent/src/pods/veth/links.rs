@@ -33,10 +33,8 @@ impl LinkSocket {
     }
 
     pub(super) fn list(&mut self) -> Result<Vec<Link>, NetlinkError> {
-        let mut body = vec![0; INFO];
-        body.extend(attribute(libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()));
         let mut links = Vec::new();
-        self.0.dump(libc::RTM_GETLINK, &body, |message| {
+        self.0.dump(libc::RTM_GETLINK, &question(0), |message| {
             links.push(parse(message)?);
             Ok(())
         })?;
@@ -45,10 +43,7 @@ impl LinkSocket {
 
     /// A link by its number, if there is one. A node has hundreds of links, and a pod a few.
     pub(super) fn one(&mut self, ifindex: u32) -> Result<Option<Link>, NetlinkError> {
-        let mut body = vec![0; INFO];
-        body[4..8].copy_from_slice(&ifindex.to_ne_bytes());
-        body.extend(attribute(libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()));
-        match self.0.ask(libc::RTM_GETLINK, &body) {
+        match self.0.ask(libc::RTM_GETLINK, &question(ifindex)) {
             Ok(answer) => answer.as_deref().map(parse).transpose(),
             Err(NetlinkError::Refused(error)) if error.raw_os_error() == Some(libc::ENODEV) => {
                 Ok(None)
@@ -73,6 +68,14 @@ impl LinkSocket {
         }
         Err(NetlinkError::Malformed)
     }
+}
+
+/// The body of `RTM_GETLINK`; a dump has no link's number.
+fn question(ifindex: u32) -> Vec<u8> {
+    let mut body = vec![0; INFO];
+    body[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    body.extend(attribute(libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()));
+    body
 }
 
 fn parse(message: &[u8]) -> Result<Link, NetlinkError> {

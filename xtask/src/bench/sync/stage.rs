@@ -18,7 +18,7 @@ use sekisho_tests::{
 use serde_json::json;
 
 use super::api::Api;
-use crate::command::workspace;
+use crate::{command::workspace, e2e::manifests::MESH};
 
 /// How long a client tries what it is told, and a little more.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -105,14 +105,3 @@ impl Drop for Stage {
         let _ = fs::remove_file(&self.socket);
     }
 }
-
-const MESH: &str = "\
-apiVersion: v1
-kind: Namespace
-metadata: {name: istio-system}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: istio, namespace: istio-system}
-data: {mesh: 'outboundTrafficPolicy: {mode: REGISTRY_ONLY}'}
-";
