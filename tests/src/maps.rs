@@ -99,11 +99,6 @@ impl Policies {
 
     /// Makes every hook forget a pod: its namespace is nobody's from here on.
     pub fn forget(&self, netns: u64) -> Result<()> {
-        let is_absent = |error: &anyhow::Error| {
-            let errno =
-                error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-            errno == Some(libc::ENOENT)
-        };
         for slot in [0, 1] {
             match delete(&self.0, &key(netns, slot)) {
                 Err(error) if !is_absent(&error) => return Err(error),
@@ -113,14 +108,29 @@ impl Policies {
         Ok(())
     }
 
+    /// Whether both slots say the same of a pod: the generation in force has been narrowed, and the
+    /// agent writes no more until the next one.
+    pub fn agree(&self, netns: u64) -> Result<bool> {
+        Ok(self.policy(netns, 0)? == self.policy(netns, 1)?)
+    }
+
     /// Copies a pod's policy from one slot to the other, with another answer where no rule
     /// matches: the two slots contradict each other from here on.
     pub fn contradict(&self, netns: u64, from: u32, default_action: u32) -> Result<()> {
-        let mut value = vec![0; size_of::<PodPolicy>()];
-        self.call(LOOKUP, &key(netns, from), &mut value).context("reading the pod's policy")?;
+        let mut value = self.policy(netns, from)?.context("no policy of the pod")?;
         let at = offset_of!(PodPolicy, default_action);
         value[at..at + 4].copy_from_slice(&default_action.to_ne_bytes());
         self.call(UPDATE, &key(netns, 1 - from), &mut value).context("writing the pod's policy")
+    }
+
+    /// A pod's policy in one slot, as the map holds it.
+    fn policy(&self, netns: u64, slot: u32) -> Result<Option<Vec<u8>>> {
+        let mut value = vec![0; size_of::<PodPolicy>()];
+        match self.call(LOOKUP, &key(netns, slot), &mut value) {
+            Ok(()) => Ok(Some(value)),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error).context("reading the pod's policy"),
+        }
     }
 
     fn call(&self, command: u32, key: &[u8], value: &mut [u8]) -> Result<()> {
@@ -133,6 +143,11 @@ impl Policies {
         attributes.call(command)?;
         Ok(())
     }
+}
+
+fn is_absent(error: &anyhow::Error) -> bool {
+    let errno = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    errno == Some(libc::ENOENT)
 }
 
 /// A [`PodKey`] as the kernel reads it.

@@ -86,14 +86,15 @@ fn each_verdict_is_of_the_generation_that_it_names(
 fn a_hundred_flips_a_second_contradict_no_verdict(
     #[values(Net::V4, Net::V6)] net: Net,
 ) -> Result<()> {
-    let stage = Stage::ready()?;
+    let mut stage = Stage::ready()?;
+    let status = stage.agent.status()?;
+    let netns = status["pods"][0]["netns"].as_u64().context("no cookie of the pod")?;
+    let policies = maps::Policies::of(stage.agent.pins())?;
+    stage.agent.wait_until("the generation is narrowed", |_| policies.agree(netns))?;
     let word = maps::generation(stage.agent.pins())?;
     let first = word.get().load(Ordering::Acquire);
     let denying = first & 1;
-    let status = stage.agent.status()?;
-    let netns = status["pods"][0]["netns"].as_u64().context("no cookie of the pod")?;
-    let slot = u32::try_from(denying)?;
-    maps::Policies::of(stage.agent.pins())?.contradict(netns, slot, policy_default::ALLOW_ANY)?;
+    policies.contradict(netns, u32::try_from(denying)?, policy_default::ALLOW_ANY)?;
     let mut follower = stage.agent.follow(&stage.world)?;
 
     let denied = stage.at(net, DENIED);
