@@ -60,77 +60,88 @@ pub struct Judgement {
 /// addresses are not known.
 #[inline(always)]
 pub fn decide<T: Tables>(tables: &T, flow: &Flow) -> Judgement {
-    let (policy, mut judgement) = match enrolled(tables, flow.netns) {
-        Ok(found) => found,
-        Err(mut outside) => {
-            if outside.verdict == Verdict::Hold && flow.dst.is_local() {
-                (outside.verdict, outside.reason) = (Verdict::Direct, Reason::Local);
-            }
-            return outside;
+    Standing::of(tables, flow.netns).decide(tables, flow)
+}
+
+/// How a namespace stands, whatever its destination: half of a judgement, for who needs it twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Of an enrolled pod.
+    policy: Option<PodPolicy>,
+    judgement: Judgement,
+}
+
+impl Standing {
+    /// Looks a namespace up.
+    #[inline(always)]
+    pub fn of<T: Tables>(tables: &T, netns: u64) -> Self {
+        let generation = tables.generation();
+        let slot = (generation & 1) as u32;
+        let mut judgement = Judgement {
+            verdict: Verdict::Direct,
+            reason: Reason::Host,
+            rule: 0,
+            generation,
+            default_action: 0,
+            proxy_port: 0,
+        };
+        if netns == tables.host_netns() {
+            return Self { policy: None, judgement };
         }
-    };
-    if canary::is_its(&flow.dst) {
-        (judgement.verdict, judgement.reason) = (Verdict::Deny, Reason::Canary);
-        return judgement;
+        let Some(policy) = tables.pod(&PodKey { netns, slot, pad: 0 }) else {
+            let hold = tables.flags() & node_flag::HOLD_UNKNOWN != 0;
+            judgement.verdict = if hold { Verdict::Hold } else { Verdict::Direct };
+            judgement.reason = if hold { Reason::UnknownHeld } else { Reason::UnknownAllowed };
+            return Self { policy: None, judgement };
+        };
+        if policy.flags & policy_flag::ENROLLED == 0 {
+            judgement.reason = Reason::NotEnrolled;
+            return Self { policy: None, judgement };
+        }
+        judgement.default_action = policy.default_action;
+        judgement.proxy_port = policy.proxy_port;
+        (judgement.verdict, judgement.reason) = match policy.default_action {
+            policy_default::ALLOW_ANY => (Verdict::Direct, Reason::DefaultAllow),
+            policy_default::AUDIT => (Verdict::Direct, Reason::WouldDeny),
+            _ => (Verdict::Deny, Reason::NoRule),
+        };
+        Self { policy: Some(policy), judgement }
     }
-    if flow.dst.is_local() || flow.dst == policy.addr4 || flow.dst == policy.addr6 {
-        (judgement.verdict, judgement.reason) = (Verdict::Direct, Reason::Local);
-        return judgement;
-    }
-    let slot = (judgement.generation & 1) as u32;
-    if let Some(rule) = find(tables, policy.table, slot, flow) {
-        let proxied = rule.action == rule_action::PROXY;
-        judgement.verdict = if proxied { Verdict::Proxy } else { Verdict::Direct };
-        judgement.reason = Reason::Rule;
-        judgement.rule = rule.rule;
-    }
-    judgement
-}
 
-/// What the policy says of something that no rule can name, such as a frame that is not IP.
-#[inline(always)]
-pub fn decide_unnamed<T: Tables>(tables: &T, netns: u64) -> Judgement {
-    match enrolled(tables, netns) {
-        Ok((_, fallback)) => fallback,
-        Err(outside) => outside,
+    /// What the policy says of something that no rule can name, such as a frame that is not IP; of
+    /// a namespace that is not judged by rules, what becomes of all of it.
+    #[inline(always)]
+    pub fn unnamed(&self) -> Judgement {
+        self.judgement
     }
-}
 
-/// The policy of an enrolled pod with its answer where no rule matches, or else the judgement of a
-/// namespace that is not judged by rules.
-#[inline(always)]
-fn enrolled<T: Tables>(tables: &T, netns: u64) -> Result<(PodPolicy, Judgement), Judgement> {
-    let generation = tables.generation();
-    let slot = (generation & 1) as u32;
-    let mut judgement = Judgement {
-        verdict: Verdict::Direct,
-        reason: Reason::Host,
-        rule: 0,
-        generation,
-        default_action: 0,
-        proxy_port: 0,
-    };
-    if netns == tables.host_netns() {
-        return Err(judgement);
+    /// See [`decide`]; `flow` is of the namespace that was looked up.
+    #[inline(always)]
+    pub fn decide<T: Tables>(&self, tables: &T, flow: &Flow) -> Judgement {
+        let mut judgement = self.judgement;
+        let Some(policy) = &self.policy else {
+            if judgement.verdict == Verdict::Hold && flow.dst.is_local() {
+                (judgement.verdict, judgement.reason) = (Verdict::Direct, Reason::Local);
+            }
+            return judgement;
+        };
+        if canary::is_its(&flow.dst) {
+            (judgement.verdict, judgement.reason) = (Verdict::Deny, Reason::Canary);
+            return judgement;
+        }
+        if flow.dst.is_local() || flow.dst == policy.addr4 || flow.dst == policy.addr6 {
+            (judgement.verdict, judgement.reason) = (Verdict::Direct, Reason::Local);
+            return judgement;
+        }
+        let slot = (judgement.generation & 1) as u32;
+        if let Some(rule) = find(tables, policy.table, slot, flow) {
+            let proxied = rule.action == rule_action::PROXY;
+            judgement.verdict = if proxied { Verdict::Proxy } else { Verdict::Direct };
+            judgement.reason = Reason::Rule;
+            judgement.rule = rule.rule;
+        }
+        judgement
     }
-    let Some(policy) = tables.pod(&PodKey { netns, slot, pad: 0 }) else {
-        let hold = tables.flags() & node_flag::HOLD_UNKNOWN != 0;
-        judgement.verdict = if hold { Verdict::Hold } else { Verdict::Direct };
-        judgement.reason = if hold { Reason::UnknownHeld } else { Reason::UnknownAllowed };
-        return Err(judgement);
-    };
-    if policy.flags & policy_flag::ENROLLED == 0 {
-        judgement.reason = Reason::NotEnrolled;
-        return Err(judgement);
-    }
-    judgement.default_action = policy.default_action;
-    judgement.proxy_port = policy.proxy_port;
-    (judgement.verdict, judgement.reason) = match policy.default_action {
-        policy_default::ALLOW_ANY => (Verdict::Direct, Reason::DefaultAllow),
-        policy_default::AUDIT => (Verdict::Direct, Reason::WouldDeny),
-        _ => (Verdict::Deny, Reason::NoRule),
-    };
-    Ok((policy, judgement))
 }
 
 #[inline(always)]

@@ -25,7 +25,7 @@ mod verdict;
 
 pub use addr::{Addr, FAMILY_V4, FAMILY_V6};
 pub use event::{Event, EventKind, LAYER_CONNECT, LAYER_PACKET, LAYER_WIRE, counter};
-pub use judge::{Flow, Judgement, Tables, decide, decide_unnamed};
+pub use judge::{Flow, Judgement, Standing, Tables, decide};
 pub use limits::{
     MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_PROOFS, MAX_RULES,
     MAX_VETHS, RING_BYTES,
@@ -38,7 +38,7 @@ pub use tables::{
 pub use verdict::{Reason, Verdict};
 
 /// The layout of everything in this crate. A loader refuses maps of any other number.
-pub const ABI_VERSION: u32 = if cfg!(feature = "next-layout") { 1_000_002 } else { 2 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "next-layout") { 1_000_003 } else { 3 };
 
 /// Protocol numbers as in an IP header (IANA).
 pub mod protocol {

@@ -172,8 +172,6 @@ pub struct SocketState {
     pub generation: u64,
     /// The cookie of its network namespace.
     pub netns: u64,
-    /// When it was opened, in nanoseconds of the monotonic clock.
-    pub opened_ns: u64,
     /// What was dialled.
     pub dst: Addr,
     /// See `dst`.
@@ -309,7 +307,7 @@ const _: () = {
     assert!(size_of::<PrefixValue>() == 8);
     assert!(size_of::<RuleKey>() == 8);
     assert!(size_of::<RuleValue>() == 8);
-    assert!(size_of::<SocketState>() == 56);
+    assert!(size_of::<SocketState>() == 48);
     assert!(size_of::<OriginKey>() == 16);
     assert!(size_of::<Origin>() == 40);
     assert!(size_of::<FlowKey>() == 40);
@@ -317,7 +315,7 @@ const _: () = {
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<ProofKey>() == 16);
     assert!(size_of::<Proof>() == 16);
-    assert!(core::mem::offset_of!(SocketState, dst) == 32);
+    assert!(core::mem::offset_of!(SocketState, dst) == 24);
     assert!(core::mem::offset_of!(PrefixKey, addr) == 8);
 };
 

@@ -131,7 +131,7 @@ fn a_held_namespace_reaches_itself_and_nobody_else() {
         assert_eq!(outcome(&tables, flow), (Verdict::Hold, Reason::UnknownHeld), "{dst:?}");
     }
     // Its packets have no name to go by.
-    assert_eq!(decide_unnamed(&tables, 77).verdict, Verdict::Hold);
+    assert_eq!(Standing::of(&tables, 77).unnamed().verdict, Verdict::Hold);
 }
 
 #[test]

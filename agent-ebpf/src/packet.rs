@@ -5,7 +5,7 @@
 //! Detached, raw and ping sockets get no errno; layer 3 still stops their frames.
 
 use agent_abi::{
-    LAYER_PACKET, Reason, SocketKind, SocketState, Tables, canary, decide_unnamed, protocol,
+    LAYER_PACKET, Reason, SocketKind, SocketState, Standing, Tables, canary, protocol,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -66,11 +66,13 @@ fn judge(ctx: &SkBuffContext) -> bool {
     // SAFETY: the context of the program that runs.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     // Most namespaces of a node are not ours: they are told before a header is read.
-    let standing = decide_unnamed(&tables, netns).reason;
-    if standing.lets_namespace_be() || (standing == Reason::UnknownHeld && is_welcoming(full)) {
+    let standing = Standing::of(&tables, netns);
+    let reason = standing.unnamed().reason;
+    if reason.lets_namespace_be() || (reason == Reason::UnknownHeld && is_welcoming(full)) {
         return true;
     }
-    let sight = Sight { layer: LAYER_PACKET, netns, skb: &ctx.skb, offset: 0, was_direct };
+    let skb = &ctx.skb;
+    let sight = Sight { layer: LAYER_PACKET, netns, standing, skb, offset: 0, was_direct };
     match traffic::leaving(&sight, &tables) {
         Leave::Direct(generation) => {
             remember_busy(full, state, netns, generation);

@@ -8,10 +8,7 @@ use agent_abi::{
 };
 use aya_ebpf::{
     bindings::bpf_sock,
-    helpers::{
-        bpf_ktime_get_ns,
-        generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
-    },
+    helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval},
     macros::cgroup_sock_addr,
     programs::SockAddrContext,
 };
@@ -243,8 +240,6 @@ fn note(sock: &Sock<'_>, kind: u32, flow: &Flow, judgement: &Judgement) -> bool 
         rule: judgement.rule,
         generation: judgement.generation,
         netns: flow.netns,
-        // SAFETY: a helper without arguments.
-        opened_ns: unsafe { bpf_ktime_get_ns() },
         dst: flow.dst,
         dst_port: flow.dst_port,
         protocol: flow.protocol,

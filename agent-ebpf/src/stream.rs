@@ -5,8 +5,8 @@
 //! by layer 3's memory of what came in.
 
 use agent_abi::{
-    Flow, FlowKey, Origin, OriginKey, PodKey, SocketKind, SocketState, Tables, counter,
-    decide_unnamed, policy_flag, protocol,
+    Flow, FlowKey, Origin, OriginKey, PodKey, SocketKind, SocketState, Standing, Tables, counter,
+    policy_flag, protocol,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -103,7 +103,7 @@ fn netns(ctx: &SockOpsContext) -> u64 {
 fn accepted(ctx: &SockOpsContext) {
     let netns = netns(ctx);
     let Some(tables) = Live::new() else { return };
-    if decide_unnamed(&tables, netns).reason.lets_namespace_be() {
+    if Standing::of(&tables, netns).unnamed().reason.lets_namespace_be() {
         return;
     }
     let Some(sk) = full_socket(ctx) else { return };

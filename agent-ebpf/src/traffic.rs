@@ -6,8 +6,7 @@
 
 use agent_abi::{
     Addr, FAMILY_V4, Flow, FlowKey, FlowState, FragmentKey, Judgement, LAYER_WIRE, OpenedBy,
-    Reason, Tables, Verdict, canary::hook, decide, decide_unnamed, node_flag, policy_default,
-    protocol,
+    Reason, Standing, Tables, Verdict, canary::hook, node_flag, policy_default, protocol,
 };
 use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::sk_buff::SkBuff};
 
@@ -105,6 +104,8 @@ pub(crate) fn end_agents(key: &FlowKey) {
 pub(crate) struct Sight<'a> {
     pub(crate) layer: u32,
     pub(crate) netns: u64,
+    /// How that namespace stands.
+    pub(crate) standing: Standing,
     pub(crate) skb: &'a SkBuff,
     /// Where the network header begins.
     pub(crate) offset: u32,
@@ -156,7 +157,7 @@ impl Leave {
 #[inline(always)]
 pub(crate) fn leaving(sight: &Sight<'_>, tables: &Live) -> Leave {
     let Some(packet) = headers::read(sight.skb, sight.offset) else {
-        return Leave::let_be(unnamed(sight, tables, Reason::Malformed));
+        return Leave::let_be(unnamed(sight, Reason::Malformed));
     };
     if packet.is_neighbour() {
         return Leave::LetBe;
@@ -172,7 +173,7 @@ pub(crate) fn leaving(sight: &Sight<'_>, tables: &Live) -> Leave {
         // SAFETY: one word, written by a single store.
         let let_out = unsafe { FRAGMENTS.get(fragment) }.copied();
         let known = let_out == Some(tables.generation());
-        return Leave::let_be(known || unnamed(sight, tables, Reason::StrayFragment));
+        return Leave::let_be(known || unnamed(sight, Reason::StrayFragment));
     }
     // Read before the judgement: a later one would outlive a change that comes in between.
     let generation = tables.generation();
@@ -206,13 +207,13 @@ fn whole(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> Leave {
         dst_port: if has_ports { packet.dst_port } else { 0 },
         protocol: packet.protocol,
     };
-    let mut judgement = decide(tables, &flow);
+    let mut judgement = sight.standing.decide(tables, &flow);
     if judgement.reason == Reason::Canary {
         report::proved(sight.netns, sight.hook(&packet.dst), judgement.generation);
         return Leave::Refused;
     }
     if judgement.reason == Reason::Local && sight.is_outside() {
-        judgement = decide_unnamed(tables, sight.netns);
+        judgement = sight.standing.unnamed();
     }
     let key = key_of(sight.netns, packet);
     if judgement.verdict == Verdict::Direct {
@@ -314,14 +315,14 @@ fn quotes_allowed_flow(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> boo
         dst_port: quoted.src_port,
         protocol: quoted.protocol,
     };
-    let judgement = decide(tables, &flow);
+    let judgement = sight.standing.decide(tables, &flow);
     judgement.verdict == Verdict::Direct && judgement.reason != Reason::Local
 }
 
 /// Judges what no rule can name, by the policy's default.
 #[inline(always)]
-pub(crate) fn unnamed(sight: &Sight<'_>, tables: &Live, reason: Reason) -> bool {
-    let mut judgement: Judgement = decide_unnamed(tables, sight.netns);
+pub(crate) fn unnamed(sight: &Sight<'_>, reason: Reason) -> bool {
+    let mut judgement = sight.standing.unnamed();
     if judgement.verdict == Verdict::Direct {
         return true;
     }

@@ -5,7 +5,7 @@
 //! `TCX_NEXT` and goes on to the next filter too, `TC_ACT_SHOT` is `TCX_DROP`. Detached, frames of
 //! packet sockets leave unjudged.
 
-use agent_abi::{LAYER_WIRE, Reason};
+use agent_abi::{LAYER_WIRE, Reason, Standing};
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
     macros::classifier,
@@ -49,12 +49,18 @@ fn judge(ctx: &TcContext) -> bool {
     let raw = ctx.skb.skb;
     // SAFETY: words of the context.
     let (ether_type, tagged) = unsafe { ((*raw).protocol, (*raw).vlan_present != 0) };
-    let sight =
-        Sight { layer: LAYER_WIRE, netns, skb: &ctx.skb, offset: ETHERNET, was_direct: false };
+    let sight = Sight {
+        layer: LAYER_WIRE,
+        netns,
+        standing: Standing::of(&tables, netns),
+        skb: &ctx.skb,
+        offset: ETHERNET,
+        was_direct: false,
+    };
     match ether_type {
         IPV4_BE | IPV6_BE if !tagged => traffic::leaving(&sight, &tables) != Leave::Refused,
         ARP_BE if !tagged => true,
-        _ => traffic::unnamed(&sight, &tables, Reason::NotIp),
+        _ => traffic::unnamed(&sight, Reason::NotIp),
     }
 }
 

@@ -234,16 +234,15 @@ fn state(value: &[u8]) -> Result<SocketState, NetlinkError> {
         return Err(NetlinkError::Malformed);
     }
     let u64_at = |offset| word_at(value, offset).map(u64::from_ne_bytes);
-    let words = [u32_at(value, 36)?, u32_at(value, 40)?, u32_at(value, 44)?, u32_at(value, 48)?];
-    let [protocol, pad] = word_at(value, 54)?;
+    let words = [u32_at(value, 28)?, u32_at(value, 32)?, u32_at(value, 36)?, u32_at(value, 40)?];
+    let [protocol, pad] = word_at(value, 46)?;
     Ok(SocketState {
         kind: u32_at(value, 0)?,
         rule: u32_at(value, 4)?,
         generation: u64_at(8)?,
         netns: u64_at(16)?,
-        opened_ns: u64_at(24)?,
-        dst: Addr { family: u32_at(value, 32)?, words_be: words },
-        dst_port: u16_at(value, 52)?,
+        dst: Addr { family: u32_at(value, 24)?, words_be: words },
+        dst_port: u16_at(value, 44)?,
         protocol,
         pad,
     })

@@ -34,7 +34,7 @@ const fn pair(low: u32, high: u32) -> u64 {
 /// integer as the key and a structure of the value's size.
 pub(crate) fn storage_map() -> OwnedFd {
     /// The size of [`SocketState`], as its crate asserts.
-    const VALUE: u32 = 56;
+    const VALUE: u32 = 48;
     // Words of `struct btf_type`: name, kind and flags, size; then what an integer adds.
     let integer = [0, 1 << 24, 4, 1 << 24 | 32];
     let structure = [0, 4 << 24, VALUE];

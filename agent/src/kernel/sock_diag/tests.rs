@@ -31,7 +31,6 @@ fn sample() -> SocketState {
         rule: 0x0102_0304,
         generation: 0x1112_1314_1516_1718,
         netns: 0x2122_2324_2526_2728,
-        opened_ns: 0x3132_3334_3536_3738,
         dst: addr("[2001:db8::1:2:3]:443").0,
         dst_port: 443,
         protocol: protocol::TCP,
