@@ -23,8 +23,9 @@ const ENABLE_STATS: u32 = 32;
 
 /// A licence, ended by a zero.
 const LICENCE: [u8; 4] = *b"GPL\0";
-/// Bytes of `struct bpf_prog_info` as far as the count of runs, which ends it.
+/// Bytes of `struct bpf_prog_info` as far as the time and the count of runs, which end it.
 const INFO: usize = 208;
+const RUN_TIME: usize = 192;
 const RUN_COUNT: usize = 200;
 
 /// A hook of somebody else's: a program's type, where it is attached, and the answer that lets
@@ -81,14 +82,19 @@ impl Stranger {
 
     /// How often it has run while [`Counting`] was there.
     pub fn runs(&self) -> Result<u64> {
+        Ok(self.cost()?.0)
+    }
+
+    /// The same, and how many nanoseconds all of that took, counting included.
+    pub fn cost(&self) -> Result<(u64, u64)> {
         let mut info = vec![0_u8; INFO];
         let mut attributes = Attributes::default();
         attributes.push_descriptor(self.program.as_fd().as_raw_fd());
         attributes.push(u32::try_from(INFO)?);
         attributes.push_pointer(info.as_mut_ptr().expose_provenance());
         attributes.call(OBJ_GET_INFO_BY_FD).context("asking about a program")?;
-        let count = info[RUN_COUNT..].first_chunk().context("a short answer")?;
-        Ok(u64::from_ne_bytes(*count))
+        let word = |at: usize| info[at..].first_chunk().copied().map(u64::from_ne_bytes);
+        word(RUN_COUNT).zip(word(RUN_TIME)).context("a short answer")
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use sekisho_tests::stranger;
 
 use super::{
     DatapathOptions, hooks, manifests,
@@ -89,7 +90,8 @@ fn report(stage: &Stage, numbers: &Numbers) {
     }
 }
 
-/// Under the load of all measures at once, for each case that has an agent.
+/// Under the load of all measures at once, for each case that has an agent. To count costs time,
+/// too: programs that do nothing, on the same hooks, tell how much of a number is that.
 fn report_hooks(stage: &mut Stage, options: &DatapathOptions) -> anyhow::Result<()> {
     println!("\nnanoseconds a run of each hook, with kernel.bpf_stats_enabled");
     let _counting = hooks::Counting::start()?;
@@ -97,6 +99,7 @@ fn report_hooks(stage: &mut Stage, options: &DatapathOptions) -> anyhow::Result<
         let Some(agent) = &case.agent else { continue };
         let pins = agent.path("bpf/pins");
         let before = hooks::read(&pins)?;
+        let empty = stranger::on_node(case.cgroup.path(), &[])?;
         for (order, _, _) in MEASURES {
             case.client.order(&format!("{order} {}", options.millis))?;
         }
@@ -105,6 +108,13 @@ fn report_hooks(stage: &mut Stage, options: &DatapathOptions) -> anyhow::Result<
             let cost = cost.since(before.get(&name).copied().unwrap_or_default());
             if let Some(mean) = cost.nanos.checked_div(cost.runs) {
                 println!("    {name:<16} {mean:>8} ns  {:>10} runs", cost.runs);
+            }
+        }
+        for program in empty {
+            let (runs, nanos) = program.cost()?;
+            if let Some(mean) = nanos.checked_div(runs) {
+                let hook = program.hook.name;
+                println!("    (nothing at all  {mean:>7} ns  {runs:>10} runs, on {hook})");
             }
         }
     }

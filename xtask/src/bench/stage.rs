@@ -42,7 +42,7 @@ pub(super) struct Case {
     pub(super) client: Process,
     pub(super) agent: Option<Agent>,
     // Dropped last: it cannot go while a process or a hook is in it.
-    _cgroup: Cgroup,
+    pub(super) cgroup: Cgroup,
 }
 
 /// Everything, in the order in which it is taken down.
@@ -102,7 +102,7 @@ impl Case {
         }
         let client = Process::start(&mut client)?;
         cgroup.take(client.child.id())?;
-        Ok(Self { name, way, client, agent, _cgroup: cgroup })
+        Ok(Self { name, way, client, agent, cgroup })
     }
 }
 
