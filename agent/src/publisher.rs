@@ -1,11 +1,11 @@
 //! From a change of objects to a generation in force. What is refused stays refused until
 //! something changes or the next look, and the generation before stays.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use agent_model::{
     resource::Kind,
-    snapshot::Snapshot,
+    snapshot::{PodId, Snapshot},
     translate::{Interner, NetnsAnnotation, NodeContext, UnknownPods, translate},
 };
 use tokio::{
@@ -53,6 +53,9 @@ pub(crate) struct Publisher {
     latest: Option<(Observed, Arc<Snapshot>)>,
     /// Whether pods' links are to be looked at: they may change whenever something else does.
     links_due: bool,
+    /// The pods whose links are still to be looked at. One at a time: a hundred take longer than a
+    /// pod that is being made should wait.
+    unlooked: Vec<PodId>,
     /// Who tells other nodes, on an API server.
     teller: Option<Teller>,
     /// Why the last attempt failed: told once, however often it is tried again.
@@ -86,6 +89,7 @@ impl Publisher {
             strays: Strays::default(),
             latest: None,
             links_due: false,
+            unlooked: Vec::new(),
             teller,
             refused: None,
         }
@@ -123,7 +127,8 @@ impl Publisher {
                     news?;
                     self.hear(&names).await;
                 }
-                _ = looks.tick() => self.look_after().await,
+                () = ready(()), if !self.unlooked.is_empty() => self.look_at_next().await,
+                _ = looks.tick(), if self.unlooked.is_empty() => self.look_after().await,
             }
         }
     }
@@ -170,9 +175,29 @@ impl Publisher {
         if !self.links_due && !self.sync.wants_another_look() && !self.report.is_degraded() {
             return;
         }
-        self.sync.look_at_links().await;
-        self.publish(&mut Laps::default()).await;
         self.links_due = false;
+        self.unlooked = self.sync.judged();
+        if self.unlooked.is_empty() {
+            self.finish_looks().await;
+        }
+    }
+
+    async fn look_at_next(&mut self) {
+        if let Some(pod) = self.unlooked.pop() {
+            self.sync.look_at_links(&pod).await;
+        }
+        if self.unlooked.is_empty() {
+            self.finish_looks().await;
+        }
+    }
+
+    async fn finish_looks(&mut self) {
+        // What was published meanwhile calls for other looks, and what is published for these does
+        // not.
+        let links_due = self.links_due;
+        self.sync.mend_links();
+        self.publish(&mut Laps::default()).await;
+        self.links_due = links_due;
     }
 
     async fn publish(&mut self, laps: &mut Laps) -> bool {

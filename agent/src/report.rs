@@ -44,6 +44,9 @@ struct Latest {
     snapshot: Arc<Snapshot>,
 }
 
+/// A note on a hook of the wire layer.
+const NOT_YET: &str = "the pod is being made";
+
 /// A pod's part of the status, with the interfaces where its hooks hang.
 #[derive(Debug)]
 struct Judged {
@@ -231,7 +234,9 @@ impl Report {
     }
 
     fn with_hooks(&self, judged: &Judged) -> status::Pod {
+        let due = self.kernel.links.due();
         let hook = |(interface, name): &(u32, String)| {
+            let note = due.contains(interface).then(|| NOT_YET.to_owned());
             self.kernel
                 .links
                 .wire()
@@ -242,7 +247,7 @@ impl Report {
                     hook: hook.name.to_owned(),
                     place: name.clone(),
                     attached: self.kernel.links.is_wired(hook, *interface),
-                    note: None,
+                    note: note.clone(),
                 })
                 .collect::<Vec<_>>()
         };

@@ -148,7 +148,6 @@ impl Sync {
         laps: &mut Laps,
     ) -> Result<Published, SyncError> {
         let fresh = self.pods.prepare(snapshot).await;
-        connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
         let desired = self.desired();
         if self.attached {
             let anew = block_in_place(|| self.kernel.mend())?;
@@ -158,6 +157,8 @@ impl Sync {
             let wanting = std::mem::replace(&mut self.wanting, Wanting::New);
             self.pods.wire(&self.kernel, if anew { Wanting::All } else { wanting });
         }
+        // What is opened from here on the wire layer learns by itself.
+        connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
         let mut published =
             Published { generation: self.planner.generation(), writes: 0, resets: 0 };
         laps.end(Phase::Prepare);
@@ -172,6 +173,7 @@ impl Sync {
         if !self.attached {
             self.kernel.attach()?;
             self.pods.wire(&self.kernel, Wanting::Lost);
+            connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
             self.attached = true;
         }
         self.pods.unwire(&self.kernel);
@@ -206,9 +208,11 @@ impl Sync {
         Ok(writes)
     }
 
-    /// Removes what the generation in force does not need. To be called after each publication; it
-    /// takes tens of milliseconds, for which whoever waits for the generation does not wait.
+    /// Completes the wire layer of young pods, and removes what the generation in force does not
+    /// need. To be called after each publication; it takes tens of milliseconds, for which whoever
+    /// waits for the generation does not wait.
     pub(crate) fn narrow(&mut self) {
+        block_in_place(|| self.pods.finish_wiring(&self.kernel));
         if !std::mem::take(&mut self.flipped) {
             return;
         }
@@ -222,9 +226,19 @@ impl Sync {
         }
     }
 
-    /// Looks at the links of the pods that are judged, so that the next publication mends them.
-    pub(crate) async fn look_at_links(&mut self) {
-        self.pods.look_at_links().await;
+    /// The pods that are judged.
+    pub(crate) fn judged(&self) -> Vec<PodId> {
+        let judged = self.pods.known().iter().filter(|(_, pod)| pod.is_enrolled());
+        judged.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Looks at the links of a pod, which may have others by now.
+    pub(crate) async fn look_at_links(&mut self, pod: &PodId) {
+        self.pods.look_at_links(pod).await;
+    }
+
+    /// Has the next publication mend the links of pods.
+    pub(crate) fn mend_links(&mut self) {
         self.wanting = Wanting::Lost;
     }
 

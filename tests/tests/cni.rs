@@ -1,15 +1,21 @@
 //! The CNI plugin at the end of a real chain: a pod is judged before its first process runs, or it
 //! is not made.
 
-use std::{thread, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
     chain::{Chain, Said},
     client::Client,
     links,
+    serve::Echo,
     stage::{DENIED, DIRECT, Net, Stage},
     world::Host,
 };
@@ -18,6 +24,8 @@ use serde_json::{Value, json};
 /// Codes of the specification, and one of ours.
 const TRY_AGAIN: u64 = 11;
 const NOT_JUDGED: u64 = 100;
+/// How long a pod that answers may take.
+const ANSWERS: Duration = Duration::from_secs(5);
 
 /// A stage with a chain beside it, and a pod that is only a namespace.
 struct Case {
@@ -61,6 +69,30 @@ impl Case {
     }
 }
 
+fn new_pod(status: &Value) -> Value {
+    let mut pods = status["pods"].as_array().into_iter().flatten();
+    pods.find(|pod| pod["name"] == "new").cloned().unwrap_or_default()
+}
+
+/// Whether the node is answered at the addresses that the pod was given.
+fn check_answers(case: &Case, answer: &Value) -> Result<()> {
+    let _echo = Echo::start(&case.pod, DIRECT, &[])?;
+    for ip in answer["ips"].as_array().context("no addresses")? {
+        let ip = ip["address"].as_str().and_then(|text| text.split('/').next());
+        let to = SocketAddr::new(ip.context("no address")?.parse()?, DIRECT);
+        case.stage.world.node().enter(|| {
+            let mut stream = TcpStream::connect_timeout(&to, ANSWERS)?;
+            stream.set_read_timeout(Some(ANSWERS))?;
+            stream.write_all(b"hello")?;
+            let mut echo = [0; 5];
+            stream.read_exact(&mut echo).with_context(|| format!("{to} does not answer"))?;
+            ensure!(&echo == b"hello", "{to} echoed {echo:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 fn check_failure(said: &Said, code: u64, word: &str) {
     assert!(!said.ok, "{said:?}");
     assert_eq!(said.answer["code"], code, "{said:?}");
@@ -72,7 +104,7 @@ fn check_failure(said: &Said, code: u64, word: &str) {
 fn a_pod_is_judged_before_its_first_process(
     #[values("0.4.0", "1.0.0")] version: &str,
 ) -> Result<()> {
-    let case = Case::announced(version)?;
+    let mut case = Case::announced(version)?;
     let said = case.add()?;
     assert!(said.ok, "{said:?}");
     case.check_judged()?;
@@ -80,10 +112,13 @@ fn a_pod_is_judged_before_its_first_process(
     assert_eq!(said.answer["cniVersion"], version);
     assert_eq!(said.answer["ips"].as_array().map(Vec::len), Some(2), "{said:?}");
     let status = case.stage.agent.status()?;
-    let pods = status["pods"].as_array().cloned().unwrap_or_default();
-    let pod = pods.iter().find(|pod| pod["name"] == "new").cloned().unwrap_or_default();
-    assert_eq!(pod["enrolment"], "enrolled");
-    assert!(!pod["hooks"].to_string().contains("false"), "{pod}");
+    assert_eq!(status["state"]["state"], "ready", "{status}");
+    assert_eq!(new_pod(&status)["enrolment"], "enrolled");
+    check_answers(&case, &said.answer)?;
+    case.stage.agent.wait_until("every hook hangs", |agent| {
+        let hooks = new_pod(&agent.status()?)["hooks"].to_string();
+        Ok(hooks.contains("true") && !hooks.contains("false"))
+    })?;
 
     assert!(case.ask("CHECK", &said.answer)?.ok);
     case.chain.del(&case.stage.world, &Chain::environment(&case.pod, "u1"))?;

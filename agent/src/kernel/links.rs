@@ -8,6 +8,7 @@
 //! On a kernel without tcx the wire layer hangs by filters, which are no links: see [`filters`].
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::{
@@ -15,6 +16,7 @@ use std::{
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use thiserror::Error;
@@ -79,6 +81,8 @@ pub(crate) struct Links {
     cgroup_path: PathBuf,
     wire: Wire,
     filters: Filters,
+    /// The interfaces on which frames are judged already and not yet learnt from.
+    due: Mutex<BTreeSet<u32>>,
 }
 
 impl Links {
@@ -90,7 +94,8 @@ impl Links {
         let opened = File::open(cgroup)
             .map_err(|source| LinkError::Cgroup { path: cgroup.to_owned(), source })?;
         let filters = Filters::new(pin_dir)?;
-        Ok(Self { directory, cgroup: opened, cgroup_path: cgroup.to_owned(), wire, filters })
+        let (cgroup_path, due) = (cgroup.to_owned(), Mutex::default());
+        Ok(Self { directory, cgroup: opened, cgroup_path, wire, filters, due })
     }
 
     /// How layer 3 hangs.
@@ -138,13 +143,11 @@ impl Links {
         match self.wire {
             Wire::Tcx => {
                 for hook in &TCX {
-                    let path = self.wire_path(hook.name, interface);
-                    moved |= step_aside(hook, &path, interface)?;
-                    let target = Target::Interface(interface);
-                    let place = Place::Interface(interface);
-                    self.ensure(hook, &path, (wire_program(programs, hook), target, place))?;
+                    moved |= step_aside(hook, &self.wire_path(hook.name, interface), interface)?;
+                    self.ensure_tcx(hook, programs, interface)?;
                 }
                 self.filters.detach(interface)?;
+                lock(&self.due).remove(&interface);
             }
             Wire::Clsact => {
                 self.filters.attach(programs, interface)?;
@@ -154,8 +157,43 @@ impl Links {
         Ok(moved)
     }
 
+    /// Attaches what judges frames to an end that has neither program yet, and leaves for
+    /// [`Links::attach_wire`] what learns from those that arrive: the kernel makes whoever attaches
+    /// by tcx wait, each time.
+    pub(crate) fn attach_judge(
+        &self,
+        programs: &Programs,
+        interface: u32,
+    ) -> Result<(), LinkError> {
+        match self.wire {
+            Wire::Tcx => {
+                self.ensure_tcx(&TCX[1], programs, interface)?;
+                lock(&self.due).insert(interface);
+                Ok(())
+            }
+            Wire::Clsact => self.attach_wire(programs, interface).map(drop),
+        }
+    }
+
+    /// The interfaces that [`Links::attach_judge`] has left something for later on.
+    pub(crate) fn due(&self) -> BTreeSet<u32> {
+        lock(&self.due).clone()
+    }
+
+    fn ensure_tcx(
+        &self,
+        hook: &Hook,
+        programs: &Programs,
+        interface: u32,
+    ) -> Result<(), LinkError> {
+        let (target, place) = (Target::Interface(interface), Place::Interface(interface));
+        let path = self.wire_path(hook.name, interface);
+        self.ensure(hook, &path, (wire_program(programs, hook), target, place))
+    }
+
     /// Detaches both programs from an interface, however they were attached.
     pub(crate) fn detach_wire(&self, interface: u32) -> Result<(), LinkError> {
+        lock(&self.due).remove(&interface);
         self.detach_tcx(interface)?;
         self.filters.detach(interface)
     }
@@ -270,6 +308,10 @@ fn step_aside(hook: &Hook, path: &Path, interface: u32) -> Result<bool, LinkErro
     let refusal = sys::classifier(TC_ACT_SHOT).map_err(failed)?;
     sys::link_update(link.as_fd(), refusal.as_fd()).map_err(failed)?;
     Ok(true)
+}
+
+fn lock(due: &Mutex<BTreeSet<u32>>) -> MutexGuard<'_, BTreeSet<u32>> {
+    due.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wire_program<'a>(programs: &'a Programs, hook: &Hook) -> BorrowedFd<'a> {

@@ -215,7 +215,7 @@ impl Pods {
     }
 
     /// Opens what the snapshot's pods need and closes what the others had. Pods that are enrolled
-    /// by this call are returned: they want their old connections looked at.
+    /// by this call while they run are returned: they want their old connections looked at.
     pub(crate) async fn prepare(&mut self, snapshot: &Snapshot) -> Vec<PodId> {
         self.reap();
         self.problems_before = std::mem::take(&mut self.problems);
@@ -296,7 +296,7 @@ impl Pods {
         let was_judged = port_before(&self.maps, pod.netns.cookie()).is_some();
         let listeners = listen(&self.worker, &self.maps, &pod.netns).await?;
         pod.proxy = Some(serve(&self.proxy, &mut self.servers, &pod.netns, listeners));
-        Ok(!was_judged)
+        Ok(!was_judged && !self.evidence.whereabouts.is_asked_for(id))
     }
 
     async fn open(&self, id: &PodId, plan: &PodPlan, place: &Place) -> Result<Pod, EnrolError> {
@@ -326,6 +326,9 @@ impl Pods {
     /// Attaches the wire layer to the links of pods that are to be judged. Before their policies
     /// are published it lets their frames pass, or holds them, as it would those of any pod that
     /// is not known: no frame slips out between the two.
+    ///
+    /// In a pod that the runtime waits for nobody answers yet: what learns from arriving frames
+    /// is left to [`Pods::finish_wiring`].
     pub(crate) fn wire(&mut self, kernel: &Kernel, which: Wanting) {
         let mut failures = Vec::new();
         for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
@@ -338,7 +341,9 @@ impl Pods {
                 if was_wired && !is_lost && which != Wanting::All {
                     continue;
                 }
-                match wire_one(kernel, pod.netns.cookie(), end) {
+                let is_young = !was_wired && self.evidence.whereabouts.is_asked_for(id);
+                let wire = if is_young { wire_young } else { wire_one };
+                match wire(kernel, pod.netns.cookie(), end) {
                     Ok(moved) if is_lost || (was_wired && moved) => {
                         kernel.mending.note("layer 3", &end.name);
                     }
@@ -357,17 +362,29 @@ impl Pods {
         }
     }
 
-    /// Looks at the links of pods that are enrolled already, which may have others by now.
-    pub(crate) async fn look_at_links(&mut self) {
+    /// Attaches what [`Pods::wire`] has left for later.
+    pub(crate) fn finish_wiring(&mut self, kernel: &Kernel) {
+        let due = kernel.links.due();
         let mut failures = Vec::new();
-        for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
-            match veth::host_ends(&self.worker, &pod.netns).await {
-                Ok(ends) => pod.ends = ends,
-                Err(error) => failures.push((id.clone(), EnrolError::from(error))),
+        for (id, pod) in &mut self.known {
+            for end in pod.ends.ends.iter().filter(|end| due.contains(&end.ifindex)) {
+                if let Err(error) = wire_one(kernel, pod.netns.cookie(), end) {
+                    pod.wired.retain(|wired| *wired != end.ifindex);
+                    failures.push((id.clone(), error));
+                }
             }
         }
         for (id, error) in failures {
             self.report(&id, &error);
+        }
+    }
+
+    /// Looks at the links of a pod that is enrolled already, which may have others by now.
+    pub(crate) async fn look_at_links(&mut self, id: &PodId) {
+        let Some(pod) = self.known.get_mut(id).filter(|pod| pod.is_enrolled()) else { return };
+        match veth::host_ends(&self.worker, &pod.netns).await {
+            Ok(ends) => pod.ends = ends,
+            Err(error) => self.report(id, &EnrolError::from(error)),
         }
     }
 
@@ -414,6 +431,13 @@ fn is_wired(kernel: &Kernel, end: &HostEnd) -> bool {
 fn wire_one(kernel: &Kernel, cookie: u64, end: &HostEnd) -> Result<bool, EnrolError> {
     kernel.maps.veths.set(&end.ifindex, &cookie).map_err(map_error("VETHS"))?;
     Ok(kernel.links.attach_wire(&kernel.programs, end.ifindex)?)
+}
+
+/// The same for an end that nobody has attached anything to, as far as frames are judged.
+fn wire_young(kernel: &Kernel, cookie: u64, end: &HostEnd) -> Result<bool, EnrolError> {
+    kernel.maps.veths.set(&end.ifindex, &cookie).map_err(map_error("VETHS"))?;
+    kernel.links.attach_judge(&kernel.programs, end.ifindex)?;
+    Ok(false)
 }
 
 fn map_error(map: &'static str) -> impl Fn(SysError) -> EnrolError {

@@ -64,6 +64,8 @@ pub(crate) fn identity(path: &Path) -> io::Result<(u64, u64)> {
 pub(crate) struct Whereabouts {
     file: PathBuf,
     known: Mutex<BTreeMap<PodId, Sandbox>>,
+    /// The pods that are being made, with the change that no publication has taken in yet.
+    asked: Mutex<BTreeMap<PodId, u64>>,
     /// Counts changes.
     said: watch::Sender<u64>,
     /// The last change that a publication has taken in.
@@ -79,12 +81,13 @@ impl Whereabouts {
         });
         let known = known.into_iter().filter(Sandbox::is_current);
         let known = Mutex::new(known.map(|sandbox| (sandbox.pod(), sandbox)).collect());
-        Self { file, known, said: watch::Sender::new(0), taken_in: watch::Sender::new(0) }
+        let (said, taken_in) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self { file, known, asked: Mutex::default(), said, taken_in }
     }
 
     /// The sandbox of a pod with this UID.
     pub(crate) fn of(&self, pod: &PodId, uid: &str) -> Option<Sandbox> {
-        let known = self.known();
+        let known = lock(&self.known);
         let sandbox = known.get(pod)?;
         let is_it = uid.is_empty() || sandbox.uid.is_empty() || sandbox.uid == uid;
         is_it.then(|| sandbox.clone())
@@ -92,11 +95,19 @@ impl Whereabouts {
 
     /// Takes in a sandbox; returns the change to wait for in [`Whereabouts::publications`].
     pub(crate) fn put(&self, sandbox: Sandbox) -> io::Result<u64> {
-        self.change(|known| {
+        let pod = sandbox.pod();
+        let change = self.change(|known| {
             // What nobody has said goodbye to would stay for ever.
             known.retain(|_, sandbox| sandbox.is_current());
             known.insert(sandbox.pod(), sandbox);
-        })
+        })?;
+        lock(&self.asked).insert(pod, change);
+        Ok(change)
+    }
+
+    /// Whether the runtime waits for a pod before it starts anything in it.
+    pub(crate) fn is_asked_for(&self, pod: &PodId) -> bool {
+        lock(&self.asked).contains_key(pod)
     }
 
     /// Forgets a sandbox.
@@ -122,6 +133,7 @@ impl Whereabouts {
 
     /// A publication has taken in everything up to a change.
     pub(crate) fn took_in(&self, change: u64) {
+        lock(&self.asked).retain(|_, asked| *asked > change);
         self.taken_in.send_replace(change);
     }
 
@@ -131,7 +143,7 @@ impl Whereabouts {
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<PodId, Sandbox>)) -> io::Result<u64> {
-        let mut known = self.known();
+        let mut known = lock(&self.known);
         let before = known.clone();
         change(&mut known);
         if *known == before {
@@ -145,10 +157,10 @@ impl Whereabouts {
         self.said.send_modify(|count| *count += 1);
         Ok(self.newest())
     }
+}
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<PodId, Sandbox>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
+    it.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read(file: &Path) -> io::Result<Vec<Sandbox>> {
