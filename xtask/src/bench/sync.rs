@@ -58,6 +58,7 @@ pub(super) fn run(options: &SyncOptions) -> anyhow::Result<()> {
     let begun = Instant::now();
     let count = writers::fill(&stage.socket, sizes, &slices)?;
     stage.create_pods()?;
+    stage.take_office()?;
     let took = begun.elapsed().as_secs_f64();
     println!("{count} objects ({sizes:?}, {} slices) in {took:.0} s", slices.len());
     let world = World { socket: stage.socket.clone(), sizes, slices };
@@ -77,6 +78,10 @@ pub(super) fn run(options: &SyncOptions) -> anyhow::Result<()> {
     stage.agent.kill()?;
     start(&mut stage, "a start with what was saved", options.pods)?;
     memory(&stage, "ready again")?;
+    stage.leave_office()?;
+    println!("\nas the one agent of the cluster that writes what becomes of its objects");
+    rest(&stage)?;
+    memory(&stage, "as that one")?;
     load_average("after")
 }
 
@@ -128,8 +133,8 @@ fn memory(stage: &Stage, when: &str) -> anyhow::Result<()> {
 
 /// Processor time and bytes of an agent that has nothing to do.
 fn rest(stage: &Stage) -> anyhow::Result<()> {
-    // What is in force is saved within a few seconds of the start.
-    thread::sleep(Duration::from_secs(10));
+    // What is in force is saved within a few seconds of the start, and an office is taken.
+    thread::sleep(Duration::from_secs(15));
     let process = process(stage)?;
     let (before, bytes) = (cost::processor(process)?, received(stage)?);
     thread::sleep(REST);
