@@ -233,6 +233,10 @@ fn custom<T: DeserializeOwned>(
     key: &ObjectKey,
     findings: &mut Vec<Finding>,
 ) -> Result<Arc<T>, ResourceError> {
+    // The key says the first two, and the last is for people.
+    for field in ["apiVersion", "kind", "status"] {
+        map.remove(field);
+    }
     prune_nulls(map);
     typed(Value::Object(std::mem::take(map)), key, findings)
 }

@@ -167,9 +167,8 @@ impl Reach<'_> {
                 Some(upstream)
             }
         };
-        let PortRules { source, rules, outlived, .. } = rules;
-        let upstream = upstream.filter(|_| rules.iter().any(|rule| rule.action != Action::Direct));
-        Some(DefinedPort { number: number.get(), source, rules, outlived, upstream })
+        let is_proxied = rules.rules.iter().any(|rule| rule.action != Action::Direct);
+        Some(rules.defined(upstream.filter(|_| is_proxied)))
     }
 
     /// Plain TCP, or what may turn out to be: by address, or any address without one.

@@ -172,8 +172,7 @@ fn define_port(
             notes.warn(code::NOT_SUPPORTED, &format!("{field}.protocol"), message);
         }
     }
-    let PortRules { source, rules, outlived, .. } = rules;
-    DefinedPort { number: number.get(), source, rules, outlived, upstream }
+    rules.defined(upstream)
 }
 
 fn tcp(place: &Place, name: &str, family: Family, rules: &mut PortRules) -> Option<Upstream> {

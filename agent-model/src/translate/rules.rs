@@ -8,7 +8,9 @@ use super::address::everywhere;
 use crate::{
     egress::{Action, Class, Protocol, ProxyDuty, Rule, RuleSource},
     names::Answer,
+    registry::DefinedPort,
     resource::ObjectKey,
+    snapshot::Upstream,
 };
 
 pub(super) const ALLOWED: Action = Action::Proxy(ProxyDuty::AddressAllowed);
@@ -82,6 +84,15 @@ impl PortRules {
             let rule = self.rule(protocol, IpNet::from(*address), self.port, action);
             self.outlived.push(rule);
         }
+    }
+
+    /// The port with these rules, for as long as its object stays as it is: there are tens of
+    /// thousands of such, so they keep no room.
+    pub(super) fn defined(mut self, upstream: Option<Upstream>) -> DefinedPort {
+        self.rules.shrink_to_fit();
+        self.outlived.shrink_to_fit();
+        let Self { source, port, rules, outlived, .. } = self;
+        DefinedPort { number: port.get(), source, rules, outlived, upstream }
     }
 
     fn rule(&self, protocol: Protocol, cidr: IpNet, port: NonZeroU16, action: Action) -> Rule {

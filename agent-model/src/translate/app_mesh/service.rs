@@ -269,8 +269,6 @@ impl Maker<'_> {
     }
 
     fn add(&mut self, rules: PortRules) {
-        let number = rules.number().get();
-        let PortRules { source, rules, outlived, .. } = rules;
-        self.ports.push(DefinedPort { number, source, rules, outlived, upstream: None });
+        self.ports.push(rules.defined(None));
     }
 }

@@ -1,14 +1,15 @@
 //! One object of the API server, as a place that makes a statement.
 
-use std::sync::Arc;
-
 use kube::{
     api::DynamicObject,
     core::{ApiResource, TypeMeta},
 };
 use serde_json::{Value, json};
 
-use super::kinds::{Reach, Watched};
+use super::{
+    kinds::{Reach, Watched},
+    saved::Text,
+};
 use crate::source::{
     census::{Conditions, Identity},
     manifest,
@@ -26,7 +27,7 @@ pub(super) struct Item {
     /// What it says.
     pub(super) statement: Statement,
     /// Its text, where its type cannot be written back: custom resources and the mesh's settings.
-    pub(super) text: Option<Arc<str>>,
+    pub(super) text: Option<Text>,
     /// What the server says of it, for the same kinds; not of one that was saved.
     pub(super) identity: Option<Identity>,
 }
@@ -100,7 +101,7 @@ fn identify(watched: &Watched, resource: &ApiResource, object: &DynamicObject) -
 
 /// Reads what [`item`] made, or what was saved of it.
 pub(super) fn read(place: Place, spot: &str, value: Value, keep_text: bool) -> Item {
-    let text = keep_text.then(|| value.to_string().into());
+    let text = keep_text.then(|| Text::of(&value));
     let statement = manifest::read_object(&place, spot, value);
     Item { place, statement, text, identity: None }
 }

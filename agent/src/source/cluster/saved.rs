@@ -17,7 +17,22 @@ use crate::sealed::{Seal, SealError};
 const SEAL: Seal = Seal { format: "sekisho-objects", version: 1 };
 
 /// The text of each object whose type cannot be written back.
-pub(super) type Texts = Arc<BTreeMap<Arc<ObjectKey>, Arc<str>>>;
+pub(super) type Texts = Arc<BTreeMap<Arc<ObjectKey>, Text>>;
+
+/// An object's JSON, packed: it is wanted only when the file is written, and a large cluster has
+/// tens of megabytes of it. Equal objects have equal texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Text(Arc<[u8]>);
+
+impl Text {
+    pub(super) fn of(value: &Value) -> Self {
+        Self(lz4_flex::compress_prepend_size(value.to_string().as_bytes()).into())
+    }
+
+    pub(super) fn unpack(&self) -> io::Result<Vec<u8>> {
+        lz4_flex::decompress_size_prepended(&self.0).map_err(io::Error::other)
+    }
+}
 
 /// What is to be written.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +68,7 @@ fn body(contents: &Contents, mut file: &mut dyn Write) -> io::Result<()> {
             Object::Endpoints(object) => serde_json::to_writer(&mut file, &**object)?,
             Object::EndpointSlice(object) => serde_json::to_writer(&mut file, &object.manifest())?,
             _ => match contents.texts.get(key) {
-                Some(text) => file.write_all(text.as_bytes())?,
+                Some(text) => file.write_all(&text.unpack()?)?,
                 None => return Err(io::Error::other(format!("the text of {key} is not known"))),
             },
         }

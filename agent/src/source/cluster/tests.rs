@@ -56,7 +56,7 @@ fn a_list_replaces_all_of_its_kind_and_nothing_else() {
 fn an_object_that_is_broken_at_a_start_has_its_form_from_before_the_start() {
     let mut state = State::default();
     let saved = entry("a", 1).text.unwrap();
-    state.restore(serde_json::from_str(&saved).unwrap(), "node-1");
+    state.restore(serde_json::from_slice(&saved.unpack().unwrap()).unwrap(), "node-1");
     state.store.settle();
     state.take(list(vec![entry("a", 70_000), entry("b", 70_000)]));
     let observed = state.store.settle();
@@ -88,7 +88,7 @@ fn with_status(item: &Item, generation: i64) -> Item {
     let statement = manifest::read_object(
         &item.place,
         "generation 1",
-        serde_json::from_str(item.text.as_ref().unwrap()).unwrap(),
+        serde_json::from_slice(&item.text.as_ref().unwrap().unpack().unwrap()).unwrap(),
     );
     let (place, text) = (Arc::clone(&item.place), item.text.clone());
     Item { place, statement, text, identity: Some(identity) }

@@ -65,7 +65,7 @@ fn an_object_means_the_same_from_a_server_and_from_a_file() {
         assert_eq!(form(file), form(server));
         // What is saved of it says the same once more.
         if let Some(text) = from_server.text {
-            let saved = serde_json::from_str(&text).unwrap();
+            let saved = serde_json::from_slice(&text.unpack().unwrap()).unwrap();
             let again = read(from_server.place, "spot", saved, true);
             assert_eq!(form(server), form(only(&again.statement)));
         }

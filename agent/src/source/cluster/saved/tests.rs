@@ -16,7 +16,7 @@ fn contents() -> Contents {
     ];
     let (mut store, mut texts) = (Store::default(), BTreeMap::new());
     for (number, object) in objects.into_iter().enumerate() {
-        let text: Arc<str> = object.to_string().into();
+        let text = Text::of(&object);
         let statement = manifest::read_object("place", "spot", object);
         texts.insert(statement.claims[0].key.clone(), text);
         store.say(number.to_string().into(), statement);
