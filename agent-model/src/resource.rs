@@ -27,6 +27,7 @@ pub mod protocol;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod security;
+mod service;
 pub mod service_entry;
 pub mod sidecar;
 mod store;
@@ -37,7 +38,7 @@ mod yaml;
 use std::{fmt, sync::Arc};
 
 use k8s_openapi::{
-    api::core::v1::{Endpoints, Namespace, Pod, Service},
+    api::core::v1::{Endpoints, Namespace, Pod},
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
@@ -47,6 +48,7 @@ pub use custom::Custom;
 pub use endpoint_slice::EndpointSlice;
 pub use kind::Kind;
 pub use parse::{Parsed, ResourceError, parse};
+pub use service::Service;
 pub use store::Objects;
 pub use yaml::{Document, Part, YamlError, documents, split};
 

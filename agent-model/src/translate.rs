@@ -117,8 +117,7 @@ fn define(
     let around = define_service::Around { endpoints: &endpoints, aliases: &aliases, answers };
     interner.begin(objects, (&node.cluster_domain, answers), |object| match object {
         Object::Service(service) => {
-            let is_alias = aliases::external_name(service).is_some();
-            let depends = endpoints::is_headless(service) || is_alias;
+            let depends = service.headless || service.external_name.is_some();
             Some((define_service::define(service, &around, &node.cluster_domain), depends))
         }
         Object::ServiceEntry(entry) => {

@@ -1,12 +1,9 @@
 //! A document to a typed object: dispatch, the path of whatever is wrong, and no field dropped
 //! without a word.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use k8s_openapi::api::{
-    core::v1::{ConfigMap, Service},
-    discovery::v1,
-};
+use k8s_openapi::api::{core::v1 as core, discovery::v1};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -172,8 +169,8 @@ fn decode(mut map: Map<String, Value>, key: &ObjectKey) -> Result<Parsed, Resour
         Kind::Namespace => Object::Namespace(typed(Value::Object(map), key, found)?),
         Kind::Pod => Object::Pod(typed(Value::Object(map), key, found)?),
         Kind::Service => {
-            let whole = typed::<Service>(Value::Object(map), key, found)?;
-            Object::Service(Arc::new(cut(Arc::unwrap_or_clone(whole))))
+            let whole = typed::<core::Service>(Value::Object(map), key, found)?;
+            Object::Service(Arc::new(Arc::unwrap_or_clone(whole).into()))
         }
         Kind::Endpoints => Object::Endpoints(typed(Value::Object(map), key, found)?),
         Kind::EndpointSlice => {
@@ -205,26 +202,6 @@ fn decode(mut map: Map<String, Value>, key: &ObjectKey) -> Result<Parsed, Resour
         },
     };
     Ok(Parsed { object: Some(object), findings })
-}
-
-/// A Service without what nobody here reads. A large cluster has ten thousand, and a map of labels
-/// alone is half a kilobyte.
-fn cut(mut service: Service) -> Service {
-    let metadata = &mut service.metadata;
-    keep(&mut metadata.labels, |label| label == "k8s-app");
-    keep(&mut metadata.annotations, |name| name.contains("istio.io/"));
-    metadata.owner_references = None;
-    metadata.finalizers = None;
-    service.status = None;
-    service
-}
-
-fn keep(map: &mut Option<BTreeMap<String, String>>, is_read: impl Fn(&str) -> bool) {
-    if let Some(entries) = map {
-        entries.retain(|key, _| is_read(key));
-    }
-    // An empty map may hold its memory.
-    *map = map.take().filter(|entries| !entries.is_empty());
 }
 
 /// A custom resource as the API server stores it: a field that is null is a field that is not there.
@@ -295,7 +272,7 @@ fn mesh(
     if (key.namespace.as_str(), key.name.as_str()) != (mesh_config::NAMESPACE, mesh_config::NAME) {
         return Ok(None);
     }
-    let config: Arc<ConfigMap> = typed(Value::Object(map), key, findings)?;
+    let config: Arc<core::ConfigMap> = typed(Value::Object(map), key, findings)?;
     let text = config.data.as_ref().and_then(|data| data.get(mesh_config::KEY));
     let text = text.map_or("", String::as_str);
     let value: Value = if text.trim().is_empty() {

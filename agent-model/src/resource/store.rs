@@ -2,10 +2,11 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, ops::Bound, sync::Arc};
 
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Pod};
 
 use super::{
-    EndpointSlice, Kind, Object, ObjectKey, app_mesh, destination_rule, gateway, legacy_policy,
+    EndpointSlice, Kind, Object, ObjectKey, Service, app_mesh, destination_rule, gateway,
+    legacy_policy,
     mesh_config::MeshConfigMap,
     security,
     service_entry::{ServiceEntry, WorkloadEntry},

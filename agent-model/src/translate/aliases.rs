@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Service;
-
-use crate::{names::canonical, resource::Objects};
+use crate::{
+    names::canonical,
+    resource::{Objects, Service},
+};
 
 /// Every name that is declared, as far as `ExternalName`s may lead to it.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ impl Aliases {
     pub(super) fn new(objects: &Objects, domain: &str) -> Self {
         let mut found = Self::default();
         for service in objects.services() {
-            if let Some(external) = external_name(service) {
+            if let Some(external) = &service.external_name {
                 found.targets.insert(host(service, domain), canonical(external));
             }
         }
@@ -64,13 +65,6 @@ impl Aliases {
         }
         Some(Target::Loop)
     }
-}
-
-/// The name that a Service stands for, if that is all it does.
-pub(super) fn external_name(service: &Service) -> Option<&str> {
-    let spec = service.spec.as_ref()?;
-    let is_external = spec.type_.as_deref() == Some("ExternalName");
-    is_external.then(|| spec.external_name.as_deref().unwrap_or_default())
 }
 
 /// The name of a Service in the cluster.

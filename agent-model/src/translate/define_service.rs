@@ -11,14 +11,14 @@
 use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::ServicePort;
 
 use super::{
     Notes,
-    aliases::{self, Aliases, Target, external_name},
+    aliases::{self, Aliases, Target},
     annotation,
     define_entry::exposure,
-    endpoints::{Index, Subset, is_headless},
+    endpoints::{Index, Subset},
     resolved::{Resolved, Spread, named},
     rules::{ALLOWED, BY_NAME, PortRules},
 };
@@ -27,7 +27,7 @@ use crate::{
     names::{Answer, Answers},
     registry::{DefinedPort, Definition, Likeness, Origin},
     resource::{
-        Kind, ObjectKey, is_domain,
+        Kind, ObjectKey, Service, is_domain,
         protocol::{AppProtocol, Family},
     },
     snapshot::{Upstream, code},
@@ -51,7 +51,7 @@ pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> De
     let mut notes = Notes::new(&key);
     let host = aliases::host(service, domain);
     let mut resolved = Resolved::new(around.answers);
-    let place = match external_name(service) {
+    let place = match &service.external_name {
         Some(_) => outside(service, (around.aliases, &host), &mut resolved, &mut notes),
         None => place(service, around.endpoints, &key, &mut notes),
     };
@@ -60,9 +60,8 @@ pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> De
         _ => None,
     };
     let created = annotation::created(metadata);
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
     // An alias's own ports say nothing.
-    let ports = if alias.is_some() { &[] } else { ports };
+    let ports = if alias.is_some() { &[] } else { &*service.ports };
     let ports = ports.iter().enumerate().filter_map(|(index, port)| {
         let number = u16::try_from(port.port).ok().and_then(NonZeroU16::new)?;
         let field = format!("spec.ports[{index}]");
@@ -118,7 +117,7 @@ fn outside(
             return Place::At(Vec::new());
         }
     };
-    if service.spec.as_ref().is_none_or(|spec| spec.ports.as_deref().is_none_or(<[_]>::is_empty)) {
+    if service.ports.is_empty() {
         let message = format!(
             "no ports are declared, so this allows nothing: declare the ports that clients may \
              reach {name} on"
@@ -136,18 +135,14 @@ fn place(
     key: &ObjectKey,
     notes: &mut Notes<'_>,
 ) -> Place {
-    let spec = service.spec.clone().unwrap_or_default();
-    if is_headless(service) {
+    if service.headless {
         return Place::Headless(endpoints.of(&key.namespace, &key.name));
     }
-    let all = spec.cluster_ips.unwrap_or_default();
-    let addresses: Vec<IpAddr> =
-        all.iter().chain(&spec.cluster_ip).filter_map(|text| text.parse().ok()).collect();
-    if addresses.is_empty() {
+    if service.addresses.is_empty() {
         let message = "the Service has no address yet, so no rule names one";
         notes.warn(code::NO_ADDRESS, "spec.clusterIP", message);
     }
-    Place::At(addresses)
+    Place::At(service.addresses.to_vec())
 }
 
 fn define_port(

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
-use k8s_openapi::api::core::v1::{Endpoints, Service};
+use k8s_openapi::api::core::v1::Endpoints;
 
 use crate::resource::{EndpointSlice, Kind, Object, ObjectKey, Objects};
 
@@ -55,12 +55,6 @@ impl<'a> Index<'a> {
         }
         by_service
     }
-}
-
-/// Whether a Service has no address of its own on purpose.
-pub(super) fn is_headless(service: &Service) -> bool {
-    let spec = service.spec.as_ref();
-    spec.and_then(|spec| spec.cluster_ip.as_deref()) == Some("None")
 }
 
 fn of_slice(slice: &EndpointSlice) -> Subset {

@@ -7,17 +7,17 @@ use std::{
 };
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{
     address, annotation,
     annotation::{EXCLUDE_PORTS, EXCLUDE_RANGES, IGNORED_PORTS, IGNORED_RANGES, INCLUDE},
     context::{Exclusions, NodeContext},
-    endpoints::{self, Index},
+    endpoints::Index,
 };
 use crate::{
     egress::{Action, Class, Protocol, Rule, RuleSource},
-    resource::{Kind, Object, ObjectKey, Objects},
+    resource::{Kind, Object, ObjectKey, Objects, Service},
     snapshot::{Finding, PodId, Severity, code},
 };
 
@@ -62,19 +62,14 @@ fn is_cluster_dns(service: &Service) -> bool {
 
 fn cluster_dns(service: &Service, index: &Index<'_>, rules: &mut Vec<Rule>) {
     let name = service.metadata.name.clone().unwrap_or_default();
-    let spec = service.spec.clone().unwrap_or_default();
-    let vips = spec.cluster_ips.unwrap_or_default();
     let of_service = source("Service", SYSTEM, &name, "spec.clusterIPs");
-    if !endpoints::is_headless(service) {
-        for address in vips.iter().chain(&spec.cluster_ip).filter_map(|text| text.parse().ok()) {
-            serve(address, DNS_PORT, &of_service, rules);
-        }
+    for address in &service.addresses {
+        serve(*address, DNS_PORT, &of_service, rules);
     }
     let of_endpoints = source("Service", SYSTEM, &name, "endpoints");
     let on_dns_port = |port: &&k8s_openapi::api::core::v1::ServicePort| port.port == 53;
-    let ports: Vec<_> = spec.ports.unwrap_or_default();
     for subset in index.of(SYSTEM, &name) {
-        for port in ports.iter().filter(on_dns_port) {
+        for port in service.ports.iter().filter(on_dns_port) {
             let served = subset.ports.get(port.name.as_deref().unwrap_or_default());
             let Some(served) = served else { continue };
             let served = served.and_then(NonZeroU16::new).unwrap_or(DNS_PORT);

@@ -3,10 +3,7 @@
 use std::net::IpAddr;
 
 use super::service::Around;
-use crate::{
-    resource::{Kind, Object, ObjectKey},
-    translate::endpoints::is_headless,
-};
+use crate::resource::{Kind, Object, ObjectKey};
 
 /// Where a name leads.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,16 +36,14 @@ pub(super) fn place(host: &str, namespace: &str, around: &Around<'_>) -> Place {
         // `name.namespace` may as well be a name of somebody else's.
         return if within.is_some() { Place::Nowhere } else { Place::Outside(host) };
     };
-    let spec = service.spec.clone().unwrap_or_default();
-    if spec.type_.as_deref() == Some("ExternalName") {
-        return Place::Outside(spec.external_name.unwrap_or_default().to_ascii_lowercase());
+    if let Some(name) = &service.external_name {
+        return Place::Outside(name.to_ascii_lowercase());
     }
-    let mut addresses: Vec<IpAddr> = if is_headless(service) {
+    let mut addresses: Vec<IpAddr> = if service.headless {
         let subsets = around.endpoints.of(of, name);
         subsets.iter().flat_map(|subset| subset.addresses.iter().copied()).collect()
     } else {
-        let all = spec.cluster_ips.unwrap_or_default();
-        all.iter().chain(&spec.cluster_ip).filter_map(|text| text.parse().ok()).collect()
+        service.addresses.to_vec()
     };
     addresses.sort_unstable();
     addresses.dedup();

@@ -81,13 +81,9 @@ impl World<'_> {
     fn listened(&self, pod: &Pod, number: u16) -> u16 {
         let labels = pod.metadata.labels.clone().unwrap_or_default();
         let selecting = self.objects.services().filter(|service| {
-            let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-            service.metadata.namespace == pod.metadata.namespace
-                && selector.is_some_and(|wanted| !wanted.is_empty() && contains(&labels, wanted))
+            service.metadata.namespace == pod.metadata.namespace && service.selects(&labels)
         });
-        let mut ports = selecting.flat_map(|service| {
-            service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default()
-        });
+        let mut ports = selecting.flat_map(|service| &service.ports);
         let port = ports.find(|port| port.port == i32::from(number));
         port.and_then(|port| target_port(port, pod)).unwrap_or(number)
     }

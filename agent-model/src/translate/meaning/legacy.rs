@@ -3,17 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
-    api::core::v1::{Pod, Service, ServicePort},
+    api::core::v1::{Pod, ServicePort},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{
-    super::annotation::created, destination::contains, peers::accepted, workload::Workload,
-};
+use super::{super::annotation::created, peers::accepted, workload::Workload};
 use crate::{
     mesh::server::Server,
     resource::{
-        Kind, Object, ObjectKey, Objects,
+        Kind, Object, ObjectKey, Objects, Service,
         legacy_policy::{Policy, Target, TargetPort},
         security::MtlsMode,
     },
@@ -60,7 +58,7 @@ impl Policies {
             }
             for target in &policy.spec.targets {
                 let Some(service) = service(objects, &workload.namespace, target) else { continue };
-                if !selects(&service, workload) {
+                if !service.selects(&workload.labels) {
                     continue;
                 }
                 if target.ports.is_empty() {
@@ -83,15 +81,9 @@ fn service(objects: &Objects, namespace: &str, target: &Target) -> Option<Arc<Se
     }
 }
 
-fn selects(service: &Service, workload: &Workload) -> bool {
-    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    selector.is_some_and(|wanted| !wanted.is_empty() && contains(&workload.labels, wanted))
-}
-
 /// The port that a pod listens on for a service's port.
 fn listened(service: &Service, pod: &Pod, wanted: &TargetPort) -> Option<u16> {
-    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    let port = ports.iter().find(|port| match (&wanted.name, wanted.number) {
+    let port = service.ports.iter().find(|port| match (&wanted.name, wanted.number) {
         (Some(name), _) => port.name.as_ref() == Some(name),
         (None, Some(number)) => i64::from(port.port) == i64::from(number),
         (None, None) => false,

@@ -3,14 +3,9 @@
 use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::Service as ClusterService;
 
 use super::{
-    super::{
-        address,
-        endpoints::{Index, is_headless},
-        workloads::Workloads as Selectable,
-    },
+    super::{address, endpoints::Index, workloads::Workloads as Selectable},
     workload::{Labels, Workloads, identity},
 };
 use crate::{
@@ -118,17 +113,15 @@ impl Service {
 
 impl Sources<'_> {
     /// A Kubernetes Service.
-    pub(super) fn cluster(&self, service: &ClusterService) -> Vec<Arc<Service>> {
+    pub(super) fn cluster(&self, service: &crate::resource::Service) -> Vec<Arc<Service>> {
         let metadata = &service.metadata;
         let key = ObjectKey {
             kind: Kind::Service,
             namespace: metadata.namespace.clone().unwrap_or_default(),
             name: metadata.name.clone().unwrap_or_default(),
         };
-        let spec = service.spec.clone().unwrap_or_default();
-        let external = (spec.type_.as_deref() == Some("ExternalName"))
-            .then(|| spec.external_name.clone().unwrap_or_default().to_ascii_lowercase());
-        let ports = spec.ports.iter().flatten();
+        let external = service.external_name.as_ref().map(|name| name.to_ascii_lowercase());
+        let ports = service.ports.iter();
         let ports = ports.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
         let ports = ports.filter_map(|port| {
             let number = NonZeroU16::new(u16::try_from(port.port).ok()?)?;
@@ -145,17 +138,13 @@ impl Sources<'_> {
             Some(Arc::new(Port { number: number.get(), protocol, places }))
         });
         let ports = ports.collect();
-        let mut addresses: Vec<IpNet> = Vec::new();
-        for text in spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip) {
-            let found = text.parse::<IpAddr>().ok().map(IpNet::from);
-            addresses.extend(found.filter(|one| !addresses.contains(one)));
-        }
+        let addresses = service.addresses.iter().copied().map(IpNet::from).collect();
         vec![Arc::new(Service {
             host: format!("{}.{}.svc.{}", key.name, key.namespace, self.domain)
                 .to_ascii_lowercase(),
             addresses,
             external: external.is_some(),
-            headless: is_headless(service),
+            headless: service.headless,
             ports,
             certificate_names: Vec::new(),
             alias_of: external,

@@ -64,7 +64,7 @@ fn body(contents: &Contents, mut file: &mut dyn Write) -> io::Result<()> {
         match object {
             Object::Namespace(object) => serde_json::to_writer(&mut file, &**object)?,
             Object::Pod(object) => serde_json::to_writer(&mut file, &**object)?,
-            Object::Service(object) => serde_json::to_writer(&mut file, &**object)?,
+            Object::Service(object) => serde_json::to_writer(&mut file, &object.manifest())?,
             Object::Endpoints(object) => serde_json::to_writer(&mut file, &**object)?,
             Object::EndpointSlice(object) => serde_json::to_writer(&mut file, &object.manifest())?,
             _ => match contents.texts.get(key) {

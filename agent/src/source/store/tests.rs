@@ -35,10 +35,9 @@ impl Sample {
 }
 
 fn addresses(observed: &Observed) -> Vec<String> {
-    let address = |service: &Arc<k8s_openapi::api::core::v1::Service>| {
-        let spec = service.spec.clone().unwrap_or_default();
+    let address = |service: &Arc<agent_model::resource::Service>| {
         let name = service.metadata.name.clone().unwrap_or_default();
-        format!("{name} {}", spec.cluster_ip.unwrap_or_default())
+        format!("{name} {}", service.addresses.first().map(ToString::to_string).unwrap_or_default())
     };
     observed.objects.services().map(address).collect()
 }
