@@ -23,7 +23,7 @@ use self::{
     api::Api,
     cost::Memory,
     stage::Stage,
-    writers::{Churn, World},
+    writers::{Churn, Office, World},
 };
 use super::{SyncOptions, sample::Tail};
 use crate::{
@@ -58,7 +58,7 @@ pub(super) fn run(options: &SyncOptions) -> anyhow::Result<()> {
     let begun = Instant::now();
     let count = writers::fill(&stage.socket, sizes, &slices)?;
     stage.create_pods()?;
-    stage.take_office()?;
+    let office = Office::take(&stage.socket)?;
     let took = begun.elapsed().as_secs_f64();
     println!("{count} objects ({sizes:?}, {} slices) in {took:.0} s", slices.len());
     let world = World { socket: stage.socket.clone(), sizes, slices };
@@ -78,7 +78,7 @@ pub(super) fn run(options: &SyncOptions) -> anyhow::Result<()> {
     stage.agent.kill()?;
     start(&mut stage, "a start with what was saved", options.pods)?;
     memory(&stage, "ready again")?;
-    stage.leave_office()?;
+    office.leave()?;
     println!("\nas the one agent of the cluster that writes what becomes of its objects");
     rest(&stage)?;
     memory(&stage, "as that one")?;

@@ -23,10 +23,6 @@ use crate::{command::workspace, e2e::manifests::MESH};
 /// How long a client tries what it is told, and a little more.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// The Lease of the agent that writes Events and conditions, and where it is.
-const OFFICE: &str = "sekisho-herald";
-const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/sekisho-system/leases";
-
 /// Everything, in the order in which it is taken down.
 pub(super) struct Stage {
     pub(super) agent: Agent,
@@ -89,22 +85,6 @@ impl Stage {
             api.patch(&format!("{collection}/{name}/status"), &status)?;
         }
         Ok(())
-    }
-
-    /// Takes the office that one agent of a cluster has: all others do without its work.
-    pub(super) fn take_office(&self) -> anyhow::Result<()> {
-        let lease = json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": {"name": OFFICE},
-            "spec": {"holderIdentity": "another-node", "leaseDurationSeconds": 86_400},
-        });
-        Api::connect(&self.socket)?.create(LEASES, &lease)
-    }
-
-    /// Leaves it to the agent.
-    pub(super) fn leave_office(&self) -> anyhow::Result<()> {
-        Api::connect(&self.socket)?.delete(&format!("{LEASES}/{OFFICE}"))
     }
 
     /// Gives the client in the first pod an order whose answer is fetched later.

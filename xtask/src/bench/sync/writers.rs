@@ -1,16 +1,19 @@
-//! Those who write to the API server: the ones that fill it, and the ones that keep changing it.
+//! Those who write to the API server: the ones that fill it, the ones that keep changing it, and one
+//! that holds an office.
 
 use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
+        mpsc,
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
+use serde_json::json;
 
 use super::{
     api::Api,
@@ -103,5 +106,54 @@ impl Churn {
             joined(writer.join()).context("changing objects")?;
         }
         Ok(f64::from(self.done.load(Ordering::Relaxed)) / self.since.elapsed().as_secs_f64())
+    }
+}
+
+/// The Lease of the one agent that writes Events and conditions, and where it is.
+const OFFICE: &str = "sekisho-herald";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/sekisho-system/leases";
+/// How often its holder renews it.
+const RENEW: Duration = Duration::from_secs(3);
+
+/// The office that one agent of a cluster has, held by somebody else: all others do without its work.
+#[derive(Debug)]
+pub(super) struct Office {
+    /// Dropped to end the holder.
+    held: mpsc::Sender<()>,
+    holder: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Office {
+    pub(super) fn take(socket: &Path) -> anyhow::Result<Self> {
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": OFFICE},
+            "spec": {"holderIdentity": "another-node", "leaseTransitions": 0},
+        });
+        let mut api = Api::connect(socket)?;
+        api.create(LEASES, &lease)?;
+        let (held, released) = mpsc::channel::<()>();
+        let holder = thread::spawn(move || {
+            let path = format!("{LEASES}/{OFFICE}");
+            for number in 1.. {
+                match released.recv_timeout(RENEW) {
+                    Err(mpsc::RecvTimeoutError::Timeout) => {}
+                    _ => break,
+                }
+                // Any change says that its holder is there.
+                let change =
+                    json!([{"op": "replace", "path": "/spec/leaseTransitions", "value": number}]);
+                api.patch(&path, &change)?;
+            }
+            api.delete(&path)
+        });
+        Ok(Self { held, holder })
+    }
+
+    /// Leaves it to the agent.
+    pub(super) fn leave(self) -> anyhow::Result<()> {
+        drop(self.held);
+        joined(self.holder.join()).context("holding the office")
     }
 }
