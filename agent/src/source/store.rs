@@ -139,6 +139,8 @@ impl Store {
         if let Some(old) = self.forget(&place) {
             take_over(old, &mut statement);
         }
+        // Room for four claims is made for the first; an object of a server has one.
+        statement.claims.shrink_to_fit();
         for Claim { key, .. } in &statement.claims {
             self.news.insert(Arc::clone(key));
             match self.named.get_mut(key) {
