@@ -127,6 +127,28 @@ fn a_hundred_flips_a_second_contradict_no_verdict(
     Ok(())
 }
 
+/// While nobody reads them, events are lost and counted, and verdicts go on.
+#[test]
+fn a_full_ring_counts_what_it_loses() -> Result<()> {
+    let stage = Stage::ready()?;
+    let (allowed, denied) = (stage.at(Net::V4, DIRECT), stage.at(Net::V4, DENIED));
+    let lost = || stage.agent.status()?["counters"]["events_lost"].as_u64().context("no count");
+    assert_eq!(lost()?, 0);
+    stage.agent.pause()?;
+    let load = Load { allowed, denied, streams: 0, rate: RATE, seconds: SECONDS };
+    let mut command = probe()?;
+    command.arg("load").arg(serde_json::to_string(&load)?);
+    let mut storm = stage.pod.run(command)?;
+    storm.line(READY)?;
+    let tally: Tally = storm.answer(READY + Duration::from_secs(SECONDS))?;
+    stage.agent.resume()?;
+    let lost = lost()?;
+    println!("{lost} events lost, {tally:?}");
+    assert!(lost > 0, "{tally:?}");
+    assert_eq!((tally.leaked, tally.wrong), (0, 0), "{tally:?}");
+    stage.check_verdicts()
+}
+
 impl Said {
     fn count(&self) -> u64 {
         self.left.values().chain(self.right.values()).sum()
