@@ -53,9 +53,9 @@ pub(crate) struct Publisher {
     latest: Option<(Observed, Arc<Snapshot>)>,
     /// Whether pods' links are to be looked at: they may change whenever something else does.
     links_due: bool,
-    /// The pods whose links are still to be looked at. One at a time: a hundred take longer than a
-    /// pod that is being made should wait.
-    unlooked: Vec<PodId>,
+    /// While links are looked at, the pods whose turn is still to come. One at a time: a hundred take
+    /// longer than a pod that is being made should wait.
+    unlooked: Option<Vec<PodId>>,
     /// Who tells other nodes, on an API server.
     teller: Option<Teller>,
     /// Why the last attempt failed: told once, however often it is tried again.
@@ -89,7 +89,7 @@ impl Publisher {
             strays: Strays::default(),
             latest: None,
             links_due: false,
-            unlooked: Vec::new(),
+            unlooked: None,
             teller,
             refused: None,
         }
@@ -127,8 +127,8 @@ impl Publisher {
                     news?;
                     self.hear(&names).await;
                 }
-                () = ready(()), if !self.unlooked.is_empty() => self.look_at_next().await,
-                _ = looks.tick(), if self.unlooked.is_empty() => self.look_after().await,
+                () = ready(()), if self.unlooked.is_some() => self.look_at_next().await,
+                _ = looks.tick(), if self.unlooked.is_none() => self.look_after(),
             }
         }
     }
@@ -170,28 +170,23 @@ impl Publisher {
         }
     }
 
-    /// Publishes the latest snapshot again where something of it is not in force.
-    async fn look_after(&mut self) {
+    /// Has links looked at, and the latest snapshot published again, where something of it may not be
+    /// in force.
+    fn look_after(&mut self) {
         if !self.links_due && !self.sync.wants_another_look() && !self.report.is_degraded() {
             return;
         }
         self.links_due = false;
-        self.unlooked = self.sync.judged();
-        if self.unlooked.is_empty() {
-            self.finish_looks().await;
-        }
+        self.unlooked = Some(self.sync.judged());
     }
 
+    /// Looks at the links of one pod, and publishes after the last.
     async fn look_at_next(&mut self) {
-        if let Some(pod) = self.unlooked.pop() {
+        if let Some(pod) = self.unlooked.as_mut().and_then(Vec::pop) {
             self.sync.look_at_links(&pod).await;
+            return;
         }
-        if self.unlooked.is_empty() {
-            self.finish_looks().await;
-        }
-    }
-
-    async fn finish_looks(&mut self) {
+        self.unlooked = None;
         // What was published meanwhile calls for other looks, and what is published for these does
         // not.
         let links_due = self.links_due;
