@@ -119,8 +119,8 @@ fn start_herald(
     if !args.write_status {
         return ((progress, None), None);
     }
-    let server = (cluster.client(), cluster.census());
-    let (herald, teller) = Herald::new(server, &args.node_name, reader.clone());
+    let (herald, teller) =
+        Herald::new(cluster.server(), cluster.census(), &args.node_name, reader.clone());
     let state = herald.state();
     tasks.spawn(async move {
         herald.run().await;

@@ -33,7 +33,7 @@ use self::{
     scribe::Scribe,
     word::{Speaker, Word},
 };
-use crate::source::{Observed, Reader, census::Census};
+use crate::source::{Observed, Reader, census::Census, cluster::Presence};
 
 /// What we call ourselves towards the API server.
 const MANAGER: &str = "sekisho";
@@ -80,12 +80,13 @@ pub(crate) struct Herald {
 impl Herald {
     /// One for a node, with the publisher's end.
     pub(crate) fn new(
-        (client, census): (Client, Arc<Census>),
+        (client, presence): (Client, Arc<Presence>),
+        census: Arc<Census>,
         node: &str,
         reader: Reader,
     ) -> (Self, Teller) {
         let (sender, word) = watch::channel(None);
-        let state = Arc::new(State::new(client.default_namespace()));
+        let state = Arc::new(State::new(client.default_namespace(), presence));
         let herald = Self { client, node: node.to_owned(), census, reader, word, state };
         (herald, Teller { word: sender })
     }

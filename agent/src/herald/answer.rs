@@ -6,6 +6,7 @@ use kube::core::Status;
 use tokio::time::timeout;
 
 use super::ANSWER;
+use crate::source::cluster::Presence;
 
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,11 +31,17 @@ impl From<kube::Error> for Failure {
     }
 }
 
-/// Waits for an answer, but not for ever.
+/// Sends a request when the server may be asked, and waits for its answer, but not for ever.
 pub(super) async fn answer<T>(
+    presence: &Presence,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Failure> {
-    Ok(timeout(ANSWER, request).await.map_err(|_| Failure::Silent(ANSWER))??)
+    presence.ready().await;
+    let answer = timeout(ANSWER, request).await.map_err(|_| Failure::Silent(ANSWER))?;
+    if let Err(kube::Error::Api(status)) = &answer {
+        presence.heed(status);
+    }
+    Ok(answer?)
 }
 
 impl Failure {

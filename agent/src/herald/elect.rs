@@ -29,11 +29,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{
-    MANAGER,
-    answer::{Failure, answer},
-    state::State,
-};
+use super::{MANAGER, answer::Failure, state::State};
 use crate::source::cluster::pace::{Pace, jitter};
 
 /// The Lease.
@@ -99,7 +95,7 @@ impl Candidate {
     async fn stand_by(&self) -> Result<Turn, Failure> {
         let parameters =
             WatchParams::default().fields(&format!("metadata.name={NAME}")).timeout(WATCH);
-        let stream = answer(self.leases.watch(&parameters, "0")).await?;
+        let stream = self.state.answer(self.leases.watch(&parameters, "0")).await?;
         self.state.worked(self.state.leases("watch"));
         pin_mut!(stream);
         let mut seen: Option<Box<Lease>> = None;
@@ -213,7 +209,7 @@ impl Candidate {
         };
         let parameters =
             PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        answer(self.leases.create(&parameters, &lease)).await
+        self.state.answer(self.leases.create(&parameters, &lease)).await
     }
 
     async fn patch(&self, version: &str, spec: serde_json::Value) -> Result<Lease, Failure> {
@@ -222,7 +218,7 @@ impl Candidate {
         let patch = Patch::Merge(json!({"metadata": metadata, "spec": spec}));
         let parameters =
             PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        answer(self.leases.patch(NAME, &parameters, &patch)).await
+        self.state.answer(self.leases.patch(NAME, &parameters, &patch)).await
     }
 }
 

@@ -17,7 +17,7 @@ use kube::{
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    answer::{Failure, answer},
+    answer::Failure,
     judge::{Lack, Tally},
     state::{Attempt, State},
     word::{LABEL, OF_NODE, Word},
@@ -231,7 +231,7 @@ async fn once(
 ) -> Result<(), (&'static str, Failure)> {
     let labels = format!("{LABEL}={OF_NODE}");
     let parameters = ListParams::default().labels(&labels);
-    let list = answer(leases.list(&parameters)).await.map_err(|failure| ("list", failure))?;
+    let list = state.answer(leases.list(&parameters)).await.map_err(|failure| ("list", failure))?;
     state.worked(state.leases("list"));
     {
         let mut nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -243,7 +243,7 @@ async fn once(
     }
     let version = list.metadata.resource_version.unwrap_or_default();
     let parameters = WatchParams::default().labels(&labels).timeout(WATCH);
-    let stream = answer(leases.watch(&parameters, &version)).await;
+    let stream = state.answer(leases.watch(&parameters, &version)).await;
     let stream = stream.map_err(|failure| ("watch", failure))?;
     state.worked(state.leases("watch"));
     pace.reset();
@@ -267,12 +267,12 @@ pub(super) async fn bury(client: &Client, leases: &Api<Lease>, nodes: &Shared, s
     let doubtful = nodes.lock().unwrap_or_else(PoisonError::into_inner).doubtful();
     let Some((name, lease)) = doubtful else { return };
     let attempt = Attempt { verb: "get", resource: "nodes", namespace: None };
-    match answer(Api::<KubeNode>::all(client.clone()).get_metadata(&name)).await {
+    match state.answer(Api::<KubeNode>::all(client.clone()).get_metadata(&name)).await {
         Ok(_) => return state.worked(attempt),
         Err(failure) if failure.is_missing_object() => state.worked(attempt),
         Err(failure) => return state.failed(attempt, &failure),
     }
-    match answer(leases.delete(&lease, &DeleteParams::default())).await {
+    match state.answer(leases.delete(&lease, &DeleteParams::default())).await {
         Err(failure) if !failure.is_missing_object() => {
             state.failed(state.leases("delete"), &failure);
         }

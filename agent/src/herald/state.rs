@@ -2,12 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use super::answer::Failure;
-use crate::{observe::status, pods::enrol::chain, source::store::code};
+use super::answer::{Failure, answer};
+use crate::{
+    observe::status,
+    pods::enrol::chain,
+    source::{cluster::Presence, store::code},
+};
 
 /// As many Leases of nodes are written in a second, at most, when all nodes have news at once.
 const WORDS_A_SECOND: u64 = 50;
@@ -22,6 +27,7 @@ const BEAT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct State {
     namespace: String,
+    presence: Arc<Presence>,
     inner: Mutex<Inner>,
 }
 
@@ -66,8 +72,21 @@ pub(super) struct Attempt<'a> {
 
 impl State {
     /// Of an agent that keeps its Leases in this namespace.
-    pub(super) fn new(namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned(), inner: Mutex::default() }
+    pub(super) fn new(namespace: &str, presence: Arc<Presence>) -> Self {
+        Self { namespace: namespace.to_owned(), presence, inner: Mutex::default() }
+    }
+
+    /// A request's answer; it is sent when the server may be asked.
+    pub(super) async fn answer<T>(
+        &self,
+        request: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Failure> {
+        answer(&self.presence, request).await
+    }
+
+    /// The server has lost what it had.
+    pub(super) fn is_another(&self) {
+        self.presence.is_another();
     }
 
     /// A copy.
@@ -190,6 +209,8 @@ fn text(attempt: Attempt<'_>, failure: &Failure) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
 
     #[test]
@@ -203,9 +224,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_missing_verb_is_named_until_it_is_there() {
-        let state = State::new("mesh");
+    #[tokio::test]
+    async fn a_missing_verb_is_named_until_it_is_there() {
+        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, Infallible>>()
+        });
+        let presence = Presence::new(kube::Client::new(nobody, "mesh"));
+        let state = State::new("mesh", Arc::new(presence));
         let status = r#"{"status":"Failure","message":"no","reason":"Forbidden","code":403}"#;
         let failure = Failure::Refused(Box::new(serde_json::from_str(status).unwrap()));
         state.failed(state.leases("patch"), &failure);

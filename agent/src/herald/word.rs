@@ -4,6 +4,10 @@
 //! A Lease is the smallest object that a server keeps, and one that nothing else watches; kubelets
 //! say the same of themselves in the same way. In a large cluster the agents speak less, as the
 //! elected one says ([`Manners`](super::state::Manners)).
+//!
+//! The Lease is a witness too. Nobody else writes it, so a server that has an older one than this agent
+//! left there, or none, has lost more than that: its state was replaced by an older one. Each write
+//! names the version that it follows from, and costs no request more for it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,7 +18,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -22,11 +26,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{
-    MANAGER,
-    answer::{Failure, answer},
-    state::State,
-};
+use super::{MANAGER, answer::Failure, state::State};
 use crate::source::{
     census::Sum,
     cluster::pace::{Pace, jitter},
@@ -87,6 +87,25 @@ fn name(node: &str) -> String {
     format!("sekisho-node-{node}")
 }
 
+/// The Lease as this agent left it.
+#[derive(Clone, Debug)]
+struct Left {
+    uid: Option<String>,
+    version: Option<String>,
+}
+
+impl Left {
+    fn of(lease: Lease) -> Self {
+        Self { uid: lease.metadata.uid, version: lease.metadata.resource_version }
+    }
+
+    /// Whether this is the same Lease, or what somebody has made of it since.
+    fn is_since(&self, left: &Self) -> bool {
+        let number = |one: &Self| one.version.as_ref().and_then(|text| text.parse::<u64>().ok());
+        self.uid == left.uid && number(self) >= number(left)
+    }
+}
+
 /// Keeps the node's Lease.
 pub(super) struct Speaker {
     pub(super) leases: Api<Lease>,
@@ -98,7 +117,7 @@ pub(super) struct Speaker {
 impl Speaker {
     /// Until nothing is published any more.
     pub(super) async fn run(mut self) {
-        let mut last: Option<Instant> = None;
+        let (mut last, mut left) = (None::<Instant>, None);
         let mut pace = Pace::default();
         loop {
             let beat = last.map(|last| last + jitter(self.state.manners().beat));
@@ -112,7 +131,7 @@ impl Speaker {
             }
             let Some(word) = self.word.borrow_and_update().clone() else { continue };
             let attempt = self.state.leases("patch");
-            while let Err(failure) = self.say(&word).await {
+            while let Err(failure) = self.say(&word, &mut left).await {
                 self.state.failed(attempt, &failure);
                 sleep(pace.wait()).await;
                 if self.word.has_changed().unwrap_or(true) {
@@ -127,11 +146,43 @@ impl Speaker {
         }
     }
 
-    async fn say(&self, word: &Word) -> Result<Lease, Failure> {
-        let lease = word.lease(&self.node, self.state.manners().patience());
-        let parameters = PatchParams::apply(MANAGER).force();
-        let name = name(&self.node);
-        answer(self.leases.patch(&name, &parameters, &Patch::Apply(&lease))).await
+    async fn say(&self, word: &Word, left: &mut Option<Left>) -> Result<(), Failure> {
+        let (name, parameters) = (name(&self.node), PatchParams::apply(MANAGER).force());
+        loop {
+            let mut lease = word.lease(&self.node, self.state.manners().patience());
+            if let Some(left) = left {
+                lease.metadata.uid.clone_from(&left.uid);
+                lease.metadata.resource_version.clone_from(&left.version);
+            }
+            let patch = Patch::Apply(&lease);
+            match (self.state.answer(self.leases.patch(&name, &parameters, &patch)).await, &left) {
+                (Ok(lease), _) => {
+                    *left = Some(Left::of(lease));
+                    return Ok(());
+                }
+                (Err(failure), Some(known)) if failure.is_conflict() => {
+                    self.compare(&name, known).await?;
+                    *left = None;
+                }
+                (Err(failure), _) => return Err(failure),
+            }
+        }
+    }
+
+    /// The Lease is not as this agent left it.
+    async fn compare(&self, name: &str, left: &Left) -> Result<(), Failure> {
+        let parameters = ListParams::default().fields(&format!("metadata.name={name}"));
+        let mut list = self.state.answer(self.leases.list(&parameters)).await?;
+        let there = list.items.pop().map(Left::of);
+        if !there.as_ref().is_some_and(|there| there.is_since(left)) {
+            let there = there.and_then(|there| there.version);
+            tracing::warn!(
+                target: "config", lease = name, ?left.version, ?there,
+                "the API server has gone back to an older state; everything is listed anew"
+            );
+            self.state.is_another();
+        }
+        Ok(())
     }
 }
 
@@ -139,6 +190,17 @@ impl Speaker {
 mod tests {
     use super::*;
     use crate::source::census::Digest;
+
+    #[test]
+    fn a_lease_that_is_older_or_another_is_not_what_was_left() {
+        let one = |uid: &str, version: &str| Left {
+            uid: Some(uid.to_owned()),
+            version: Some(version.to_owned()),
+        };
+        let left = one("a", "99");
+        assert!(one("a", "99").is_since(&left) && one("a", "100").is_since(&left));
+        assert!(!one("a", "98").is_since(&left) && !one("b", "100").is_since(&left));
+    }
 
     #[test]
     fn a_word_is_read_from_its_lease() {

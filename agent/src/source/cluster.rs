@@ -50,6 +50,7 @@ use tokio::{
 pub(crate) use self::{
     connect::{ConnectError, connect},
     once::{LeftOut, Listing, list},
+    presence::Presence,
     progress::Progress,
 };
 use self::{
@@ -58,7 +59,6 @@ use self::{
     follow::{Common, Follower, News, Told},
     kinds::Watched,
     object::Item,
-    presence::Presence,
     saved::{Contents, Texts},
 };
 use super::{
@@ -79,6 +79,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// An API server as a source. Nothing happens until [`Cluster::run`].
 pub(crate) struct Cluster {
     client: Client,
+    presence: Arc<Presence>,
     node: Arc<str>,
     path: PathBuf,
     progress: Arc<Progress>,
@@ -113,8 +114,9 @@ impl Cluster {
         let (client, server) = (transport::client(&config)?, config.cluster_url.to_string());
         let (publisher, reader) = watch::channel(None);
         let progress = Arc::new(Progress::new(server));
+        let presence = Arc::new(Presence::new(client.clone()));
         let (state, node) = (State::default(), node.into());
-        Ok((Self { client, node, path, progress, state, publisher }, reader))
+        Ok((Self { client, presence, node, path, progress, state, publisher }, reader))
     }
 
     /// How far it is.
@@ -127,9 +129,9 @@ impl Cluster {
         Arc::clone(&self.state.census)
     }
 
-    /// Requests to it.
-    pub(crate) fn client(&self) -> Client {
-        self.client.clone()
+    /// Requests to it, and when they may be sent.
+    pub(crate) fn server(&self) -> (Client, Arc<Presence>) {
+        (self.client.clone(), Arc::clone(&self.presence))
     }
 
     /// Publishes the first state, and then each other one, until nobody reads.
@@ -139,7 +141,7 @@ impl Cluster {
         let mut tasks = JoinSet::new();
         let common = Common {
             client: self.client.clone(),
-            presence: Arc::new(Presence::new(self.client.clone())),
+            presence: Arc::clone(&self.presence),
             discovery: Arc::new(Discovery::new(self.client.clone())),
             node: Arc::clone(&self.node),
             news: sender,

@@ -20,7 +20,7 @@ use super::{Echo, RATE, Scribe, Write};
 use crate::{
     herald::{
         MANAGER,
-        answer::{Failure, answer},
+        answer::Failure,
         events::{self, AGAIN, Due},
         state::Attempt,
     },
@@ -79,7 +79,8 @@ impl Scribe<'_> {
         }));
         self.tokens -= 1.0;
         let api = self.objects(&key, identity.api);
-        let written = answer(api.patch_status(&key.name, &parameters(), &patch)).await;
+        let written =
+            self.herald.state.answer(api.patch_status(&key.name, &parameters(), &patch)).await;
         let name = format!("{}/status", resource(key.kind));
         let attempt = Attempt { verb: "patch", resource: &name, namespace: None };
         let state = &self.herald.state;
@@ -136,7 +137,7 @@ impl Scribe<'_> {
         let event = events::event(due, regarding, &self.herald.node);
         let by = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         self.tokens -= 1.0;
-        match answer(api.create(&by, &event)).await {
+        match self.herald.state.answer(api.create(&by, &event)).await {
             Ok(_) => {
                 self.herald.state.worked(events("create"));
                 self.herald.state.wrote(|herald| &mut herald.events);
@@ -159,7 +160,7 @@ impl Scribe<'_> {
         // A patch that changes nothing is the way to read with the right to patch.
         self.tokens -= 1.0;
         let nothing = Patch::Merge(json!({}));
-        let there = answer(api.patch(name, &parameters(), &nothing)).await?;
+        let there = self.herald.state.answer(api.patch(name, &parameters(), &nothing)).await?;
         let (count, last) = match &there.series {
             Some(series) => (series.count, Some(series.last_observed_time.0)),
             None => (1, there.event_time.as_ref().map(|time| time.0)),
@@ -182,7 +183,7 @@ impl Scribe<'_> {
         let now = MicroTime(Timestamp::now());
         let series = json!({"series": {"count": count, "lastObservedTime": now}});
         self.tokens -= 1.0;
-        answer(api.patch(name, &parameters(), &Patch::Merge(series))).await?;
+        self.herald.state.answer(api.patch(name, &parameters(), &Patch::Merge(series))).await?;
         self.herald.state.worked(events("patch"));
         self.herald.state.wrote(|herald| &mut herald.events);
         Ok((count, Duration::ZERO))

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Wherever it begins again it goes on from the last version seen. It lists anew only when that is
-//! of no use any more: forgotten (410), not reached by a server that was restored from a backup
+//! of no use any more: forgotten (410), of a state that was replaced by an older one
 //! ([`super::presence`]), or when a second watch in a row ends without having brought anything.
 //!
 //! kube's own watcher does most of this, but says nothing when it resumes and keeps bookmarks to
@@ -137,12 +137,18 @@ impl Follower {
 
     /// Follows until nobody reads the news.
     pub(super) async fn run(mut self) {
+        let mut histories = self.common.presence.histories();
         while !self.common.news.is_closed() {
             if let Err(trouble) = self.look().await {
                 self.report(&trouble);
                 continue;
             }
-            if let Err(trouble) = self.follow().await {
+            let followed = tokio::select! {
+                followed = self.follow() => followed,
+                // The sender lives as long as this does.
+                _ = histories.changed() => Err(Arc::new(Trouble::Another)),
+            };
+            if let Err(trouble) = followed {
                 self.take(&trouble).await;
             }
         }
@@ -208,7 +214,9 @@ impl Follower {
             self.barren = 0;
         }
         self.report(trouble);
-        self.common.presence.heed(trouble);
+        if let Some(status) = trouble.status() {
+            self.common.presence.heed(status);
+        }
         if !trouble.is_expected() {
             self.doubt = Doubt::Since(Some(Instant::now()));
         }

@@ -3,22 +3,27 @@
 //! Every follower asks before it begins, and again whenever its watch ended before its time. So
 //! while the server is away one request at a time looks for it, ever more seldom, and when it is
 //! back one connection is made and not one for each kind. Where it asks to be left alone, whatever
-//! the request was, it is left alone by all.
+//! the request was, it is left alone by all: by the [herald](crate::herald) too.
 //!
 //! The answer tells the state's version too. A server that was restored from a backup counts on
 //! from an older one, and a watch that begins at a version which is not reached yet says nothing,
 //! and later leaves out what lies between; so a lower version means that all is to be listed anew.
-//! Versions of different kinds can be compared, since they are those of one etcd.
+//! Versions of different kinds can be compared, since they are those of one etcd. One that has since
+//! counted beyond what was seen is told by a witness: [`Presence::is_another`].
 
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::FutureExt as _;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, api::ListParams};
-use tokio::time::{Instant, sleep_until, timeout};
+use kube::{Api, Client, api::ListParams, core::Status};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
 
 use super::{
     pace::{Pace, jitter},
@@ -30,10 +35,12 @@ use super::{
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What is asked of one server.
-pub(super) struct Presence {
+pub(crate) struct Presence {
     client: Client,
     question: Question<Option<u64>>,
     quiet: Arc<Mutex<Quiet>>,
+    /// Told each time when the server turns out to have another history than was seen.
+    histories: watch::Sender<()>,
 }
 
 /// Until when nothing is asked.
@@ -46,8 +53,28 @@ struct Quiet {
 }
 
 impl Presence {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, question: Question::default(), quiet: Arc::default() }
+    pub(crate) fn new(client: Client) -> Self {
+        let (histories, _) = watch::channel(());
+        Self { client, question: Question::default(), quiet: Arc::default(), histories }
+    }
+
+    /// Waits until a request may be sent: by one that needs no more than that.
+    pub(crate) async fn ready(&self) {
+        while let Some(trouble) = self.calm().await {
+            // Without a good answer there is more to wait for.
+            let _ = self.after(Some(trouble)).await;
+        }
+    }
+
+    /// The server has lost something that it said it has: its state was replaced by an older one,
+    /// whatever it was counted up to since.
+    pub(crate) fn is_another(&self) {
+        self.histories.send_replace(());
+    }
+
+    /// Changes when [`Presence::is_another`].
+    pub(super) fn histories(&self) -> watch::Receiver<()> {
+        self.histories.subscribe()
     }
 
     /// Waits until something may be asked. Where there was trouble that nobody has seen the end of,
@@ -63,8 +90,8 @@ impl Presence {
     }
 
     /// Takes a server at its word that it wants to be left alone.
-    pub(super) fn heed(&self, trouble: &Trouble) {
-        let pause = trouble.retry_after();
+    pub(crate) fn heed(&self, status: &Status) {
+        let pause = retry_after(status);
         if !pause.is_zero() {
             // And then not all nodes at once.
             lock(&self.quiet).extend(pause + pause.saturating_sub(jitter(pause)));
@@ -83,7 +110,8 @@ impl Presence {
                     Ok(_) => quiet.end(at),
                     Err(trouble) => {
                         let wait = quiet.pace.wait();
-                        quiet.extend(trouble.retry_after() + wait);
+                        let asked = trouble.status().map_or(Duration::ZERO, retry_after);
+                        quiet.extend(asked + wait);
                     }
                 }
                 answer.map_err(Arc::new)
@@ -91,6 +119,12 @@ impl Presence {
             .boxed()
         };
         self.question.after(seen, ask).await
+    }
+}
+
+impl fmt::Debug for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presence").field("quiet", &self.quiet).finish_non_exhaustive()
     }
 }
 
@@ -110,6 +144,12 @@ impl Quiet {
         self.pace.reset();
         self.trouble = self.trouble.filter(|trouble| *trouble > asked);
     }
+}
+
+/// How long a server asks to be left alone.
+fn retry_after(status: &Status) -> Duration {
+    let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    Duration::from_secs(seconds.into())
 }
 
 fn lock(quiet: &Mutex<Quiet>) -> MutexGuard<'_, Quiet> {

@@ -34,6 +34,9 @@ pub(super) enum Trouble {
     /// Its state is older than what we have seen: restored from a backup.
     #[error("the API server has gone back to an older state ({now} after {seen})")]
     Older { seen: u64, now: u64 },
+    /// The same, and it has counted on beyond that: told by what it lacks.
+    #[error("the API server has gone back to an older state")]
+    Another,
 }
 
 impl Trouble {
@@ -45,7 +48,8 @@ impl Trouble {
         }
     }
 
-    fn status(&self) -> Option<&Status> {
+    /// The server's own words.
+    pub(super) fn status(&self) -> Option<&Status> {
         match self {
             Self::Refused { status, .. } | Self::Broken { status } => Some(status),
             _ => None,
@@ -64,7 +68,7 @@ impl Trouble {
 
     /// What was seen last is of no use any more: list again.
     pub(super) fn wants_list(&self) -> bool {
-        self.code() == Some(410) || matches!(self, Self::Older { .. })
+        self.code() == Some(410) || matches!(self, Self::Older { .. } | Self::Another)
     }
 
     /// A watch was let in, and said nothing or only why it ends. It may be its version that the
@@ -76,13 +80,6 @@ impl Trouble {
     /// The server refuses the parameters of a streamed list, or does not know them.
     pub(super) fn is_about_streaming(&self) -> bool {
         matches!(self.code(), Some(400 | 422)) || matches!(self, Self::NoStreaming)
-    }
-
-    /// How long the server asks to be left alone.
-    pub(super) fn retry_after(&self) -> Duration {
-        let details = self.status().and_then(|status| status.details.as_ref());
-        let seconds = details.map_or(0, |details| details.retry_after_seconds);
-        Duration::from_secs(seconds.into())
     }
 
     /// What to tell a person.

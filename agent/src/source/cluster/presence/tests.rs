@@ -84,16 +84,16 @@ async fn a_server_that_is_away_is_asked_for_ever_more_seldom() {
 async fn what_one_request_is_told_all_heed() {
     let (presence, _) = server(200, &json!({"items": []}));
     let mut status: kube::core::Status = serde_json::from_value(refusal(429)).unwrap();
-    presence.heed(&Trouble::Refused { verb: "watch", status: Box::new(status.clone()) });
+    presence.heed(&status);
     let start = Instant::now();
     assert_eq!(presence.calm().await, None, "it asked for nothing");
     let details = json!({"retryAfterSeconds": 7});
     status.details = serde_json::from_value(details).unwrap();
-    presence.heed(&Trouble::Refused { verb: "watch", status: Box::new(status) });
+    presence.heed(&status);
     let trouble = presence.calm().await;
     assert!(start.elapsed() >= Duration::from_secs(7), "{:?}", start.elapsed());
     // And then it is asked once for all whether that is over.
     assert_eq!(trouble, Some(start));
-    presence.after(trouble).await.1.unwrap();
+    presence.ready().await;
     assert_eq!(presence.calm().await, None);
 }
