@@ -244,6 +244,6 @@ impl Publisher {
 fn lacks_mesh_config(observed: &Observed) -> bool {
     let kind = Kind::ConfigMap;
     let is_broken =
-        |note: &&Note| note.severity == "error" && note.kind == kind.name() && note.name == "istio";
-    observed.objects.of_kind(kind).next().is_none() && observed.notes.iter().any(|n| is_broken(&n))
+        |note: &Note| note.severity == "error" && note.kind == kind.name() && note.name == "istio";
+    observed.objects.of_kind(kind).next().is_none() && observed.notes.iter().any(|n| is_broken(n))
 }

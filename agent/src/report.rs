@@ -39,7 +39,7 @@ struct Latest {
     pods: Vec<Judged>,
     objects: BTreeMap<String, u64>,
     /// What is worth knowing of objects themselves; the snapshot has what became of them.
-    notes: Arc<[Note]>,
+    notes: Arc<[Arc<Note>]>,
     spots: Arc<Spots>,
     snapshot: Arc<Snapshot>,
 }
@@ -196,10 +196,11 @@ impl Answers for Report {
         status.rules = latest.rules;
         status.prefixes = latest.prefixes;
         status.objects.clone_from(&latest.objects);
-        let note = |finding| Note::new(finding, latest.spots.of(finding));
+        let note = |finding| Arc::new(Note::new(finding, latest.spots.of(finding)));
         let found = latest.snapshot.findings.iter().map(note);
-        status.findings = latest.notes.iter().cloned().chain(found).collect();
-        status.findings.extend(self.herald.iter().flat_map(|herald| herald.findings()));
+        status.findings = latest.notes.iter().map(Arc::clone).chain(found).collect();
+        let unsaid = self.herald.iter().flat_map(|herald| herald.findings());
+        status.findings.extend(unsaid.map(Arc::new));
         status.pods = latest.pods.iter().map(|judged| self.with_hooks(judged)).collect();
         if matches!(status.state, State::Ready)
             && let Some(missing) = missing(&status)

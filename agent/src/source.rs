@@ -34,7 +34,7 @@ pub(crate) struct Observed {
     /// The objects in force: valid ones, each once.
     pub(crate) objects: Arc<Objects>,
     /// What is wrong with the others, and what is worth knowing, by place.
-    pub(crate) notes: Arc<[Note]>,
+    pub(crate) notes: Arc<[Arc<Note>]>,
     /// Where objects are, where a source has more to say of it than the object's own name.
     pub(crate) spots: Arc<Spots>,
     /// The same for other nodes to read; only while an API server says it.

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Read},
     path::Path,
+    sync::Arc,
 };
 
 use agent_model::{analyze::analyze, snapshot::Severity};
@@ -35,7 +36,7 @@ struct Report {
     objects: usize,
     errors: usize,
     warnings: usize,
-    findings: Vec<Note>,
+    findings: Vec<Arc<Note>>,
 }
 
 pub(super) async fn run(args: &AnalyzeArgs, paint: Paint) -> anyhow::Result<Answer> {
@@ -84,16 +85,18 @@ fn report<P: AsRef<Path>>(
     let observed = store.settle();
     let spots = store.spots();
     let mut findings = observed.notes.to_vec();
-    findings.extend(left_out.into_iter().map(|one| Note {
+    let left_out = left_out.into_iter().map(|one| Note {
         severity: Severity::Warning.name().into(),
         code: code::LEFT_OUT.into(),
         field: one.resource,
         message: one.why,
         place: server.clone(),
         ..Note::default()
-    }));
+    });
+    findings.extend(left_out.map(Arc::new));
     let objects = analyze(&observed.objects);
-    findings.extend(objects.iter().map(|finding| Note::new(finding, spots.of(finding))));
+    let analysed = objects.iter().map(|finding| Note::new(finding, spots.of(finding)));
+    findings.extend(analysed.map(Arc::new));
     // Each object is checked by itself when it is read and again among the others.
     let mut seen = std::collections::BTreeSet::new();
     findings.retain(|note| seen.insert(format!("{note:?}")));

@@ -30,7 +30,7 @@ const LEAST: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     /// What.
-    pub(super) note: Note,
+    pub(super) note: Arc<Note>,
     /// The object, as it is now, has no effect.
     pub(super) refuses: bool,
 }
@@ -51,7 +51,7 @@ pub(super) type ByObject = BTreeMap<ObjectKey, Vec<Told>>;
 /// All that is to be said, of what the source says and of an analysis of it.
 pub(super) fn by_object(observed: &Observed, analysed: &[Finding]) -> ByObject {
     let mut all = ByObject::new();
-    let mut tell = |note: Note, refuses: bool| {
+    let mut tell = |note: Arc<Note>, refuses: bool| {
         let Some(key) = key_of(&note).filter(|key| key.kind != Kind::Pod) else { return };
         let told = all.entry(key).or_default();
         let is_same = |one: &Told| {
@@ -63,12 +63,12 @@ pub(super) fn by_object(observed: &Observed, analysed: &[Finding]) -> ByObject {
         }
     };
     for note in observed.notes.iter() {
-        tell(note.clone(), note.severity == "error");
+        tell(Arc::clone(note), note.severity == "error");
     }
     for finding in analysed {
         let note = Note::new(finding, None);
         let refuses = note.severity == "error" && note.code == code::MEMBERSHIP;
-        tell(note, refuses);
+        tell(Arc::new(note), refuses);
     }
     for told in all.values_mut() {
         // Of a form that is not in force any more nothing else matters.
@@ -160,10 +160,13 @@ mod tests {
     }
 
     fn said(notes: &[Note], analysed: &[Finding]) -> Vec<(String, bool)> {
-        let observed = Observed { notes: notes.into(), ..Observed::default() };
+        let observed = Observed {
+            notes: notes.iter().cloned().map(Arc::new).collect(),
+            ..Observed::default()
+        };
         let mut all = by_object(&observed, analysed);
         let told = all.remove(&key()).unwrap_or_default();
-        told.into_iter().map(|one| (one.note.code.into_owned(), one.refuses)).collect()
+        told.into_iter().map(|one| (one.note.code.to_string(), one.refuses)).collect()
     }
 
     #[test]

@@ -112,7 +112,7 @@ mod tests {
             message: "70000 is no port; give one of 1 to 65535".into(),
             ..Note::default()
         };
-        Told { note, refuses }
+        Told { note: note.into(), refuses }
     }
 
     fn tally(enforcing: usize, lacking: &[(&str, Lack)]) -> Tally {

@@ -247,7 +247,7 @@ mod tests {
             rules: 12,
             counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 2)].into(),
             objects: [("Pod".to_owned(), 3)].into(),
-            findings: vec![Note { severity: "error".into(), ..Note::default() }],
+            findings: vec![Note { severity: "error".into(), ..Note::default() }.into()],
             ..Status::default()
         };
         let text = metrics.text(status).unwrap();

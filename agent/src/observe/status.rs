@@ -1,7 +1,7 @@
 //! The words in which an agent describes itself: made by the agent, sent over its socket, printed
 //! by `sekisho status`. Plain data, with no way back into the agent.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use agent_model::{
     egress::DefaultAction,
@@ -51,7 +51,7 @@ pub(crate) struct Status {
     /// Objects read, by kind.
     pub(crate) objects: BTreeMap<String, u64>,
     /// What could not be honoured, worst first.
-    pub(crate) findings: Vec<Note>,
+    pub(crate) findings: Vec<Arc<Note>>,
     /// What names resolve to, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) names: Vec<Resolved>,

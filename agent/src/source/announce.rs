@@ -18,8 +18,9 @@ fn tell(before: Option<&Observed>, now: &Observed) {
     if before.is_some_and(|before| Arc::ptr_eq(&before.notes, &now.notes)) {
         return;
     }
-    let known: HashSet<&Note> = before.map(|before| &*before.notes).into_iter().flatten().collect();
-    for note in now.notes.iter().filter(|note| !known.contains(note)) {
+    let known = before.map(|before| &*before.notes).into_iter().flatten();
+    let known: HashSet<&Arc<Note>> = known.collect();
+    for note in now.notes.iter().filter(|note| !known.contains(*note)) {
         let place = note.place.as_deref().unwrap_or_default();
         let (object, field, why) = (note.object(), note.field.as_str(), note.message.as_str());
         match note.severity.as_ref() {

@@ -87,9 +87,9 @@ pub(crate) struct Store {
     news: HashSet<Arc<ObjectKey>>,
     in_force: Arc<Objects>,
     /// What is worth knowing of each object, where there is anything.
-    notes: BTreeMap<Arc<ObjectKey>, Vec<Note>>,
+    notes: BTreeMap<Arc<ObjectKey>, Vec<Arc<Note>>>,
     /// All notes as they were settled last; `None` when there are others.
-    told: Option<Arc<[Note]>>,
+    told: Option<Arc<[Arc<Note>]>>,
 }
 
 /// Of an API server each object has one place.
@@ -274,13 +274,14 @@ impl Store {
     }
 
     /// All notes: first those about no object, by place, then those about objects.
-    fn tell(&mut self) -> Arc<[Note]> {
+    fn tell(&mut self) -> Arc<[Arc<Note>]> {
         if let Some(told) = &self.told {
             return Arc::clone(told);
         }
         let loose = self.loose.iter().filter_map(|place| self.places.get(place));
-        let loose = loose.flat_map(|statement| &statement.loose);
-        let told: Arc<[Note]> = loose.chain(self.notes.values().flatten()).cloned().collect();
+        let loose = loose.flat_map(|statement| &statement.loose).cloned().map(Arc::new);
+        let of_objects = self.notes.values().flatten().map(Arc::clone);
+        let told: Arc<[Arc<Note>]> = loose.chain(of_objects).collect();
         self.told = Some(Arc::clone(&told));
         told
     }
@@ -310,7 +311,7 @@ fn take_over(old: Statement, new: &mut Statement) {
 fn in_force(
     current: Option<&Object>,
     claims: &[(&Place, &Claim)],
-    notes: &mut Vec<Note>,
+    notes: &mut Vec<Arc<Note>>,
 ) -> Option<Object> {
     let (first_place, first) = claims.first()?;
     let form = match (&first.form, current) {
@@ -329,19 +330,23 @@ fn in_force(
             if claim.form.is_none() && finding.severity == Severity::Error {
                 note.message = format!("{}; {effect}", note.message);
             }
-            note
+            Arc::new(note)
         }));
     }
     let winner = format!("{first_place}, {}", first.spot);
-    notes.extend(claims[1..].iter().map(|(place, claim)| Note {
-        severity: Severity::Error.name().into(),
-        code: code::TWICE.into(),
-        kind: claim.key.kind.shown().to_owned(),
-        namespace: claim.key.namespace.clone(),
-        name: claim.key.name.clone(),
-        field: "metadata.name".to_owned(),
-        message: format!("this object is in {winner} already, and that one counts; remove either"),
-        place: Some(format!("{place}, {}", claim.spot)),
+    notes.extend(claims[1..].iter().map(|(place, claim)| {
+        Arc::new(Note {
+            severity: Severity::Error.name().into(),
+            code: code::TWICE.into(),
+            kind: claim.key.kind.shown().to_owned(),
+            namespace: claim.key.namespace.clone(),
+            name: claim.key.name.clone(),
+            field: "metadata.name".to_owned(),
+            message: format!(
+                "this object is in {winner} already, and that one counts; remove either"
+            ),
+            place: Some(format!("{place}, {}", claim.spot)),
+        })
     }));
     form
 }

@@ -16,7 +16,7 @@ fn told(code: &'static str, refuses: bool) -> Told {
         message: "why".into(),
         ..Note::default()
     };
-    Told { note, refuses }
+    Told { note: note.into(), refuses }
 }
 
 fn refused(name: &str) -> ByObject {
@@ -97,7 +97,7 @@ async fn memory_is_bounded_and_refusals_go_first() {
 #[tokio::test]
 async fn an_event_has_what_a_server_takes() {
     let mut long = told("SK0206", true);
-    long.note.message = "é".repeat(NOTE);
+    std::sync::Arc::make_mut(&mut long.note).message = "é".repeat(NOTE);
     let name = format!("{}-{}", "a".repeat(NAME - 1), "b".repeat(50));
     let due = Due { id: 7, key: key(&name), told: Some(long), said: 0, inherited: false };
     let made = event(&due, ObjectReference::default(), "n-1");

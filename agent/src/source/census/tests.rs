@@ -91,7 +91,7 @@ async fn an_object_whose_older_form_is_in_force_is_named() {
     });
     let parsed = agent_model::resource::parse(entry).into_iter().next().unwrap().unwrap();
     let objects = std::iter::once(parsed.object.unwrap()).collect();
-    let notes = [note("a"), note("b"), note("unknown")].into();
+    let notes = [note("a"), note("b"), note("unknown")].map(Arc::new).into();
     let objects = Arc::new(objects);
     let observed = Observed { objects, notes, ..Observed::default() };
     let behind: Vec<_> = census.sum(&observed).behind.clone().into_iter().collect();

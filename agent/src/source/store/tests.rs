@@ -43,7 +43,7 @@ fn addresses(observed: &Observed) -> Vec<String> {
 }
 
 fn messages(observed: &Observed) -> Vec<String> {
-    let line = |note: &Note| {
+    let line = |note: &Arc<Note>| {
         let place = note.place.as_deref().unwrap_or_default();
         format!("{} {place}: {} {}: {}", note.severity, note.object(), note.field, note.message)
     };
