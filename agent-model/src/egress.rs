@@ -5,6 +5,8 @@ use std::{fmt, num::NonZeroU16, sync::Arc};
 
 use ipnet::IpNet;
 
+use crate::resource::Short;
+
 /// The transport that a rule is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
@@ -68,13 +70,13 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleSource {
     /// Its name.
-    pub name: String,
+    pub name: Short,
     /// Its namespace.
-    pub namespace: String,
+    pub namespace: Short,
     /// The object's kind.
     pub kind: &'static str,
     /// The field, for instance `spec.ports[0]`.
-    pub field: String,
+    pub field: Short,
     /// The host that a user knows it by, where there is one.
     pub host: Option<String>,
 }

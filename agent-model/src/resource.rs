@@ -58,9 +58,27 @@ pub struct ObjectKey {
     /// The kind.
     pub kind: Kind,
     /// The namespace; empty for cluster scope.
-    pub namespace: String,
+    pub namespace: Short,
     /// The name.
-    pub name: String,
+    pub name: Short,
+}
+
+/// A name or a path. Those of up to 24 bytes, as most are, take no memory beside it: a large cluster
+/// has hundreds of thousands.
+pub type Short = compact_str::CompactString;
+
+impl ObjectKey {
+    /// The key of an object by this name; its namespace is empty for cluster scope.
+    pub fn new(kind: Kind, namespace: impl Into<Short>, name: impl Into<Short>) -> Self {
+        Self { kind, namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of an object with this metadata.
+    pub fn of(kind: Kind, metadata: &ObjectMeta) -> Self {
+        let ObjectMeta { namespace, name, .. } = metadata;
+        let text = |field: &Option<String>| Short::new(field.as_deref().unwrap_or_default());
+        Self::new(kind, text(namespace), text(name))
+    }
 }
 
 impl fmt::Display for ObjectKey {
@@ -137,11 +155,6 @@ objects! {
 impl Object {
     /// What tells it from another.
     pub fn key(&self) -> ObjectKey {
-        let metadata = self.metadata();
-        ObjectKey {
-            kind: self.kind(),
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: metadata.name.clone().unwrap_or_default(),
-        }
+        ObjectKey::of(self.kind(), self.metadata())
     }
 }

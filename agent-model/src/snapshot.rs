@@ -11,7 +11,7 @@ use crate::{
     egress::{Policy, RuleSource},
     names::{Answers, Wanted},
     registry::Registry,
-    resource::ObjectKey,
+    resource::{ObjectKey, Short},
 };
 
 /// A pod by its namespace and name.
@@ -169,13 +169,13 @@ pub struct Finding {
     /// A stable code.
     pub code: &'static str,
     /// The object's kind.
-    pub kind: String,
+    pub kind: Short,
     /// The object's namespace; empty for cluster scope.
-    pub namespace: String,
+    pub namespace: Short,
     /// The object's name.
-    pub name: String,
+    pub name: Short,
     /// The path of the field.
-    pub field: String,
+    pub field: Short,
     /// What is wrong and what to do about it.
     pub message: String,
 }
@@ -186,13 +186,13 @@ impl Finding {
         severity: Severity,
         code: &'static str,
         key: &ObjectKey,
-        field: impl Into<String>,
+        field: impl Into<Short>,
         message: impl Into<String>,
     ) -> Self {
         Self {
             severity,
             code,
-            kind: key.kind.shown().to_owned(),
+            kind: key.kind.shown().into(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             field: field.into(),

@@ -14,9 +14,9 @@ use crate::egress::{Action, Class, Protocol, ProxyDuty, Rule, RuleSource};
 pub(crate) fn source(name: &str) -> Arc<RuleSource> {
     Arc::new(RuleSource {
         kind: "ServiceEntry",
-        namespace: "shop".to_owned(),
-        name: name.to_owned(),
-        field: "spec.ports[0]".to_owned(),
+        namespace: "shop".into(),
+        name: name.into(),
+        field: "spec.ports[0]".into(),
         host: None,
     })
 }

@@ -56,7 +56,7 @@ fn manifest(change: Change) -> (ObjectKey, String) {
         kind.name(),
         body.0,
     ) + &body.1;
-    (ObjectKey { kind, namespace, name }, text)
+    (ObjectKey::new(kind, namespace, name), text)
 }
 
 /// What is added to the metadata, and the rest.

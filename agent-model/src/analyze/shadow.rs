@@ -40,7 +40,7 @@ pub(super) fn find(objects: &Objects, registry: &Registry) -> Vec<Finding> {
 fn clients(objects: &Objects) -> Vec<Scope> {
     let mut names: BTreeSet<String> = BTreeSet::new();
     for (key, _) in objects.iter() {
-        names.insert(if key.namespace.is_empty() { &key.name } else { &key.namespace }.clone());
+        names.insert(if key.namespace.is_empty() { &key.name } else { &key.namespace }.to_string());
     }
     names.into_iter().map(|namespace| Scope { namespace, sight: Sight::Exported(None) }).collect()
 }

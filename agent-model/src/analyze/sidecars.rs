@@ -13,7 +13,7 @@ pub(super) fn find(objects: &Objects) -> Vec<Finding> {
     let mut for_all: BTreeMap<String, Vec<ObjectKey>> = BTreeMap::new();
     for sidecar in objects.sidecars().filter(|sidecar| is_for_all(sidecar)) {
         let key = key(sidecar);
-        for_all.entry(key.namespace.clone()).or_default().push(key);
+        for_all.entry(key.namespace.to_string()).or_default().push(key);
     }
     for keys in for_all.values().filter(|keys| keys.len() > 1) {
         let names = names(keys);

@@ -29,7 +29,7 @@ fn compiled(rules: impl IntoIterator<Item = Rule>) -> Table {
 /// The name of the rule's object, or nothing.
 fn who(table: &Table, addr: &str, port: u16) -> String {
     let decision = table.decide(addr_of(addr.parse().unwrap()), protocol::TCP, port);
-    decision.map_or_else(String::new, |decision| decision.source.name.clone())
+    decision.map_or_else(String::new, |decision| decision.source.name.to_string())
 }
 
 fn names(table: &Table, addr: &str, ports: &[u16]) -> Vec<String> {

@@ -17,7 +17,7 @@ mod values;
 mod virtual_service;
 
 pub(crate) use self::names::is_domain;
-use super::{Object, ObjectKey};
+use super::{Object, ObjectKey, Short};
 use crate::snapshot::{Finding, Severity};
 
 /// What is wrong with an object by itself.
@@ -54,11 +54,11 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn error(&mut self, code: &'static str, field: impl Into<String>, message: impl Into<String>) {
+    fn error(&mut self, code: &'static str, field: impl Into<Short>, message: impl Into<String>) {
         self.findings.push(Finding::new(Severity::Error, code, self.key, field, message));
     }
 
-    fn warn(&mut self, code: &'static str, field: impl Into<String>, message: impl Into<String>) {
+    fn warn(&mut self, code: &'static str, field: impl Into<Short>, message: impl Into<String>) {
         self.findings.push(Finding::new(Severity::Warning, code, self.key, field, message));
     }
 }

@@ -140,7 +140,7 @@ fn name(map: &mut Map<String, Value>, kind: Kind) -> Result<ObjectKey, ResourceE
         String::new()
     };
     match metadata.get("name").and_then(Value::as_str) {
-        Some(name) if !name.is_empty() => Ok(ObjectKey { kind, namespace, name: name.to_owned() }),
+        Some(name) if !name.is_empty() => Ok(ObjectKey::new(kind, namespace, name)),
         _ => Err(missing(None)),
     }
 }
@@ -148,15 +148,15 @@ fn name(map: &mut Map<String, Value>, kind: Kind) -> Result<ObjectKey, ResourceE
 fn not_read(map: &Map<String, Value>, version: &str, kind: &str) -> Parsed {
     let metadata = |field| {
         let found = map.get("metadata").and_then(|metadata| metadata.get(field));
-        found.and_then(Value::as_str).unwrap_or_default().to_owned()
+        found.and_then(Value::as_str).unwrap_or_default().into()
     };
     let finding = Finding {
         severity: Severity::Info,
         code: code::KIND_NOT_READ,
-        kind: kind.to_owned(),
+        kind: kind.into(),
         namespace: metadata("namespace"),
         name: metadata("name"),
-        field: "kind".to_owned(),
+        field: "kind".into(),
         message: format!("{version} {kind} is not read: the object has no effect here"),
     };
     Parsed { object: None, findings: vec![finding] }
@@ -290,7 +290,7 @@ fn mesh(
     for finding in &mut findings[before..] {
         // Most of a mesh's settings are for parts that do not exist here, so this is no warning.
         finding.severity = Severity::Info;
-        finding.field = format!("data.mesh: {}", finding.field);
+        finding.field = compact_str::format_compact!("data.mesh: {}", finding.field);
     }
     let metadata = config.metadata.clone();
     Ok(Some(Object::MeshConfig(Arc::new(MeshConfigMap { metadata, mesh: (*mesh).clone() }))))

@@ -84,7 +84,7 @@ impl Objects {
         kind: Kind,
         namespace: &'n str,
     ) -> impl Iterator<Item = &'a Object> + use<'a, 'n> {
-        let first = ObjectKey { kind, namespace: namespace.to_owned(), name: String::new() };
+        let first = ObjectKey::new(kind, namespace, "");
         let of_kind = self.0.get(&kind).into_iter();
         let from_first = move |of_kind: &'a Arc<OfKind>| {
             of_kind.range::<ObjectKey, _>((Bound::Included(&first), Bound::Unbounded))

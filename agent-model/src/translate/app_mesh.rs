@@ -33,7 +33,7 @@ use crate::{
     names::Answers,
     registry::{Definition, List},
     resource::{
-        Kind, Object, ObjectKey, Objects,
+        Kind, Object, ObjectKey, Objects, Short,
         app_mesh::{
             EgressFilterType, Enrolment, MembershipError, Mesh, Reference, VirtualService,
             enrolment, mesh_of,
@@ -161,9 +161,9 @@ fn list(key: ObjectKey, mesh: &Mesh) -> List {
     let field = if key.kind == Kind::VirtualGateway { "GatewayRoutes" } else { "spec.backends" };
     let otherwise = RuleSource {
         kind: Kind::Mesh.shown(),
-        namespace: String::new(),
-        name: mesh.metadata.name.clone().unwrap_or_default(),
-        field: "spec.egressFilter".to_owned(),
+        namespace: Short::default(),
+        name: mesh.metadata.name.as_deref().unwrap_or_default().into(),
+        field: "spec.egressFilter".into(),
         host: None,
     };
     List { key, field, members: BTreeSet::new(), otherwise }
@@ -184,17 +184,12 @@ fn key(
     kind: Kind,
     metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
 ) -> ObjectKey {
-    ObjectKey {
-        kind,
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        name: metadata.name.clone().unwrap_or_default(),
-    }
+    ObjectKey::of(kind, metadata)
 }
 
 /// The object that a reference in a namespace means.
 fn referred(kind: Kind, reference: &Reference, own: &str) -> ObjectKey {
-    let namespace = reference.namespace.clone().unwrap_or_else(|| own.to_owned());
-    ObjectKey { kind, namespace, name: reference.name.clone() }
+    ObjectKey::new(kind, reference.namespace.as_deref().unwrap_or(own), &*reference.name)
 }
 
 /// Reports a reference that leads nowhere.

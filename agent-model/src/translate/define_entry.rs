@@ -102,11 +102,7 @@ fn are_ips(endpoints: &[WorkloadEntrySpec]) -> bool {
 }
 
 fn key(metadata: &ObjectMeta) -> ObjectKey {
-    ObjectKey {
-        kind: Kind::ServiceEntry,
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        name: metadata.name.clone().unwrap_or_default(),
-    }
+    ObjectKey::of(Kind::ServiceEntry, metadata)
 }
 
 const fn resolution_name(resolution: Resolution) -> &'static str {

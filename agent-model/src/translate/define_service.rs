@@ -43,11 +43,7 @@ pub(super) struct Around<'a> {
 
 pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> Definition {
     let metadata = &service.metadata;
-    let key = ObjectKey {
-        kind: Kind::Service,
-        namespace: metadata.namespace.clone().unwrap_or_default(),
-        name: metadata.name.clone().unwrap_or_default(),
-    };
+    let key = ObjectKey::of(Kind::Service, metadata);
     let mut notes = Notes::new(&key);
     let host = aliases::host(service, domain);
     let mut resolved = Resolved::new(around.answers);

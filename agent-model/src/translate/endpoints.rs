@@ -37,8 +37,7 @@ impl<'a> Index<'a> {
         if let Some(slices) = by_service.get(name) {
             return slices.iter().map(|slice| of_slice(slice)).collect();
         }
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        match self.objects.get(&ObjectKey { kind: Kind::Endpoints, namespace, name }) {
+        match self.objects.get(&ObjectKey::new(Kind::Endpoints, namespace, name)) {
             Some(Object::Endpoints(endpoints)) => of_endpoints(endpoints),
             _ => Vec::new(),
         }

@@ -177,15 +177,15 @@ impl Excluder<'_> {
     }
 
     fn note(&mut self, code: &'static str, name: &str, message: String) {
-        let PodId { namespace, name: pod } = self.id.clone();
-        let key = ObjectKey { kind: crate::resource::Kind::Pod, namespace, name: pod };
+        let PodId { namespace, name: pod } = self.id;
+        let key = ObjectKey::new(crate::resource::Kind::Pod, &**namespace, &**pod);
         let field = annotation::path(name);
         self.findings.push(Finding::new(Severity::Warning, code, &key, field, message));
     }
 }
 
 fn source(kind: &'static str, namespace: &str, name: &str, field: &str) -> Arc<RuleSource> {
-    let (namespace, name, field) = (namespace.to_owned(), name.to_owned(), field.to_owned());
+    let (namespace, name, field) = (namespace.into(), name.into(), field.into());
     Arc::new(RuleSource { kind, namespace, name, field, host: None })
 }
 

@@ -168,8 +168,7 @@ impl<'a> World<'a> {
     }
 
     fn pod(&self, id: &PodId) -> Option<&'a Pod> {
-        let (namespace, name) = (id.namespace.clone(), id.name.clone());
-        let key = ObjectKey { kind: crate::resource::Kind::Pod, namespace, name };
+        let key = ObjectKey::new(crate::resource::Kind::Pod, &*id.namespace, &*id.name);
         match self.objects.get(&key) {
             Some(crate::resource::Object::Pod(pod)) => Some(pod),
             _ => None,

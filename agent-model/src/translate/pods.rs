@@ -97,8 +97,7 @@ impl<'a> Planner<'a> {
         };
         let (addresses, unread) = addresses(pod);
         let mut tell = |severity, code, field: &str, message: String| {
-            let PodId { namespace, name } = id.clone();
-            let key = ObjectKey { kind: Kind::Pod, namespace, name };
+            let key = ObjectKey::new(Kind::Pod, &*id.namespace, &*id.name);
             findings.push(Finding::new(severity, code, &key, field, message));
         };
         if !unread.is_empty() {

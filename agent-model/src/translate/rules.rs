@@ -39,7 +39,7 @@ impl PortRules {
             kind: key.kind.shown(),
             namespace: key.namespace.clone(),
             name: key.name.clone(),
-            field,
+            field: field.into(),
             host: host.cloned(),
         };
         Self { source: Arc::new(source), age, port, rules: Vec::new(), outlived: Vec::new() }

@@ -58,11 +58,7 @@ pub(crate) fn is_for_all(sidecar: &Sidecar) -> bool {
 }
 
 pub(super) fn key(sidecar: &Sidecar) -> ObjectKey {
-    ObjectKey {
-        kind: Kind::Sidecar,
-        namespace: sidecar.metadata.namespace.clone().unwrap_or_default(),
-        name: sidecar.metadata.name.clone().unwrap_or_default(),
-    }
+    ObjectKey::of(Kind::Sidecar, &sidecar.metadata)
 }
 
 /// What a Sidecar lets clients of a namespace see; all where it has no egress listeners.

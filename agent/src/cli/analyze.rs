@@ -88,7 +88,7 @@ fn report<P: AsRef<Path>>(
     let left_out = left_out.into_iter().map(|one| Note {
         severity: Severity::Warning.name().into(),
         code: code::LEFT_OUT.into(),
-        field: one.resource,
+        field: one.resource.into(),
         message: one.why,
         place: server.clone(),
         ..Note::default()

@@ -151,8 +151,7 @@ mod tests {
     }
 
     fn key() -> ObjectKey {
-        let (namespace, name) = ("shop".to_owned(), "db".to_owned());
-        ObjectKey { kind: Kind::ServiceEntry, namespace, name }
+        ObjectKey::new(Kind::ServiceEntry, "shop", "db")
     }
 
     fn finding(severity: Severity, code: &'static str) -> Finding {

@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use agent_model::{
     egress::DefaultAction,
+    resource::Short,
     snapshot::{Finding, Severity},
 };
 use jiff::Timestamp;
@@ -319,13 +320,13 @@ pub(crate) struct Note {
     /// A stable code.
     pub(crate) code: Word,
     /// The object's kind; empty when a file has no readable object.
-    pub(crate) kind: String,
+    pub(crate) kind: Short,
     /// The object's namespace.
-    pub(crate) namespace: String,
+    pub(crate) namespace: Short,
     /// The object's name.
-    pub(crate) name: String,
+    pub(crate) name: Short,
     /// The path of the field.
-    pub(crate) field: String,
+    pub(crate) field: Short,
     /// What is wrong and what to do.
     pub(crate) message: String,
     /// The file and the document in it, where the source is a directory.

@@ -225,7 +225,7 @@ impl Census {
 /// The object that a note is about.
 pub(crate) fn key_of(note: &Note) -> Option<ObjectKey> {
     let kind = *Kind::ALL.iter().find(|kind| kind.shown() == note.kind)?;
-    Some(ObjectKey { kind, namespace: note.namespace.clone(), name: note.name.clone() })
+    Some(ObjectKey::new(kind, note.namespace.clone(), note.name.clone()))
 }
 
 /// The name of a kind's resource, as `kubectl` and an RBAC rule have it.

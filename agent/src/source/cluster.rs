@@ -381,7 +381,7 @@ impl State {
 fn key(kind: Kind, place: &str) -> Option<ObjectKey> {
     let (_, rest) = place.split_once('/')?;
     let (namespace, name) = rest.split_once('/').unwrap_or(("", rest));
-    Some(ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() })
+    Some(ObjectKey::new(kind, namespace, name))
 }
 
 #[cfg(test)]

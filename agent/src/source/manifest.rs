@@ -8,7 +8,7 @@ use std::{
 };
 
 use agent_model::{
-    resource::{Object, Parsed, Part, ResourceError, parse, split, validate},
+    resource::{Object, Parsed, Part, ResourceError, Short, parse, split, validate},
     snapshot::{Finding, Severity, code as model_code},
 };
 use serde_json::Value;
@@ -119,7 +119,7 @@ fn state_in_part(statement: &mut Statement, (all, refused): Read, (place, spot):
     statement.partial = true;
     for (field, why) in refused {
         let note = unreadable(&format!("{place}, {spot}"), &why);
-        statement.loose.push(Note { field, ..note });
+        statement.loose.push(Note { field: field.into(), ..note });
     }
     for said in all {
         state(statement, said, (place, spot));
@@ -128,7 +128,7 @@ fn state_in_part(statement: &mut Statement, (all, refused): Read, (place, spot):
 
 fn state(statement: &mut Statement, said: Said, (place, spot): (&str, &str)) {
     match said {
-        Said::Claim(claim) => statement.claims.push(Claim { spot: spot.to_owned(), ..claim }),
+        Said::Claim(claim) => statement.claims.push(Claim { spot: spot.into(), ..claim }),
         Said::Loose(note) => {
             statement.loose.push(Note { place: Some(format!("{place}, {spot}")), ..note });
         }
@@ -150,7 +150,7 @@ fn said(parsed: Result<Parsed, ResourceError>) -> Result<Vec<Said>, ResourceErro
             let finding = Finding::new(Severity::Error, code, &key, error.field(), reason(&error));
             Ok(vec![Said::Claim(Claim {
                 key: key.into(),
-                spot: String::new(),
+                spot: Short::default(),
                 form: None,
                 findings: vec![finding],
             })])
@@ -184,7 +184,7 @@ fn judge(object: Object, mut findings: Vec<Finding>) -> Claim {
     findings.extend(validate(&object));
     let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
     let key = object.key().into();
-    Claim { key, spot: String::new(), form: (!broken).then_some(object), findings }
+    Claim { key, spot: Short::default(), form: (!broken).then_some(object), findings }
 }
 
 #[cfg(test)]

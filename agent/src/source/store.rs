@@ -12,7 +12,7 @@ use std::{
 };
 
 use agent_model::{
-    resource::{Object, ObjectKey, Objects},
+    resource::{Object, ObjectKey, Objects, Short},
     snapshot::{Finding, Severity},
 };
 use hashbrown::{HashMap, HashSet};
@@ -43,7 +43,7 @@ pub(crate) struct Claim {
     /// The object.
     pub(crate) key: Arc<ObjectKey>,
     /// Where in the place, for people: `document 2 (line 14)`.
-    pub(crate) spot: String,
+    pub(crate) spot: Short,
     /// Its form; `None` when it is broken, and then a finding says how.
     pub(crate) form: Option<Object>,
     /// What is worth knowing about it.
@@ -64,7 +64,7 @@ pub(crate) struct Statement {
 
 /// Where objects are, for people: `far.yaml, document 2 (line 14)`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Spots(BTreeMap<(String, String, String), String>);
+pub(crate) struct Spots(BTreeMap<(Short, Short, Short), String>);
 
 impl Spots {
     /// Where the object of a finding is.
@@ -203,7 +203,7 @@ impl Store {
         Spots(
             spots
                 .map(|(ObjectKey { kind, namespace, name }, spot)| {
-                    ((kind.shown().to_owned(), namespace, name), spot)
+                    ((kind.shown().into(), namespace, name), spot)
                 })
                 .collect(),
         )
@@ -338,10 +338,10 @@ fn in_force(
         Arc::new(Note {
             severity: Severity::Error.name().into(),
             code: code::TWICE.into(),
-            kind: claim.key.kind.shown().to_owned(),
+            kind: claim.key.kind.shown().into(),
             namespace: claim.key.namespace.clone(),
             name: claim.key.name.clone(),
-            field: "metadata.name".to_owned(),
+            field: "metadata.name".into(),
             message: format!(
                 "this object is in {winner} already, and that one counts; remove either"
             ),

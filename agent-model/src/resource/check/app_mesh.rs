@@ -42,7 +42,8 @@ pub(super) fn check_node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
             set([("virtualServiceRef", by_ref.is_some()), ("virtualServiceARN", by_arn.is_some())]);
         exactly_one(&given, "virtualServiceRef and virtualServiceARN", &path, report);
         let named = by_ref.as_ref().map(|one| {
-            let namespace = one.namespace.clone().unwrap_or_else(|| report.key.namespace.clone());
+            let namespace =
+                one.namespace.clone().unwrap_or_else(|| report.key.namespace.to_string());
             (namespace, one.name.clone())
         });
         check_client(service.client_policy.as_ref(), &path, report);

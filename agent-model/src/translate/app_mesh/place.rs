@@ -31,7 +31,7 @@ pub(super) fn place(host: &str, namespace: &str, around: &Around<'_>) -> Place {
         None => return Place::Nowhere,
         Some(parts) => parts,
     };
-    let key = ObjectKey { kind: Kind::Service, namespace: of.to_owned(), name: name.to_owned() };
+    let key = ObjectKey::new(Kind::Service, of, name);
     let Some(Object::Service(service)) = around.objects.get(&key) else {
         // `name.namespace` may as well be a name of somebody else's.
         return if within.is_some() { Place::Nowhere } else { Place::Outside(host) };

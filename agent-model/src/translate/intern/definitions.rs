@@ -96,10 +96,13 @@ impl Definitions {
     fn keep(
         &mut self,
         key: Arc<ObjectKey>,
-        (definition, depends): Defined,
+        (mut definition, depends): Defined,
         answers: &Answers,
         delta: &mut Delta,
     ) {
+        // Room for four is made for the first.
+        definition.ports.shrink_to_fit();
+        definition.findings.shrink_to_fit();
         if depends || !definition.names.is_empty() {
             self.restless.insert(Arc::clone(&key));
         } else {

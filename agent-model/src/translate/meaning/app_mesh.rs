@@ -53,8 +53,7 @@ impl World<'_> {
     }
 
     fn namespace(&self, name: &str) -> Option<&Namespace> {
-        let key =
-            ObjectKey { kind: Kind::Namespace, namespace: String::new(), name: name.to_owned() };
+        let key = ObjectKey::new(Kind::Namespace, "", name);
         match self.objects.get(&key)? {
             Object::Namespace(namespace) => Some(namespace),
             _ => None,
@@ -200,7 +199,7 @@ fn space(text: Option<&String>) -> &str {
 }
 
 fn key(kind: Kind, namespace: &str, name: &str) -> ObjectKey {
-    ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    ObjectKey::new(kind, namespace, name)
 }
 
 /// Something by port, in the order of the ports.

@@ -26,8 +26,7 @@ pub(super) fn resolve(objects: &Objects, root: &VirtualService, usual: &Exposure
             "" => own.clone(),
             namespace => namespace.to_owned(),
         };
-        let name = delegate.name.clone();
-        let key = ObjectKey { kind: Kind::VirtualService, namespace: namespace.clone(), name };
+        let key = ObjectKey::new(Kind::VirtualService, &*namespace, &*delegate.name);
         let Some(Object::VirtualService(leaf)) = objects.get(&key) else { continue };
         let exposed = exposure(&leaf.spec.export_to).unwrap_or_else(|| usual.clone());
         if !leaf.spec.hosts.is_empty() || !exposed.includes(&own, &namespace) {

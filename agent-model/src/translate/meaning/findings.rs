@@ -13,7 +13,7 @@ use super::{Client, World, destination::contains, named, virtual_service::Routes
 use crate::{
     mesh::host::Domain,
     resource::{
-        Kind, Object, ObjectKey,
+        Kind, Object, ObjectKey, Short,
         gateway::Gateway,
         traffic::Destination,
         virtual_service::{HttpRoute, VirtualService},
@@ -158,8 +158,7 @@ impl World<'_> {
 
     fn gateway_named(&self, name: &str) -> Option<&Arc<Gateway>> {
         let (namespace, name) = name.split_once('/')?;
-        let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        match self.objects.get(&ObjectKey { kind: Kind::Gateway, namespace, name })? {
+        match self.objects.get(&ObjectKey::new(Kind::Gateway, namespace, name))? {
             Object::Gateway(gateway) => Some(gateway),
             _ => None,
         }
@@ -257,7 +256,7 @@ impl World<'_> {
     /// What is said of peers twice, and what is said where nobody listens.
     fn peers_superseded(&self, findings: &mut Vec<Finding>) {
         let root = &self.settings.root_namespace;
-        let mut scopes: BTreeMap<String, ObjectKey> = BTreeMap::new();
+        let mut scopes: BTreeMap<Short, ObjectKey> = BTreeMap::new();
         for one in self.objects.peer_authentications() {
             let key = Object::PeerAuthentication(one.clone()).key();
             let selects = one
@@ -267,7 +266,7 @@ impl World<'_> {
                 .is_some_and(|selector| !selector.match_labels.is_empty());
             if !selects {
                 let scope =
-                    if key.namespace == *root { String::new() } else { key.namespace.clone() };
+                    if key.namespace == *root { Short::default() } else { key.namespace.clone() };
                 scopes.entry(scope).or_insert(key);
             } else if key.namespace == *root {
                 let message = format!(

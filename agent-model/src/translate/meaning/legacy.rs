@@ -74,8 +74,7 @@ impl Policies {
 }
 
 fn service(objects: &Objects, namespace: &str, target: &Target) -> Option<Arc<Service>> {
-    let (namespace, name) = (namespace.to_owned(), target.name.clone());
-    match objects.get(&ObjectKey { kind: Kind::Service, namespace, name }) {
+    match objects.get(&ObjectKey::new(Kind::Service, namespace, &*target.name)) {
         Some(Object::Service(service)) => Some(service.clone()),
         _ => None,
     }

@@ -115,11 +115,7 @@ impl Sources<'_> {
     /// A Kubernetes Service.
     pub(super) fn cluster(&self, service: &crate::resource::Service) -> Vec<Arc<Service>> {
         let metadata = &service.metadata;
-        let key = ObjectKey {
-            kind: Kind::Service,
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: metadata.name.clone().unwrap_or_default(),
-        };
+        let key = ObjectKey::of(Kind::Service, metadata);
         let external = service.external_name.as_ref().map(|name| name.to_ascii_lowercase());
         let ports = service.ports.iter();
         let ports = ports.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP");
@@ -181,11 +177,7 @@ impl Sources<'_> {
     /// A `ServiceEntry`, once for each of its hosts.
     pub(super) fn entry(&self, entry: &ServiceEntry) -> Vec<Arc<Service>> {
         let spec = &entry.spec;
-        let key = ObjectKey {
-            kind: Kind::ServiceEntry,
-            namespace: entry.metadata.namespace.clone().unwrap_or_default(),
-            name: entry.metadata.name.clone().unwrap_or_default(),
-        };
+        let key = ObjectKey::of(Kind::ServiceEntry, &entry.metadata);
         let of_host = |host: &String| {
             let host = host.to_ascii_lowercase();
             let ports = spec.ports.iter().filter_map(|port| {

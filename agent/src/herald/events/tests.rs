@@ -5,8 +5,7 @@ use super::*;
 use crate::observe::status::Note;
 
 fn key(name: &str) -> ObjectKey {
-    let (kind, namespace) = (Kind::ServiceEntry, "shop".to_owned());
-    ObjectKey { kind, namespace, name: name.to_owned() }
+    ObjectKey::new(Kind::ServiceEntry, "shop", name)
 }
 
 fn told(code: &'static str, refuses: bool) -> Told {
@@ -81,7 +80,7 @@ async fn memory_is_bounded_and_refusals_go_first() {
     let mut all: ByObject =
         (0..3_000).map(|at| (key(&format!("a-{at}")), vec![told("SK0302", false)])).collect();
     all.insert(key("a"), vec![told("SK0206", true); 20]);
-    let due = ledger.due(&all, |key| Some(key.name.clone()));
+    let due = ledger.due(&all, |key| Some(key.name.to_string()));
     assert_eq!(due.len(), MOST);
     assert!(due[0].told.as_ref().unwrap().refuses);
     assert_eq!(due.iter().filter(|due| due.key == key("a")).count(), OF_ONE);
@@ -90,7 +89,7 @@ async fn memory_is_bounded_and_refusals_go_first() {
     }
     assert!(ledger.said.len() <= MOST);
     advance(CALM).await;
-    ledger.due(&ByObject::new(), |key| Some(key.name.clone()));
+    ledger.due(&ByObject::new(), |key| Some(key.name.to_string()));
     assert!(ledger.said.is_empty());
 }
 
@@ -108,6 +107,6 @@ async fn an_event_has_what_a_server_takes() {
     );
     assert_eq!(made.metadata.name.unwrap(), format!("{}.0000000000000007", "a".repeat(NAME - 1)));
     assert_eq!(made.metadata.namespace.as_deref(), Some("shop"));
-    let cluster = ObjectKey { namespace: String::new(), ..key("mesh") };
+    let cluster = ObjectKey { namespace: "".into(), ..key("mesh") };
     assert_eq!(place(&Due { key: cluster, ..due }).1, "default");
 }

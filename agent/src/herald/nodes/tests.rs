@@ -16,7 +16,7 @@ use crate::source::{
 const KIND: Kind = Kind::ServiceEntry;
 
 fn key(name: &str) -> ObjectKey {
-    ObjectKey { kind: KIND, namespace: "shop".to_owned(), name: name.to_owned() }
+    ObjectKey::new(KIND, "shop", name)
 }
 
 fn apply(census: &Census, name: &str, generation: i64) {

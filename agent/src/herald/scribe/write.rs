@@ -201,12 +201,12 @@ impl Scribe<'_> {
             }
             None => (*kind.versions().first()?, observed?.metadata().uid.clone()?, None),
         };
-        let field = due.told.as_ref().map(|told| told.note.field.clone());
+        let field = due.told.as_ref().map(|told| told.note.field.to_string());
         Some(ObjectReference {
             api_version: Some(api_version(*kind, api)),
             kind: Some(kind.name().to_owned()),
-            namespace: Some(namespace.clone()).filter(|namespace| !namespace.is_empty()),
-            name: Some(name.clone()),
+            namespace: Some(namespace.to_string()).filter(|namespace| !namespace.is_empty()),
+            name: Some(name.to_string()),
             uid: Some(uid),
             resource_version: version,
             field_path: field.filter(|field| !field.is_empty()),

@@ -1,8 +1,7 @@
 use super::*;
 
 fn key(name: &str) -> ObjectKey {
-    let (kind, namespace) = (Kind::ServiceEntry, "shop".to_owned());
-    ObjectKey { kind, namespace, name: name.to_owned() }
+    ObjectKey::new(Kind::ServiceEntry, "shop", name)
 }
 
 fn identity(name: &str, generation: i64) -> Identity {

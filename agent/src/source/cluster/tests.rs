@@ -19,7 +19,7 @@ fn entry(name: &str, port: u32) -> Item {
 }
 
 fn names(state: &mut State) -> Vec<String> {
-    state.store.settle().objects.iter().map(|(key, _)| key.name.clone()).collect()
+    state.store.settle().objects.iter().map(|(key, _)| key.name.to_string()).collect()
 }
 
 fn list(items: Vec<Item>) -> Vec<Told> {

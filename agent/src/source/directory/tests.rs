@@ -50,7 +50,7 @@ impl Watched {
 }
 
 fn names(observed: &Observed) -> Vec<String> {
-    observed.objects.iter().map(|(key, _)| key.name.clone()).collect()
+    observed.objects.iter().map(|(key, _)| key.name.to_string()).collect()
 }
 
 #[tokio::test]

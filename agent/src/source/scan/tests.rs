@@ -45,7 +45,7 @@ impl Sample {
 }
 
 fn names(observed: &Observed) -> Vec<String> {
-    observed.objects.iter().map(|(key, _)| key.name.clone()).collect()
+    observed.objects.iter().map(|(key, _)| key.name.to_string()).collect()
 }
 
 #[test]

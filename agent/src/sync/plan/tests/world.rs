@@ -27,9 +27,9 @@ pub(super) fn pick<'a, T>(random: &mut Rng, of: &'a [T]) -> &'a T {
 pub(super) fn source(name: &str) -> Arc<RuleSource> {
     Arc::new(RuleSource {
         kind: "ServiceEntry",
-        namespace: "shop".to_owned(),
-        name: name.to_owned(),
-        field: "spec.ports[0]".to_owned(),
+        namespace: "shop".into(),
+        name: name.into(),
+        field: "spec.ports[0]".into(),
         host: None,
     })
 }
