@@ -111,6 +111,8 @@ impl RuleSet {
             rules.into_iter().map(|rule| Rule { cidr: fold_mapped(rule.cidr), ..rule }).collect();
         rules.sort_unstable();
         rules.dedup();
+        // It is kept, and shared by all who have it.
+        rules.shrink_to_fit();
         Self(rules)
     }
 
@@ -127,6 +129,7 @@ impl RuleSet {
             }
         }
         rules.extend(added.cloned());
+        rules.shrink_to_fit();
         Self(rules)
     }
 

@@ -152,6 +152,7 @@ impl Publisher {
         }
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
+        self.context.own_resolvers = resolvers::own();
         self.context.strays = self.evidence.strays(&mut self.strays, &observed.objects);
         let mut laps = observed.laps.take().unwrap_or_default();
         laps.end(Phase::Queue);

@@ -13,7 +13,7 @@ wire! {
     /// The `spec` of a [`DestinationRule`].
     DestinationRuleSpec {
         host: String,
-        traffic_policy: Option<TrafficPolicy>,
+        traffic_policy: Option<Box<TrafficPolicy>>,
         subsets: Vec<Subset>,
         export_to: Vec<String>,
         workload_selector: Option<WorkloadLabels>,
@@ -24,7 +24,7 @@ wire! {
     Subset {
         name: String,
         labels: BTreeMap<String, String>,
-        traffic_policy: Option<TrafficPolicy>,
+        traffic_policy: Option<Box<TrafficPolicy>>,
     }
     /// How connections are made and spread.
     TrafficPolicy {

@@ -31,19 +31,19 @@ wire! {
         #[serde(rename = "match")]
         matches: Vec<HttpMatch>,
         route: Vec<HttpDestination>,
-        redirect: Option<Redirect>,
-        direct_response: Option<DirectResponse>,
+        redirect: Option<Box<Redirect>>,
+        direct_response: Option<Box<DirectResponse>>,
         delegate: Option<Delegate>,
-        rewrite: Option<Rewrite>,
+        rewrite: Option<Box<Rewrite>>,
         timeout: Option<String>,
-        retries: Option<Retries>,
-        fault: Option<Fault>,
+        retries: Option<Box<Retries>>,
+        fault: Option<Box<Fault>>,
         mirror: Option<Destination>,
         mirrors: Vec<Mirror>,
         mirror_percent: Option<u32>,
         mirror_percentage: Option<Percent>,
-        cors_policy: Option<CorsPolicy>,
-        headers: Option<Headers>,
+        cors_policy: Option<Box<CorsPolicy>>,
+        headers: Option<Box<Headers>>,
     }
     /// A text that is matched in one of three ways.
     StringMatch { exact: Option<String>, prefix: Option<String>, regex: Option<String> }
@@ -65,7 +65,11 @@ wire! {
         stat_prefix: String,
     }
     /// Where a share of the requests goes.
-    HttpDestination { destination: Option<Destination>, weight: i32, headers: Option<Headers> }
+    HttpDestination {
+        destination: Option<Destination>,
+        weight: i32,
+        headers: Option<Box<Headers>>,
+    }
     /// An answer that sends the client elsewhere.
     Redirect {
         uri: String,

@@ -20,8 +20,11 @@ pub struct NodeContext {
     pub node_name: String,
     /// The domain of Services' names, `cluster.local` as a rule.
     pub cluster_domain: String,
-    /// The name servers of each pod's `resolv.conf`.
+    /// The name servers of each pod's `resolv.conf`, where it is known.
     pub resolvers: BTreeMap<PodId, Vec<IpAddr>>,
+    /// Those of the agent's own. The kubelet gives it what it gives to all pods of the node that do
+    /// not say otherwise (`dnsPolicy`), which need not be the cluster's Service: a cache on the node.
+    pub own_resolvers: Vec<IpAddr>,
     /// What names resolve to.
     pub answers: Arc<Answers>,
     /// Where the agent's own health is served.
@@ -122,6 +125,7 @@ impl NodeContext {
             node_name: node_name.into(),
             cluster_domain: super::CLUSTER_DOMAIN.to_owned(),
             resolvers: BTreeMap::new(),
+            own_resolvers: Vec::new(),
             answers: Arc::default(),
             admin: None,
             netns: NetnsAnnotation::Honour,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     egress::{Action, Class, Protocol, Rule, RuleSource},
-    resource::{Kind, Object, ObjectKey, Objects, Service},
+    resource::{Kind, Object, ObjectKey, Objects, Service, Short},
     snapshot::{Finding, PodId, Severity, code},
 };
 
@@ -37,6 +37,8 @@ pub(super) fn of_node(objects: &Objects, node: &NodeContext) -> Vec<Rule> {
             cluster_dns(service, &index, &mut rules);
         }
     }
+    let of_resolvers = source("Agent", "", &node.node_name, "resolv.conf");
+    resolve(&node.own_resolvers, &of_resolvers, &mut rules);
     if let Some(admin) = node.admin.filter(is_reachable)
         && let Some(port) = NonZeroU16::new(admin.port())
     {
@@ -78,6 +80,13 @@ fn cluster_dns(service: &Service, index: &Index<'_>, rules: &mut Vec<Rule>) {
     }
 }
 
+/// A resolver on loopback is the pod itself.
+fn resolve(resolvers: &[IpAddr], source: &Arc<RuleSource>, rules: &mut Vec<Rule>) {
+    for resolver in resolvers.iter().filter(|one| !one.is_loopback()) {
+        serve(*resolver, DNS_PORT, source, rules);
+    }
+}
+
 /// A resolver answers over UDP and, what is too long for that, over TCP.
 fn serve(address: IpAddr, port: NonZeroU16, source: &Arc<RuleSource>, rules: &mut Vec<Rule>) {
     let cidr = IpNet::from(address);
@@ -91,6 +100,9 @@ pub(super) enum Dialect {
     AppMesh,
 }
 
+/// What a pod asks for itself, on a node that has it otherwise.
+const IGNORED: &str = "ignored: this node does not let pods leave the allowlist";
+
 /// The port that App Mesh leaves alone where a pod does not say which.
 const SSH: NonZeroU16 = NonZeroU16::new(22).expect("22 is not zero");
 
@@ -102,13 +114,10 @@ pub(super) fn of_pod(
     findings: &mut Vec<Finding>,
 ) -> Vec<Rule> {
     let mut rules = Vec::new();
-    // A resolver on loopback is the pod itself.
-    let resolvers = node.resolvers.get(id).into_iter().flatten().filter(|one| !one.is_loopback());
-    let of_resolvers = source("Pod", &id.namespace, &id.name, "resolv.conf");
-    for resolver in resolvers {
-        serve(*resolver, DNS_PORT, &of_resolvers, &mut rules);
-    }
+    let of_file = node.resolvers.get(id).map(Vec::as_slice).unwrap_or_default();
+    resolve(of_file, &of_pod_and_its_like(pod, id, "resolv.conf"), &mut rules);
     let mut notes = Excluder { pod, id, honour: node.exclusions, findings, rules: &mut rules };
+    notes.resolve();
     let (ranges, ports) = match dialect {
         Dialect::Istio => (EXCLUDE_RANGES, EXCLUDE_PORTS),
         Dialect::AppMesh => (IGNORED_RANGES, IGNORED_PORTS),
@@ -135,17 +144,30 @@ struct Excluder<'a> {
 }
 
 impl Excluder<'_> {
+    fn resolve(&mut self) {
+        const FIELD: &str = "spec.dnsConfig.nameservers";
+        let config = self.pod.spec.as_ref().and_then(|spec| spec.dns_config.as_ref());
+        let named = config.and_then(|config| config.nameservers.as_ref()).into_iter().flatten();
+        let named: Vec<IpAddr> = named.filter_map(|text| text.parse().ok()).collect();
+        if named.is_empty() {
+            return;
+        }
+        if self.honour == Exclusions::Ignore {
+            return self.note(code::FIELD_WITHOUT_EFFECT, FIELD, IGNORED);
+        }
+        resolve(&named, &of_pod_and_its_like(self.pod, self.id, FIELD), self.rules);
+    }
+
     fn exclude(&mut self, name: &str, read: impl Fn(&str) -> Option<Excluded>) {
         let Some(value) = annotation::annotation(&self.pod.metadata, name) else { return };
         if self.honour == Exclusions::Ignore {
-            let message = "ignored: this node does not let pods leave the allowlist";
-            return self.note(code::FIELD_WITHOUT_EFFECT, name, message.to_owned());
+            return self.note(code::FIELD_WITHOUT_EFFECT, annotation::path(name), IGNORED);
         }
-        let source = source("Pod", &self.id.namespace, &self.id.name, &annotation::path(name));
+        let source = of_pod_and_its_like(self.pod, self.id, &annotation::path(name));
         for text in annotation::list(value) {
             let Some((cidrs, port)) = read(text) else {
                 let message = format!("{text:?} cannot be read; the rest of the list is honoured");
-                self.note(code::ANNOTATION, name, message);
+                self.note(code::ANNOTATION, annotation::path(name), message);
                 continue;
             };
             for cidr in cidrs {
@@ -158,7 +180,7 @@ impl Excluder<'_> {
         for name in INCLUDE {
             if annotation::annotation(&self.pod.metadata, name).is_some() {
                 let message = "not honoured: all of the pod's traffic is judged";
-                self.note(code::NOT_SUPPORTED, name, message.to_owned());
+                self.note(code::NOT_SUPPORTED, annotation::path(name), message);
             }
         }
     }
@@ -176,12 +198,18 @@ impl Excluder<'_> {
         self.rules.extend(rules);
     }
 
-    fn note(&mut self, code: &'static str, name: &str, message: String) {
-        let PodId { namespace, name: pod } = self.id;
-        let key = ObjectKey::new(crate::resource::Kind::Pod, &**namespace, &**pod);
-        let field = annotation::path(name);
+    fn note(&mut self, code: &'static str, field: impl Into<Short>, message: impl Into<String>) {
+        let PodId { namespace, name } = self.id;
+        let key = ObjectKey::new(Kind::Pod, &**namespace, &**name);
         self.findings.push(Finding::new(Severity::Warning, code, &key, field, message));
     }
+}
+
+/// Pods that one object makes say the same of themselves, and share their rules: the source is not
+/// one of them but all, by what their names begin with.
+fn of_pod_and_its_like(pod: &Pod, id: &PodId, field: &str) -> Arc<RuleSource> {
+    let like = pod.metadata.generate_name.as_ref().map(|start| format!("{start}*"));
+    source("Pod", &id.namespace, like.as_ref().unwrap_or(&id.name), field)
 }
 
 fn source(kind: &'static str, namespace: &str, name: &str, field: &str) -> Arc<RuleSource> {

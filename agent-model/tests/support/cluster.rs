@@ -32,6 +32,8 @@ struct TestNode {
     _kind: String,
     #[serde(default)]
     resolvers: BTreeMap<String, Vec<IpAddr>>,
+    #[serde(default)]
+    own_resolvers: Vec<IpAddr>,
     admin: Option<std::net::SocketAddr>,
     #[serde(default)]
     ignore_exclusions: bool,
@@ -98,6 +100,7 @@ impl Cluster {
         };
         let pods = node.resolvers.into_iter().map(|(pod, servers)| (id(&pod), servers));
         self.node.resolvers = pods.collect();
+        self.node.own_resolvers = node.own_resolvers;
         self.show = node.show.iter().map(|pod| id(pod)).collect();
         self.node.admin = node.admin;
         let answers = node.answers.into_iter().map(|(name, one)| {

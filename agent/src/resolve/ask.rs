@@ -29,10 +29,8 @@ use super::{
     Ask,
     book::{Heard, Reply},
 };
-use crate::source::resolvers::name_servers;
+use crate::source::resolvers::{self, name_servers};
 
-/// Where name servers are named.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// For one try at one server.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// As resolv.conf(5) has it, with or without a `nameserver` line.
@@ -57,7 +55,7 @@ impl fmt::Debug for Servers {
 impl Servers {
     /// These, or those of `/etc/resolv.conf` where there is none.
     pub(crate) fn new(given: Vec<SocketAddr>) -> Self {
-        Self::with_file(given, RESOLV_CONF.into())
+        Self::with_file(given, resolvers::OWN.into())
     }
 
     fn with_file(given: Vec<SocketAddr>, resolv_conf: PathBuf) -> Self {

@@ -182,6 +182,7 @@ fn reason(error: &ResourceError) -> String {
 /// An object with an error in it is broken as a whole: nothing is honoured in part.
 fn judge(object: Object, mut findings: Vec<Finding>) -> Claim {
     findings.extend(validate(&object));
+    findings.shrink_to_fit();
     let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
     let key = object.key().into();
     Claim { key, spot: Short::default(), form: (!broken).then_some(object), findings }

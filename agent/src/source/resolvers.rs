@@ -1,5 +1,5 @@
-//! The name servers of pods on a directory: those of `/etc/netns/NAME/resolv.conf`, where
-//! `ip netns exec NAME` looks too (ip-netns(8)).
+//! Name servers by `resolv.conf`. For pods on a directory that is `/etc/netns/NAME/resolv.conf`, where
+//! `ip netns exec NAME` looks too (ip-netns(8)); what else the pods of a node have is in the agent's own.
 
 use std::{
     collections::BTreeMap,
@@ -10,6 +10,8 @@ use std::{
 
 use agent_model::{resource::Objects, snapshot::PodId};
 
+/// Where the agent's own name servers are named.
+pub(crate) const OWN: &str = "/etc/resolv.conf";
 const ETC: &str = "/etc/netns";
 const ANNOTATION: &str = "sekisho.dev/netns";
 
@@ -24,6 +26,11 @@ pub(crate) fn of_pods(objects: &Objects) -> BTreeMap<PodId, Vec<IpAddr>> {
         Some((PodId { namespace, name: metadata.name.clone()? }, servers))
     };
     objects.pods().filter_map(|pod| of_pod(pod)).collect()
+}
+
+/// Those of the agent itself; none where they cannot be read.
+pub(crate) fn own() -> Vec<IpAddr> {
+    fs::read_to_string(OWN).map(|text| name_servers(&text)).unwrap_or_default()
 }
 
 /// resolv.conf(5): `nameserver ADDRESS`, the address of an IPv6 link with its scope.

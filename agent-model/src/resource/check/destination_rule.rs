@@ -26,7 +26,7 @@ pub(super) fn check(spec: &DestinationRuleSpec, report: &mut Report<'_>) {
         let message = format!("{:?} is not a host: use a DNS name or *.suffix", spec.host);
         report.error(code::HOST, "spec.host", message);
     }
-    check_policy(spec.traffic_policy.as_ref(), "spec.trafficPolicy", report);
+    check_policy(spec.traffic_policy.as_deref(), "spec.trafficPolicy", report);
     let mut names = BTreeSet::new();
     for (index, subset) in spec.subsets.iter().enumerate() {
         let path = format!("spec.subsets[{index}]");
@@ -40,7 +40,7 @@ pub(super) fn check(spec: &DestinationRuleSpec, report: &mut Report<'_>) {
             report.error(code::TWICE, format!("{path}.name"), message);
         }
         check_labels(&subset.labels, &format!("{path}.labels"), report);
-        check_policy(subset.traffic_policy.as_ref(), &format!("{path}.trafficPolicy"), report);
+        check_policy(subset.traffic_policy.as_deref(), &format!("{path}.trafficPolicy"), report);
     }
     export::check(&spec.export_to, "spec.exportTo", report);
     if let Some(selector) = &spec.workload_selector {

@@ -55,7 +55,7 @@ pub(super) fn check(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
             check_match(spec, one, &format!("{path}.match[{index}]"), report);
         }
         check_route(rule, &path, report);
-        check_headers(rule.headers.as_ref(), &format!("{path}.headers"), report);
+        check_headers(rule.headers.as_deref(), &format!("{path}.headers"), report);
         check_answers(rule, &path, report);
         check_rewrite(rule, &path, report);
         check_patience(rule, &path, report);
@@ -165,13 +165,13 @@ fn check_text(text: &StringMatch, field: &str, report: &mut Report<'_>) {
 fn check_route(rule: &HttpRoute, path: &str, report: &mut Report<'_>) {
     let weights: Vec<i32> = rule.route.iter().map(|one| one.weight).collect();
     check_weights(&weights, &format!("{path}.route"), report);
-    let of_rule = rule.headers.as_ref().is_some_and(sets_authority);
+    let of_rule = rule.headers.as_deref().is_some_and(sets_authority);
     let rewritten = rule.rewrite.as_ref().is_some_and(|rewrite| !rewrite.authority.is_empty());
     for (index, one) in rule.route.iter().enumerate() {
         let path = format!("{path}.route[{index}]");
         check_destination(one.destination.as_ref(), &format!("{path}.destination"), report);
-        check_headers(one.headers.as_ref(), &format!("{path}.headers"), report);
-        if rewritten && one.headers.as_ref().is_some_and(sets_authority) {
+        check_headers(one.headers.as_deref(), &format!("{path}.headers"), report);
+        if rewritten && one.headers.as_deref().is_some_and(sets_authority) {
             let message = "the rewrite sets the authority already: set it once";
             report.error(code::CONFLICT, format!("{path}.headers.request.set"), message);
         }

@@ -22,7 +22,7 @@ pub(super) struct Merged {
     pub(super) namespace: String,
     exposure: Exposure,
     pub(super) selector: Option<Labels>,
-    pub(super) policy: Option<TrafficPolicy>,
+    pub(super) policy: Option<Box<TrafficPolicy>>,
     pub(super) subsets: Vec<Subset>,
 }
 

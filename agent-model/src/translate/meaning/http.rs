@@ -73,11 +73,11 @@ impl World<'_> {
         } else {
             Action::Forward(self.forward(client, place, rule, &when)?)
         };
-        let mut headers = changes(headers.as_ref());
+        let mut headers = changes(headers.as_deref());
         // A host that is set is a host that is rewritten, and that is done already.
         headers.request.set.retain(|name, _| !is_host(name));
         let mirrors = self.mirrors(client, place, rule);
-        let (fault, cors) = (faults(fault.as_ref()), cors_policy.as_ref().map(cors));
+        let (fault, cors) = (faults(fault.as_deref()), cors_policy.as_deref().map(cors));
         Some(Route { name: name.clone(), when, then, fault, mirrors, cors, headers })
     }
 
@@ -89,22 +89,22 @@ impl World<'_> {
         when: &Match,
     ) -> Option<Forward> {
         let route = &rule.route;
-        let of_route = changes(route.headers.as_ref());
+        let of_route = changes(route.headers.as_deref());
         let host = of_route.request.set.iter().find(|(name, _)| is_host(name));
-        let mut rewrite = rewrite(route.rewrite.as_ref(), when);
+        let mut rewrite = rewrite(route.rewrite.as_deref(), when);
         rewrite.authority = rewrite.authority.or_else(|| host.map(|(_, value)| value.clone()));
         let mut to = Vec::new();
         for one in &route.route {
             let Some(destination) = &one.destination else { continue };
             let target = self.target(client, place.port, &rule.namespace, destination);
-            let mut headers = changes(one.headers.as_ref());
+            let mut headers = changes(one.headers.as_deref());
             if rewrite.authority.is_some() {
                 headers.request.set.retain(|name, _| !is_host(name));
             }
             let weight = u32::try_from(one.weight).unwrap_or(0);
             to.push(Weighted { weight, target, headers, answer_within: None });
         }
-        let mut retries = retries(route.retries.as_ref(), self.settings.retries.clone());
+        let mut retries = retries(route.retries.as_deref(), self.settings.retries.clone());
         if let Some(retries) = &mut retries {
             retries.elsewhere &= !to.iter().any(is_by_key);
         }

@@ -37,8 +37,8 @@ impl<'a> Effective<'a> {
         let mut found = Self::default();
         let Some(rule) = rule else { return found };
         let subset = rule.subsets.iter().find(|one| Some(one.name.as_str()) == subset);
-        let of_subset = subset.and_then(|one| one.traffic_policy.as_ref());
-        for policy in rule.policy.iter().chain(of_subset) {
+        let of_subset = subset.and_then(|one| one.traffic_policy.as_deref());
+        for policy in rule.policy.as_deref().into_iter().chain(of_subset) {
             found.take(policy);
             let is_port = |one: &&PortPolicy| {
                 one.port.as_ref().is_some_and(|one| one.number == u32::from(port))
