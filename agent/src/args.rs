@@ -101,6 +101,15 @@ pub(crate) enum Command {
     Cni,
 }
 
+/// What a pod that asks to leave its allowlist gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PodExclusions {
+    /// What it asks for
+    Honour,
+    /// Nothing, and a finding says so
+    Ignore,
+}
+
 /// What happens to a pod that no rule set knows yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum UnknownPods {
@@ -219,6 +228,10 @@ pub(crate) struct AgentArgs {
     /// directory]
     #[arg(long, value_enum)]
     pub(crate) unknown_pods: Option<UnknownPods>,
+    /// Whether a pod's own annotations (traffic.sidecar.istio.io/excludeOutboundPorts and the like) and
+    /// its spec.dnsConfig open addresses and ports to it
+    #[arg(long, value_enum, default_value = "honour")]
+    pub(crate) pod_exclusions: PodExclusions,
     /// Who says where a pod's network namespace is [default: runtime on an API server, annotation on
     /// a directory]
     #[arg(long, value_enum)]

@@ -6,7 +6,7 @@ use std::{future::ready, sync::Arc, time::Duration};
 use agent_model::{
     resource::Kind,
     snapshot::{PodId, Snapshot},
-    translate::{Interner, NetnsAnnotation, NodeContext, UnknownPods, translate},
+    translate::{Exclusions, Interner, NetnsAnnotation, NodeContext, UnknownPods, translate},
 };
 use tokio::{
     task::block_in_place,
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    args::{AgentArgs, PodNamespaces},
+    args::{AgentArgs, PodExclusions, PodNamespaces},
     herald::Teller,
     observe::{
         laps::{Laps, Phase},
@@ -75,6 +75,10 @@ impl Publisher {
         context.netns = match args.namespaces_from() {
             PodNamespaces::Annotation => NetnsAnnotation::Honour,
             PodNamespaces::Runtime => NetnsAnnotation::Ignore,
+        };
+        context.exclusions = match args.pod_exclusions {
+            PodExclusions::Honour => Exclusions::Honour,
+            PodExclusions::Ignore => Exclusions::Ignore,
         };
         if args.holds_unknown_pods() {
             context.unknown = UnknownPods::Hold;

@@ -55,7 +55,7 @@ struct Case {
     _servers: [Echo; 2],
     _database: Host,
     pod: Host,
-    _world: World,
+    world: World,
 }
 
 impl Case {
@@ -81,7 +81,7 @@ impl Case {
         agent.start(&world)?;
         let client = Client::start(&pod)?;
         let mut case =
-            Self { net, client, agent, _servers: servers, _database: database, pod, _world: world };
+            Self { net, client, agent, _servers: servers, _database: database, pod, world };
         case.agent.wait_until("the pod is enrolled", |agent| {
             Ok(agent.enrolment("sampleapp")? == "enrolled")
         })?;
@@ -210,6 +210,33 @@ fn s0_11_an_exclusion_of_the_pod_lets_it_out(
         case.is_served(2, PORT)?;
         case.is_refused(1, OTHER_PORT)
     }
+}
+
+/// A node's operator has the last word.
+#[rstest]
+fn s0_11_a_node_that_ignores_exclusions_lets_nobody_out(
+    #[values(Source::Directory, Source::Server)] source: Source,
+) -> Result<()> {
+    if source.is_left_out() {
+        return Ok(());
+    }
+    let annotation = ("traffic.sidecar.istio.io/excludeOutboundPorts", "3306");
+    let mut case = Case::new((Net::V4, source), Mode::RegistryOnly, |config, pod| {
+        config.annotated_pod(pod, NODE, &[annotation])
+    })?;
+    case.is_served(1, PORT)?;
+    case.agent.kill()?;
+    case.agent.set("--pod-exclusions", "ignore");
+    case.agent.start(&case.world)?;
+    let told = |agent: &Agent| {
+        let status = agent.status()?;
+        let findings = status["findings"].as_array().cloned().unwrap_or_default();
+        Ok(findings.iter().any(|one| one["code"] == "SK0103" && one["kind"] == "Pod"))
+    };
+    case.agent.wait_until("the finding", told)?;
+    case.is_refused(1, PORT)?;
+    case.apply(RIGHT, &[case.net.single(1)])?;
+    case.is_served(1, PORT)
 }
 
 #[rstest]

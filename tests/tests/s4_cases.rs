@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    fs,
     net::{IpAddr, SocketAddr},
 };
 
@@ -425,4 +426,20 @@ fn a_pod_in_two_meshes_is_judged_by_the_one_that_denies() -> Result<()> {
     case.change(|case| case.agent.config().mesh(Mode::RegistryOnly))?;
     case.is_reached(UNDECLARED, PORT)?;
     case.is_refused(OUTSIDE, PORT)
+}
+
+/// On the port of name servers alone, over both transports and in both families.
+#[test]
+fn a_pod_reaches_the_name_servers_that_it_asks_for() -> Result<()> {
+    let mut case = Case::ready("DROP_ALL")?;
+    case.is_refused(OUTSIDE, 53)?;
+    let manifest = fs::read_to_string(case.agent.config().path("pod-caller"))?;
+    let [v4, v6] = both(OUTSIDE);
+    let asked = format!("spec: {{dnsConfig: {{nameservers: [{v4}, \"{v6}\"]}}, ");
+    case.change(|case| case.write("pod-caller", &manifest.replace("spec: {", &asked)))?;
+    case.is_reached(OUTSIDE, 53)?;
+    ensure!(case.is_asked(OUTSIDE, 53)?, "the pod's own name server does not answer");
+    case.is_refused(UNDECLARED, 53)?;
+    ensure!(!case.is_asked(UNDECLARED, 53)?, "another one answers");
+    case.is_closed()
 }
