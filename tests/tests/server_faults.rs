@@ -389,34 +389,34 @@ fn a_token_that_expires_is_read_anew() -> Result<()> {
 /// Writes that tell one state of a server from another; a start makes some dozens by itself.
 const MANY: u32 = 300;
 
-/// What a restored server is known by.
+/// What tells that a server was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
+enum Told {
     /// It has not counted as far as before.
-    ByVersion,
+    Version,
     /// It has counted further, with nobody listening, and the node's Lease is an older one.
-    ByLease,
+    Lease,
     /// The same, and the Lease was not made yet.
-    ByItsLack,
+    NoLease,
 }
 
 /// What was made after the backup goes from the kernel, and what was deleted after it comes back.
 #[rstest]
 fn a_server_that_is_restored_from_a_backup_is_taken_at_its_word(
-    #[values(Known::ByVersion, Known::ByLease, Known::ByItsLack)] known: Known,
+    #[values(Told::Version, Told::Lease, Told::NoLease)] told: Told,
 ) -> Result<()> {
     if is_left_out() {
         return Ok(());
     }
     let Gated { gate, mut scene, .. } = Gated::sealed(&[])?.judging()?;
-    if known == Known::ByItsLack {
+    if told == Told::NoLease {
         let lease = format!("lease/sekisho-node-{NODE}");
         scene.kubectl(&["delete", "-n", ACCOUNT.0, &lease])?;
     }
     scene.plane.back_up("early")?;
     scene.plane.start_again(&scene.stage.world)?;
     scene.wait_followed("services", "current")?;
-    if known == Known::ByVersion {
+    if told == Told::Version {
         write_many(&scene, "lost")?;
     }
 
@@ -444,7 +444,7 @@ fn a_server_that_is_restored_from_a_backup_is_taken_at_its_word(
     assert_eq!(client.dial(late)?.errno, None, "with the server away");
     scene.plane.restore("early")?;
     scene.plane.start_again(&scene.stage.world)?;
-    if known != Known::ByVersion {
+    if told != Told::Version {
         // Somebody else watches them already; the server would know of no version before else.
         scene.kubectl(&["get", "serviceentries", "-A"])?;
         write_many(&scene, "since")?;
