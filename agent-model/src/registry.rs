@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     egress::{Rule, RuleSource},
-    resource::ObjectKey,
+    resource::{ObjectKey, Pairs},
     snapshot::{Finding, PodId, Upstream},
 };
 
@@ -61,7 +61,7 @@ pub struct Likeness {
     /// How endpoints are found; empty for what the cluster itself vouches for.
     pub resolution: &'static str,
     /// The object's labels, sorted.
-    pub labels: Box<[(String, String)]>,
+    pub labels: Pairs,
     /// The labels that it selects endpoints by.
     pub selector: BTreeMap<String, String>,
 }

@@ -22,6 +22,7 @@ pub mod gateway;
 mod kind;
 pub mod legacy_policy;
 pub mod mesh_config;
+mod metadata;
 mod parse;
 pub mod protocol;
 #[cfg(feature = "schema")]
@@ -37,16 +38,14 @@ mod yaml;
 
 use std::{fmt, sync::Arc};
 
-use k8s_openapi::{
-    api::core::v1::{Endpoints, Namespace, Pod},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Pod};
 
 pub(crate) use check::is_domain;
 pub use check::validate;
 pub use custom::Custom;
 pub use endpoint_slice::EndpointSlice;
 pub use kind::Kind;
+pub use metadata::{Described, Metadata, Pairs};
 pub use parse::{Parsed, ResourceError, parse};
 pub use service::Service;
 pub use store::Objects;
@@ -74,10 +73,8 @@ impl ObjectKey {
     }
 
     /// The key of an object with this metadata.
-    pub fn of(kind: Kind, metadata: &ObjectMeta) -> Self {
-        let ObjectMeta { namespace, name, .. } = metadata;
-        let text = |field: &Option<String>| Short::new(field.as_deref().unwrap_or_default());
-        Self::new(kind, text(namespace), text(name))
+    pub fn of(kind: Kind, metadata: &(impl Described + ?Sized)) -> Self {
+        Self::new(kind, metadata.namespace(), metadata.name())
     }
 }
 
@@ -109,7 +106,7 @@ macro_rules! objects {
             }
 
             /// Name, namespace, labels, annotations and age.
-            pub fn metadata(&self) -> &ObjectMeta {
+            pub fn metadata(&self) -> &dyn Described {
                 match self { $(Self::$variant(object) => &object.metadata),+ }
             }
 

@@ -8,13 +8,15 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
+use super::Metadata;
+
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Endpoints of a Service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointSlice {
     /// Without labels and owners.
-    pub metadata: ObjectMeta,
+    pub metadata: Metadata,
     /// The name of the Service; `None` for a slice that is nobody's.
     pub service: Option<String>,
     /// `IPv4`, `IPv6` or `FQDN`.
@@ -28,8 +30,9 @@ pub struct EndpointSlice {
 impl From<v1::EndpointSlice> for EndpointSlice {
     fn from(slice: v1::EndpointSlice) -> Self {
         let v1::EndpointSlice { address_type, endpoints, metadata, ports } = slice;
-        let ObjectMeta { labels, name, namespace, uid, generation, creation_timestamp, .. } =
-            metadata;
+        let mut metadata = Metadata::from(metadata);
+        let labels = std::mem::take(&mut metadata.labels);
+        metadata.annotations = None.into();
         // Unset means ready: the API says to take it so.
         let ready = endpoints.iter().filter(|endpoint| {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false)
@@ -40,15 +43,8 @@ impl From<v1::EndpointSlice> for EndpointSlice {
             (port.name.unwrap_or_default(), number)
         };
         Self {
-            service: labels.and_then(|mut labels| labels.remove(SERVICE_NAME)),
-            metadata: ObjectMeta {
-                name,
-                namespace,
-                uid,
-                generation,
-                creation_timestamp,
-                ..ObjectMeta::default()
-            },
+            service: labels.get(SERVICE_NAME).map(str::to_owned),
+            metadata,
             address_type,
             ready: ready.filter_map(|text| text.parse().ok()).collect(),
             ports: ports.into_iter().flatten().map(port).collect(),
@@ -60,7 +56,7 @@ impl EndpointSlice {
     /// As a manifest that says the same.
     pub fn manifest(&self) -> v1::EndpointSlice {
         let Self { metadata, service, address_type, ready, ports } = self;
-        let mut metadata = metadata.clone();
+        let mut metadata = ObjectMeta::from(metadata.clone());
         let label = |name: &String| BTreeMap::from([(SERVICE_NAME.to_owned(), name.clone())]);
         metadata.labels = service.as_ref().map(label);
         let conditions = EndpointConditions { ready: Some(true), ..EndpointConditions::default() };

@@ -3,10 +3,10 @@
 //! Only the fields below are read; each other one becomes a finding, so nobody believes that it has
 //! an effect here.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use super::{
+    Metadata,
     traffic::{OutboundMode, OutboundTrafficPolicy},
     virtual_service::Retries,
 };
@@ -22,7 +22,7 @@ pub const KEY: &str = "mesh";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MeshConfigMap {
     /// Name, namespace, labels, annotations and age.
-    pub metadata: ObjectMeta,
+    pub metadata: Metadata,
     /// The settings.
     pub mesh: MeshConfig,
 }

@@ -292,7 +292,7 @@ fn mesh(
         finding.severity = Severity::Info;
         finding.field = compact_str::format_compact!("data.mesh: {}", finding.field);
     }
-    let metadata = config.metadata.clone();
+    let metadata = config.metadata.clone().into();
     Ok(Some(Object::MeshConfig(Arc::new(MeshConfigMap { metadata, mesh: (*mesh).clone() }))))
 }
 

@@ -3,10 +3,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use k8s_openapi::{
-    api::core::v1::{self, ServicePort},
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use k8s_openapi::api::core::v1::{self, ServicePort};
+
+use super::Metadata;
 
 const EXTERNAL_NAME: &str = "ExternalName";
 /// What stands for "no address".
@@ -16,7 +15,7 @@ const NONE: &str = "None";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Without owners and finalizers, and of labels and annotations what is read.
-    pub metadata: ObjectMeta,
+    pub metadata: Metadata,
     /// The name that it stands for, if that is all it does.
     pub external_name: Option<String>,
     /// Whether it has no address of its own on purpose.
@@ -31,11 +30,9 @@ pub struct Service {
 
 impl From<v1::Service> for Service {
     fn from(service: v1::Service) -> Self {
-        let mut metadata = service.metadata;
-        keep(&mut metadata.labels, |label| label == "k8s-app");
-        keep(&mut metadata.annotations, |name| name.contains("istio.io/"));
-        metadata.owner_references = None;
-        metadata.finalizers = None;
+        let mut metadata = Metadata::from(service.metadata);
+        metadata.labels.keep(|label| label == "k8s-app");
+        metadata.annotations.keep(|name| name.contains("istio.io/"));
         let spec = service.spec.unwrap_or_default();
         let mut addresses: Vec<IpAddr> = Vec::new();
         for text in spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip) {
@@ -51,14 +48,6 @@ impl From<v1::Service> for Service {
             selector: spec.selector.into_iter().flatten().collect(),
         }
     }
-}
-
-fn keep(map: &mut Option<BTreeMap<String, String>>, is_read: impl Fn(&str) -> bool) {
-    if let Some(entries) = map {
-        entries.retain(|key, _| is_read(key));
-    }
-    // An empty map may hold its memory.
-    *map = map.take().filter(|entries| !entries.is_empty());
 }
 
 impl Service {
@@ -84,7 +73,7 @@ impl Service {
             selector: Some(self.selector.iter().cloned().collect()),
             ..v1::ServiceSpec::default()
         };
-        v1::Service { metadata: self.metadata.clone(), spec: Some(spec), status: None }
+        v1::Service { metadata: self.metadata.clone().into(), spec: Some(spec), status: None }
     }
 }
 
@@ -124,6 +113,6 @@ mod tests {
         assert!(service.selects(&labels(&[("app", "db"), ("tier", "a"), ("more", "")])));
         assert!(!service.selects(&labels(&[("app", "db")])));
         assert!(!read(&serde_json::json!({"selector": {}})).selects(&labels(&[])));
-        assert_eq!(service.metadata.labels, Some(labels(&[("k8s-app", "a")])));
+        assert_eq!(service.metadata.labels.to_map(), labels(&[("k8s-app", "a")]));
     }
 }

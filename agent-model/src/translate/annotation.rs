@@ -1,10 +1,10 @@
 //! Labels and annotations that steer the agent.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use crate::resource::Described;
 
-/// Where a pod's network namespace is, for pods that come from a directory.
 /// On the API server's picture of a static pod: the UID by which its node knows it.
 pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Where a pod's network namespace is, for pods that come from a directory.
 pub(super) const NETNS: &str = "sekisho.dev/netns";
 /// On a pod or a namespace: report what `REGISTRY_ONLY` would deny, and deny nothing.
 pub(super) const AUDIT: &str = "sekisho.dev/audit";
@@ -29,14 +29,6 @@ pub(super) const IGNORED_RANGES: &str = "appmesh.k8s.aws/egressIgnoredIPs";
 /// On a pod in App Mesh: ports.
 pub(super) const IGNORED_PORTS: &str = "appmesh.k8s.aws/egressIgnoredPorts";
 
-pub(super) fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    metadata.labels.as_ref()?.get(key).map(String::as_str)
-}
-
-pub(super) fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    metadata.annotations.as_ref()?.get(key).map(String::as_str)
-}
-
 /// The path of an annotation, as findings name it.
 pub(super) fn path(key: &str) -> String {
     format!("metadata.annotations[{key}]")
@@ -48,7 +40,7 @@ pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// When an object was created, in seconds since 1970; 0 where it does not say.
-pub(super) fn created(metadata: &ObjectMeta) -> u32 {
-    let time = metadata.creation_timestamp.as_ref();
+pub(super) fn created(metadata: &dyn Described) -> u32 {
+    let time = metadata.created();
     time.and_then(|time| u32::try_from(time.0.as_second()).ok()).unwrap_or(0)
 }

@@ -143,8 +143,10 @@ impl<'a> AppMesh<'a> {
             objects.virtual_gateways().map(|one| &**one),
         )?;
         let (mesh, key) = match enrolment {
-            Enrolment::Node(mesh, node) => (mesh, key(Kind::VirtualNode, &node.metadata)),
-            Enrolment::Gateway(mesh, one) => (mesh, key(Kind::VirtualGateway, &one.metadata)),
+            Enrolment::Node(mesh, node) => (mesh, ObjectKey::of(Kind::VirtualNode, &node.metadata)),
+            Enrolment::Gateway(mesh, one) => {
+                (mesh, ObjectKey::of(Kind::VirtualGateway, &one.metadata))
+            }
         };
         let default = match mesh.spec.egress() {
             EgressFilterType::AllowAll => DefaultAction::AllowAny,
@@ -175,16 +177,9 @@ fn without_names(mesh: &Mesh) -> Option<Finding> {
     let message = "DROP_ALL also stops *.amazonaws.com, which App Mesh lets through: which of \
                    its names a pod dials, no address tells; let a pod reach what it needs of it by its annotation \
                    appmesh.k8s.aws/egressIgnoredIPs";
-    let key = key(Kind::Mesh, &mesh.metadata);
+    let key = ObjectKey::of(Kind::Mesh, &mesh.metadata);
     let (severity, code) = (Severity::Info, code::NOT_SUPPORTED);
     drops.then(|| Finding::new(severity, code, &key, "spec.egressFilter", message))
-}
-
-fn key(
-    kind: Kind,
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) -> ObjectKey {
-    ObjectKey::of(kind, metadata)
 }
 
 /// The object that a reference in a namespace means.

@@ -18,7 +18,6 @@
 use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use ipnet::IpNet;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{
     Notes, address, annotation,
@@ -41,7 +40,7 @@ use crate::{
 };
 
 pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads, answers: &Answers) -> Definition {
-    let key = key(&entry.metadata);
+    let key = ObjectKey::of(Kind::ServiceEntry, &entry.metadata);
     let mut notes = Notes::new(&key);
     let spec = &entry.spec;
     let hosts: Vec<String> = spec.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
@@ -55,7 +54,7 @@ pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads, answers: &Answ
     let ports = ports.filter_map(|(index, port)| reach.port(index, port, &mut notes)).collect();
     let likeness = Likeness {
         resolution: resolution_name(spec.resolution),
-        labels: entry.metadata.labels.clone().into_iter().flatten().collect(),
+        labels: entry.metadata.labels.clone(),
         selector: spec.workload_selector.clone().unwrap_or_default().labels,
     };
     let exposure = exposure(&spec.export_to);
@@ -99,10 +98,6 @@ fn targets<'a>(
 fn are_ips(endpoints: &[WorkloadEntrySpec]) -> bool {
     let is_ip = |endpoint: &WorkloadEntrySpec| endpoint.address.parse::<IpAddr>().is_ok();
     !endpoints.is_empty() && endpoints.iter().all(is_ip)
-}
-
-fn key(metadata: &ObjectMeta) -> ObjectKey {
-    ObjectKey::of(Kind::ServiceEntry, metadata)
 }
 
 const fn resolution_name(resolution: Resolution) -> &'static str {

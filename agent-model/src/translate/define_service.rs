@@ -27,7 +27,7 @@ use crate::{
     names::{Answer, Answers},
     registry::{DefinedPort, Definition, Likeness, Origin},
     resource::{
-        Kind, ObjectKey, Service, is_domain,
+        Described as _, Kind, ObjectKey, Service, is_domain,
         protocol::{AppProtocol, Family},
     },
     snapshot::{Upstream, code},
@@ -65,7 +65,8 @@ pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> De
         Some(define_port(&place, port, rules, &mut notes))
     });
     let ports = ports.collect();
-    let export_to: Vec<String> = annotation::annotation(metadata, annotation::EXPORT_TO)
+    let export_to: Vec<String> = metadata
+        .annotation(annotation::EXPORT_TO)
         .map(|value| annotation::list(value).map(str::to_owned).collect())
         .unwrap_or_default();
     Definition {

@@ -7,13 +7,13 @@
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
-    annotation::{INJECT, INJECTION, annotation, label},
+    annotation::{INJECT, INJECTION},
     app_mesh::{AppMesh, Member},
     context::UnknownPods,
 };
 use crate::{
     egress::DefaultAction,
-    resource::app_mesh::MembershipError,
+    resource::{Described as _, app_mesh::MembershipError},
     snapshot::{PodId, Severity, code},
 };
 
@@ -116,7 +116,7 @@ pub(super) fn outside(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> O
 
 /// Why a pod that can be in a mesh is not in Istio's.
 fn injected(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), String> {
-    let own = label(&pod.metadata, INJECT).or_else(|| annotation(&pod.metadata, INJECT));
+    let own = pod.metadata.label(INJECT).or_else(|| pod.metadata.annotation(INJECT));
     match own.and_then(truth) {
         Some(false) => return Err(format!("the pod says {INJECT}: \"false\"")),
         Some(true) => return Ok(()),
@@ -125,7 +125,7 @@ fn injected(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), 
     let Some(namespace) = namespace else {
         return Err(format!("its namespace {name} is not known"));
     };
-    let of_namespace = |key| label(&namespace.metadata, key);
+    let of_namespace = |key| namespace.metadata.label(key);
     if of_namespace(INJECTION) == Some("enabled")
         || of_namespace(INJECT).and_then(truth) == Some(true)
     {

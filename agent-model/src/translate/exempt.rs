@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     egress::{Action, Class, Protocol, Rule, RuleSource},
-    resource::{Kind, Object, ObjectKey, Objects, Service, Short},
+    resource::{Described as _, Kind, Object, ObjectKey, Objects, Service, Short},
     snapshot::{Finding, PodId, Severity, code},
 };
 
@@ -59,7 +59,7 @@ fn is_cluster_dns(service: &Service) -> bool {
     let metadata = &service.metadata;
     metadata.namespace.as_deref() == Some(SYSTEM)
         && (metadata.name.as_deref() == Some("kube-dns")
-            || annotation::label(metadata, "k8s-app") == Some("kube-dns"))
+            || metadata.label("k8s-app") == Some("kube-dns"))
 }
 
 fn cluster_dns(service: &Service, index: &Index<'_>, rules: &mut Vec<Rule>) {
@@ -159,7 +159,7 @@ impl Excluder<'_> {
     }
 
     fn exclude(&mut self, name: &str, read: impl Fn(&str) -> Option<Excluded>) {
-        let Some(value) = annotation::annotation(&self.pod.metadata, name) else { return };
+        let Some(value) = self.pod.metadata.annotation(name) else { return };
         if self.honour == Exclusions::Ignore {
             return self.note(code::FIELD_WITHOUT_EFFECT, annotation::path(name), IGNORED);
         }
@@ -178,7 +178,7 @@ impl Excluder<'_> {
 
     fn refuse_inclusions(&mut self) {
         for name in INCLUDE {
-            if annotation::annotation(&self.pod.metadata, name).is_some() {
+            if self.pod.metadata.annotation(name).is_some() {
                 let message = "not honoured: all of the pod's traffic is judged";
                 self.note(code::NOT_SUPPORTED, annotation::path(name), message);
             }
@@ -188,7 +188,7 @@ impl Excluder<'_> {
     /// Where a pod does not say which ports are ignored, App Mesh has one; of TCP alone, since
     /// nothing else ever gets to its Envoy.
     fn ignore_ssh(&mut self) {
-        let says = annotation::annotation(&self.pod.metadata, IGNORED_PORTS).is_some();
+        let says = self.pod.metadata.annotation(IGNORED_PORTS).is_some();
         if says || self.honour == Exclusions::Ignore {
             return;
         }

@@ -10,7 +10,7 @@ use std::{
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
-    annotation::{self, AUDIT, MIRROR, NETNS, annotation},
+    annotation::{self, AUDIT, MIRROR, NETNS},
     app_mesh::{AppMesh, Member},
     context::{NetnsAnnotation, NodeContext},
     enrol::{self, Membership, membership, truth},
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     egress::{DefaultAction, Rule},
     registry::{List, Registry, Scope, Sight},
-    resource::{Kind, ObjectKey, Objects, sidecar::Sidecar},
+    resource::{Described as _, Kind, ObjectKey, Objects, sidecar::Sidecar},
     snapshot::{Enrolment, Finding, PodId, PodPlan, Severity, code},
 };
 
@@ -105,7 +105,7 @@ impl<'a> Planner<'a> {
             tell(Severity::Warning, code::POD_ADDRESS, "status.podIPs", message);
         }
         let by_annotation = self.node.netns == NetnsAnnotation::Honour;
-        let netns = annotation(&pod.metadata, NETNS).filter(|_| by_annotation).map(PathBuf::from);
+        let netns = pod.metadata.annotation(NETNS).filter(|_| by_annotation).map(PathBuf::from);
         let labels = pod.metadata.labels.clone().unwrap_or_default();
         let sidecar = self.sidecars.of(&id.namespace, &labels).cloned();
         let own = sidecar.as_ref().and_then(|one| one.spec.outbound_traffic_policy.as_ref());
@@ -134,7 +134,7 @@ impl<'a> Planner<'a> {
                 Enrolment::Enrolled(self.policy((pod, &id), Sees::List(&list), default, findings))
             }
         };
-        let mirrored = annotation(&pod.metadata, MIRROR).map(str::to_owned);
+        let mirrored = pod.metadata.annotation(MIRROR).map(str::to_owned);
         let uid = mirrored.or_else(|| pod.metadata.uid.clone()).unwrap_or_default();
         Some((id, PodPlan { uid, addresses, netns, enrolment }))
     }
@@ -181,8 +181,8 @@ impl<'a> Planner<'a> {
     /// A default that denies only reports where the pod or its namespace is audited.
     fn audited(&self, (pod, id): (&Pod, &PodId), default: DefaultAction) -> DefaultAction {
         let namespace = self.namespaces.get(id.namespace.as_str());
-        let of_namespace = namespace.and_then(|one| annotation(&one.metadata, AUDIT));
-        let audit = annotation(&pod.metadata, AUDIT).or(of_namespace).and_then(truth);
+        let of_namespace = namespace.and_then(|one| one.metadata.annotation(AUDIT));
+        let audit = pod.metadata.annotation(AUDIT).or(of_namespace).and_then(truth);
         match default {
             DefaultAction::RegistryOnly if audit == Some(true) => DefaultAction::Audit,
             other => other,

@@ -30,7 +30,7 @@ impl Workloads {
         for entry in objects.workload_entries() {
             let mut workload = entry.spec.clone();
             // Labels of the object win over those of its spec.
-            workload.labels.extend(entry.metadata.labels.clone().unwrap_or_default());
+            workload.labels.extend(entry.metadata.labels.iter().cloned());
             let namespace = entry.metadata.namespace.clone().unwrap_or_default();
             if let Ok(address) = workload.address.parse() {
                 found.by_namespace.entry(namespace).or_default().push((address, workload));

@@ -189,7 +189,7 @@ impl<'a> Scribe<'a> {
         writes.sort_by_key(|write| (write.conditions[0].status == "True", write.known.since));
         let uid = |key: &ObjectKey| match census.get(key) {
             Some(known) => Some(known.identity.uid.into()),
-            None => observed.objects.get(key)?.metadata().uid.clone(),
+            None => observed.objects.get(key)?.metadata().uid().map(str::to_owned),
         };
         let due = self.ledger.due(&self.findings, uid);
         self.idle = !waits && writes.is_empty() && due.is_empty();

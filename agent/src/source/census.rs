@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use agent_model::resource::{Kind, Object, ObjectKey};
+use agent_model::resource::{Described, Kind, Object, ObjectKey};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -190,8 +190,8 @@ impl Census {
             let key = key_of(note)?;
             let there = &books.get(&key.kind)?.objects.get(&key)?.identity;
             let in_force = observed.objects.get(&key).map(Object::metadata);
-            let in_force = in_force.filter(|form| form.uid.as_deref() == Some(&*there.uid));
-            let generation = in_force.and_then(|form| form.generation);
+            let in_force = in_force.filter(|form| form.uid() == Some(&*there.uid));
+            let generation = in_force.and_then(Described::generation);
             (generation != Some(there.generation)).then(|| (there.uid.to_string(), generation))
         });
         Arc::new(Sum { kinds, behind: behind.take(BEHIND).collect() })

@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{Namespace, Pod},
-    apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
 };
 
 use super::{GatewayRoute, Mesh, VirtualGateway, VirtualNode};
+use crate::resource::Described;
 
 /// On a namespace as a label, on a pod as an annotation that overrides it.
 const INJECTOR: &str = "appmesh.k8s.aws/sidecarInjectorWebhook";
@@ -109,9 +110,9 @@ pub fn mesh_of<'a>(
     if let [mesh] = found[..] {
         return Ok(mesh);
     }
-    let mut found: Vec<String> = found.iter().map(|mesh| name(&mesh.metadata).to_owned()).collect();
+    let mut found: Vec<String> = found.iter().map(|mesh| mesh.metadata.name().to_owned()).collect();
     found.sort();
-    let namespace = name(&namespace.metadata).to_owned();
+    let namespace = namespace.metadata.name().to_owned();
     if found.is_empty() {
         return Err(MembershipError::NoMesh { namespace });
     }
@@ -126,7 +127,7 @@ pub fn enrolment<'a>(
     nodes: impl IntoIterator<Item = &'a VirtualNode>,
     gateways: impl IntoIterator<Item = &'a VirtualGateway>,
 ) -> Result<Enrolment<'a>, MembershipError> {
-    let shown = format!("{}/{}", space(&pod.metadata), name(&pod.metadata));
+    let shown = format!("{}/{}", pod.metadata.namespace(), pod.metadata.name());
     if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
         return Err(MembershipError::HostNetwork { pod: shown });
     }
@@ -138,11 +139,11 @@ pub fn enrolment<'a>(
     let mesh = mesh_of(namespace, meshes)?;
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let nodes = nodes.into_iter().filter(|node| {
-        space(&node.metadata) == space(&pod.metadata)
+        node.metadata.namespace() == pod.metadata.namespace()
             && selects(node.spec.pod_selector.as_ref(), &labels)
     });
     let gateways = gateways.into_iter().filter(|gateway| {
-        space(&gateway.metadata) == space(&pod.metadata)
+        gateway.metadata.namespace() == pod.metadata.namespace()
             && selects(gateway.spec.pod_selector.as_ref(), &labels)
     });
     let (nodes, gateways): (Vec<_>, Vec<_>) = (nodes.collect(), gateways.collect());
@@ -151,7 +152,9 @@ pub fn enrolment<'a>(
         ([], [gateway]) => return Ok(Enrolment::Gateway(mesh, gateway)),
         _ => {}
     }
-    let of = |kind, metadata| format!("{kind} {}/{}", space(metadata), name(metadata));
+    let of = |kind, metadata: &dyn Described| {
+        format!("{kind} {}/{}", metadata.namespace(), metadata.name())
+    };
     let nodes = nodes.iter().map(|node| of("VirtualNode", &node.metadata));
     let gateways = gateways.iter().map(|gateway| of("VirtualGateway", &gateway.metadata));
     let mut found: Vec<String> = nodes.chain(gateways).collect();
@@ -170,7 +173,7 @@ pub fn gateway_of<'a>(
     gateways: impl IntoIterator<Item = &'a VirtualGateway>,
 ) -> Result<&'a VirtualGateway, MembershipError> {
     let of_namespace = namespace.metadata.labels.clone().unwrap_or_default();
-    let labels = route.metadata.labels.clone().unwrap_or_default();
+    let labels = route.metadata.labels.to_map();
     let takes = |gateway: &&VirtualGateway| {
         let routes = gateway.spec.gateway_route_selector.as_ref();
         selects(gateway.spec.namespace_selector.as_ref(), &of_namespace)
@@ -180,11 +183,12 @@ pub fn gateway_of<'a>(
     if let [gateway] = found[..] {
         return Ok(gateway);
     }
-    let route = name(&route.metadata).to_owned();
+    let route = route.metadata.name().to_owned();
     if found.is_empty() {
         return Err(MembershipError::NoGateway { route });
     }
-    let shown = |one: &&VirtualGateway| format!("{}/{}", space(&one.metadata), name(&one.metadata));
+    let shown =
+        |one: &&VirtualGateway| format!("{}/{}", one.metadata.namespace(), one.metadata.name());
     let mut found: Vec<String> = found.iter().map(shown).collect();
     found.sort();
     Err(MembershipError::Gateways { route, found })
@@ -208,12 +212,4 @@ pub fn selects(selector: Option<&LabelSelector>, labels: &BTreeMap<String, Strin
     };
     match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value))
         && match_expressions.iter().flatten().all(meets)
-}
-
-fn name(metadata: &ObjectMeta) -> &str {
-    metadata.name.as_deref().unwrap_or_default()
-}
-
-fn space(metadata: &ObjectMeta) -> &str {
-    metadata.namespace.as_deref().unwrap_or_default()
 }

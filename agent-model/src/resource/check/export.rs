@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 use super::{Report, names::is_label};
-use crate::snapshot::code;
+use crate::{resource::Metadata, snapshot::code};
 
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
@@ -35,9 +33,8 @@ pub(super) fn check(list: &[String], field: &str, report: &mut Report<'_>) {
 }
 
 /// On a Service the same list is an annotation.
-pub(super) fn check_annotation(metadata: &ObjectMeta, report: &mut Report<'_>) {
-    let value = metadata.annotations.as_ref().and_then(|all| all.get(EXPORT_TO));
-    let Some(value) = value else { return };
+pub(super) fn check_annotation(metadata: &Metadata, report: &mut Report<'_>) {
+    let Some(value) = metadata.annotations.get(EXPORT_TO) else { return };
     let list: Vec<String> = value.split(',').map(|entry| entry.trim().to_owned()).collect();
     check(&list, &format!("metadata.annotations[{EXPORT_TO}]"), report);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ARN, AppMesh, Notes, key, list, not_found, referred, virtual_service};
+use super::{ARN, AppMesh, Notes, list, not_found, referred, virtual_service};
 use crate::{
     registry::List,
     resource::{
@@ -22,7 +22,7 @@ pub(super) fn read(
 ) -> BTreeMap<ObjectKey, List> {
     let mut lists = BTreeMap::new();
     for node in app_mesh.objects.virtual_nodes() {
-        let key = key(Kind::VirtualNode, &node.metadata);
+        let key = ObjectKey::of(Kind::VirtualNode, &node.metadata);
         let Some(mesh) = app_mesh.mesh(&key.namespace) else { continue };
         let mut notes = Notes::new(&key);
         let mut picker = Picker { app_mesh, mesh, notes: &mut notes, members: BTreeSet::new() };
@@ -32,7 +32,7 @@ pub(super) fn read(
         lists.insert(key.clone(), List { members, ..list(key, mesh) });
     }
     for gateway in app_mesh.objects.virtual_gateways() {
-        let key = key(Kind::VirtualGateway, &gateway.metadata);
+        let key = ObjectKey::of(Kind::VirtualGateway, &gateway.metadata);
         if let Some(mesh) = app_mesh.mesh(&key.namespace) {
             lists.insert(key.clone(), list(key, mesh));
         }
@@ -50,12 +50,12 @@ fn route_to(
     lists: &mut BTreeMap<ObjectKey, List>,
     findings: &mut Vec<Finding>,
 ) {
-    let own = key(Kind::GatewayRoute, &route.metadata);
+    let own = ObjectKey::of(Kind::GatewayRoute, &route.metadata);
     let Some(namespace) = app_mesh.namespaces.get(own.namespace.as_str()) else { return };
     let Some(mesh) = app_mesh.mesh(&own.namespace) else { return };
     let gateways = app_mesh.objects.virtual_gateways().map(|gateway| &**gateway);
     let gateway = match gateway_of(route, namespace, gateways) {
-        Ok(gateway) => key(Kind::VirtualGateway, &gateway.metadata),
+        Ok(gateway) => ObjectKey::of(Kind::VirtualGateway, &gateway.metadata),
         Err(error) => {
             let message = format!("{error}; the object has no effect");
             let (severity, code) = (Severity::Error, code::MEMBERSHIP);

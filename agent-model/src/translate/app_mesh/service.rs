@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16};
 use ipnet::IpNet;
 
 use super::{
-    ARN, Notes, key, not_found,
+    ARN, Notes, not_found,
     place::{Place, place},
     referred,
 };
@@ -36,7 +36,7 @@ pub(super) struct Around<'a> {
 }
 
 pub(super) fn define(service: &VirtualService, around: &Around<'_>) -> Definition {
-    let key = key(Kind::AppMeshVirtualService, &service.metadata);
+    let key = ObjectKey::of(Kind::AppMeshVirtualService, &service.metadata);
     let mut notes = Notes::new(&key);
     let (full, hosts) = names(service, &key, around.domain);
     let created = annotation::created(&service.metadata);
@@ -229,7 +229,7 @@ impl Maker<'_> {
                 self.answer(&dns.hostname, field, &answer, &ports);
             }
             Place::Nowhere => {
-                let node = super::key(Kind::VirtualNode, &node.metadata);
+                let node = ObjectKey::of(Kind::VirtualNode, &node.metadata);
                 let message =
                     format!("{} of {node} leads nowhere: it has no Service", dns.hostname);
                 notes.warn(code::NO_ADDRESS, field, message);

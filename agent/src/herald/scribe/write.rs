@@ -199,7 +199,7 @@ impl Scribe<'_> {
                 let version = Some(known.identity.version.to_string());
                 (known.identity.api, known.identity.uid.to_string(), version)
             }
-            None => (*kind.versions().first()?, observed?.metadata().uid.clone()?, None),
+            None => (*kind.versions().first()?, observed?.metadata().uid()?.to_owned(), None),
         };
         let field = due.told.as_ref().map(|told| told.note.field.to_string());
         Some(ObjectReference {

@@ -26,10 +26,10 @@ fn outcome(extra: &[&str]) -> String {
     );
     match found {
         Ok(Enrolment::Node(mesh, node)) => {
-            format!("node {} of {}", name(&node.metadata), name(&mesh.metadata))
+            format!("node {} of {}", node.metadata.name(), mesh.metadata.name())
         }
         Ok(Enrolment::Gateway(mesh, gateway)) => {
-            format!("gateway {} of {}", name(&gateway.metadata), name(&mesh.metadata))
+            format!("gateway {} of {}", gateway.metadata.name(), mesh.metadata.name())
         }
         Err(error) => error.to_string(),
     }
@@ -162,7 +162,7 @@ fn route_to(labels: &str, gateways: &[(&str, &str)]) -> String {
         objects.namespaces().next().unwrap(),
         objects.virtual_gateways().map(Arc::as_ref),
     );
-    found.map_or_else(|error| error.to_string(), |one| name(&one.metadata).to_owned())
+    found.map_or_else(|error| error.to_string(), |one| one.metadata.name().to_owned())
 }
 
 #[test]

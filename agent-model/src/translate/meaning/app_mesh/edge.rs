@@ -68,7 +68,7 @@ impl World<'_> {
         let of_mesh =
             mesh_of(namespace, meshes).is_ok_and(|one| one.metadata.name == mesh.metadata.name);
         let labels = namespace.metadata.labels.clone().unwrap_or_default();
-        let route_labels = route.metadata.labels.clone().unwrap_or_default();
+        let route_labels = route.metadata.labels.to_map();
         let takes = |one: &VirtualGateway| {
             let by_label = one.spec.gateway_route_selector.as_ref();
             selects(one.spec.namespace_selector.as_ref(), &labels)
