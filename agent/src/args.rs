@@ -1,6 +1,7 @@
 //! The command line: what it accepts and what `--help` says. The environment is read here and
 //! nowhere else.
 
+mod choices;
 pub(crate) mod cni;
 pub(crate) mod question;
 
@@ -10,7 +11,11 @@ use std::{
     time::Duration,
 };
 
-use clap::{Parser, Subcommand, ValueEnum};
+pub(crate) use choices::{
+    Format, KernelLog, Layer3, LogFormat, OnRevoke, PodExclusions, PodNamespaces, SelftestFamily,
+    UnknownPods,
+};
+use clap::{Parser, Subcommand};
 use question::{PodRef, Target};
 
 /// Where an agent keeps its socket and state when nothing else is said.
@@ -99,85 +104,6 @@ pub(crate) enum Command {
     /// Answer a container runtime, as a chained CNI plugin (also under the name sekisho-cni)
     #[command(after_help = cni::HELP)]
     Cni,
-}
-
-/// What a pod that asks to leave its allowlist gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PodExclusions {
-    /// What it asks for
-    Honour,
-    /// Nothing, and a finding says so
-    Ignore,
-}
-
-/// What happens to a pod that no rule set knows yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum UnknownPods {
-    /// Refused for now; the application may try again (EAGAIN)
-    Hold,
-    /// Let be
-    Allow,
-}
-
-/// What happens to an open connection when its rule goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnRevoke {
-    /// It is reset
-    Reset,
-    /// It stays open until its end
-    Keep,
-}
-
-/// Whom the agent believes about where a pod's network namespace is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PodNamespaces {
-    /// The Pod's annotation sekisho.dev/netns: whoever writes the Pod is believed
-    Annotation,
-    /// The container runtime of this node
-    Runtime,
-}
-
-/// How layer 3 hangs on the host's end of a pod's link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Layer3 {
-    /// By tcx where the kernel has it (Linux 6.6), else by clsact
-    Auto,
-    /// By tcx; the agent does not start without it
-    Tcx,
-    /// By filters of a clsact queueing discipline
-    Clsact,
-}
-
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// One line of text an event
-    Text,
-    /// One JSON object an event
-    Json,
-}
-
-/// How much the kernel programs say about their own trouble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KernelLog {
-    /// Nothing; their counters tell of trouble all the same
-    Off,
-    /// What cost a verdict or a memory
-    Warn,
-    /// Everything
-    Debug,
-}
-
-/// How a command writes its answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Aligned words for people
-    #[default]
-    Table,
-    /// One JSON document; one object a line for flows
-    Json,
-    /// YAML, one document an answer
-    Yaml,
 }
 
 /// `sekisho agent`.
@@ -455,17 +381,6 @@ pub(crate) struct SelftestArgs {
     /// How to answer.
     #[command(flatten)]
     pub(crate) output: Output,
-}
-
-/// How destinations are dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SelftestFamily {
-    /// By IPv4 sockets
-    V4,
-    /// By IPv6 sockets
-    V6,
-    /// By IPv6 sockets that dial `::ffff:a.b.c.d`
-    Mapped,
 }
 
 /// `sekisho uninstall`.

@@ -37,6 +37,7 @@ pub mod dns;
 pub mod errand;
 pub mod frame;
 pub mod gate;
+pub mod gated;
 pub mod ground;
 pub mod links;
 pub mod manifest;

@@ -13,95 +13,21 @@ use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
     control_plane::{ControlPlane, is_left_out},
-    gate::{Gate, Mode, Request},
-    manifest::{NAMESPACE, NODE},
-    process::Process,
-    scene::{ACCOUNT, Scene, pod},
-    stage::{DENIED, DIRECT, Net, Stage},
+    gate::{Mode, Request},
+    gated::{Gated, RETURN, url, wait_behind},
+    scene::{ACCOUNT, Scene},
+    stage::Stage,
     world::{Wiring, World},
 };
 
-/// From the return of a server to what it says in the kernel: the longest wait between two looks
-/// (10 s), and the lists.
-const RETURN: Duration = Duration::from_secs(20);
 /// Until a connection that says nothing is given up: a ping after 10 s, and 10 s for its answer.
 const NOTICED: Duration = Duration::from_secs(30);
 /// Until a watch that says nothing is begun again: 100 s.
 const UNHEARD: Duration = Duration::from_secs(130);
 /// Until a new token is used: kube reads the file again when it is a minute old.
 const REREAD: Duration = Duration::from_secs(80);
-
 /// What is asked this soon after a first answer was under way before it.
 const UNDER_WAY: Duration = Duration::from_millis(500);
-/// Between two words of a node's Lease, by which a server that was restored is told, and the lists.
-const WITNESSED: Duration = Duration::from_secs(40);
-
-/// Where a gate stands, and what stands behind one that reads requests.
-const GATE: u16 = 6_444;
-const PLAIN: u16 = 6_445;
-
-/// A scene whose agent reaches the server by a gate.
-struct Gated {
-    gate: Gate,
-    _plain: Option<Process>,
-    scene: Scene,
-}
-
-impl Gated {
-    /// By a gate that passes bytes on, with all of TLS within.
-    fn sealed(others: &[World]) -> Result<Self> {
-        let mut scene = Scene::set()?;
-        let upstream = scene.plane.address();
-        let gate = gate(&scene, others, (upstream, false))?;
-        let account = scene.plane.account_by(&scene.stage.world, ACCOUNT, &url("https"))?;
-        scene.stage.agent.follow_server(account);
-        scene.begin()?;
-        Ok(Self { gate, _plain: None, scene })
-    }
-
-    /// By a gate that reads requests.
-    fn plain(start: impl FnOnce(&World) -> Result<ControlPlane>, mode: Mode) -> Result<Self> {
-        let mut scene = Scene::with(start)?;
-        let plain = scene.plane.plain(&scene.stage.world, PLAIN)?;
-        let gate = gate(&scene, &[], (([127, 0, 0, 1], PLAIN).into(), true))?;
-        gate.set(mode);
-        let account = scene.plane.account_by(&scene.stage.world, ACCOUNT, &url("http"))?;
-        scene.stage.agent.follow_server(account);
-        scene.begin()?;
-        Ok(Self { gate, _plain: Some(plain), scene })
-    }
-
-    /// With the rule for the far host in force.
-    fn judging(self) -> Result<Self> {
-        self.scene.apply(&self.scene.rule()?)?;
-        self.scene.wait_allowed(true, RETURN)?;
-        self.scene.stage.check_verdicts()?;
-        Ok(self)
-    }
-
-    /// Cuts every connection; what comes next is let in.
-    fn interrupt(&self, next: Mode) {
-        self.gate.set(Mode::Shut);
-        thread::sleep(Duration::from_millis(50));
-        self.gate.forget();
-        self.gate.set(next);
-    }
-}
-
-fn url(scheme: &str) -> String {
-    format!("{scheme}://127.0.0.1:{GATE}")
-}
-
-fn gate(
-    scene: &Scene,
-    others: &[World],
-    (upstream, reads): (std::net::SocketAddr, bool),
-) -> Result<Gate> {
-    let world = &scene.stage.world;
-    let mut inside = vec![world.node()];
-    inside.extend(others.iter().map(World::node));
-    Gate::start((&inside, GATE), (scene.plane.netns(world), upstream), reads)
-}
 
 /// How often each resource was listed.
 fn lists(log: &[Request]) -> BTreeMap<&str, usize> {
@@ -111,19 +37,6 @@ fn lists(log: &[Request]) -> BTreeMap<&str, usize> {
         *lists.entry(path).or_default() += 1;
     }
     lists
-}
-
-/// Until a kind is behind for this reason; how long that took.
-fn wait_behind(scene: &Scene, word: &str, patience: Duration) -> Result<Duration> {
-    let start = Instant::now();
-    loop {
-        let (state, why) = scene.followed("services")?;
-        if state == "behind" && why.contains(word) {
-            return Ok(start.elapsed());
-        }
-        ensure!(start.elapsed() < patience, "services is {state}: {why:?}, and not for {word:?}");
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 /// While the server is away its agents look for it one request at a time each; when it is back each
@@ -246,7 +159,7 @@ fn a_compacted_server_is_listed_anew_once() -> Result<()> {
         return Ok(());
     }
     let start = |world: &World| ControlPlane::start_with(world, &["--watch-cache=false"]);
-    let Gated { gate, scene, _plain } = Gated::plain(start, Mode::Open)?.judging()?;
+    let Gated { gate, scene, plain: _plain } = Gated::plain(start, Mode::Open)?.judging()?;
     gate.set(Mode::Shut);
     wait_behind(&scene, "", RETURN)?;
     scene.delete_rule()?;
@@ -384,145 +297,4 @@ fn a_token_that_expires_is_read_anew() -> Result<()> {
     let heard = scene.wait_allowed(false, REREAD)?;
     println!("heard again after {heard:?}");
     scene.wait_followed("services", "current")
-}
-
-/// Writes that tell one state of a server from another; a start makes some dozens by itself.
-const MANY: u32 = 300;
-
-/// What tells that a server was restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
-    /// It has not counted as far as before.
-    Version,
-    /// It has counted further, with nobody listening, and the node's Lease is an older one.
-    Lease,
-    /// The same, and the Lease was not made yet.
-    NoLease,
-}
-
-/// What was made after the backup goes from the kernel, and what was deleted after it comes back.
-#[rstest]
-fn a_server_that_is_restored_from_a_backup_is_taken_at_its_word(
-    #[values(Told::Version, Told::Lease, Told::NoLease)] told: Told,
-) -> Result<()> {
-    if is_left_out() {
-        return Ok(());
-    }
-    let Gated { gate, mut scene, .. } = Gated::sealed(&[])?.judging()?;
-    if told == Told::NoLease {
-        let lease = format!("lease/sekisho-node-{NODE}");
-        scene.kubectl(&["delete", "-n", ACCOUNT.0, &lease])?;
-    }
-    scene.plane.back_up("early")?;
-    scene.plane.start_again(&scene.stage.world)?;
-    scene.wait_followed("services", "current")?;
-    if told == Told::Version {
-        write_many(&scene, "lost")?;
-    }
-
-    scene.delete_rule()?;
-    scene.wait_allowed(false, RETURN)?;
-    let late = scene.stage.at(Net::V4, DENIED);
-    let entry = sekisho_tests::manifest::service_entry(
-        "late",
-        "late.example.com",
-        &[late.ip().to_string()],
-        &[(DENIED, "TCP")],
-    )?;
-    scene.apply(&entry)?;
-    let mut client = scene.stage.client()?;
-    let start = Instant::now();
-    while client.dial(late)?.errno.is_some() {
-        ensure!(start.elapsed() < RETURN, "the late rule is not in force");
-    }
-    // The node has said that it is.
-    thread::sleep(Duration::from_secs(5));
-
-    gate.set(Mode::Shut);
-    scene.plane.stop()?;
-    wait_behind(&scene, "cannot be reached", RETURN)?;
-    assert_eq!(client.dial(late)?.errno, None, "with the server away");
-    scene.plane.restore("early")?;
-    scene.plane.start_again(&scene.stage.world)?;
-    if told != Told::Version {
-        // Somebody else watches them already; the server would know of no version before else.
-        scene.kubectl(&["get", "serviceentries", "-A"])?;
-        write_many(&scene, "since")?;
-    }
-    gate.set(Mode::Open);
-    let heard = scene.wait_allowed(true, WITNESSED)?;
-    println!("in force after {heard:?}");
-    let start = Instant::now();
-    while client.dial(late)?.errno.is_none() {
-        ensure!(start.elapsed() < RETURN, "the late rule is still in force");
-    }
-    scene.stage.check_verdicts()
-}
-
-fn write_many(scene: &Scene, name: &str) -> Result<()> {
-    let one = |number| {
-        format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}-{number}, namespace: default}}\n"
-        )
-    };
-    scene.apply(&(0..MANY).map(one).collect::<Vec<_>>().join("---\n"))
-}
-
-/// What the agent does while objects go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum While {
-    /// It has no connection.
-    CutOff,
-    /// It does not run.
-    Down,
-    /// It does not run, and starts from what it saved, with the server away at first.
-    DownAndAlone,
-}
-
-#[rstest]
-fn what_was_deleted_unseen_is_noticed(
-    #[values(While::CutOff, While::Down, While::DownAndAlone)] what: While,
-) -> Result<()> {
-    if is_left_out() {
-        return Ok(());
-    }
-    let Gated { gate, mut scene, .. } = Gated::sealed(&[])?.judging()?;
-    let second = scene.stage.world.pod("second")?;
-    pod(&scene.plane, &scene.stage, (&second, NAMESPACE))?;
-    let enrolled = |agent: &Agent| Ok(agent.enrolment("second")? == "enrolled");
-    scene.stage.agent.wait_until("the second pod is enrolled", enrolled)?;
-    scene.wait_saved("second", true)?;
-    scene.wait_saved("far-tcp", true)?;
-
-    match what {
-        While::CutOff => gate.set(Mode::Shut),
-        While::Down | While::DownAndAlone => scene.stage.agent.kill()?,
-    }
-    scene.delete_rule()?;
-    scene.kubectl(&["delete", "pod", "second", "-n", NAMESPACE, "--grace-period=0", "--force"])?;
-    let mut client = scene.stage.client()?;
-    client.echoes(scene.stage.at(Net::V4, DIRECT))?;
-    assert!(client.dial(scene.stage.at(Net::V4, DENIED))?.is_refused());
-    match what {
-        While::CutOff => {
-            wait_behind(&scene, "", RETURN)?;
-            gate.set(Mode::Open);
-        }
-        While::Down => scene.stage.start()?,
-        While::DownAndAlone => {
-            gate.set(Mode::Shut);
-            scene.stage.start()?;
-            ensure!(scene.saved()?.is_string(), "{}", scene.saved()?);
-            assert_eq!(scene.stage.agent.enrolment("second")?, "enrolled");
-            scene.stage.check_verdicts()?;
-            gate.set(Mode::Open);
-        }
-    }
-    let heard = scene.wait_allowed(false, RETURN)?;
-    println!("{what:?}: noticed after {heard:?}");
-    let gone = |agent: &Agent| Ok(agent.enrolment("second")? == "unknown");
-    scene.stage.agent.wait_until("the second pod is gone", gone)?;
-    scene.wait_saved("second", false)?;
-    scene.wait_saved("far-tcp", false)?;
-    scene.saved()?.is_null().then_some(()).context("the saved objects still count")
 }
