@@ -63,7 +63,7 @@ impl Arch {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    setup::run(&setup::Options::default())?;
+    setup::build()?;
     make(options).map(drop)
 }
 
