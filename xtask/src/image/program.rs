@@ -1,12 +1,15 @@
 //! The program as an image holds it: static, so that the image needs no C library, and without the
 //! paths of the machine that built it.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::bail;
 
 use super::Arch;
-use crate::command::{cargo, quiet, show, target_dir, workspace};
+use crate::{
+    command::{cargo, quiet, show, target_dir, workspace},
+    ebpf::programs::places,
+};
 
 /// Builds it and says where it is.
 ///
@@ -20,7 +23,7 @@ pub(super) fn build(arch: Arch) -> anyhow::Result<PathBuf> {
     };
     let mut command = cargo();
     command.args(["build", "--quiet", "--release", "--package", "agent", "--target", triple]);
-    command.env("RUSTFLAGS", flags());
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags());
     if arch != Arch::of_this_machine() {
         command.envs(cross(arch, triple)?);
     }
@@ -31,13 +34,12 @@ pub(super) fn build(arch: Arch) -> anyhow::Result<PathBuf> {
 
 fn flags() -> String {
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
-    let home = env::var("CARGO_HOME").ok();
-    let home = home.or_else(|| Some(format!("{}/.cargo", env::var("HOME").ok()?)));
-    let places = [(Some(workspace().display().to_string()), "/sekisho"), (home, "/cargo")];
-    for (from, to) in places {
-        flags.extend(from.map(|from| format!("--remap-path-prefix={from}={to}")));
-    }
-    flags.join(" ")
+    flags.extend(places::flags(&workspace(), rustc));
+    flags.join("\u{1f}")
+}
+
+fn rustc() -> Command {
+    Command::new("rustc")
 }
 
 /// What cargo needs for the other kind of machine: the standard library and a linker.
@@ -46,8 +48,7 @@ fn cross(arch: Arch, triple: &str) -> anyhow::Result<Vec<(String, &'static str)>
         Arch::Amd64 => ("x86_64-linux-gnu-gcc", "gcc-x86-64-linux-gnu"),
         Arch::Arm64 => ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     };
-    let mut rustc = Command::new("rustc");
-    let libraries = quiet(rustc.args(["--print", "target-libdir", "--target", triple]))?;
+    let libraries = quiet(rustc().args(["--print", "target-libdir", "--target", triple]))?;
     if !PathBuf::from(libraries.trim()).is_dir() {
         bail!("no standard library for {triple}: `rustup target add {triple}`");
     }
@@ -62,4 +63,33 @@ fn cross(arch: Arch, triple: &str) -> anyhow::Result<Vec<(String, &'static str)>
         (format!("CARGO_TARGET_{variable}_LINKER"), linker),
         (format!("CC_{}", triple.replace('-', "_")), linker),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_program_does_not_tell_where_it_was_built() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let source = folder.path().join("main.rs");
+        let program = folder.path().join("program");
+        // Both panic with a place: its own, and one of the standard library's.
+        let text = "fn main() { std::thread::spawn(|| std::env::args().nth(9).unwrap()); }";
+        fs::write(&source, text)?;
+        let flags = places::flags(folder.path(), rustc);
+        quiet(rustc().arg(&source).arg("-O").arg("-o").arg(&program).args(flags))?;
+        let bytes = fs::read(program)?;
+        let tells = |place: &str| bytes.windows(place.len()).any(|part| part == place.as_bytes());
+        let sysroot = quiet(rustc().args(["--print", "sysroot"]))?;
+        assert!(tells("/sekisho/main.rs"));
+        for place in
+            [folder.path().display().to_string(), format!("{}/lib/rustlib", sysroot.trim())]
+        {
+            assert!(!tells(&place), "{place}");
+        }
+        Ok(())
+    }
 }
