@@ -9,10 +9,13 @@ use std::{
     process::Command,
 };
 
+/// What the workspace's root is called in what is built.
+pub(crate) const WORKSPACE: &str = "/sekisho";
+
 /// The compiler's flags for it; `rustc` starts that compiler.
 pub(crate) fn flags(workspace: &Path, rustc: impl Fn() -> Command) -> Vec<String> {
     let renamed = [
-        Some((workspace.to_path_buf(), "/sekisho".to_owned())),
+        Some((workspace.to_path_buf(), WORKSPACE.to_owned())),
         cargo_home().map(|home| (home, "/cargo".to_owned())),
         library(rustc),
     ];

@@ -2,6 +2,7 @@
 //! paths of the machine that built it.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -26,7 +27,18 @@ pub(super) fn build(arch: Arch) -> anyhow::Result<PathBuf> {
     command.env("CARGO_ENCODED_RUSTFLAGS", flags()).envs(toolchain(arch)?);
     println!("image: building the static program for {triple}");
     show(&mut command)?;
-    Ok(target_dir().join(triple).join("release/sekisho"))
+    let program = target_dir().join(triple).join("release/sekisho");
+    let root = workspace();
+    // A constant that cargo tells (`CARGO_MANIFEST_DIR`) is none of the paths that are renamed.
+    if root != Path::new(places::WORKSPACE) && tells(&fs::read(&program)?, &root) {
+        bail!("the program names {}, where it was built", root.display());
+    }
+    Ok(program)
+}
+
+fn tells(program: &[u8], place: &Path) -> bool {
+    let place = place.as_os_str().as_encoded_bytes();
+    program.windows(place.len()).any(|part| part == place)
 }
 
 fn triple(arch: Arch) -> &'static str {
@@ -88,8 +100,6 @@ fn links_static_programs(linker: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -103,13 +113,10 @@ mod tests {
         let flags = places::flags(folder.path(), rustc);
         quiet(rustc().arg(&source).arg("-O").arg("-o").arg(&program).args(flags))?;
         let bytes = fs::read(program)?;
-        let tells = |place: &str| bytes.windows(place.len()).any(|part| part == place.as_bytes());
         let sysroot = quiet(rustc().args(["--print", "sysroot"]))?;
-        assert!(tells("/sekisho/main.rs"));
-        for place in
-            [folder.path().display().to_string(), format!("{}/lib/rustlib", sysroot.trim())]
-        {
-            assert!(!tells(&place), "{place}");
+        assert!(tells(&bytes, &Path::new(places::WORKSPACE).join("main.rs")));
+        for place in [folder.path(), &Path::new(sysroot.trim()).join("lib/rustlib")] {
+            assert!(!tells(&bytes, place), "{}", place.display());
         }
         Ok(())
     }
