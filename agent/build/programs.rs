@@ -7,6 +7,9 @@
 //! as long as a build script runs. Each set of features gets its own too, so that two builds at a
 //! time never copy each other's result.
 
+/// `cargo xtask image` builds the agent itself by the same.
+pub(crate) mod places;
+
 use std::{
     fmt, io,
     path::{Path, PathBuf},
@@ -95,14 +98,20 @@ pub(crate) fn build(
 
 /// Where the toolchain keeps the source of `core`, if it is really there.
 pub(crate) fn library_source() -> Option<PathBuf> {
-    let output = Command::new("rustup")
-        .args(["run", TOOLCHAIN, "rustc", "--print", "sysroot"])
+    let output = rustc()
+        .args(["--print", "sysroot"])
         .output()
         .ok()
         .filter(|output| output.status.success())?;
     let sysroot = String::from_utf8(output.stdout).ok()?;
     let library = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core");
     library.is_dir().then_some(library)
+}
+
+fn rustc() -> Command {
+    let mut command = Command::new("rustup");
+    command.args(["run", TOOLCHAIN, "rustc"]);
+    command
 }
 
 fn cargo_build(workspace: &Path, target_dir: &Path, layout: Layout) -> io::Result<Output> {
@@ -116,7 +125,7 @@ fn cargo_build(workspace: &Path, target_dir: &Path, layout: Layout) -> io::Resul
         .arg(target_dir)
         .current_dir(workspace)
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags());
+        .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(workspace));
     if layout == Layout::Next {
         command.args(["--features", "next-layout"]);
     }
@@ -129,7 +138,9 @@ fn cargo_build(workspace: &Path, target_dir: &Path, layout: Layout) -> io::Resul
 
 /// The linker turns debug information into BTF, which the loader needs; aya picks the layout of
 /// `pt_regs` by the machine's architecture.
-fn rust_flags() -> String {
+fn rust_flags(workspace: &Path) -> String {
     let architecture = format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH);
-    [architecture.as_str(), "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\u{1f}")
+    let mut flags = vec![architecture, "-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
+    flags.extend(places::flags(workspace, rustc));
+    flags.join("\u{1f}")
 }

@@ -55,6 +55,14 @@ pub fn is_left_out() -> bool {
     left_out
 }
 
+/// The root of the workspace. Cargo tells it to what it runs; as a constant it would also be in the
+/// agent, of which this crate is a part, and whose bytes are the same wherever it is built.
+pub fn tree() -> Result<PathBuf> {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").context("this is not run by cargo")?;
+    let root = Path::new(&package).parent().context("a package lies in the workspace's root")?;
+    Ok(root.to_path_buf())
+}
+
 /// The folder with `kube-apiserver`, `etcd` and `kubectl`: what the environment names (as `cargo
 /// xtask test` does, which builds them where there is none), else what the folder `shared/k8s`
 /// beside the workspace has.
@@ -62,7 +70,7 @@ pub fn assets() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty()) {
         return complete(PathBuf::from(folder));
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/k8s/cluster");
+    let script = tree()?.join("../shared/k8s/cluster");
     ensure!(
         script.exists(),
         "no Kubernetes to test with: set {ASSETS} to a folder with kube-apiserver, etcd and \

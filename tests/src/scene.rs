@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -11,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     agent::PATIENCE,
-    control_plane::ControlPlane,
+    control_plane::{ControlPlane, tree},
     manifest::{NAMESPACE, NODE},
     stage::{DIRECT, Net, Stage},
     world::{Host, World},
@@ -41,7 +40,7 @@ impl Scene {
     pub fn with(start: impl FnOnce(&World) -> Result<ControlPlane>) -> Result<Self> {
         let mut stage = Stage::set()?;
         let plane = start(&stage.world)?;
-        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base");
+        let base = tree()?.join("deploy/base");
         for file in ["namespace.yaml", "rbac.yaml"] {
             plane.apply(&stage.world, &fs::read_to_string(base.join(file))?)?;
         }

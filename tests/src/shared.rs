@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    control_plane::{ControlPlane, is_left_out},
+    control_plane::{ControlPlane, is_left_out, tree},
     gate::Gate,
     manifest::NAMESPACE,
     scene::ACCOUNT,
@@ -121,7 +121,7 @@ impl Server {
     fn start() -> Result<Self> {
         let world = World::new(Wiring::Routed)?;
         let plane = ControlPlane::start(&world)?;
-        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+        let deploy = tree()?.join("deploy");
         let definitions = deploy.join("crds").display().to_string();
         plane.kubectl(&world, &["create", "-f", &definitions], "")?;
         let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];

@@ -27,7 +27,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    setup::run(&setup::Options::default())?;
+    setup::build()?;
     let layout = if options.next_layout { Layout::Next } else { Layout::Current };
     let path = programs::build(&workspace(), &target_dir(), layout)?;
     let object = fs::read(&path).with_context(|| format!("{} is unreadable", path.display()))?;

@@ -41,6 +41,12 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    fn arch(&self) -> Arch {
+        self.arch.unwrap_or_else(Arch::of_this_machine)
+    }
+}
+
 /// Kinds of machines, by the names that images use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Arch {
@@ -63,7 +69,9 @@ impl Arch {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    setup::run(&setup::Options::default())?;
+    // What setup lacks takes minutes to install; what only a person can install is asked for first.
+    program::toolchain(options.arch())?;
+    setup::build()?;
     make(options).map(drop)
 }
 
@@ -71,7 +79,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 pub(crate) fn make(options: &Options) -> anyhow::Result<PathBuf> {
     let directory = target_dir().join("image");
     fs::create_dir_all(&directory)?;
-    let arch = options.arch.unwrap_or_else(Arch::of_this_machine);
+    let arch = options.arch();
     let program = program::build(arch)?;
     if options.program_only {
         let place = directory.join("sekisho");

@@ -43,14 +43,17 @@ const PROGRAMS: [(&str, &str); 4] = [
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     components()?;
-    let linker = linker::ensure()?;
-    let compiler = toolchain::ensure(options.road, linker)?;
+    compiler(options.road)?;
     apt::ensure_programs(&PROGRAMS)?;
-    println!("setup: kernel programs by {compiler}, linked by bpf-linker ({linker})");
     if options.kubernetes {
         println!("setup: Kubernetes for the tests in {}", kubernetes()?.display());
     }
     Ok(())
+}
+
+/// What a build alone needs, without what checks, tests and the demo need besides.
+pub(crate) fn build() -> anyhow::Result<()> {
+    compiler(None)
 }
 
 /// Packages that one verb alone needs.
@@ -66,6 +69,13 @@ pub(crate) fn helm() -> anyhow::Result<PathBuf> {
 /// The folder with the programs of Kubernetes that the suites start.
 pub(crate) fn kubernetes() -> anyhow::Result<PathBuf> {
     kubernetes::ensure()
+}
+
+fn compiler(road: Option<Road>) -> anyhow::Result<()> {
+    let linker = linker::ensure()?;
+    let compiler = toolchain::ensure(road, linker)?;
+    println!("setup: kernel programs by {compiler}, linked by bpf-linker ({linker})");
+    Ok(())
 }
 
 /// The host's toolchain has these in rustup's default profile, but not in its minimal one.

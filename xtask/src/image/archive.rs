@@ -1,6 +1,8 @@
 //! An image of one layer as a tar archive, in two forms at once: the OCI image layout
-//! (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>) that containerd and
-//! kind read, and the `manifest.json` of `docker save` that older Docker engines read.
+//! (<https://github.com/opencontainers/image-spec/blob/main/image-layout.md>) that containerd, kind
+//! and Docker's containerd image store read, and the `manifest.json` of `docker save` without which
+//! Docker's older image store takes no archive (seen with 20.10 and 26.1), and by which Podman knows
+//! the name.
 
 use std::{collections::BTreeSet, fmt::Write as _, io::Write as _, path::Path};
 
@@ -190,32 +192,47 @@ mod tests {
         read.collect()
     }
 
-    fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, descriptor: &Value) -> &'a [u8] {
+    fn place(descriptor: &Value) -> String {
         let digest = descriptor["digest"].as_str().expect("a digest");
-        let bytes = &files[&format!("blobs/{}", digest.replace(':', "/"))];
-        assert_eq!(digest, format!("sha256:{}", sha256(bytes)));
+        format!("blobs/{}", digest.replace(':', "/"))
+    }
+
+    fn blob<'a>(files: &'a BTreeMap<String, Vec<u8>>, descriptor: &Value) -> &'a [u8] {
+        let bytes = &files[&place(descriptor)];
+        assert_eq!(descriptor["digest"], format!("sha256:{}", sha256(bytes)));
         assert_eq!(descriptor["size"], bytes.len());
         bytes
     }
 
-    fn sample() -> Image {
+    fn sample(arch: &str) -> Image {
         let entries = [Entry { path: "usr/bin/program".to_owned(), bytes: b"program".to_vec() }];
-        pack("sekisho:dev", "amd64", &entries, &["run"]).expect("packed")
+        pack("sekisho:dev", arch, &entries, &["run"]).expect("packed")
     }
 
-    #[test]
-    fn every_reference_leads_to_its_blob() {
-        let image = sample();
+    /// What an archive says, read by following the references of its layout.
+    struct Told {
+        files: BTreeMap<String, Vec<u8>>,
+        index: Value,
+        manifest: Value,
+        config: Value,
+    }
+
+    fn told(image: &Image) -> Told {
         let files = unpack(&image.bytes);
         let index: Value = serde_json::from_slice(&files["index.json"]).expect("an index");
         let manifest: Value =
             serde_json::from_slice(blob(&files, &index["manifests"][0])).expect("a manifest");
-        let config: Value =
-            serde_json::from_slice(blob(&files, &manifest["config"])).expect("a configuration");
+        let config = serde_json::from_slice(blob(&files, &manifest["config"])).expect("JSON");
+        Told { files, index, manifest, config }
+    }
+
+    #[test]
+    fn every_reference_leads_to_its_blob() {
+        let told = told(&sample("amd64"));
         let mut layer = Vec::new();
-        let packed = blob(&files, &manifest["layers"][0]);
+        let packed = blob(&told.files, &told.manifest["layers"][0]);
         flate2::read::GzDecoder::new(packed).read_to_end(&mut layer).expect("a layer");
-        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", sha256(&layer)));
+        assert_eq!(told.config["rootfs"]["diff_ids"][0], format!("sha256:{}", sha256(&layer)));
         let layer = unpack(&layer);
         assert_eq!(layer["usr/bin/program"], b"program");
         let paths: Vec<&str> = layer.keys().map(String::as_str).collect();
@@ -223,8 +240,29 @@ mod tests {
     }
 
     #[test]
+    fn both_forms_name_the_same_blobs() {
+        let told = told(&sample("amd64"));
+        let saved: Value = serde_json::from_slice(&told.files["manifest.json"]).expect("a list");
+        let expected = json!([{
+            "Config": place(&told.manifest["config"]),
+            "RepoTags": ["sekisho:dev"],
+            "Layers": [place(&told.manifest["layers"][0])],
+        }]);
+        assert_eq!(saved, expected);
+    }
+
+    #[test]
+    fn an_image_says_which_machines_it_is_for() {
+        let told = told(&sample("arm64"));
+        for platform in [&told.index["manifests"][0]["platform"], &told.config] {
+            assert_eq!(platform["architecture"], "arm64");
+            assert_eq!(platform["os"], "linux");
+        }
+    }
+
+    #[test]
     fn equal_programs_give_equal_archives() {
-        assert_eq!(sample().bytes, sample().bytes);
+        assert_eq!(sample("amd64").bytes, sample("amd64").bytes);
     }
 
     #[test]
