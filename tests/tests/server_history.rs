@@ -46,6 +46,8 @@ fn a_server_that_is_restored_from_a_backup_is_taken_at_its_word(
     let Gated { gate, mut scene, .. } = Gated::sealed(&[])?.judging()?;
     if told == Told::NoLease {
         let lease = format!("lease/sekisho-node-{NODE}");
+        let made = ["wait", "--for=create", "--timeout=30s", "-n", ACCOUNT.0, &lease];
+        scene.kubectl(&made)?;
         scene.kubectl(&["delete", "-n", ACCOUNT.0, &lease])?;
     }
     scene.plane.back_up("early")?;
