@@ -84,6 +84,10 @@ pub(crate) struct SyncOptions {
     /// How many objects change a second, while the second half of them is timed
     #[arg(long, default_value_t = 100)]
     churn: u32,
+    /// Measure the elected agent again when it has written all conditions: at full size that takes
+    /// a quarter of an hour
+    #[arg(long)]
+    settled: bool,
     /// Measure a build without optimisation
     #[arg(long)]
     debug: bool,

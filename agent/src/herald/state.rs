@@ -84,9 +84,9 @@ impl State {
         answer(&self.presence, request).await
     }
 
-    /// The server has lost what it had.
-    pub(super) fn is_another(&self) {
-        self.presence.is_another();
+    /// See [`Presence::replaced`].
+    pub(super) fn replaced(&self) {
+        self.presence.replaced();
     }
 
     /// A copy.

@@ -180,7 +180,7 @@ impl Speaker {
                 target: "config", lease = name, ?left.version, ?there,
                 "the API server has gone back to an older state; everything is listed anew"
             );
-            self.state.is_another();
+            self.state.replaced();
         }
         Ok(())
     }

@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long processor time is counted at rest.
 const REST: Duration = Duration::from_secs(20);
+/// How long the elected agent may write: ten conditions a second.
+const WRITTEN: Duration = Duration::from_mins(40);
 /// The port of the timed rules.
 const PORT: u16 = 7001;
 
@@ -82,6 +84,11 @@ pub(super) fn run(options: &SyncOptions) -> anyhow::Result<()> {
     println!("\nas the one agent of the cluster that writes what becomes of its objects");
     rest(&stage)?;
     memory(&stage, "as that one")?;
+    if options.settled {
+        settle(&stage)?;
+        rest(&stage)?;
+        memory(&stage, "as that one, with nothing to write")?;
+    }
     load_average("after")
 }
 
@@ -128,6 +135,29 @@ fn memory(stage: &Stage, when: &str) -> anyhow::Result<()> {
         anonymous / 1e6,
         highest / 1e6
     );
+    Ok(())
+}
+
+/// Waits until the elected agent writes no conditions any more.
+fn settle(stage: &Stage) -> anyhow::Result<()> {
+    let written = || -> anyhow::Result<Option<u64>> {
+        Ok(stage.agent.status()?["herald"]["conditions"].as_u64())
+    };
+    let (begun, mut before) = (Instant::now(), None);
+    loop {
+        let now = written()?;
+        if now == before {
+            break;
+        }
+        if begun.elapsed() > WRITTEN {
+            bail!("conditions are still written after {WRITTEN:?}");
+        }
+        before = now;
+        interrupt::check()?;
+        thread::sleep(REST);
+    }
+    let took = begun.elapsed().as_secs();
+    println!("\n{} conditions in all, after {took} s more", before.unwrap_or_default());
     Ok(())
 }
 

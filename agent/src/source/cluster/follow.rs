@@ -137,7 +137,7 @@ impl Follower {
 
     /// Follows until nobody reads the news.
     pub(super) async fn run(mut self) {
-        let mut histories = self.common.presence.histories();
+        let mut replacements = self.common.presence.replacements();
         while !self.common.news.is_closed() {
             if let Err(trouble) = self.look().await {
                 self.report(&trouble);
@@ -146,7 +146,7 @@ impl Follower {
             let followed = tokio::select! {
                 followed = self.follow() => followed,
                 // The sender lives as long as this does.
-                _ = histories.changed() => Err(Arc::new(Trouble::Another)),
+                _ = replacements.changed() => Err(Arc::new(Trouble::Replaced)),
             };
             if let Err(trouble) = followed {
                 self.take(&trouble).await;

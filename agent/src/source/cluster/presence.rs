@@ -9,7 +9,7 @@
 //! from an older one, and a watch that begins at a version which is not reached yet says nothing,
 //! and later leaves out what lies between; so a lower version means that all is to be listed anew.
 //! Versions of different kinds can be compared, since they are those of one etcd. One that has since
-//! counted beyond what was seen is told by a witness: [`Presence::is_another`].
+//! counted beyond what was seen is told by a witness: [`Presence::replaced`].
 
 use std::{
     fmt,
@@ -39,8 +39,8 @@ pub(crate) struct Presence {
     client: Client,
     question: Question<Option<u64>>,
     quiet: Arc<Mutex<Quiet>>,
-    /// Told each time when the server turns out to have another history than was seen.
-    histories: watch::Sender<()>,
+    /// Told each time when the server's state turns out to have been replaced.
+    replacements: watch::Sender<()>,
 }
 
 /// Until when nothing is asked.
@@ -54,8 +54,8 @@ struct Quiet {
 
 impl Presence {
     pub(crate) fn new(client: Client) -> Self {
-        let (histories, _) = watch::channel(());
-        Self { client, question: Question::default(), quiet: Arc::default(), histories }
+        let (replacements, _) = watch::channel(());
+        Self { client, question: Question::default(), quiet: Arc::default(), replacements }
     }
 
     /// Waits until a request may be sent: by one that needs no more than that.
@@ -66,15 +66,15 @@ impl Presence {
         }
     }
 
-    /// The server has lost something that it said it has: its state was replaced by an older one,
-    /// whatever it was counted up to since.
-    pub(crate) fn is_another(&self) {
-        self.histories.send_replace(());
+    /// The server lacks what it had: its state was replaced by an older one, whatever that has
+    /// counted up to since.
+    pub(crate) fn replaced(&self) {
+        self.replacements.send_replace(());
     }
 
-    /// Changes when [`Presence::is_another`].
-    pub(super) fn histories(&self) -> watch::Receiver<()> {
-        self.histories.subscribe()
+    /// Changes with each call of [`Presence::replaced`].
+    pub(super) fn replacements(&self) -> watch::Receiver<()> {
+        self.replacements.subscribe()
     }
 
     /// Waits until something may be asked. Where there was trouble that nobody has seen the end of,

@@ -36,7 +36,7 @@ pub(super) enum Trouble {
     Older { seen: u64, now: u64 },
     /// The same, and it has counted on beyond that: told by what it lacks.
     #[error("the API server has gone back to an older state")]
-    Another,
+    Replaced,
 }
 
 impl Trouble {
@@ -68,7 +68,7 @@ impl Trouble {
 
     /// What was seen last is of no use any more: list again.
     pub(super) fn wants_list(&self) -> bool {
-        self.code() == Some(410) || matches!(self, Self::Older { .. } | Self::Another)
+        self.code() == Some(410) || matches!(self, Self::Older { .. } | Self::Replaced)
     }
 
     /// A watch was let in, and said nothing or only why it ends. It may be its version that the
