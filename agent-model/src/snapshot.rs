@@ -11,7 +11,7 @@ use crate::{
     egress::{Policy, RuleSource},
     names::{Answers, Wanted},
     registry::Registry,
-    resource::{ObjectKey, Short},
+    resource::{Kind, ObjectKey, Short},
 };
 
 /// A pod by its namespace and name.
@@ -209,6 +209,13 @@ impl Severity {
             Self::Warning => "warning",
             Self::Error => "error",
         }
+    }
+}
+
+impl PodId {
+    /// The key of its Pod.
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::new(Kind::Pod, &*self.namespace, &*self.name)
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn flags(workspace: &Path, rustc: impl Fn() -> Command) -> Vec<String
     let renamed = [
         Some((workspace.to_path_buf(), WORKSPACE.to_owned())),
         cargo_home().map(|home| (home, "/cargo".to_owned())),
-        library(rustc),
+        library_by_commit(rustc),
     ];
     let flag =
         |(from, to): (PathBuf, String)| format!("--remap-path-prefix={}={to}", from.display());
@@ -31,12 +31,16 @@ fn cargo_home() -> Option<PathBuf> {
 
 /// A compiler that finds the source of its standard library (`rust-src`) names it by where it lies,
 /// and one without it by the commit: the latter is the same everywhere.
-fn library(rustc: impl Fn() -> Command) -> Option<(PathBuf, String)> {
-    let sysroot = answer(rustc().args(["--print", "sysroot"]))?;
+fn library_by_commit(rustc: impl Fn() -> Command) -> Option<(PathBuf, String)> {
     let described = answer(rustc().arg("-vV"))?;
     let commit = described.lines().find_map(|line| line.strip_prefix("commit-hash: "))?;
-    let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust");
-    Some((source, format!("/rustc/{commit}")))
+    Some((library(rustc)?, format!("/rustc/{commit}")))
+}
+
+/// Where a compiler looks for the source of its standard library; it need not be there.
+pub(crate) fn library(rustc: impl Fn() -> Command) -> Option<PathBuf> {
+    let sysroot = answer(rustc().args(["--print", "sysroot"]))?;
+    Some(Path::new(sysroot.trim()).join("lib/rustlib/src/rust"))
 }
 
 fn answer(command: &mut Command) -> Option<String> {

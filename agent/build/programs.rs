@@ -98,14 +98,7 @@ pub(crate) fn build(
 
 /// Where the toolchain keeps the source of `core`, if it is really there.
 pub(crate) fn library_source() -> Option<PathBuf> {
-    let output = rustc()
-        .args(["--print", "sysroot"])
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    let sysroot = String::from_utf8(output.stdout).ok()?;
-    let library = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core");
-    library.is_dir().then_some(library)
+    places::library(rustc).map(|library| library.join("library/core")).filter(|core| core.is_dir())
 }
 
 fn rustc() -> Command {

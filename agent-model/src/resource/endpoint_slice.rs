@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::Metadata;
+use super::{Metadata, Pairs};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
@@ -32,7 +32,7 @@ impl From<v1::EndpointSlice> for EndpointSlice {
         let v1::EndpointSlice { address_type, endpoints, metadata, ports } = slice;
         let mut metadata = Metadata::from(metadata);
         let labels = std::mem::take(&mut metadata.labels);
-        metadata.annotations = None.into();
+        metadata.annotations = Pairs::default();
         // Unset means ready: the API says to take it so.
         let ready = endpoints.iter().filter(|endpoint| {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false)

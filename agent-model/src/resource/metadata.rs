@@ -113,62 +113,42 @@ impl Pairs {
     }
 }
 
-impl Described for Metadata {
-    fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
-    }
+/// Both have the same fields; only a value by its key is found otherwise.
+macro_rules! described {
+    ($metadata:ty, |$pairs:ident, $key:ident| $value:expr) => {
+        impl Described for $metadata {
+            fn name(&self) -> &str {
+                self.name.as_deref().unwrap_or_default()
+            }
 
-    fn namespace(&self) -> &str {
-        self.namespace.as_deref().unwrap_or_default()
-    }
+            fn namespace(&self) -> &str {
+                self.namespace.as_deref().unwrap_or_default()
+            }
 
-    fn uid(&self) -> Option<&str> {
-        self.uid.as_deref()
-    }
+            fn uid(&self) -> Option<&str> {
+                self.uid.as_deref()
+            }
 
-    fn generation(&self) -> Option<i64> {
-        self.generation
-    }
+            fn generation(&self) -> Option<i64> {
+                self.generation
+            }
 
-    fn created(&self) -> Option<&Time> {
-        self.creation_timestamp.as_ref()
-    }
+            fn created(&self) -> Option<&Time> {
+                self.creation_timestamp.as_ref()
+            }
 
-    fn label(&self, key: &str) -> Option<&str> {
-        self.labels.get(key)
-    }
+            fn label(&self, $key: &str) -> Option<&str> {
+                let $pairs = &self.labels;
+                $value
+            }
 
-    fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations.get(key)
-    }
+            fn annotation(&self, $key: &str) -> Option<&str> {
+                let $pairs = &self.annotations;
+                $value
+            }
+        }
+    };
 }
 
-impl Described for ObjectMeta {
-    fn name(&self) -> &str {
-        self.name.as_deref().unwrap_or_default()
-    }
-
-    fn namespace(&self) -> &str {
-        self.namespace.as_deref().unwrap_or_default()
-    }
-
-    fn uid(&self) -> Option<&str> {
-        self.uid.as_deref()
-    }
-
-    fn generation(&self) -> Option<i64> {
-        self.generation
-    }
-
-    fn created(&self) -> Option<&Time> {
-        self.creation_timestamp.as_ref()
-    }
-
-    fn label(&self, key: &str) -> Option<&str> {
-        self.labels.as_ref()?.get(key).map(String::as_str)
-    }
-
-    fn annotation(&self, key: &str) -> Option<&str> {
-        self.annotations.as_ref()?.get(key).map(String::as_str)
-    }
-}
+described!(Metadata, |pairs, key| pairs.get(key));
+described!(ObjectMeta, |pairs, key| pairs.as_ref()?.get(key).map(String::as_str));

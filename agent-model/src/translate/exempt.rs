@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     egress::{Action, Class, Protocol, Rule, RuleSource},
-    resource::{Described as _, Kind, Object, ObjectKey, Objects, Service, Short},
+    resource::{Described as _, Kind, Object, Objects, Service, Short},
     snapshot::{Finding, PodId, Severity, code},
 };
 
@@ -199,8 +199,7 @@ impl Excluder<'_> {
     }
 
     fn note(&mut self, code: &'static str, field: impl Into<Short>, message: impl Into<String>) {
-        let PodId { namespace, name } = self.id;
-        let key = ObjectKey::new(Kind::Pod, &**namespace, &**name);
+        let key = self.id.key();
         self.findings.push(Finding::new(Severity::Warning, code, &key, field, message));
     }
 }

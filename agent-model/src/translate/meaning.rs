@@ -168,8 +168,7 @@ impl<'a> World<'a> {
     }
 
     fn pod(&self, id: &PodId) -> Option<&'a Pod> {
-        let key = ObjectKey::new(crate::resource::Kind::Pod, &*id.namespace, &*id.name);
-        match self.objects.get(&key) {
+        match self.objects.get(&id.key()) {
             Some(crate::resource::Object::Pod(pod)) => Some(pod),
             _ => None,
         }

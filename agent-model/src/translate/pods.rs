@@ -22,7 +22,7 @@ use super::{
 use crate::{
     egress::{DefaultAction, Rule},
     registry::{List, Registry, Scope, Sight},
-    resource::{Described as _, Kind, ObjectKey, Objects, sidecar::Sidecar},
+    resource::{Described as _, Objects, sidecar::Sidecar},
     snapshot::{Enrolment, Finding, PodId, PodPlan, Severity, code},
 };
 
@@ -97,8 +97,7 @@ impl<'a> Planner<'a> {
         };
         let (addresses, unread) = addresses(pod);
         let mut tell = |severity, code, field: &str, message: String| {
-            let key = ObjectKey::new(Kind::Pod, &*id.namespace, &*id.name);
-            findings.push(Finding::new(severity, code, &key, field, message));
+            findings.push(Finding::new(severity, code, &id.key(), field, message));
         };
         if !unread.is_empty() {
             let message = format!("not an IP: {}", unread.join(", "));

@@ -21,7 +21,7 @@ pub(crate) fn of_pods(objects: &Objects) -> BTreeMap<PodId, Vec<IpAddr>> {
         let metadata = &pod.metadata;
         let netns = Path::new(metadata.annotations.as_ref()?.get(ANNOTATION)?);
         let file: PathBuf = Path::new(ETC).join(netns.file_name()?).join("resolv.conf");
-        let servers = name_servers(&fs::read_to_string(file).ok()?);
+        let servers = in_file(&file)?;
         let namespace = metadata.namespace.clone().unwrap_or_else(|| "default".to_owned());
         Some((PodId { namespace, name: metadata.name.clone()? }, servers))
     };
@@ -30,7 +30,11 @@ pub(crate) fn of_pods(objects: &Objects) -> BTreeMap<PodId, Vec<IpAddr>> {
 
 /// Those of the agent itself; none where they cannot be read.
 pub(crate) fn own() -> Vec<IpAddr> {
-    fs::read_to_string(OWN).map(|text| name_servers(&text)).unwrap_or_default()
+    in_file(Path::new(OWN)).unwrap_or_default()
+}
+
+fn in_file(file: &Path) -> Option<Vec<IpAddr>> {
+    Some(name_servers(&fs::read_to_string(file).ok()?))
 }
 
 /// resolv.conf(5): `nameserver ADDRESS`, the address of an IPv6 link with its scope.
