@@ -60,7 +60,7 @@ impl Scene {
     /// Every manifest of the acceptance cases that is of a custom kind, on the server.
     fn store_cases(&self) -> Result<usize> {
         let mut stored = 0;
-        for case in fs::read_dir(tree("agent-model/tests/mesh"))? {
+        for case in fs::read_dir(tree("agent/model/tests/mesh"))? {
             let text = fs::read_to_string(case?.path().join("input.yaml"))?;
             let documents: Vec<&str> = text.split("\n---\n").collect();
             let custom = documents

@@ -7,9 +7,9 @@
 //! listed here ([`NOT_TAKEN`]). That the agent reads the same object in the same way from either
 //! source is a test of its own (`source/cluster/object/tests.rs`).
 
-#[path = "../../agent-model/tests/support/cluster.rs"]
+#[path = "../../agent/model/tests/support/cluster.rs"]
 mod cluster;
-#[path = "../../agent-model/tests/support/model.rs"]
+#[path = "../../agent/model/tests/support/model.rs"]
 mod model;
 
 use std::{
@@ -123,7 +123,7 @@ fn namespace(object: &Value) -> String {
 fn cases() -> Result<BTreeMap<String, Vec<Value>>> {
     let mut cases = BTreeMap::new();
     for folder in ["golden", "mesh"] {
-        for entry in fs::read_dir(tree("agent-model/tests").join(folder))? {
+        for entry in fs::read_dir(tree("agent/model/tests").join(folder))? {
             let path = entry?.path();
             let text = fs::read_to_string(path.join("input.yaml"))?;
             let objects = documents(&text).into_iter().map(|document| document.value);

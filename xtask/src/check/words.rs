@@ -29,8 +29,8 @@ struct Rule {
 const RULES: [Rule; 3] = [
     Rule {
         words: &["Istio", "AppMesh"],
-        within: &["agent-abi/", "agent-ebpf/", "agent-model/", "agent-proxy/", "agent/"],
-        except: &["agent-model/src/resource", "agent-model/src/translate"],
+        within: &["agent-abi/", "agent-ebpf/", "agent/model/", "agent/proxy/", "agent/"],
+        except: &["agent/model/src/resource", "agent/model/src/translate"],
         why: "a dialect is named under resource/ and translate/ only",
     },
     Rule {
@@ -46,13 +46,13 @@ const RULES: [Rule; 3] = [
             "UdpSocket",
             "UnixStream",
         ],
-        within: &["agent-model/src/"],
+        within: &["agent/model/src/"],
         except: &[],
         why: "the model is pure: no I/O and no clock",
     },
     Rule {
         words: &["kube", "k8s_openapi", "aya"],
-        within: &["agent-proxy/src/"],
+        within: &["agent/proxy/src/"],
         except: &[],
         why: "the data path knows neither Kubernetes nor BPF",
     },
@@ -140,7 +140,7 @@ mod tests {
         let found = problems_of(Path::new("agent/src/app.rs"), text);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("agent/src/app.rs:2: Istio"), "{found:?}");
-        assert!(problems_of(Path::new("agent-model/src/translate/x.rs"), text).is_empty());
+        assert!(problems_of(Path::new("agent/model/src/translate/x.rs"), text).is_empty());
     }
 
     #[test]
