@@ -3,6 +3,7 @@
 //!
 //! Every part runs, also after one has failed: a reader wants all of it at once.
 
+mod modules;
 mod rooms;
 mod words;
 
@@ -29,13 +30,14 @@ pub(crate) struct Options {
 
 type Part = (&'static str, fn() -> anyhow::Result<()>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("clippy-ebpf", clippy_ebpf),
     ("docs", docs),
     ("deny", deny),
     ("rooms", rooms::check),
+    ("modules", modules::check),
     ("words", words::check),
     ("readme", readme),
 ];
