@@ -10,14 +10,14 @@
 //! tables      compiled tables as the kernel asks
 //! analyze     what can be told of manifests without a cluster
 //! explain     why a connection is allowed or not
-//! mesh        where requests lead         knows no dialect
+//! requests    where requests lead         knows no dialect
 //! ```
 
 pub mod analyze;
 pub mod compile;
 pub mod egress;
 pub mod explain;
-pub mod mesh;
+pub mod requests;
 pub mod names;
 pub mod registry;
 pub mod resource;

@@ -19,8 +19,8 @@ mod endpoints;
 mod enrol;
 mod exempt;
 mod intern;
-pub mod meaning;
-mod mesh;
+pub mod requests;
+mod mesh_config;
 mod pods;
 mod resolved;
 mod rules;
@@ -46,7 +46,7 @@ pub(crate) use sidecars::is_for_all;
 /// What the objects mean for a node. The interner carries what did not change over from one
 /// generation to the next.
 pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Snapshot {
-    let (mesh, mut findings) = mesh::read(objects);
+    let (mesh, mut findings) = mesh_config::read(objects);
     let app_mesh = AppMesh::read(objects, &mut findings);
     let listed = define((objects, &app_mesh), node, interner);
     findings.extend(listed.iter().flat_map(|definition| definition.findings.clone()));
@@ -92,7 +92,7 @@ pub(crate) struct Outline {
 
 /// What objects mean for every node.
 pub(crate) fn outline(objects: &Objects) -> Outline {
-    let (mesh, mut findings) = mesh::read(objects);
+    let (mesh, mut findings) = mesh_config::read(objects);
     let app_mesh = AppMesh::read(objects, &mut findings);
     let node = NodeContext::new("");
     let mut interner = Interner::default();

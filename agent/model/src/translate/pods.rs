@@ -16,7 +16,7 @@ use super::{
     enrol::{self, Membership, membership, truth},
     exempt::{self, Dialect},
     intern::{Interner, View},
-    mesh::{Mesh, outbound},
+    mesh_config::{Mesh, outbound},
     sidecars::{self, Sidecars},
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Client, destination::contains, named};
 use crate::{
-    mesh::{
+    requests::{
         route::Match,
         text::{HeaderMatch, Pattern, QueryMatch, Text, ValueMatch},
     },

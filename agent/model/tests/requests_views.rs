@@ -1,10 +1,10 @@
 //! What one client makes of several objects: delegates, visibility, streams.
 
 #[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mesh.rs"]
-mod mesh;
+#[path = "support/requests.rs"]
+mod requests;
 
-use mesh::{Ask, object, outbound, service, shop};
+use requests::{Ask, object, outbound, service, shop};
 
 const REVIEWS: &str = "1x reviews.default:9080";
 
@@ -83,7 +83,7 @@ fn tls_is_told_by_its_server_name_and_tcp_by_its_address() {
         .unwrap()
         .to
         .iter()
-        .map(mesh::share)
+        .map(requests::share)
         .collect();
     assert_eq!(shares, ["1x db.default:5432", "3x ratings.default:9080"]);
     assert_eq!(db.len(), 1, "the subnets stand in the place of the address");
@@ -103,12 +103,12 @@ fn a_view_of_two_thousand_services_with_a_rule_each() {
         text += &object("VirtualService", &name, 1, &spec);
         text += &object("DestinationRule", &name, 1, &format!("host: s{number}"));
     }
-    let objects = mesh::objects(&text);
+    let objects = requests::objects(&text);
     let start = std::time::Instant::now();
-    let world = agent_model::translate::meaning::World::new(&objects, "cluster.local");
+    let world = agent_model::translate::requests::World::new(&objects, "cluster.local");
     let made = start.elapsed();
-    let found = world.outbound(&mesh::id("default/client")).expect("an enrolled pod");
+    let found = world.outbound(&requests::id("default/client")).expect("an enrolled pod");
     println!("the world: {made:?}, with one view: {:?}", start.elapsed());
     assert_eq!(found.ports[&80].any.hosts.len(), 2_000);
-    assert_eq!(mesh::backends(&found).len(), 2_002);
+    assert_eq!(requests::backends(&found).len(), 2_002);
 }

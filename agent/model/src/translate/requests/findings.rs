@@ -11,7 +11,7 @@ use std::{
 
 use super::{Client, World, destination::contains, named, virtual_service::Routes};
 use crate::{
-    mesh::host::Domain,
+    requests::host::Domain,
     resource::{
         Kind, Object, ObjectKey, Short,
         gateway::Gateway,

@@ -9,7 +9,7 @@ use super::{
     service::{Place, Places, Port, Service},
 };
 use crate::{
-    mesh::{
+    requests::{
         backend::{Backend, Endpoint, Endpoints, Missing, Target},
         policy::{Certificate, ClientTls, MeshTls, OwnTls, Trust},
     },

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{destination::Merged, settings::Settings};
 use crate::{
-    mesh::policy::{
+    requests::policy::{
         Balance, Ejection, HashKey, HashTable, Keepalive, Limits, Locality, Policy, Tunnel,
         Upgrade, Warmup,
     },
@@ -79,7 +79,7 @@ impl<'a> Effective<'a> {
     pub(super) fn policy(
         &self,
         settings: &Settings,
-        tls: crate::mesh::policy::ClientTls,
+        tls: crate::requests::policy::ClientTls,
     ) -> Policy {
         Policy {
             balance: self.balancer.map(balance).unwrap_or_default(),

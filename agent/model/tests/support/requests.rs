@@ -1,7 +1,7 @@
 //! Small meshes in strings, and questions to their model.
 
 use agent_model::{
-    mesh::{
+    requests::{
         Request, Verdict,
         backend::{Backend, Endpoints, Target, Weighted},
         outbound::Outbound,
@@ -10,7 +10,7 @@ use agent_model::{
     },
     resource::{Objects, documents, parse, validate},
     snapshot::{PodId, Severity},
-    translate::meaning::World,
+    translate::requests::World,
 };
 
 /// The objects of a stream; each has to be valid.

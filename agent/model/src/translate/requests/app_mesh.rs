@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{Client, World};
 use crate::{
-    mesh::{
+    requests::{
         gateway::Gateway,
         host::Domain,
         outbound::{Outbound, StreamRoute},

@@ -9,7 +9,7 @@ use super::{
     workload::{Labels, Workloads, identity},
 };
 use crate::{
-    mesh::{backend::Named, host::Domain},
+    requests::{backend::Named, host::Domain},
     resource::{
         Kind, ObjectKey,
         protocol::AppProtocol,

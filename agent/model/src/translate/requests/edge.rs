@@ -12,7 +12,7 @@ use super::{
     matches::Place, virtual_service::Routes,
 };
 use crate::{
-    mesh::{
+    requests::{
         change::{HeaderChanges, Redirect, RedirectPort},
         gateway::{Clients, Ending, Gateway, GatewayPort, GatewayTls, Inside, TlsServer},
         host::Domain,

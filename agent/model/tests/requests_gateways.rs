@@ -1,18 +1,18 @@
 //! What gateways serve: the edge cases of `Gateway`, each by its number.
 
 #[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mesh.rs"]
-mod mesh;
+#[path = "support/requests.rs"]
+mod requests;
 
 use agent_model::{
-    mesh::{
+    requests::{
         gateway::{Clients, Gateway, GatewayPort, GatewayTls, Inside},
         host::Domain,
         policy::{Certificate, Trust},
     },
-    translate::meaning::World,
+    translate::requests::World,
 };
-use mesh::{Ask, namespace, object, objects, pod, service};
+use requests::{Ask, namespace, object, objects, pod, service};
 
 /// The gateway's pod behind a Service that leads from 80 to 8080, and one service.
 fn edge() -> String {
@@ -45,7 +45,7 @@ const TO_APP: &str = "hosts: ['*'], http: [{route: [{destination: {host: app}}]}
 
 fn served(text: &str) -> Gateway {
     let objects = objects(text);
-    World::new(&objects, "cluster.local").gateway(&mesh::id("istio-system/gw")).expect("a gateway")
+    World::new(&objects, "cluster.local").gateway(&requests::id("istio-system/gw")).expect("a gateway")
 }
 
 fn at(text: &str, port: u16, host: &str, target: &str) -> String {
@@ -186,7 +186,7 @@ fn tls_goes_through_by_name_or_ends_as_it_says() {
     let GatewayPort::Tls(servers) = &found.ports[&443] else { panic!() };
     assert_eq!(servers[0].tls, GatewayTls::Through, "the mode is PASSTHROUGH unless said");
     let Inside::Tcp(streams) = &servers[0].then else { panic!() };
-    assert_eq!(mesh::share(&streams[0].to[0]), "1x app.default:80");
+    assert_eq!(requests::share(&streams[0].to[0]), "1x app.default:80");
     let mutual = "{mode: MUTUAL, serverCertificate: /c, privateKey: /k, caCertificates: /ca}";
     let found = served(&(edge() + &gateway("default/gw", 1, &server(mutual))));
     let GatewayPort::Tls(servers) = &found.ports[&443] else { panic!() };

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::super::define_entry::exposure;
 use crate::{
-    mesh::route::{Retries, RetryOn},
+    requests::route::{Retries, RetryOn},
     registry::Exposure,
     resource::{Objects, duration::duration, virtual_service},
 };

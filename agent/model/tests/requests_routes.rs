@@ -1,15 +1,15 @@
 //! Who routes a request, and where to: the edge cases of `VirtualService`, each by its number.
 
 #[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mesh.rs"]
-mod mesh;
+#[path = "support/requests.rs"]
+mod requests;
 
-use agent_model::mesh::{
+use agent_model::requests::{
     backend::{Endpoints, Target},
     host::Domain,
     route::{Action, Forward, Route},
 };
-use mesh::{Ask, REVIEWS, backend, object, outbound, service, shop};
+use requests::{Ask, REVIEWS, backend, object, outbound, service, shop};
 
 /// The shop with one rule for reviews, `spec.http`.
 fn routed(http: &str) -> String {
@@ -291,7 +291,7 @@ fn edges_30_and_31_retries_are_there_unless_there_are_no_attempts() {
     let own = retries("retries: {attempts: 3, perTryTimeout: 2s, retryOn: '503,reset'},").unwrap();
     assert_eq!((own.attempts, own.per_try.unwrap().as_secs()), (3, 2));
     assert_eq!(own.statuses.into_iter().collect::<Vec<_>>(), [503]);
-    let text = mesh::mesh_config("defaultHttpRetryPolicy: {attempts: 5}") + &shop();
+    let text = requests::mesh_config("defaultHttpRetryPolicy: {attempts: 5}") + &shop();
     let found = outbound(&text, "default/client");
     let Action::Forward(forward) = &found.ports[&9080].any.hosts[0].routes[0].then else {
         panic!()
@@ -391,7 +391,7 @@ fn edge_52_an_alias_of_a_service_is_that_service() {
 fn edge_76_a_rule_that_leads_nowhere_is_skipped() {
     let tcp = service("default/db", "10.96.0.7", (5432, "tcp"), &["10.0.0.7"]);
     let text = shop() + &tcp;
-    let mut objects = mesh::objects(&text);
+    let mut objects = requests::objects(&text);
     let broken = "apiVersion: networking.istio.io/v1\nkind: VirtualService\n\
                   metadata: {name: x, namespace: default}\n\
                   spec: {hosts: [db], tcp: [{route: []}], tls: [{match: [{sniHosts: [db]}]}]}";
@@ -400,8 +400,8 @@ fn edge_76_a_rule_that_leads_nowhere_is_skipped() {
             objects.insert(parsed.unwrap().object.unwrap());
         }
     }
-    let world = agent_model::translate::meaning::World::new(&objects, "cluster.local");
-    let found = world.outbound(&mesh::id("default/client")).unwrap();
+    let world = agent_model::translate::requests::World::new(&objects, "cluster.local");
+    let found = world.outbound(&requests::id("default/client")).unwrap();
     let route = found.ports[&5432].at[&"10.96.0.7/32".parse().unwrap()].tcp.clone().unwrap();
     assert!(matches!(&route.to[0].target, Target::Backend(to) if to.service.starts_with("db.")));
 }

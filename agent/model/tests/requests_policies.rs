@@ -2,18 +2,18 @@
 //! `PeerAuthentication` and the legacy policies, each by its number.
 
 #[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mesh.rs"]
-mod mesh;
+#[path = "support/requests.rs"]
+mod requests;
 
 use agent_model::{
-    mesh::{
+    requests::{
         backend::Backend,
         policy::{Balance, ClientTls, HashKey, HashTable},
         server::{Server, ServerTls},
     },
-    translate::meaning::World,
+    translate::requests::World,
 };
-use mesh::{backend, mesh_config, namespace, object, objects, pod, service, spoken};
+use requests::{backend, mesh_config, namespace, object, objects, pod, service, spoken};
 
 const FQDN: &str = "reviews.shop.svc.cluster.local";
 
@@ -84,8 +84,8 @@ fn edge_37_rules_of_one_host_lend_subsets_and_the_oldest_policy_counts() {
          {destination: {host: reviews, subset: v2}, weight: 1}]}]",
     );
     let text = shop() + &one + &other + &first + &routes;
-    let found = mesh::outbound(&text, "shop/client");
-    let subsets: Vec<(Option<&str>, Option<u32>, String)> = mesh::backends(&found)
+    let found = requests::outbound(&text, "shop/client");
+    let subsets: Vec<(Option<&str>, Option<u32>, String)> = requests::backends(&found)
         .into_iter()
         .map(|to| (to.subset.as_deref(), to.policy.limits.connections, spoken(to)))
         .collect();
@@ -194,7 +194,7 @@ fn edge_42_clients_do_not_look_at_what_is_said_of_single_workloads() {
 
 fn server(text: &str, pod: &str) -> Server {
     let objects = objects(text);
-    World::new(&objects, "cluster.local").server(&mesh::id(pod)).expect("an enrolled pod")
+    World::new(&objects, "cluster.local").server(&requests::id(pod)).expect("an enrolled pod")
 }
 
 #[test]

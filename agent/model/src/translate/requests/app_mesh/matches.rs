@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::{
-    mesh::{
+    requests::{
         route::Match,
         text::{HeaderMatch, Pattern, QueryMatch, Text, ValueMatch},
     },

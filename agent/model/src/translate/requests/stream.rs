@@ -15,7 +15,7 @@ use super::{
     virtual_service::Routes,
 };
 use crate::{
-    mesh::{
+    requests::{
         backend::{Weighted, share_out},
         change::HeaderChanges,
         host::Domain,

@@ -11,7 +11,7 @@ use super::{
     space,
 };
 use crate::{
-    mesh::{
+    requests::{
         backend::{Missing, Target, Weighted, share_out},
         change::HeaderChanges,
         route::{Action, Fault, Forward, Match, Retries, RetryOn, Route, end_at_catch_all},

@@ -12,7 +12,7 @@ use super::{
     virtual_service::{ByHost, Routes},
 };
 use crate::{
-    mesh::{
+    requests::{
         host::Domain,
         outbound::{Listener, Outbound},
         route::{VirtualHost, each_name_once},

@@ -9,7 +9,7 @@ use k8s_openapi::{
 
 use super::{super::annotation::created, peers::accepted, workload::Workload};
 use crate::{
-    mesh::server::Server,
+    requests::server::Server,
     resource::{
         Kind, Object, ObjectKey, Objects, Service,
         legacy_policy::{Policy, Target, TargetPort},

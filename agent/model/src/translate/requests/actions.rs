@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{matches::text, policy::millionths};
 use crate::{
-    mesh::{
+    requests::{
         change::{Answer, HeaderChanges, HeaderOps, PathRewrite, Redirect, RedirectPort, Rewrite},
         route::{Abort, AbortStatus, Cors, Delay, Fault, Match},
         text::{Pattern, Text},

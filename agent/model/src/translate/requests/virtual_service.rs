@@ -10,7 +10,7 @@ use super::{
     Client, delegate, named,
 };
 use crate::{
-    mesh::host::{Domain, most_specific_of},
+    requests::host::{Domain, most_specific_of},
     registry::Exposure,
     resource::{
         Objects,

@@ -11,7 +11,7 @@ use super::{
     Dialling, space,
 };
 use crate::{
-    mesh::{
+    requests::{
         backend::{Backend, Endpoint, Endpoints, Missing, Named, Target},
         policy::{self, Balance, Ejection, Limits, OwnTls, Policy, Trust},
         server::{Acceptance, Server, ServerTls},

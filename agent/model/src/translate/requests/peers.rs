@@ -13,7 +13,7 @@ use super::{
     workload::{Labels, Workload},
 };
 use crate::{
-    mesh::server::{Acceptance, Server, ServerTls},
+    requests::server::{Acceptance, Server, ServerTls},
     resource::{
         Objects,
         security::{MtlsMode, PeerAuthentication},

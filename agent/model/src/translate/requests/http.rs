@@ -9,7 +9,7 @@ use super::{
     virtual_service::{Routes, Rule},
 };
 use crate::{
-    mesh::{
+    requests::{
         backend::{Missing, Target, Weighted, share_out},
         change::HeaderChanges,
         policy::Balance,

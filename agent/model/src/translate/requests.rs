@@ -1,4 +1,4 @@
-//! Objects to the model of requests ([`crate::mesh`]): Istio's here, App Mesh's in a room of their
+//! Objects to the model of requests ([`crate::requests`]): Istio's here, App Mesh's in a room of their
 //! own, Services and `ServiceEntry`s for both.
 //!
 //! ```text
@@ -41,7 +41,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{NodeContext, app_mesh::AppMesh, endpoints, sidecars, workloads as selectable};
 use crate::{
-    mesh::{backend::Target, gateway::Gateway, outbound::Outbound, server::Server},
+    requests::{backend::Target, gateway::Gateway, outbound::Outbound, server::Server},
     registry::{Filter, Registry, Scope, Sight},
     resource::{ObjectKey, Objects},
     snapshot::PodId,

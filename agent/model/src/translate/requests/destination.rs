@@ -8,7 +8,7 @@ use super::{
     workload::Labels,
 };
 use crate::{
-    mesh::host::{Domain, most_specific_of},
+    requests::host::{Domain, most_specific_of},
     registry::Exposure,
     resource::{
         Objects,

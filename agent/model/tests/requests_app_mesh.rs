@@ -1,11 +1,11 @@
 //! App Mesh: equal intent in its words and in Istio's gives an equal model, and what is its own.
 
 #[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mesh.rs"]
-mod mesh;
+#[path = "support/requests.rs"]
+mod requests;
 
 use agent_model::{
-    mesh::{
+    requests::{
         backend::{Endpoints, Missing, Target},
         gateway::GatewayPort,
         host::Domain,
@@ -14,9 +14,9 @@ use agent_model::{
         route::{Action, Forward, Route},
         server::ServerTls,
     },
-    translate::meaning::World,
+    translate::requests::World,
 };
-use mesh::{Ask, id, mesh_config, namespace, object, objects, outbound, pod, service};
+use requests::{Ask, id, mesh_config, namespace, object, objects, outbound, pod, service};
 
 /// The pods and Services of S4, with a caller elsewhere, in a mesh by neither dialect yet.
 fn common() -> String {
@@ -195,7 +195,7 @@ fn equal_intent_tls_and_outliers_give_an_equal_model() {
     );
     let app_mesh = AppMesh { routes: &routes, listener: outliers, backend: tls };
     assert_equal(&app_mesh, &http, policy);
-    let ejection: Option<Ejection> = mesh::backends(&app_mesh.outbound())[0].policy.ejection;
+    let ejection: Option<Ejection> = requests::backends(&app_mesh.outbound())[0].policy.ejection;
     assert_eq!(ejection.unwrap().server_errors, Some(3));
 }
 
@@ -301,7 +301,7 @@ fn edge_65_a_pod_of_two_nodes_or_a_namespace_of_two_meshes_is_in_none() {
 fn edge_67_traffic_follows_discovery_and_the_selector_says_who_somebody_is() {
     let text = AppMesh::default().text().replace("hostname: svc-1.", "hostname: svc-2.");
     let found = outbound(&text, "callers/x");
-    let backends = mesh::backends(&found);
+    let backends = requests::backends(&found);
     let Endpoints::Listed(listed) = &backends[0].endpoints else { panic!() };
     assert_eq!(listed[0].address.to_string(), "10.0.0.2", "vnode-1 selects 10.0.0.1");
     let map = AppMesh::default().text().replace(
@@ -309,7 +309,7 @@ fn edge_67_traffic_follows_discovery_and_the_selector_says_who_somebody_is() {
         "awsCloudMap: {namespaceName: cloud, serviceName: one}",
     );
     let found = outbound(&map, "callers/x");
-    let backend = mesh::backends(&found)[0].clone();
+    let backend = requests::backends(&found)[0].clone();
     let Endpoints::Listed(listed) = &backend.endpoints else { panic!() };
     assert_eq!(
         (backend.service.as_str(), listed[0].address.to_string().as_str()),
@@ -329,7 +329,7 @@ fn tls_of_both_sides() {
     };
     let word = |listener: &str, backend: &str| {
         let found = AppMesh { listener, backend, ..AppMesh::default() }.outbound();
-        mesh::spoken(mesh::backends(&found)[0])
+        requests::spoken(requests::backends(&found)[0])
     };
     assert_eq!(word(server, ""), "plain", "fails at the far side");
     assert_eq!(word("", &client(true)), "own", "fails at the far side too");
@@ -343,7 +343,7 @@ fn tls_of_both_sides() {
     assert!(matches!(found.ports[&80].tls, ServerTls::Own { or_plain: false, .. }));
     assert_eq!(found.other.tls, ServerTls::Plain, "other ports are not looked at");
     let found = AppMesh { backend: &client(true), ..AppMesh::default() }.outbound();
-    let agent_model::mesh::policy::ClientTls::Own(own) = &mesh::backends(&found)[0].policy.tls
+    let agent_model::requests::policy::ClientTls::Own(own) = &requests::backends(&found)[0].policy.tls
     else {
         panic!()
     };
@@ -354,7 +354,7 @@ fn tls_of_both_sides() {
 }
 
 /// The gateway of S4 with one route.
-fn gateway(http: &str) -> Vec<agent_model::mesh::route::VirtualHost> {
+fn gateway(http: &str) -> Vec<agent_model::requests::route::VirtualHost> {
     let text = AppMesh::default().text()
         + &pod("mesh-test/gw", "10.0.0.7", "for: gateway")
         + &object(
@@ -384,7 +384,7 @@ const TARGET: &str = "target: {virtualService: {virtualServiceRef: {name: svc-v}
 fn s4_12_and_edge_63_a_gateway_rewrites_the_host_and_the_prefix() {
     let root = only(&format!("{{match: {{prefix: /}}, action: {{{TARGET}}}}}"));
     let Action::Forward(forward) = &root.then else { panic!() };
-    let shares: Vec<String> = forward.to.iter().map(mesh::share).collect();
+    let shares: Vec<String> = forward.to.iter().map(requests::share).collect();
     assert_eq!(shares, ["1x svc-1.mesh-test:80", "1x svc-2.mesh-test:80"]);
     assert_eq!(forward.rewrite.authority.as_deref(), Some("svc-v.mesh-test"));
     let rewritten = |prefix: &str, rewrite: &str, target: &str| {

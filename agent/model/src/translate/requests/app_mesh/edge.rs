@@ -12,7 +12,7 @@ use super::{
     space,
 };
 use crate::{
-    mesh::{
+    requests::{
         change::{PathRewrite, Rewrite},
         gateway::{Clients, Ending, Gateway, GatewayPort, GatewayTls, Inside, TlsServer},
         host::Domain,
