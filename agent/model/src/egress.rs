@@ -1,5 +1,5 @@
-//! Egress rules and policies, in no dialect. What a pod may reach is a [`Policy`]: a set of rules
-//! and a default. The set is canonical, so pods with equal rules share one.
+//! Egress rules and policies, in no dialect. What a pod may reach is an [`EgressPolicy`]: a set of
+//! rules and a default. The set is canonical, so pods with equal rules share one.
 
 use std::{fmt, num::NonZeroU16, sync::Arc};
 
@@ -154,7 +154,7 @@ fn fold_mapped(cidr: IpNet) -> IpNet {
 
 /// How a pod's traffic is judged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Policy {
+pub struct EgressPolicy {
     /// Where no rule matches.
     pub default_action: DefaultAction,
     /// Shared between pods whose rules are equal.

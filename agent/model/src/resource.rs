@@ -10,7 +10,7 @@
 //! [`validate`].
 
 #[macro_use]
-mod wire;
+mod schema_fields;
 
 pub mod app_mesh;
 mod check;
@@ -139,7 +139,7 @@ objects! {
     AuthorizationPolicy AuthorizationPolicy security::AuthorizationPolicy;
     RequestAuthentication RequestAuthentication security::RequestAuthentication;
     MeshPolicy MeshPolicy legacy_policy::MeshPolicy;
-    Policy Policy legacy_policy::Policy;
+    Policy Policy legacy_policy::LegacyPolicy;
     Mesh Mesh app_mesh::Mesh;
     VirtualNode VirtualNode app_mesh::VirtualNode;
     VirtualRouter VirtualRouter app_mesh::VirtualRouter;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, num::NonZeroU16, path::PathBu
 use ipnet::IpNet;
 
 use crate::{
-    egress::{Policy, RuleSource},
+    egress::{EgressPolicy, RuleSource},
     names::{Answers, Wanted},
     registry::Registry,
     resource::{Kind, ObjectKey, Short},
@@ -33,14 +33,14 @@ pub struct PodPlan {
     pub addresses: Vec<IpAddr>,
     /// The annotation `sekisho.dev/netns`.
     pub netns: Option<PathBuf>,
-    /// Judged or let be.
+    /// Whether the pod is judged.
     pub enrolment: Enrolment,
 }
 
 impl PodPlan {
     /// Whether the kernel holds the pod.
-    pub fn is_held(&self) -> bool {
-        matches!(self.enrolment, Enrolment::Held(_))
+    pub fn is_pending(&self) -> bool {
+        matches!(self.enrolment, Enrolment::Pending(_))
     }
 }
 
@@ -48,12 +48,12 @@ impl PodPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Enrolment {
     /// Judged by a policy.
-    Enrolled(Arc<Policy>),
-    /// Let be, and why.
-    Outside(String),
+    Enrolled(Arc<EgressPolicy>),
+    /// Not judged, and why.
+    NotEnrolled(String),
     /// Neither, until it can be told, and what is missing: the kernel is told nothing about it, and
     /// holds it as it does a pod that nobody has named.
-    Held(String),
+    Pending(String),
 }
 
 /// Everything that the kernel and the proxy need to know of one generation.

@@ -19,9 +19,9 @@ mod endpoints;
 mod enrol;
 mod exempt;
 mod intern;
-pub mod requests;
 mod mesh_config;
 mod pods;
+pub mod requests;
 mod resolved;
 mod rules;
 mod sidecars;
@@ -38,7 +38,7 @@ use crate::{
 };
 
 use app_mesh::AppMesh;
-pub use context::{Exclusions, NetnsAnnotation, NodeContext, Stray, UnknownPods};
+pub use context::{Exclusions, NetnsAnnotation, NodeContext, RuntimeOnlyPod, UnknownPods};
 pub use intern::Interner;
 pub(crate) use pods::pod_addresses;
 pub(crate) use sidecars::is_for_all;
@@ -59,9 +59,12 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
             pods.insert(id, plan);
         }
     }
-    for stray in &node.strays {
-        let pod = stray.pod(&node.node_name);
-        let id = PodId { namespace: stray.namespace.clone(), name: stray.name.clone() };
+    for pod_of_runtime in &node.runtime_only {
+        let pod = pod_of_runtime.pod(&node.node_name);
+        let id = PodId {
+            namespace: pod_of_runtime.namespace.clone(),
+            name: pod_of_runtime.name.clone(),
+        };
         if !pods.contains_key(&id)
             && let Some((id, plan)) = planner.plan(&pod, &mut findings)
         {
@@ -114,11 +117,12 @@ fn define(
     let workloads = workloads::Workloads::new(objects);
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
     let answers = &*node.answers;
-    let around = define_service::Around { endpoints: &endpoints, aliases: &aliases, answers };
+    let inputs =
+        define_service::ServiceInputs { endpoints: &endpoints, aliases: &aliases, answers };
     interner.begin(objects, (&node.cluster_domain, answers), |object| match object {
         Object::Service(service) => {
             let depends = service.headless || service.external_name.is_some();
-            Some((define_service::define(service, &around, &node.cluster_domain), depends))
+            Some((define_service::define(service, &inputs, &node.cluster_domain), depends))
         }
         Object::ServiceEntry(entry) => {
             let depends = entry.spec.workload_selector.is_some();

@@ -343,7 +343,8 @@ fn tls_of_both_sides() {
     assert!(matches!(found.ports[&80].tls, ServerTls::Own { or_plain: false, .. }));
     assert_eq!(found.other.tls, ServerTls::Plain, "other ports are not looked at");
     let found = AppMesh { backend: &client(true), ..AppMesh::default() }.outbound();
-    let agent_model::requests::policy::ClientTls::Own(own) = &requests::backends(&found)[0].policy.tls
+    let agent_model::requests::policy::ClientTls::Own(own) =
+        &requests::backends(&found)[0].policy.tls
     else {
         panic!()
     };

@@ -45,7 +45,9 @@ const TO_APP: &str = "hosts: ['*'], http: [{route: [{destination: {host: app}}]}
 
 fn served(text: &str) -> Gateway {
     let objects = objects(text);
-    World::new(&objects, "cluster.local").gateway(&requests::id("istio-system/gw")).expect("a gateway")
+    World::new(&objects, "cluster.local")
+        .gateway(&requests::id("istio-system/gw"))
+        .expect("a gateway")
 }
 
 fn at(text: &str, port: u16, host: &str, target: &str) -> String {

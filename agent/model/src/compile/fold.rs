@@ -7,7 +7,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
 use super::{
     CompileError, Decision, PortRule, Prefix, Table,
-    rank::{Standing, number, rank},
+    rank::{Priority, number, rank},
     sets::{EMPTY, Sets, index},
 };
 use crate::egress::{Action, Rule, RuleSource};
@@ -143,9 +143,9 @@ pub(super) fn fold(parent: &[PortRule], own: &[PortRule], folded: &mut Vec<PortR
         let winner = [(inherited, 0), (added, 1), (parent_any, 0), (own_any, 1)]
             .into_iter()
             .filter_map(|(rule, nearness): (Option<&PortRule>, u8)| {
-                rule.map(|rule| (standing(*rule, nearness), rule))
+                rule.map(|rule| (priority(*rule, nearness), rule))
             })
-            .max_by_key(|(standing, _)| *standing)
+            .max_by_key(|(priority, _)| *priority)
             .map(|(_, rule)| PortRule { protocol: next.0, port: next.1, ..*rule })
             .expect("the place comes from one of the two");
         if next.1 == 0 {
@@ -158,8 +158,8 @@ pub(super) fn fold(parent: &[PortRule], own: &[PortRule], folded: &mut Vec<PortR
 }
 
 /// How an entry ranks in a fold, where the nearer prefix is the longer one.
-fn standing(rule: PortRule, nearness: u8) -> Standing {
-    Standing { class: rule.class, prefix_len: nearness, exact_port: rule.port != 0 }
+fn priority(rule: PortRule, nearness: u8) -> Priority {
+    Priority { class: rule.class, prefix_len: nearness, exact_port: rule.port != 0 }
 }
 
 fn says_the_same(one: PortRule, other: PortRule) -> bool {

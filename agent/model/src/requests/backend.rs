@@ -4,7 +4,7 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use super::{change::HeaderChanges, policy::Policy};
+use super::{change::HeaderChanges, policy::ClientPolicy};
 use crate::resource::protocol::AppProtocol;
 
 /// A destination and its share.
@@ -56,7 +56,7 @@ pub struct Backend {
     /// Where it is.
     pub endpoints: Endpoints,
     /// How it is dialled.
-    pub policy: Policy,
+    pub policy: ClientPolicy,
 }
 
 /// Where a service is.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// How a service is dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Policy {
+pub struct ClientPolicy {
     /// Which endpoint is next.
     pub balance: Balance,
     /// Near endpoints first; none treats all alike.

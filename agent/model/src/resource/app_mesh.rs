@@ -26,7 +26,7 @@ pub type GatewayRoute = Custom<route::GatewayRouteSpec>;
 /// Names that several nodes may dial.
 pub type BackendGroup = Custom<BackendGroupSpec>;
 
-wire! {
+schema_fields! {
     /// The `spec` of a [`Mesh`].
     MeshSpec {
         aws_name: Option<String>,

@@ -57,8 +57,8 @@ fn number_sets(snapshot: &Snapshot) -> Numbered<'_> {
 
 fn write_plan(f: &mut fmt::Formatter<'_>, plan: &PodPlan, sets: &Numbered<'_>) -> fmt::Result {
     match &plan.enrolment {
-        Enrolment::Outside(why) => write!(f, " outside: {why}")?,
-        Enrolment::Held(why) => write!(f, " held: {why}")?,
+        Enrolment::NotEnrolled(why) => write!(f, " not enrolled: {why}")?,
+        Enrolment::Pending(why) => write!(f, " pending: {why}")?,
         Enrolment::Enrolled(policy) => {
             let (number, _) = sets[&Arc::as_ptr(&policy.rules)];
             write!(f, " enrolled, {}, rules #{number}", policy.default_action)?;

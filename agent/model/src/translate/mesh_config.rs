@@ -13,7 +13,7 @@ use crate::{
 
 /// What of the settings matters here.
 #[derive(Clone, Debug)]
-pub(super) struct Mesh {
+pub(super) struct MeshSettings {
     pub(super) outbound: DefaultAction,
     pub(super) root_namespace: String,
     pub(super) default_exposure: Exposure,
@@ -21,7 +21,7 @@ pub(super) struct Mesh {
     pub(super) dns_refresh: Duration,
 }
 
-pub(super) fn read(objects: &Objects) -> (Mesh, Vec<Finding>) {
+pub(super) fn read(objects: &Objects) -> (MeshSettings, Vec<Finding>) {
     let mut findings = Vec::new();
     let config = objects.mesh_configs().next();
     let settings = config.map(|config| config.mesh.clone()).unwrap_or_default();
@@ -75,7 +75,7 @@ pub(super) fn read(objects: &Objects) -> (Mesh, Vec<Finding>) {
             warn("data.mesh: outboundTrafficPolicy.egressProxy", message);
         }
     }
-    let mesh = Mesh {
+    let mesh = MeshSettings {
         outbound: outbound(policy.mode),
         default_exposure: exposure(&default_service_export_to).unwrap_or(Exposure::All),
         dns_refresh: refresh.flatten().unwrap_or(DEFAULT_REFRESH),

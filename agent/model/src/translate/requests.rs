@@ -1,5 +1,5 @@
-//! Objects to the model of requests ([`crate::requests`]): Istio's here, App Mesh's in a room of their
-//! own, Services and `ServiceEntry`s for both.
+//! Objects to the model of requests ([`crate::requests`]): Istio's here, App Mesh's in a module of
+//! its own, Services and `ServiceEntry`s for both.
 //!
 //! ```text
 //! Objects ─► World: services by host, rules by namespace, routes by age, peers, gateways
@@ -41,8 +41,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{NodeContext, app_mesh::AppMesh, endpoints, sidecars, workloads as selectable};
 use crate::{
+    registry::{Filter, Registry, Scope, Visibility},
     requests::{backend::Target, gateway::Gateway, outbound::Outbound, server::Server},
-    registry::{Filter, Registry, Scope, Sight},
     resource::{ObjectKey, Objects},
     snapshot::PodId,
 };
@@ -76,10 +76,10 @@ struct Client {
     scope: Scope,
     is_gateway: bool,
     /// What it sees: its own Sidecar's choice.
-    seen: Vec<Seen>,
+    seen: Vec<VisibleHost>,
     /// Where routes may lead it: all that is exported to it, since a route that it sees brings its
     /// destinations along.
-    reachable: BTreeMap<String, Seen>,
+    reachable: BTreeMap<String, VisibleHost>,
     /// Made so far: by object, host, port and subset.
     backends: RefCell<BTreeMap<Part, Target>>,
 }
@@ -88,7 +88,7 @@ type Part = (ObjectKey, String, u16, Option<String>);
 
 /// A host as one client sees it: the service that holds it, and who serves each of its ports.
 #[derive(Clone, Debug)]
-struct Seen {
+struct VisibleHost {
     holder: Arc<Service>,
     ports: Vec<(Arc<Service>, Arc<Port>)>,
 }
@@ -189,8 +189,9 @@ impl<'a> World<'a> {
     }
 
     fn client_of(&self, namespace: String, labels: Labels, filter: Option<Filter>) -> Client {
-        let scope = Scope { namespace: namespace.clone(), sight: Sight::Exported(filter) };
-        let all = Scope { namespace: namespace.clone(), sight: Sight::Exported(None) };
+        let scope =
+            Scope { namespace: namespace.clone(), visibility: Visibility::Exported(filter) };
+        let all = Scope { namespace: namespace.clone(), visibility: Visibility::Exported(None) };
         let reachable = self.seen(&all).into_iter();
         Client {
             seen: self.seen(&scope),
@@ -204,7 +205,7 @@ impl<'a> World<'a> {
     }
 
     /// The hosts that a scope shows.
-    fn seen(&self, scope: &Scope) -> Vec<Seen> {
+    fn seen(&self, scope: &Scope) -> Vec<VisibleHost> {
         let service = |key: &ObjectKey, host: &str| {
             self.services.get(key)?.iter().find(|one| one.host == host).cloned()
         };
@@ -219,7 +220,7 @@ impl<'a> World<'a> {
                 }
             }
             if let Some(holder) = service(&claims[0].0.key, host) {
-                seen.push(Seen { holder, ports });
+                seen.push(VisibleHost { holder, ports });
             }
         }
         seen

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{MeshReference, Reference, route::Timeouts};
 
-wire! {
+schema_fields! {
     /// The `spec` of a `VirtualNode`.
     VirtualNodeSpec {
         aws_name: Option<String>,

@@ -5,7 +5,7 @@ use super::{
     node::{Duration, PortMapping},
 };
 
-wire! {
+schema_fields! {
     /// The `spec` of a `VirtualRouter`.
     VirtualRouterSpec {
         aws_name: Option<String>,

@@ -6,7 +6,7 @@ use super::{
     Client, World,
     destination::{Merged, contains},
     policy::Effective,
-    service::{Place, Places, Port, Service},
+    service::{Port, Service, ServiceEndpoint, ServiceEndpoints},
 };
 use crate::{
     requests::{
@@ -57,7 +57,9 @@ impl World<'_> {
         let effective = Effective::of(rule, port.number, subset);
         let said = rule.map(|rule| (rule, effective.tls));
         let tls = self.client_tls(client, service, (port, subset), said);
-        let fits = |place: &&Place| wanted.is_none_or(|one| contains(&place.labels, &one.labels));
+        let fits = |endpoint: &&ServiceEndpoint| {
+            wanted.is_none_or(|one| contains(&endpoint.labels, &one.labels))
+        };
         let endpoints = endpoints(service, port, fits, &tls);
         Target::Backend(Arc::new(Backend {
             service: service.host.clone(),
@@ -141,32 +143,34 @@ fn own(
 fn endpoints(
     service: &Service,
     port: &Port,
-    fits: impl Fn(&&Place) -> bool,
+    fits: impl Fn(&&ServiceEndpoint) -> bool,
     tls: &ClientTls,
 ) -> Endpoints {
     let always = matches!(tls, ClientTls::Mesh(_));
     let by_each = matches!(tls, ClientTls::Auto(_));
-    match &port.places {
+    match &port.endpoints {
         // The client has chosen one of them already, and all have to be spoken to alike.
-        Places::Listed(places) if service.headless => Endpoints::Dialled {
-            port: places.first().map_or(port.number, |place| place.port.get()),
+        ServiceEndpoints::Listed(listed) if service.headless => Endpoints::Dialled {
+            port: listed.first().map_or(port.number, |endpoint| endpoint.port.get()),
             mutual: always
-                || (by_each && !places.is_empty() && places.iter().all(|place| place.enrolled)),
+                || (by_each
+                    && !listed.is_empty()
+                    && listed.iter().all(|endpoint| endpoint.enrolled)),
         },
-        Places::Listed(places) => {
-            let chosen = places.iter().filter(fits).map(|place| Endpoint {
-                address: place.address,
-                port: place.port,
-                weight: place.weight,
-                locality: place.locality.clone(),
-                mutual: always || (by_each && place.enrolled),
+        ServiceEndpoints::Listed(listed) => {
+            let chosen = listed.iter().filter(fits).map(|endpoint| Endpoint {
+                address: endpoint.address,
+                port: endpoint.port,
+                weight: endpoint.weight,
+                locality: endpoint.locality.clone(),
+                mutual: always || (by_each && endpoint.enrolled),
             });
             Endpoints::Listed(chosen.collect())
         }
-        Places::Dialled { port } => Endpoints::Dialled { port: *port, mutual: always },
-        Places::Named { names, first_only } => {
+        ServiceEndpoints::Dialled { port } => Endpoints::Dialled { port: *port, mutual: always },
+        ServiceEndpoints::Named { names, first_only } => {
             Endpoints::Named { names: names.clone(), first_only: *first_only, mutual: always }
         }
-        Places::AsRequested { port } => Endpoints::AsRequested { port: *port },
+        ServiceEndpoints::AsRequested { port } => Endpoints::AsRequested { port: *port },
     }
 }

@@ -8,8 +8,8 @@ use super::{
     workload::Labels,
 };
 use crate::{
-    requests::host::{Domain, most_specific_of},
     registry::Exposure,
+    requests::host::{Domain, most_specific_of},
     resource::{
         Objects,
         destination_rule::{DestinationRule, Subset, TrafficPolicy},

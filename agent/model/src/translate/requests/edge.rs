@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{
     super::annotation::created, Client, World, destination::contains, legacy::target_port,
-    matches::Place, virtual_service::Routes,
+    matches::RouteContext, virtual_service::Routes,
 };
 use crate::{
     requests::{
@@ -97,9 +97,10 @@ impl World<'_> {
             Serves::Tls => GatewayPort::Tls(self.tls_servers(client, &alike)),
             Serves::Tcp => {
                 let route = alike.first().and_then(|one| {
-                    let place = Place { port: one.number, gateway: &one.gateway };
+                    let context = RouteContext { port: one.number, gateway: &one.gateway };
                     let all = self.bound(client, one);
-                    let rules = all.iter().flat_map(|routes| self.tcp_rules(client, place, routes));
+                    let rules =
+                        all.iter().flat_map(|routes| self.tcp_rules(client, context, routes));
                     rules.map(|(_, route)| route).next()
                 });
                 GatewayPort::Tcp(route)
@@ -124,7 +125,7 @@ impl World<'_> {
             if to_https {
                 redirected.extend(server_hosts(one).map(|(_, domain)| domain));
             }
-            let place = Place { port: one.number, gateway: &one.gateway };
+            let context = RouteContext { port: one.number, gateway: &one.gateway };
             for routes in self.bound(client, one) {
                 for domain in served(one, routes) {
                     if to_https {
@@ -133,7 +134,7 @@ impl World<'_> {
                     let object = format!("{}/{:?}", routes.namespace, routes.object.metadata.name);
                     // Two servers of one port may lead to one object.
                     if joined.insert((domain.clone(), object)) {
-                        let found = self.routes_of(client, place, routes).unwrap_or_default();
+                        let found = self.routes_of(client, context, routes).unwrap_or_default();
                         hosts.entry(domain).or_default().extend(found);
                     }
                 }
@@ -160,13 +161,13 @@ impl World<'_> {
             names.retain(|name| taken.insert(name.clone()));
             let Some(tls) = one.server.tls.as_ref().filter(|_| !names.is_empty()) else { continue };
             let tls = ending(tls);
-            let place = Place { port: one.number, gateway: &one.gateway };
+            let context = RouteContext { port: one.number, gateway: &one.gateway };
             let bound = self.bound(client, one);
             let is_https = protocol(one) == AppProtocol::Https;
             let then = match &tls {
                 GatewayTls::Through | GatewayTls::ThroughByName => {
                     let rules =
-                        bound.iter().flat_map(|routes| self.tls_rules(client, place, routes));
+                        bound.iter().flat_map(|routes| self.tls_rules(client, context, routes));
                     let rules = rules.map(|(_, route)| route);
                     Inside::Tcp(rules.filter_map(|route| within(route, &names)).collect())
                 }
@@ -175,7 +176,7 @@ impl World<'_> {
                 }
                 GatewayTls::Mesh | GatewayTls::Ends(_) => {
                     let rules =
-                        bound.iter().flat_map(|routes| self.tcp_rules(client, place, routes));
+                        bound.iter().flat_map(|routes| self.tcp_rules(client, context, routes));
                     Inside::Tcp(rules.map(|(_, route)| route).take(1).collect())
                 }
             };

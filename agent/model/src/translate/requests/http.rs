@@ -1,9 +1,9 @@
 //! Routes for HTTP, from Istio's words, for one client on one port.
 
 use super::{
-    Client, Seen, World,
+    Client, VisibleHost, World,
     actions::{answer, chance, changes, cors, faults, is_host, redirect_to, rewrite},
-    matches::{Place, applicable},
+    matches::{RouteContext, applicable},
     named,
     settings::retries,
     virtual_service::{Routes, Rule},
@@ -28,17 +28,17 @@ impl World<'_> {
     pub(super) fn routes_of(
         &self,
         client: &Client,
-        place: Place<'_>,
+        context: RouteContext<'_>,
         routes: &Routes,
     ) -> Option<Vec<Route>> {
         let mut found = Vec::new();
         for rule in &routes.http {
-            let matches = applicable(client, place, &routes.namespace, &rule.route.matches);
+            let matches = applicable(client, context, &routes.namespace, &rule.route.matches);
             for when in matches {
-                found.extend(self.route(client, place, rule, when));
+                found.extend(self.route(client, context, rule, when));
             }
         }
-        if place.gateway == named::MESH {
+        if context.gateway == named::MESH {
             end_at_catch_all(&mut found);
         }
         (!found.is_empty()).then_some(found)
@@ -63,7 +63,13 @@ impl World<'_> {
     }
 
     /// A rule under one of its matches; `None` if there is nothing that it says to do.
-    fn route(&self, client: &Client, place: Place<'_>, rule: &Rule, when: Match) -> Option<Route> {
+    fn route(
+        &self,
+        client: &Client,
+        context: RouteContext<'_>,
+        rule: &Rule,
+        when: Match,
+    ) -> Option<Route> {
         let HttpRoute { name, redirect, direct_response, fault, cors_policy, headers, .. } =
             &rule.route;
         let then = if let Some(one) = redirect {
@@ -71,12 +77,12 @@ impl World<'_> {
         } else if let Some(one) = direct_response {
             Action::Answer(answer(one))
         } else {
-            Action::Forward(self.forward(client, place, rule, &when)?)
+            Action::Forward(self.forward(client, context, rule, &when)?)
         };
         let mut headers = changes(headers.as_deref());
         // A host that is set is a host that is rewritten, and that is done already.
         headers.request.set.retain(|name, _| !is_host(name));
-        let mirrors = self.mirrors(client, place, rule);
+        let mirrors = self.mirrors(client, context, rule);
         let (fault, cors) = (faults(fault.as_deref()), cors_policy.as_deref().map(cors));
         Some(Route { name: name.clone(), when, then, fault, mirrors, cors, headers })
     }
@@ -84,7 +90,7 @@ impl World<'_> {
     fn forward(
         &self,
         client: &Client,
-        place: Place<'_>,
+        context: RouteContext<'_>,
         rule: &Rule,
         when: &Match,
     ) -> Option<Forward> {
@@ -96,7 +102,7 @@ impl World<'_> {
         let mut to = Vec::new();
         for one in &route.route {
             let Some(destination) = &one.destination else { continue };
-            let target = self.target(client, place.port, &rule.namespace, destination);
+            let target = self.target(client, context.port, &rule.namespace, destination);
             let mut headers = changes(one.headers.as_deref());
             if rewrite.authority.is_some() {
                 headers.request.set.retain(|name, _| !is_host(name));
@@ -143,7 +149,7 @@ impl World<'_> {
     pub(super) fn on_port(
         &self,
         client: &Client,
-        seen: &Seen,
+        seen: &VisibleHost,
         number: u16,
         subset: Option<&str>,
     ) -> Target {
@@ -153,7 +159,7 @@ impl World<'_> {
         }
     }
 
-    fn mirrors(&self, client: &Client, place: Place<'_>, rule: &Rule) -> Vec<Mirror> {
+    fn mirrors(&self, client: &Client, context: RouteContext<'_>, rule: &Rule) -> Vec<Mirror> {
         let route = &rule.route;
         let old = route.mirror_percent.map(|percent| Percent { value: Some(f64::from(percent)) });
         let single = route.mirror.iter();
@@ -162,7 +168,7 @@ impl World<'_> {
         let several = several.map(|one| (one.destination.as_ref(), one.percentage.clone()));
         let all = single.chain(several).filter_map(|(to, percent)| {
             let chance = percent.map_or(1_000_000, |percent| chance(Some(&percent)));
-            let to = self.target(client, place.port, &rule.namespace, to?);
+            let to = self.target(client, context.port, &rule.namespace, to?);
             (chance > 0).then_some(Mirror { to, chance })
         });
         all.collect()

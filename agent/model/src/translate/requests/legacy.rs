@@ -12,7 +12,7 @@ use crate::{
     requests::server::Server,
     resource::{
         Kind, Object, ObjectKey, Objects, Service,
-        legacy_policy::{Policy, Target, TargetPort},
+        legacy_policy::{LegacyPolicy, Target, TargetPort},
         security::MtlsMode,
     },
 };
@@ -22,12 +22,12 @@ pub(super) struct Policies {
     pub(super) mesh: Option<MtlsMode>,
     pub(super) namespaces: BTreeMap<String, MtlsMode>,
     /// Those that name services, the oldest first.
-    targeted: Vec<Arc<Policy>>,
+    targeted: Vec<Arc<LegacyPolicy>>,
 }
 
 impl Policies {
     pub(super) fn new(objects: &Objects) -> Self {
-        let mut targeted: Vec<Arc<Policy>> = Vec::new();
+        let mut targeted: Vec<Arc<LegacyPolicy>> = Vec::new();
         let mut namespaces = BTreeMap::new();
         for policy in objects.policies() {
             if policy.spec.targets.is_empty() {

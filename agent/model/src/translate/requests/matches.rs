@@ -14,7 +14,7 @@ use crate::{
 
 /// From where and on which port somebody asks.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct RouteContext<'a> {
     /// The port that is dialled, or that a gateway serves.
     pub(super) port: u16,
     /// `mesh`, or the gateway as `namespace/name`.
@@ -25,12 +25,12 @@ pub(super) struct Place<'a> {
 /// counts.
 pub(super) fn concerns(
     client: &Client,
-    place: Place<'_>,
+    context: RouteContext<'_>,
     (gateways, owner): (&[String], &str),
     (labels, namespace): (&Labels, &str),
 ) -> bool {
     if !gateways.is_empty() {
-        return gateways.iter().any(|one| named::gateway(one, owner) == place.gateway);
+        return gateways.iter().any(|one| named::gateway(one, owner) == context.gateway);
     }
     contains(&client.labels, labels) && (namespace.is_empty() || namespace == client.namespace)
 }
@@ -39,7 +39,7 @@ pub(super) fn concerns(
 /// everything. A match that cannot be read matches nothing.
 pub(super) fn applicable(
     client: &Client,
-    place: Place<'_>,
+    context: RouteContext<'_>,
     owner: &str,
     matches: &[HttpMatch],
 ) -> Vec<Match> {
@@ -48,8 +48,8 @@ pub(super) fn applicable(
     }
     let concerned = matches.iter().filter(|one| {
         let from = (&one.source_labels, one.source_namespace.as_str());
-        let on_port = one.port == 0 || one.port == u32::from(place.port);
-        on_port && concerns(client, place, (&one.gateways, owner), from)
+        let on_port = one.port == 0 || one.port == u32::from(context.port);
+        on_port && concerns(client, context, (&one.gateways, owner), from)
     });
     concerned.filter_map(read).collect()
 }

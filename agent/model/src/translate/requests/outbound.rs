@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::{
-    Client, Seen, World,
-    matches::Place,
+    Client, VisibleHost, World,
+    matches::RouteContext,
     named::MESH,
-    service::{Places, Port, Service},
+    service::{Port, Service, ServiceEndpoints},
     virtual_service::{ByHost, Routes},
 };
 use crate::{
@@ -59,7 +59,7 @@ pub(super) struct Building<'a> {
 }
 
 impl Building<'_> {
-    fn service(&mut self, seen: &Seen, aliases: &[&Seen]) {
+    fn service(&mut self, seen: &VisibleHost, aliases: &[&VisibleHost]) {
         let routes = self.by_host.find(&Domain::new(&seen.holder.host));
         for (service, port) in &seen.ports {
             match port.protocol.family() {
@@ -75,9 +75,9 @@ impl Building<'_> {
     /// Whatever the address: the host decides.
     fn http(
         &mut self,
-        seen: &Seen,
+        seen: &VisibleHost,
         (service, port): (&Service, &Port),
-        aliases: &[&Seen],
+        aliases: &[&VisibleHost],
         routes: Option<&Routes>,
     ) {
         let mut domains = service.domains(&self.client.namespace, self.world.domain);
@@ -93,13 +93,13 @@ impl Building<'_> {
 
     fn host(
         &self,
-        seen: &Seen,
+        seen: &VisibleHost,
         port: &Port,
         domains: BTreeSet<Domain>,
         routes: Option<&Routes>,
     ) -> VirtualHost {
-        let place = Place { port: port.number, gateway: MESH };
-        let stated = routes.and_then(|one| self.world.routes_of(self.client, place, one));
+        let context = RouteContext { port: port.number, gateway: MESH };
+        let stated = routes.and_then(|one| self.world.routes_of(self.client, context, one));
         let routes = stated.unwrap_or_else(|| {
             let target = self.world.on_port(self.client, seen, port.number, None);
             vec![self.world.straight(target)]
@@ -111,9 +111,9 @@ impl Building<'_> {
     /// names; else the host decides, and what is no HTTP goes to the first that takes it.
     fn detected(
         &mut self,
-        seen: &Seen,
+        seen: &VisibleHost,
         (service, port): (&Service, &Port),
-        aliases: &[&Seen],
+        aliases: &[&VisibleHost],
         routes: Option<&Routes>,
     ) {
         let own: Vec<IpNet> = if service.headless { Vec::new() } else { service.addresses.clone() };
@@ -130,7 +130,12 @@ impl Building<'_> {
         self.tcp(seen, (service, port), routes);
     }
 
-    fn tls(&mut self, seen: &Seen, (service, port): (&Service, &Port), routes: Option<&Routes>) {
+    fn tls(
+        &mut self,
+        seen: &VisibleHost,
+        (service, port): (&Service, &Port),
+        routes: Option<&Routes>,
+    ) {
         for (nets, route) in self.tls_routes(seen, (service, port), routes) {
             self.at_each(port.number, &nets, |listener| {
                 if route.names.is_empty() {
@@ -142,7 +147,12 @@ impl Building<'_> {
         }
     }
 
-    fn tcp(&mut self, seen: &Seen, (service, port): (&Service, &Port), routes: Option<&Routes>) {
+    fn tcp(
+        &mut self,
+        seen: &VisibleHost,
+        (service, port): (&Service, &Port),
+        routes: Option<&Routes>,
+    ) {
         let mut nets = service.addresses.clone();
         if service.headless {
             nets = places(port);
@@ -177,7 +187,7 @@ impl Building<'_> {
 
     /// Hosts that routes name and nothing declares: on the web's port only.
     fn undeclared(&mut self) {
-        let place = Place { port: WEB, gateway: MESH };
+        let context = RouteContext { port: WEB, gateway: MESH };
         let declared: BTreeSet<Domain> =
             self.client.seen.iter().map(|seen| Domain::new(&seen.holder.host)).collect();
         for routes in self.all {
@@ -189,7 +199,7 @@ impl Building<'_> {
                 }
             });
             let domains: BTreeSet<Domain> = names.cloned().collect();
-            let stated = self.world.routes_of(self.client, place, routes);
+            let stated = self.world.routes_of(self.client, context, routes);
             if let (Some(stated), false) = (stated, domains.is_empty()) {
                 let any = &mut self.found.ports.entry(WEB).or_default().any;
                 any.hosts.push(VirtualHost { domains, routes: stated });
@@ -215,20 +225,24 @@ fn may_join(listener: &Listener, port: u16, alike: fn(&Listener) -> bool) -> boo
 
 /// The addresses of a port's endpoints.
 fn places(port: &Port) -> Vec<IpNet> {
-    match &port.places {
-        Places::Listed(places) => places.iter().map(|place| IpNet::from(place.address)).collect(),
-        Places::Dialled { .. } | Places::Named { .. } | Places::AsRequested { .. } => Vec::new(),
+    match &port.endpoints {
+        ServiceEndpoints::Listed(listed) => {
+            listed.iter().map(|endpoint| IpNet::from(endpoint.address)).collect()
+        }
+        ServiceEndpoints::Dialled { .. }
+        | ServiceEndpoints::Named { .. }
+        | ServiceEndpoints::AsRequested { .. } => Vec::new(),
     }
 }
 
 /// Services that are another word for one that the client sees, through any number of steps.
-struct Aliases<'a>(BTreeMap<&'a str, Vec<&'a Seen>>, BTreeSet<&'a str>);
+struct Aliases<'a>(BTreeMap<&'a str, Vec<&'a VisibleHost>>, BTreeSet<&'a str>);
 
 impl<'a> Aliases<'a> {
     fn new(client: &'a Client) -> Self {
-        let by_host: BTreeMap<&str, &Seen> =
+        let by_host: BTreeMap<&str, &VisibleHost> =
             client.seen.iter().map(|seen| (seen.holder.host.as_str(), seen)).collect();
-        let (mut of, mut are) = (BTreeMap::<&str, Vec<&Seen>>::new(), BTreeSet::new());
+        let (mut of, mut are) = (BTreeMap::<&str, Vec<&VisibleHost>>::new(), BTreeSet::new());
         for seen in &client.seen {
             let mut steps = BTreeSet::new();
             let mut at = seen;
@@ -254,7 +268,7 @@ impl<'a> Aliases<'a> {
         Self(of, are)
     }
 
-    fn of(&self, host: &str) -> &[&'a Seen] {
+    fn of(&self, host: &str) -> &[&'a VisibleHost] {
         self.0.get(host).map_or(&[], Vec::as_slice)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{destination::Merged, settings::Settings};
 use crate::{
     requests::policy::{
-        Balance, Ejection, HashKey, HashTable, Keepalive, Limits, Locality, Policy, Tunnel,
+        Balance, ClientPolicy, Ejection, HashKey, HashTable, Keepalive, Limits, Locality, Tunnel,
         Upgrade, Warmup,
     },
     resource::{
@@ -80,8 +80,8 @@ impl<'a> Effective<'a> {
         &self,
         settings: &Settings,
         tls: crate::requests::policy::ClientTls,
-    ) -> Policy {
-        Policy {
+    ) -> ClientPolicy {
+        ClientPolicy {
             balance: self.balancer.map(balance).unwrap_or_default(),
             locality: self.balancer.and_then(locality),
             warmup: self.balancer.and_then(warmup),

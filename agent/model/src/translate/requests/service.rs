@@ -31,7 +31,7 @@ pub(super) struct Service {
     pub(super) external: bool,
     /// Whether its endpoints are dialled themselves.
     pub(super) headless: bool,
-    /// Shared by all who see them: a port may have a thousand places.
+    /// Shared by all who see them: a port may have a thousand endpoints.
     pub(super) ports: Vec<Arc<Port>>,
     /// Names that the server's certificate may carry.
     pub(super) certificate_names: Vec<String>,
@@ -43,20 +43,20 @@ pub(super) struct Service {
 pub(super) struct Port {
     pub(super) number: u16,
     pub(super) protocol: AppProtocol,
-    pub(super) places: Places,
+    pub(super) endpoints: ServiceEndpoints,
 }
 
 /// Where a port is served.
 #[derive(Clone, Debug)]
-pub(super) enum Places {
-    Listed(Vec<Place>),
+pub(super) enum ServiceEndpoints {
+    Listed(Vec<ServiceEndpoint>),
     Dialled { port: u16 },
     Named { names: Vec<Named>, first_only: bool },
     AsRequested { port: u16 },
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct ServiceEndpoint {
     pub(super) address: IpAddr,
     pub(super) port: NonZeroU16,
     pub(super) weight: u32,
@@ -97,16 +97,16 @@ impl Service {
         self.ports.iter().find(|port| port.number == number)
     }
 
-    fn places(&self) -> impl Iterator<Item = &Place> {
-        self.ports.iter().flat_map(|port| match &port.places {
-            Places::Listed(places) => &places[..],
+    fn endpoints(&self) -> impl Iterator<Item = &ServiceEndpoint> {
+        self.ports.iter().flat_map(|port| match &port.endpoints {
+            ServiceEndpoints::Listed(endpoints) => &endpoints[..],
             _ => &[],
         })
     }
 
     /// Who may answer for it.
     pub(super) fn identities(&self) -> BTreeSet<String> {
-        let own = self.places().filter_map(|place| place.identity.clone());
+        let own = self.endpoints().filter_map(|endpoint| endpoint.identity.clone());
         own.chain(self.certificate_names.iter().cloned()).collect()
     }
 }
@@ -123,15 +123,15 @@ impl Sources<'_> {
             let number = NonZeroU16::new(u16::try_from(port.port).ok()?)?;
             let name = port.name.as_deref().unwrap_or_default();
             let app = port.app_protocol.as_deref();
-            let places = match &external {
+            let endpoints = match &external {
                 Some(host) => {
                     let named = Named { host: host.clone(), port: number.get() };
-                    Places::Named { names: vec![named], first_only: false }
+                    ServiceEndpoints::Named { names: vec![named], first_only: false }
                 }
-                None => Places::Listed(self.served(&key, name, number)),
+                None => ServiceEndpoints::Listed(self.served(&key, name, number)),
             };
             let protocol = AppProtocol::of_service_port(app, name, number.get());
-            Some(Arc::new(Port { number: number.get(), protocol, places }))
+            Some(Arc::new(Port { number: number.get(), protocol, endpoints }))
         });
         let ports = ports.collect();
         let addresses = service.addresses.iter().copied().map(IpNet::from).collect();
@@ -148,22 +148,22 @@ impl Sources<'_> {
         })]
     }
 
-    fn served(&self, key: &ObjectKey, name: &str, number: NonZeroU16) -> Vec<Place> {
-        let mut places = Vec::new();
+    fn served(&self, key: &ObjectKey, name: &str, number: NonZeroU16) -> Vec<ServiceEndpoint> {
+        let mut endpoints = Vec::new();
         for subset in self.endpoints.of(&key.namespace, &key.name) {
             let Some(port) = subset.ports.get(name) else { continue };
             let port = port.and_then(NonZeroU16::new).unwrap_or(number);
-            places.extend(subset.addresses.iter().map(|address| self.of_pod(*address, port)));
+            endpoints.extend(subset.addresses.iter().map(|address| self.of_pod(*address, port)));
         }
-        places.sort_by_key(|place| (place.address, place.port));
-        places.dedup_by_key(|place| (place.address, place.port));
-        places
+        endpoints.sort_by_key(|endpoint| (endpoint.address, endpoint.port));
+        endpoints.dedup_by_key(|endpoint| (endpoint.address, endpoint.port));
+        endpoints
     }
 
     /// An address that may be a pod's. One that is nobody's has no identity.
-    fn of_pod(&self, address: IpAddr, port: NonZeroU16) -> Place {
+    fn of_pod(&self, address: IpAddr, port: NonZeroU16) -> ServiceEndpoint {
         let workload = self.workloads.at(address);
-        Place {
+        ServiceEndpoint {
             address,
             port,
             weight: 1,
@@ -186,9 +186,10 @@ impl Sources<'_> {
                     "" => AppProtocol::Auto,
                     named => AppProtocol::named(named)?,
                 };
-                let places = self.entry_places(entry, &host, port, number);
+                let endpoints = self.entry_endpoints(entry, &host, port, number);
                 let number = number.get();
-                (protocol != AppProtocol::Udp).then(|| Arc::new(Port { number, protocol, places }))
+                (protocol != AppProtocol::Udp)
+                    .then(|| Arc::new(Port { number, protocol, endpoints }))
             });
             Arc::new(Service {
                 ports: ports.collect(),
@@ -204,13 +205,13 @@ impl Sources<'_> {
         spec.hosts.iter().map(of_host).collect()
     }
 
-    fn entry_places(
+    fn entry_endpoints(
         &self,
         entry: &ServiceEntry,
         host: &str,
         port: &ServicePort,
         number: NonZeroU16,
-    ) -> Places {
+    ) -> ServiceEndpoints {
         let spec = &entry.spec;
         let target = u16::try_from(port.target_port).ok().and_then(NonZeroU16::new);
         let target = target.unwrap_or(number);
@@ -224,21 +225,21 @@ impl Sources<'_> {
         let listed = spec.resolution == Resolution::Static
             || (by_name && !spec.endpoints.is_empty() && spec.endpoints.iter().all(is_ip));
         match spec.resolution {
-            Resolution::None => Places::Dialled { port: target.get() },
-            Resolution::DynamicDns => Places::AsRequested { port: target.get() },
+            Resolution::None => ServiceEndpoints::Dialled { port: target.get() },
+            Resolution::DynamicDns => ServiceEndpoints::AsRequested { port: target.get() },
             _ if listed => {
                 let stated = spec.endpoints.iter().filter_map(|one| {
                     Some(self.stated(one, one.address.parse().ok()?, own(one), namespace))
                 });
-                let mut places: Vec<Place> = stated.collect();
+                let mut endpoints: Vec<ServiceEndpoint> = stated.collect();
                 if let Some(selector) = &spec.workload_selector {
                     let selected = self.selectable.selected(namespace, selector);
-                    places.extend(
+                    endpoints.extend(
                         selected.map(|(at, one)| self.stated(one, at, own(one), namespace)),
                     );
                 }
-                places.sort_by_key(|place| (place.address, place.port));
-                Places::Listed(places)
+                endpoints.sort_by_key(|endpoint| (endpoint.address, endpoint.port));
+                ServiceEndpoints::Listed(endpoints)
             }
             _ => {
                 let named = |one: &WorkloadEntrySpec| Named {
@@ -250,7 +251,7 @@ impl Sources<'_> {
                     all.push(Named { host: host.to_owned(), port: target.get() });
                 }
                 let first_only = spec.resolution == Resolution::DnsRoundRobin;
-                Places::Named { names: all, first_only }
+                ServiceEndpoints::Named { names: all, first_only }
             }
         }
     }
@@ -262,14 +263,14 @@ impl Sources<'_> {
         at: IpAddr,
         port: NonZeroU16,
         namespace: &str,
-    ) -> Place {
+    ) -> ServiceEndpoint {
         let pod = self.of_pod(at, port);
         let mut labels = pod.labels;
         labels.extend(one.labels.clone());
         let account = Some(&one.service_account).filter(|account| !account.is_empty());
         let identity = account.map(|account| identity(self.trust_domain, namespace, account));
         let enrolled = pod.enrolled || labels.get(TLS_MODE).is_some_and(|mode| mode == "istio");
-        Place {
+        ServiceEndpoint {
             weight: one.weight.max(1),
             locality: one.locality.clone(),
             labels,

@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::super::define_entry::exposure;
 use crate::{
-    requests::route::{Retries, RetryOn},
     registry::Exposure,
+    requests::route::{Retries, RetryOn},
     resource::{Objects, duration::duration, virtual_service},
 };
 

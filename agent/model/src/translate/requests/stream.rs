@@ -6,9 +6,9 @@ use ipnet::IpNet;
 
 use super::{
     super::address,
-    Client, Seen, World,
+    Client, VisibleHost, World,
     http::weighted,
-    matches::{Place, concerns},
+    matches::{RouteContext, concerns},
     named::MESH,
     outbound::Building,
     service::{Port, Service},
@@ -32,18 +32,18 @@ impl Building<'_> {
     /// at an address of its own whatever the name, else by its name.
     pub(super) fn tls_routes(
         &self,
-        seen: &Seen,
+        seen: &VisibleHost,
         (service, port): (&Service, &Port),
         routes: Option<&Routes>,
     ) -> Vec<Bound> {
-        let place = Place { port: port.number, gateway: MESH };
+        let context = RouteContext { port: port.number, gateway: MESH };
         let host = Domain::new(&service.host);
         let mut found = Vec::new();
         if let Some(routes) = routes {
             let about = |names: &BTreeSet<Domain>| {
                 names.iter().any(|name| name.covers(&host) || host.covers(name))
             };
-            let stated = self.world.tls_rules(self.client, place, routes).into_iter();
+            let stated = self.world.tls_rules(self.client, context, routes).into_iter();
             found.extend(stated.filter(|(_, route)| about(&route.names)).map(|(nets, route)| {
                 (if nets.is_empty() { service.addresses.clone() } else { nets }, route)
             }));
@@ -68,14 +68,14 @@ impl Building<'_> {
     /// What rules say of a service's TCP; without one that concerns the client, the service itself.
     pub(super) fn tcp_routes(
         &self,
-        seen: &Seen,
+        seen: &VisibleHost,
         (port, nets): (&Port, &[IpNet]),
         routes: Option<&Routes>,
     ) -> Vec<Bound> {
-        let place = Place { port: port.number, gateway: MESH };
+        let context = RouteContext { port: port.number, gateway: MESH };
         let mut found = Vec::new();
         if let Some(routes) = routes {
-            let stated = self.world.tcp_rules(self.client, place, routes).into_iter();
+            let stated = self.world.tcp_rules(self.client, context, routes).into_iter();
             found.extend(
                 stated
                     .map(|(own, route)| (if own.is_empty() { nets.to_vec() } else { own }, route)),
@@ -95,7 +95,7 @@ impl World<'_> {
     pub(super) fn tls_rules(
         &self,
         client: &Client,
-        place: Place<'_>,
+        context: RouteContext<'_>,
         routes: &Routes,
     ) -> Vec<Bound> {
         let mut found = Vec::new();
@@ -111,10 +111,10 @@ impl World<'_> {
                 } = one;
                 let from = (source_labels, source_namespace.as_str());
                 let owner = (&gateways[..], routes.namespace.as_str());
-                let on_port = *port == 0 || *port == u32::from(place.port);
-                if on_port && concerns(client, place, owner, from) {
+                let on_port = *port == 0 || *port == u32::from(context.port);
+                if on_port && concerns(client, context, owner, from) {
                     let names = sni_hosts.iter().map(|name| Domain::new(name)).collect();
-                    let to = self.shares(client, place, routes, &rule.route);
+                    let to = self.shares(client, context, routes, &rule.route);
                     let nets = nets(destination_subnets);
                     found.extend(to.map(|to| (nets, StreamRoute { names, to, idle: None })));
                 }
@@ -127,12 +127,12 @@ impl World<'_> {
     pub(super) fn tcp_rules(
         &self,
         client: &Client,
-        place: Place<'_>,
+        context: RouteContext<'_>,
         routes: &Routes,
     ) -> Vec<Bound> {
         let mut found = Vec::new();
         for rule in &routes.object.spec.tcp {
-            let Some(to) = self.shares(client, place, routes, &rule.route) else { continue };
+            let Some(to) = self.shares(client, context, routes, &rule.route) else { continue };
             let route = StreamRoute { names: BTreeSet::new(), to, idle: None };
             if rule.matches.is_empty() {
                 found.push((Vec::new(), route));
@@ -149,8 +149,8 @@ impl World<'_> {
                 } = one;
                 let from = (source_labels, source_namespace.as_str());
                 let owner = (&gateways[..], routes.namespace.as_str());
-                let on_port = *port == 0 || *port == u32::from(place.port);
-                if on_port && concerns(client, place, owner, from) {
+                let on_port = *port == 0 || *port == u32::from(context.port);
+                if on_port && concerns(client, context, owner, from) {
                     found.push((nets(destination_subnets), route.clone()));
                 }
             }
@@ -161,13 +161,13 @@ impl World<'_> {
     fn shares(
         &self,
         client: &Client,
-        place: Place<'_>,
+        context: RouteContext<'_>,
         routes: &Routes,
         to: &[RouteDestination],
     ) -> Option<Vec<Weighted>> {
         let shares = to.iter().filter_map(|one| {
             let destination = one.destination.as_ref()?;
-            let target = self.target(client, place.port, &routes.namespace, destination);
+            let target = self.target(client, context.port, &routes.namespace, destination);
             let weight = u32::try_from(one.weight).unwrap_or(0);
             let headers = HeaderChanges::default();
             Some(Weighted { weight, target, headers, answer_within: None })

@@ -10,8 +10,8 @@ use super::{
     Client, delegate, named,
 };
 use crate::{
-    requests::host::{Domain, most_specific_of},
     registry::Exposure,
+    requests::host::{Domain, most_specific_of},
     resource::{
         Objects,
         virtual_service::{HttpRoute, VirtualService},

@@ -39,7 +39,7 @@ impl Workloads {
             let workload = Arc::new(Workload {
                 labels: pod.metadata.labels.clone().unwrap_or_default(),
                 identity: identity(trust_domain, &namespace, account(pod)),
-                enrolled: enrol::outside(pod, &namespace, of).is_none(),
+                enrolled: enrol::not_enrolled(pod, &namespace, of).is_none(),
                 namespace,
             });
             let addresses = pods::pod_addresses(pod);

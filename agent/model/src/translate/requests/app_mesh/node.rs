@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, sync::Arc, time::
 use super::{
     super::{
         World,
-        service::{Place, Places},
+        service::{ServiceEndpoint, ServiceEndpoints},
         settings::CONNECT_TIMEOUT,
     },
     Dialling, space,
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     requests::{
         backend::{Backend, Endpoint, Endpoints, Missing, Named, Target},
-        policy::{self, Balance, Ejection, Limits, OwnTls, Policy, Trust},
+        policy::{self, Balance, ClientPolicy, Ejection, Limits, OwnTls, Trust},
         server::{Acceptance, Server, ServerTls},
     },
     resource::{
@@ -67,7 +67,7 @@ impl World<'_> {
             }
             _ => return missing(),
         };
-        let policy = Policy {
+        let policy = ClientPolicy {
             balance: Balance::RoundRobin,
             locality: None,
             warmup: None,
@@ -112,18 +112,22 @@ fn by_name(how: &Dialling<'_>, dns: &Dns, number: u16) -> Option<Endpoints> {
     };
     let Some(seen) = how.client.reachable.get(&host) else { return Some(named()) };
     let (_, port) = seen.ports.iter().find(|(_, port)| port.number == number)?;
-    match &port.places {
-        Places::Listed(places) => Some(Endpoints::Listed(places.iter().map(plain).collect())),
-        Places::Dialled { .. } | Places::Named { .. } | Places::AsRequested { .. } => Some(named()),
+    match &port.endpoints {
+        ServiceEndpoints::Listed(listed) => {
+            Some(Endpoints::Listed(listed.iter().map(plain).collect()))
+        }
+        ServiceEndpoints::Dialled { .. }
+        | ServiceEndpoints::Named { .. }
+        | ServiceEndpoints::AsRequested { .. } => Some(named()),
     }
 }
 
-fn plain(place: &Place) -> Endpoint {
+fn plain(endpoint: &ServiceEndpoint) -> Endpoint {
     Endpoint {
-        address: place.address,
-        port: place.port,
-        weight: place.weight,
-        locality: place.locality.clone(),
+        address: endpoint.address,
+        port: endpoint.port,
+        weight: endpoint.weight,
+        locality: endpoint.locality.clone(),
         mutual: false,
     }
 }

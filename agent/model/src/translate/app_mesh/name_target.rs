@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::service::Around;
+use super::service::NameInputs;
 use crate::resource::{Kind, Object, ObjectKey};
 
 /// Where a name leads.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum NameTarget {
     /// To these addresses.
     At(Vec<IpAddr>),
     /// To none: no Service has the name, or one that has no address.
@@ -18,34 +18,34 @@ pub(super) enum Place {
 
 /// What a client in a namespace gets for a name: its Service's own addresses, or its endpoints'
 /// where it is headless.
-pub(super) fn place(host: &str, namespace: &str, around: &Around<'_>) -> Place {
+pub(super) fn name_target(host: &str, namespace: &str, inputs: &NameInputs<'_>) -> NameTarget {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Place::At(vec![address.to_canonical()]);
+        return NameTarget::At(vec![address.to_canonical()]);
     }
-    let suffix = format!(".svc.{}", around.domain);
+    let suffix = format!(".svc.{}", inputs.domain);
     let within = host.strip_suffix(&suffix).or_else(|| host.strip_suffix(".svc"));
     let short = within.unwrap_or(&host);
     let (name, of) = match short.split_once('.') {
         None if within.is_none() => (short, namespace),
-        None => return Place::Nowhere,
+        None => return NameTarget::Nowhere,
         Some(parts) => parts,
     };
     let key = ObjectKey::new(Kind::Service, of, name);
-    let Some(Object::Service(service)) = around.objects.get(&key) else {
+    let Some(Object::Service(service)) = inputs.objects.get(&key) else {
         // `name.namespace` may as well be a name of somebody else's.
-        return if within.is_some() { Place::Nowhere } else { Place::Outside(host) };
+        return if within.is_some() { NameTarget::Nowhere } else { NameTarget::Outside(host) };
     };
     if let Some(name) = &service.external_name {
-        return Place::Outside(name.to_ascii_lowercase());
+        return NameTarget::Outside(name.to_ascii_lowercase());
     }
     let mut addresses: Vec<IpAddr> = if service.headless {
-        let subsets = around.endpoints.of(of, name);
+        let subsets = inputs.endpoints.of(of, name);
         subsets.iter().flat_map(|subset| subset.addresses.iter().copied()).collect()
     } else {
         service.addresses.to_vec()
     };
     addresses.sort_unstable();
     addresses.dedup();
-    if addresses.is_empty() { Place::Nowhere } else { Place::At(addresses) }
+    if addresses.is_empty() { NameTarget::Nowhere } else { NameTarget::At(addresses) }
 }

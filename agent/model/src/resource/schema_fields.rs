@@ -2,7 +2,7 @@
 //! told whether it is set.
 
 /// Declares the structures of a schema. Field names are the schema's own.
-macro_rules! wire {
+macro_rules! schema_fields {
     ($($(#[$about:meta])* $name:ident {
         $($(#[$field_about:meta])* $field:ident: $type:ty),+ $(,)?
     })+) => {$(
@@ -24,7 +24,7 @@ macro_rules! wire {
 }
 
 /// A field's name as in a manifest.
-pub(super) fn on_the_wire(field: &str) -> String {
+pub(super) fn manifest_name(field: &str) -> String {
     let mut name = String::new();
     for (index, part) in field.split('_').enumerate() {
         let (first, rest) = part.split_at(part.len().min(1));
