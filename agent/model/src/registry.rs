@@ -14,8 +14,10 @@ use std::{
 
 use crate::{
     egress::{Rule, RuleSource},
+    finding::Finding,
+    pod::PodId,
     resource::{ObjectKey, Pairs},
-    snapshot::{Finding, PodId, Upstream},
+    upstream::Upstream,
 };
 
 pub use scope::{Filter, HostPattern, List, Listener, NamespacePattern, Scope, Visibility};

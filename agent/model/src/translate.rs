@@ -7,7 +7,6 @@
 //!                      └► + what is exempt ─► RuleSet, shared     exempt, intern
 //! ```
 
-pub(crate) mod address;
 mod aliases;
 mod annotation;
 mod app_mesh;
@@ -18,8 +17,10 @@ mod define_service;
 mod endpoints;
 mod enrol;
 mod exempt;
+mod exposure;
 mod intern;
 mod mesh_config;
+mod pod_facts;
 mod pods;
 pub mod requests;
 mod resolved;
@@ -40,7 +41,7 @@ use crate::{
 use app_mesh::AppMesh;
 pub use context::{Exclusions, NetnsAnnotation, NodeContext, RuntimeOnlyPod, UnknownPods};
 pub use intern::Interner;
-pub(crate) use pods::pod_addresses;
+pub(crate) use pod_facts::pod_addresses;
 pub(crate) use sidecars::is_for_all;
 
 /// What the objects mean for a node. The interner carries what did not change over from one

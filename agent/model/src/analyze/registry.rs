@@ -8,11 +8,12 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
+    address,
     egress::DefaultAction,
     registry::{Authority, Registry},
     resource::{Objects, traffic::OutboundMode},
     snapshot::{Finding, Severity, code},
-    translate::{address, pod_addresses},
+    translate::pod_addresses,
 };
 
 pub(super) fn find(

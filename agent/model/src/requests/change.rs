@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::text::Pattern;
+use crate::pattern::Pattern;
 
 /// What a request's path and host become.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -1,5 +1,6 @@
 //! `appmesh.k8s.aws/v1beta2`: what its kinds share, and its whole schema below.
 
+pub mod common;
 mod membership;
 pub mod node;
 pub mod route;

@@ -123,7 +123,7 @@ impl<'a> AppMesh<'a> {
         domain: &str,
     ) -> Definition {
         let objects = self.objects;
-        service::define(service, &service::NameInputs { objects, endpoints, domain, answers })
+        service::define(service, &name_target::NameInputs { objects, endpoints, domain, answers })
     }
 
     /// What a pod is in its mesh.

@@ -20,15 +20,17 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 use ipnet::IpNet;
 
 use super::{
-    Notes, address, annotation,
+    Notes, annotation,
+    exposure::exposure,
     resolved::{Resolved, Spread, named},
     rules::{ALLOWED, BY_NAME, PortRules},
     workloads::Workloads,
 };
 use crate::{
+    address,
     egress::{Action, Protocol},
     names::{Answer, Answers},
-    registry::{Authority, DefinedPort, Definition, Exposure, Likeness},
+    registry::{Authority, DefinedPort, Definition, Likeness},
     resource::{
         Kind, ObjectKey,
         protocol::{AppProtocol, Family},
@@ -110,19 +112,6 @@ const fn resolution_name(resolution: Resolution) -> &'static str {
         Resolution::DnsRoundRobin => "DNS_ROUND_ROBIN",
         Resolution::DynamicDns => "DYNAMIC_DNS",
     }
-}
-
-/// Who may see an object that says so by a list of `.`, `*`, `~` and names.
-pub(super) fn exposure(export_to: &[String]) -> Option<Exposure> {
-    if export_to.is_empty() {
-        return None;
-    }
-    if export_to.iter().any(|entry| entry == "*") {
-        return Some(Exposure::All);
-    }
-    let own = export_to.iter().any(|entry| entry == ".");
-    let named = export_to.iter().filter(|entry| *entry != "." && *entry != "~");
-    Some(Exposure::Only { own, named: named.cloned().collect() })
 }
 
 /// An entry, and all that its ports have in common.

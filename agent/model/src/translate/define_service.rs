@@ -17,8 +17,8 @@ use super::{
     Notes,
     aliases::{self, AliasTarget, Aliases},
     annotation,
-    define_entry::exposure,
     endpoints::{Index, Subset},
+    exposure::exposure,
     resolved::{Resolved, Spread, named},
     rules::{ALLOWED, BY_NAME, PortRules},
 };

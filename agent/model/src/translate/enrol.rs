@@ -10,6 +10,7 @@ use super::{
     annotation::{INJECT, INJECTION},
     app_mesh::{AppMesh, Member},
     context::UnknownPods,
+    pod_facts,
 };
 use crate::{
     egress::DefaultAction,
@@ -106,7 +107,7 @@ fn never(pod: &Pod) -> Option<String> {
     if spec.and_then(|spec| spec.host_network) == Some(true) {
         return Some("the pod uses the host's network".to_owned());
     }
-    is_finished(pod).then(|| "the pod has finished".to_owned())
+    pod_facts::is_finished(pod).then(|| "the pod has finished".to_owned())
 }
 
 /// Why a pod is not in Istio's mesh; `None` if it is. `name` is its namespace's.
@@ -141,9 +142,4 @@ pub(super) fn truth(value: &str) -> Option<bool> {
         "false" | "no" | "n" | "off" => Some(false),
         _ => None,
     }
-}
-
-pub(super) fn is_finished(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::define_entry::exposure;
+use super::exposure::exposure;
 use crate::{
     egress::DefaultAction,
     names::DEFAULT_REFRESH,

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
@@ -17,6 +16,7 @@ use super::{
     exempt::{self, Dialect},
     intern::{Interner, View},
     mesh_config::{MeshSettings, outbound},
+    pod_facts,
     sidecars::{self, Sidecars},
 };
 use crate::{
@@ -95,7 +95,7 @@ impl<'a> Planner<'a> {
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
             name: pod.metadata.name.clone().unwrap_or_default(),
         };
-        let (addresses, unread) = addresses(pod);
+        let (addresses, unread) = pod_facts::addresses(pod);
         let mut tell = |severity, code, field: &str, message: String| {
             findings.push(Finding::new(severity, code, &id.key(), field, message));
         };
@@ -187,30 +187,4 @@ impl<'a> Planner<'a> {
             other => other,
         }
     }
-}
-
-/// Unless it says that it is not.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref());
-    !conditions.unwrap_or_default().iter().any(|one| one.type_ == "Ready" && one.status == "False")
-}
-
-/// A pod's addresses.
-pub(crate) fn pod_addresses(pod: &Pod) -> Vec<IpAddr> {
-    addresses(pod).0
-}
-
-/// A pod's addresses, and what of them cannot be read.
-pub(super) fn addresses(pod: &Pod) -> (Vec<IpAddr>, Vec<String>) {
-    let Some(status) = &pod.status else { return (Vec::new(), Vec::new()) };
-    let all = status.pod_ips.iter().flatten().map(|one| &one.ip).chain(&status.pod_ip);
-    let (mut addresses, mut unread) = (Vec::new(), Vec::new());
-    for text in all.filter(|text| !text.is_empty()) {
-        match text.parse::<IpAddr>() {
-            Ok(address) if !addresses.contains(&address) => addresses.push(address),
-            Ok(_) => {}
-            Err(_) => unread.push(text.clone()),
-        }
-    }
-    (addresses, unread)
 }

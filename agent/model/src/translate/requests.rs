@@ -175,7 +175,7 @@ impl<'a> World<'a> {
     }
 
     fn workload(&self, pod: &Pod) -> Option<Arc<Workload>> {
-        let addresses = super::pods::pod_addresses(pod);
+        let addresses = super::pod_facts::pod_addresses(pod);
         addresses.first().and_then(|address| self.workloads.at(*address)).cloned()
     }
 

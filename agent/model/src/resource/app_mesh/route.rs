@@ -2,7 +2,7 @@
 
 use super::{
     MeshReference, Reference,
-    node::{Duration, PortMapping},
+    common::{Duration, PortMapping, Timeout},
 };
 
 schema_fields! {
@@ -118,15 +118,6 @@ schema_fields! {
         http_retry_events: Vec<String>,
         tcp_retry_events: Vec<String>,
         grpc_retry_events: Vec<String>,
-    }
-    /// How long a route waits.
-    Timeout { per_request: Option<Duration>, idle: Option<Duration> }
-    /// The same for a listener, by protocol.
-    Timeouts {
-        tcp: Option<Timeout>,
-        http: Option<Timeout>,
-        http2: Option<Timeout>,
-        grpc: Option<Timeout>,
     }
     /// The `spec` of a `GatewayRoute`.
     GatewayRouteSpec {

@@ -3,6 +3,7 @@
 
 use super::Report;
 use crate::{
+    finding::code,
     resource::{
         Object,
         app_mesh::{
@@ -12,7 +13,6 @@ use crate::{
         },
         schema_fields::manifest_name,
     },
-    snapshot::code,
 };
 
 const ROUTES: &str = "requests are not routed here yet: a connection goes where the Service of the \

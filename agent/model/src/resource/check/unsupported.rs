@@ -3,8 +3,8 @@
 
 use super::{Report, app_mesh_effect};
 use crate::{
+    finding::code,
     resource::{Object, schema_fields::manifest_name},
-    snapshot::code,
 };
 
 const ROUTES: &str = "requests are not routed here yet: connections go where the pod dials";

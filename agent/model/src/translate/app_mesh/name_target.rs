@@ -2,8 +2,20 @@
 
 use std::net::IpAddr;
 
-use super::service::NameInputs;
-use crate::resource::{Kind, Object, ObjectKey};
+use crate::{
+    names::Answers,
+    resource::{Kind, Object, ObjectKey, Objects},
+    translate::endpoints::Index,
+};
+
+/// What a name's rules follow from besides itself.
+#[derive(Debug)]
+pub(super) struct NameInputs<'a> {
+    pub(super) objects: &'a Objects,
+    pub(super) endpoints: &'a Index<'a>,
+    pub(super) domain: &'a str,
+    pub(super) answers: &'a Answers,
+}
 
 /// Where a name leads.
 #[derive(Debug, PartialEq, Eq)]

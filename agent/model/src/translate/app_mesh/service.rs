@@ -7,33 +7,24 @@ use ipnet::IpNet;
 
 use super::{
     ARN, Notes,
-    name_target::{NameTarget, name_target},
+    name_target::{NameInputs, NameTarget, name_target},
     not_found, referred,
 };
 use crate::{
     egress::{Action, Protocol},
-    names::{Answer, Answers},
+    names::Answer,
     registry::{Authority, DefinedPort, Definition, Likeness},
     resource::{
-        Kind, Object, ObjectKey, Objects,
+        Kind, Object, ObjectKey,
         app_mesh::{
             Provider, VirtualNode, VirtualRouter, VirtualService,
-            node::PortMapping,
+            common::PortMapping,
             route::{Route, WeightedTarget},
         },
     },
     snapshot::code,
-    translate::{annotation, endpoints::Index, resolved::Resolved, rules::PortRules},
+    translate::{annotation, resolved::Resolved, rules::PortRules},
 };
-
-/// What a name's rules follow from besides itself.
-#[derive(Debug)]
-pub(super) struct NameInputs<'a> {
-    pub(super) objects: &'a Objects,
-    pub(super) endpoints: &'a Index<'a>,
-    pub(super) domain: &'a str,
-    pub(super) answers: &'a Answers,
-}
 
 pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Definition {
     let key = ObjectKey::of(Kind::AppMeshVirtualService, &service.metadata);

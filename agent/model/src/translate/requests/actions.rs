@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{matches::text, policy::millionths};
 use crate::{
+    pattern::Pattern,
     requests::{
         change::{Answer, HeaderChanges, HeaderOps, PathRewrite, Redirect, RedirectPort, Rewrite},
         route::{Abort, AbortStatus, Cors, Delay, Fault, Match},
-        text::{Pattern, Text},
+        text::Text,
     },
     resource::{
         duration::duration,

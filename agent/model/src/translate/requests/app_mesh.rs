@@ -26,7 +26,8 @@ use crate::{
         Kind, Object, ObjectKey,
         app_mesh::{
             self, Enrolment, Reference, VirtualNode, VirtualService,
-            node::{ClientPolicy, ClientTls, Protocol},
+            common::Protocol,
+            node::{ClientPolicy, ClientTls},
         },
     },
 };

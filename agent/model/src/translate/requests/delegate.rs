@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{super::define_entry::exposure, virtual_service::Rule};
+use super::super::exposure::exposure;
 use crate::{
     registry::Exposure,
     resource::{
@@ -11,6 +11,13 @@ use crate::{
         virtual_service::{HttpMatch, HttpRoute, Labels, StringMatch, VirtualService},
     },
 };
+
+/// A rule for HTTP, and the namespace that its short names belong to.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) namespace: String,
+    pub(super) route: HttpRoute,
+}
 
 /// The rules of an object, those of its delegates in the place of the rules that name them. A
 /// delegate that is missing, or that is not for everybody's eyes, costs just that rule.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    super::{annotation::created, define_entry::exposure},
+    super::{annotation::created, exposure::exposure},
     named,
     workload::Labels,
 };

@@ -3,10 +3,11 @@
 use super::{
     Client, VisibleHost, World,
     actions::{answer, chance, changes, cors, faults, is_host, redirect_to, rewrite},
+    delegate::Rule,
     matches::{RouteContext, applicable},
     named,
     settings::retries,
-    virtual_service::{Routes, Rule},
+    virtual_service::Routes,
 };
 use crate::{
     requests::{

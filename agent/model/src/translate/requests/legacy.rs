@@ -7,9 +7,9 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{super::annotation::created, peers::accepted, workload::Workload};
+use super::{super::annotation::created, workload::Workload};
 use crate::{
-    requests::server::Server,
+    requests::server::{Acceptance, Server, ServerTls},
     resource::{
         Kind, Object, ObjectKey, Objects, Service,
         legacy_policy::{LegacyPolicy, Target, TargetPort},
@@ -102,4 +102,13 @@ pub(super) fn target_port(port: &ServicePort, pod: &Pod) -> Option<u16> {
             found.and_then(|one| u16::try_from(one.container_port).ok())
         }
     }
+}
+
+/// A mode in the model's words.
+pub(super) const fn accepted(mode: MtlsMode) -> Acceptance {
+    Acceptance::of(match mode {
+        MtlsMode::Disable => ServerTls::Plain,
+        MtlsMode::Unset | MtlsMode::Permissive => ServerTls::MeshOrPlain,
+        MtlsMode::Strict => ServerTls::MeshOnly,
+    })
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use super::{Client, destination::contains, named};
 use crate::{
+    pattern::Pattern,
     requests::{
         route::Match,
-        text::{HeaderMatch, Pattern, QueryMatch, Text, ValueMatch},
+        text::{HeaderMatch, QueryMatch, Text, ValueMatch},
     },
     resource::virtual_service::{HttpMatch, Labels, StringMatch},
 };

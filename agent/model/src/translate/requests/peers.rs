@@ -9,11 +9,11 @@ use super::{
     super::annotation::created,
     World,
     destination::contains,
-    legacy,
+    legacy::{self, accepted},
     workload::{Labels, Workload},
 };
 use crate::{
-    requests::server::{Acceptance, Server, ServerTls},
+    requests::server::Server,
     resource::{
         Objects,
         security::{MtlsMode, PeerAuthentication},
@@ -99,13 +99,4 @@ impl World<'_> {
         });
         Server { other: accepted(mode), ports: by_port.collect() }
     }
-}
-
-/// A mode in the model's words.
-pub(super) const fn accepted(mode: MtlsMode) -> Acceptance {
-    Acceptance::of(match mode {
-        MtlsMode::Disable => ServerTls::Plain,
-        MtlsMode::Unset | MtlsMode::Permissive => ServerTls::MeshOrPlain,
-        MtlsMode::Strict => ServerTls::MeshOnly,
-    })
 }

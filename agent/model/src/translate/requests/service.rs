@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, sync::Arc};
 use ipnet::IpNet;
 
 use super::{
-    super::{address, endpoints::Index, workloads::Workloads as Selectable},
+    super::{endpoints::Index, workloads::Workloads as Selectable},
     workload::{Labels, Workloads, identity},
 };
 use crate::{
+    address,
     requests::{backend::Named, host::Domain},
     resource::{
         Kind, ObjectKey,

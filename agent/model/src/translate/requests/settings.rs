@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::super::define_entry::exposure;
+use super::super::exposure::exposure;
 use crate::{
     registry::Exposure,
     requests::route::{Retries, RetryOn},

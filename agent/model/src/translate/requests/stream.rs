@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::{
-    super::address,
     Client, VisibleHost, World,
     http::weighted,
     matches::{RouteContext, concerns},
@@ -15,6 +14,7 @@ use super::{
     virtual_service::Routes,
 };
 use crate::{
+    address,
     requests::{
         backend::{Weighted, share_out},
         change::HeaderChanges,

@@ -6,16 +6,15 @@ use std::{
 };
 
 use super::{
-    super::{annotation::created, define_entry::exposure},
-    Client, delegate, named,
+    super::{annotation::created, exposure::exposure},
+    Client,
+    delegate::{self, Rule},
+    named,
 };
 use crate::{
     registry::Exposure,
     requests::host::{Domain, most_specific_of},
-    resource::{
-        Objects,
-        virtual_service::{HttpRoute, VirtualService},
-    },
+    resource::{Objects, virtual_service::VirtualService},
 };
 
 /// One object, with its names in full and what it delegates filled in.
@@ -27,13 +26,6 @@ pub(super) struct Routes {
     pub(super) gateways: Vec<String>,
     exposure: Exposure,
     pub(super) http: Vec<Rule>,
-}
-
-/// A rule for HTTP, and the namespace that its short names belong to.
-#[derive(Clone, Debug)]
-pub(super) struct Rule {
-    pub(super) namespace: String,
-    pub(super) route: HttpRoute,
 }
 
 /// All of them, the oldest first.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use hashbrown::HashMap;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
-use super::super::{enrol, pods};
+use super::super::{enrol, pod_facts};
 use crate::resource::Objects;
 
 pub(super) type Labels = BTreeMap<String, String>;
@@ -30,7 +30,7 @@ impl Workloads {
         let namespaces: HashMap<String, Arc<Namespace>> =
             objects.namespaces().filter_map(named).collect();
         let mut found = HashMap::new();
-        for pod in objects.pods().filter(|pod| !enrol::is_finished(pod)) {
+        for pod in objects.pods().filter(|pod| !pod_facts::is_finished(pod)) {
             if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
                 continue;
             }
@@ -42,7 +42,7 @@ impl Workloads {
                 enrolled: enrol::not_enrolled(pod, &namespace, of).is_none(),
                 namespace,
             });
-            let addresses = pods::pod_addresses(pod);
+            let addresses = pod_facts::pod_addresses(pod);
             found.extend(addresses.into_iter().map(|address| (address, workload.clone())));
         }
         Self(found)

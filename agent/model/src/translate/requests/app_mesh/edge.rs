@@ -21,8 +21,10 @@ use crate::{
         text::Text,
     },
     resource::app_mesh::{
-        GatewayRoute, Mesh, VirtualGateway, mesh_of,
-        node::{Listener, Protocol},
+        GatewayRoute, Mesh, VirtualGateway,
+        common::Protocol,
+        mesh_of,
+        node::Listener,
         route::{self, GatewayTarget, HostnameMatch},
         selects,
     },

@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 
 use crate::{
+    pattern::Pattern,
     requests::{
         route::Match,
-        text::{HeaderMatch, Pattern, QueryMatch, Text, ValueMatch},
+        text::{HeaderMatch, QueryMatch, Text, ValueMatch},
     },
     resource::app_mesh::route::{self, GrpcMatch, HttpMatch},
 };

@@ -19,16 +19,16 @@ use crate::{
     resource::{
         app_mesh::{
             VirtualNode,
+            common::{self, DurationUnit, Protocol, Timeout, Timeouts},
             node::{
-                self, Certificate, ClientTls, ConnectionPool, Dns, DurationUnit, Listener,
-                ListenerTls, OutlierDetection, Protocol, ResponseType, TlsMode, Validation,
+                self, Certificate, ClientTls, ConnectionPool, Dns, Listener, ListenerTls,
+                OutlierDetection, ResponseType, TlsMode, Validation,
             },
-            route::{Timeout, Timeouts},
             selects,
         },
         protocol::AppProtocol,
     },
-    translate::{enrol, pods},
+    translate::pod_facts,
 };
 
 /// How long a request may take where nobody says: at a route, and at a listener as well.
@@ -88,11 +88,11 @@ impl World<'_> {
             let labels = pod.metadata.labels.clone().unwrap_or_default();
             pod.metadata.namespace == node.metadata.namespace
                 && selects(node.spec.pod_selector.as_ref(), &labels)
-                && !enrol::is_finished(pod)
-                && pods::is_ready(pod)
+                && !pod_facts::is_finished(pod)
+                && pod_facts::is_ready(pod)
         });
         let addresses: BTreeSet<IpAddr> =
-            fits.filter_map(|pod| pods::pod_addresses(pod).first().copied()).collect();
+            fits.filter_map(|pod| pod_facts::pod_addresses(pod).first().copied()).collect();
         let port = NonZeroU16::new(number);
         let endpoints = addresses.into_iter().filter_map(|address| {
             let locality = String::new();
@@ -146,7 +146,7 @@ pub(super) const fn spoken(protocol: Protocol) -> AppProtocol {
 }
 
 /// A time; zero is none at all.
-pub(super) fn time(given: &node::Duration) -> Option<Duration> {
+pub(super) fn time(given: &common::Duration) -> Option<Duration> {
     let value = u64::try_from(given.value).ok().filter(|value| *value > 0)?;
     Some(match given.unit {
         DurationUnit::S => Duration::from_secs(value),

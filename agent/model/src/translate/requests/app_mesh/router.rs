@@ -20,8 +20,8 @@ use crate::{
         Kind, Object,
         app_mesh::{
             Reference, VirtualNode, VirtualRouter, VirtualService,
-            node::Protocol,
-            route::{self, RetryPolicy, RouteAction, TcpRoute, Timeout},
+            common::{Protocol, Timeout},
+            route::{self, RetryPolicy, RouteAction, TcpRoute},
         },
     },
 };

@@ -55,7 +55,7 @@ kinds! {
     Endpoints = "Endpoints", "endpoints", CORE, Namespace;
     /// `discovery.k8s.io/v1`.
     EndpointSlice = "EndpointSlice", "endpointslices", DISCOVERY, Namespace;
-    /// `v1`; only the mesh's own, see [`mesh_config`](super::mesh_config).
+    /// `v1`; only the mesh's own settings.
     ConfigMap = "ConfigMap", "configmaps", CORE, Namespace;
     /// `networking.istio.io`.
     ServiceEntry = "ServiceEntry", "serviceentries", NETWORKING, Namespace;

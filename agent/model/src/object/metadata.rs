@@ -107,7 +107,7 @@ impl Pairs {
     }
 
     /// Leaves those of some keys.
-    pub(super) fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+    pub(crate) fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
         let all = std::mem::take(&mut self.0).into_vec();
         self.0 = all.into_iter().filter(|(key, _)| is_kept(key)).collect();
     }
