@@ -141,7 +141,7 @@ impl Publisher {
     async fn hear(&mut self, names: &Ends) {
         let Some((observed, _)) = &self.latest else { return };
         let strays = self.evidence.strays(&mut self.strays, &observed.objects);
-        if strays == self.context.strays {
+        if strays == self.context.runtime_only {
             self.publish(&mut Laps::default()).await;
         } else {
             let observed = observed.clone();
@@ -157,7 +157,7 @@ impl Publisher {
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
         self.context.own_resolvers = resolvers::own();
-        self.context.strays = self.evidence.strays(&mut self.strays, &observed.objects);
+        self.context.runtime_only = self.evidence.strays(&mut self.strays, &observed.objects);
         let mut laps = observed.laps.take().unwrap_or_default();
         laps.end(Phase::Queue);
         let translated =

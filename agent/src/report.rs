@@ -315,7 +315,7 @@ fn judged(id: &PodId, plan: &PodPlan, pods: &Pods) -> Judged {
     let known: Option<&Pod> = pods.known().get(id);
     let policy = match &plan.enrolment {
         Enrolment::Enrolled(policy) => Some(policy),
-        Enrolment::Outside(_) | Enrolment::Held(_) => None,
+        Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
     };
     let enrolment = match (&plan.enrolment, pods.problem(id)) {
         (_, Some((lack, why))) => {
@@ -327,8 +327,8 @@ fn judged(id: &PodId, plan: &PodPlan, pods: &Pods) -> Judged {
             }
         }
         (Enrolment::Enrolled(_), None) => status::Enrolment::Enrolled,
-        (Enrolment::Outside(why), None) => status::Enrolment::Outside { why: why.clone() },
-        (Enrolment::Held(why), None) => status::Enrolment::Waiting { why: why.clone() },
+        (Enrolment::NotEnrolled(why), None) => status::Enrolment::Outside { why: why.clone() },
+        (Enrolment::Pending(why), None) => status::Enrolment::Waiting { why: why.clone() },
     };
     let pod = status::Pod {
         namespace: id.namespace.clone(),
@@ -352,7 +352,7 @@ fn distinct_rules(snapshot: &Snapshot) -> u64 {
         .values()
         .filter_map(|plan| match &plan.enrolment {
             Enrolment::Enrolled(policy) => Some(&policy.rules),
-            Enrolment::Outside(_) | Enrolment::Held(_) => None,
+            Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
         })
         .collect();
     sets.sort_unstable_by_key(|set| Arc::as_ptr(set));

@@ -277,7 +277,7 @@ impl Sync {
         let word = |pod: &crate::pods::enrol::Pod| ModelPod {
             policy: match &pod.enrolment {
                 Enrolment::Enrolled(policy) => Some(Arc::clone(policy)),
-                Enrolment::Outside(_) | Enrolment::Held(_) => None,
+                Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
             },
             addresses: pod.addresses.clone(),
             proxy_port: pod.proxy_port().and_then(NonZeroU16::new),
@@ -289,7 +289,7 @@ impl Sync {
         let member = |(id, pod): (&PodId, &crate::pods::enrol::Pod)| {
             let default_action = match &pod.enrolment {
                 Enrolment::Enrolled(policy) => Some(policy.default_action),
-                Enrolment::Outside(_) | Enrolment::Held(_) => None,
+                Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
             };
             let member = Member { id: id.clone(), netns: pod.netns.clone(), default_action };
             (pod.netns.cookie(), member)

@@ -197,7 +197,7 @@ fn why_knows_addresses_by_name_and_names_by_address() -> Result<()> {
     case.server.set(DB, TTL, &both(&[2]));
     case.wait((at(Net::V4, 1), PORT), false)?;
     case.why_until(&format!("{}:{PORT}", at(Net::V4, 1)), 3, |answer| {
-        answer["explanation"]["names"][0]["standing"] == "former"
+        answer["explanation"]["names"][0]["age"] == "former"
     })
     .map(drop)
 }

@@ -19,6 +19,7 @@ mod limits;
 mod prefix;
 mod rank;
 mod sets;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -126,7 +127,7 @@ impl Table {
 
 /// Compiles a rule set. Equal sets give equal tables.
 pub fn compile(set: &RuleSet) -> Result<Table, CompileError> {
-    fold::sweep(set.rules())
+    sweep::sweep(set.rules())
 }
 
 /// The rule of a rule set that decides about a packet, by looking at each: the obvious answer that

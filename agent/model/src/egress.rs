@@ -1,11 +1,13 @@
-//! Egress rules and policies, in no dialect. What a pod may reach is a [`Policy`]: a set of rules
-//! and a default. The set is canonical, so pods with equal rules share one.
+//! Egress rules and policies, in no dialect. What a pod may reach is an [`EgressPolicy`]: a set of
+//! rules and a default. The set is canonical, so pods with equal rules share one.
+
+mod display;
 
 use std::{fmt, num::NonZeroU16, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::resource::Short;
+use crate::object::Short;
 
 /// The transport that a rule is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,7 +156,7 @@ fn fold_mapped(cidr: IpNet) -> IpNet {
 
 /// How a pod's traffic is judged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Policy {
+pub struct EgressPolicy {
     /// Where no rule matches.
     pub default_action: DefaultAction,
     /// Shared between pods whose rules are equal.

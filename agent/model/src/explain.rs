@@ -15,11 +15,11 @@ use std::{fmt, net::IpAddr, num::NonZeroU16};
 
 use serde::{Deserialize, Serialize};
 
-pub use named::{NameText, Standing, addresses};
+pub use named::{AnswerAge, NameText, addresses};
 
 use crate::{
     compile::{addr_of, scan},
-    egress::{Class, DefaultAction, Policy, Protocol, Rule},
+    egress::{Class, DefaultAction, EgressPolicy, Protocol, Rule},
     snapshot::{Enrolment, PodId, Snapshot},
 };
 
@@ -41,7 +41,7 @@ pub struct Query {
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// What happens.
-    pub outcome: Outcome,
+    pub decision: Decision,
     /// The names that the address belongs to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<NameText>,
@@ -54,7 +54,7 @@ pub struct Explanation {
 /// What happens to the connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "by")]
-pub enum Outcome {
+pub enum Decision {
     /// The pod is not judged.
     NotEnrolled {
         /// Why.
@@ -179,34 +179,34 @@ pub fn explain(snapshot: &Snapshot, query: &Query) -> Option<Explanation> {
     let query = Query { address: query.address.to_canonical(), ..query.clone() };
     let plan = snapshot.pods.get(&query.pod)?;
     let policy = match &plan.enrolment {
-        Enrolment::Outside(why) => {
-            return Some(Explanation::of(Outcome::NotEnrolled { why: why.clone() }));
+        Enrolment::NotEnrolled(why) => {
+            return Some(Explanation::of(Decision::NotEnrolled { why: why.clone() }));
         }
-        Enrolment::Held(_) if addr_of(query.address).is_local() => {
-            return Some(Explanation::of(Outcome::Local));
+        Enrolment::Pending(_) if addr_of(query.address).is_local() => {
+            return Some(Explanation::of(Decision::Local));
         }
-        Enrolment::Held(why) => {
-            return Some(Explanation::of(Outcome::Held { why: why.clone() }));
+        Enrolment::Pending(why) => {
+            return Some(Explanation::of(Decision::Held { why: why.clone() }));
         }
         Enrolment::Enrolled(policy) => policy,
     };
     // The words of `agent_abi::Addr::is_local` for the addresses that a pod is itself.
     let own = plan.addresses.iter().any(|address| address.to_canonical() == query.address);
     if own || addr_of(query.address).is_local() {
-        return Some(Explanation::of(Outcome::Local));
+        return Some(Explanation::of(Decision::Local));
     }
     let names = named::of(snapshot, query.address);
     Some(Explanation { names, ..judged(snapshot, policy, &query) })
 }
 
 impl Explanation {
-    /// An outcome of which there is no more to say.
-    pub fn of(outcome: Outcome) -> Self {
-        Self { outcome, names: Vec::new(), near: Vec::new(), remedy: None }
+    /// A decision of which there is no more to say.
+    pub fn of(decision: Decision) -> Self {
+        Self { decision, names: Vec::new(), near: Vec::new(), remedy: None }
     }
 }
 
-fn judged(snapshot: &Snapshot, policy: &Policy, query: &Query) -> Explanation {
+fn judged(snapshot: &Snapshot, policy: &EgressPolicy, query: &Query) -> Explanation {
     let default = policy.default_action.to_string();
     let number = match query.protocol {
         Protocol::Tcp => agent_abi::protocol::TCP,
@@ -214,8 +214,8 @@ fn judged(snapshot: &Snapshot, policy: &Policy, query: &Query) -> Explanation {
     };
     let rules = policy.rules.rules();
     if let Some(rule) = scan(rules, addr_of(query.address), number, query.port.get()) {
-        let outcome = Outcome::Rule { rule: rule.into(), default };
-        return Explanation::of(outcome);
+        let decision = Decision::Rule { rule: rule.into(), default };
+        return Explanation::of(decision);
     }
     let missing = policy.default_action != DefaultAction::AllowAny;
     let list = snapshot.registry.scope(&query.pod).and_then(|scope| scope.list());
@@ -223,5 +223,5 @@ fn judged(snapshot: &Snapshot, policy: &Policy, query: &Query) -> Explanation {
     let near = near::misses(snapshot, policy, query);
     // What a pod with a list may dial, an entry does not change.
     let remedy = (missing && list.is_none()).then(|| remedy::entry(query));
-    Explanation { outcome: Outcome::Default { default, source }, near, remedy, names: Vec::new() }
+    Explanation { decision: Decision::Default { default, source }, near, remedy, names: Vec::new() }
 }

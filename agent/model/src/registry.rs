@@ -14,11 +14,13 @@ use std::{
 
 use crate::{
     egress::{Rule, RuleSource},
+    finding::Finding,
+    pod::PodId,
     resource::{ObjectKey, Pairs},
-    snapshot::{Finding, PodId, Upstream},
+    upstream::Upstream,
 };
 
-pub use scope::{Filter, HostPattern, List, Listener, NamespacePattern, Scope, Sight};
+pub use scope::{Filter, HostPattern, List, Listener, NamespacePattern, Scope, Visibility};
 pub use select::{Hidden, Ports, Selected};
 
 /// The rules of one object.
@@ -31,7 +33,7 @@ pub struct Definition {
     /// Its names, in lower case.
     pub hosts: Vec<String>,
     /// Who vouches for it.
-    pub origin: Origin,
+    pub authority: Authority,
     /// Who may see it; `None` is whatever the mesh says.
     pub exposure: Option<Exposure>,
     /// The host that this one is only another name of.
@@ -48,7 +50,7 @@ pub struct Definition {
 
 /// Who vouches for a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Origin {
+pub enum Authority {
     /// The cluster itself; nobody squats its names, and nothing is taken together with it.
     Cluster,
     /// An object that anybody with write access to a namespace may create.
@@ -204,9 +206,9 @@ impl Registry {
 }
 
 /// Ties of age go by name and then namespace, as in Istio.
-pub(crate) fn precedence(definition: &Definition) -> (Origin, u32, &str, &str) {
+pub(crate) fn precedence(definition: &Definition) -> (Authority, u32, &str, &str) {
     let ObjectKey { name, namespace, .. } = &definition.key;
-    (definition.origin, definition.created, name, namespace)
+    (definition.authority, definition.created, name, namespace)
 }
 
 fn contested(definitions: &[Arc<Definition>]) -> BTreeMap<String, Vec<usize>> {

@@ -1,5 +1,5 @@
 //! Objects as they are on the wire: typed, whole, and not interpreted. The one place besides
-//! [`crate::translate`] that knows dialects.
+//! `translate` that knows dialects.
 //!
 //! ```text
 //! text ─► documents ─► parse ─► Object          every field typed; what we do not know is a Finding
@@ -10,7 +10,7 @@
 //! [`validate`].
 
 #[macro_use]
-mod wire;
+mod schema_fields;
 
 pub mod app_mesh;
 mod check;
@@ -19,10 +19,8 @@ pub mod destination_rule;
 pub(crate) mod duration;
 mod endpoint_slice;
 pub mod gateway;
-mod kind;
 pub mod legacy_policy;
 pub mod mesh_config;
-mod metadata;
 mod parse;
 pub mod protocol;
 #[cfg(feature = "schema")]
@@ -36,57 +34,19 @@ pub mod traffic;
 pub mod virtual_service;
 mod yaml;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Pod};
 
+pub use crate::object::{Described, Kind, Metadata, ObjectKey, Pairs, Short};
 pub(crate) use check::is_domain;
 pub use check::validate;
 pub use custom::Custom;
 pub use endpoint_slice::EndpointSlice;
-pub use kind::Kind;
-pub use metadata::{Described, Metadata, Pairs};
 pub use parse::{Parsed, ResourceError, parse};
 pub use service::Service;
 pub use store::Objects;
 pub use yaml::{Document, Part, YamlError, documents, split};
-
-/// What tells one object from another.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectKey {
-    /// The kind.
-    pub kind: Kind,
-    /// The namespace; empty for cluster scope.
-    pub namespace: Short,
-    /// The name.
-    pub name: Short,
-}
-
-/// A name or a path. Those of up to 24 bytes, as most are, take no memory beside it: a large cluster
-/// has hundreds of thousands.
-pub type Short = compact_str::CompactString;
-
-impl ObjectKey {
-    /// The key of an object by this name; its namespace is empty for cluster scope.
-    pub fn new(kind: Kind, namespace: impl Into<Short>, name: impl Into<Short>) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
-    }
-
-    /// The key of an object with this metadata.
-    pub fn of(kind: Kind, metadata: &(impl Described + ?Sized)) -> Self {
-        Self::new(kind, metadata.namespace(), metadata.name())
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, namespace, name } = self;
-        match namespace.as_str() {
-            "" => write!(f, "{} {name}", kind.shown()),
-            _ => write!(f, "{} {namespace}/{name}", kind.shown()),
-        }
-    }
-}
 
 macro_rules! objects {
     ($($variant:ident $kind:ident $type:ty;)+) => {
@@ -139,7 +99,7 @@ objects! {
     AuthorizationPolicy AuthorizationPolicy security::AuthorizationPolicy;
     RequestAuthentication RequestAuthentication security::RequestAuthentication;
     MeshPolicy MeshPolicy legacy_policy::MeshPolicy;
-    Policy Policy legacy_policy::Policy;
+    Policy Policy legacy_policy::LegacyPolicy;
     Mesh Mesh app_mesh::Mesh;
     VirtualNode VirtualNode app_mesh::VirtualNode;
     VirtualRouter VirtualRouter app_mesh::VirtualRouter;

@@ -11,14 +11,14 @@ use agent_abi::{
 
 use crate::{
     compile::{Decision, Table, addr_of},
-    egress::{Action, DefaultAction, Policy},
+    egress::{Action, DefaultAction, EgressPolicy},
 };
 
 /// A pod as the judgement knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// How it is judged; `None` for a pod that is known and let be.
-    pub policy: Option<Arc<Policy>>,
+    pub policy: Option<Arc<EgressPolicy>>,
     /// Its own addresses: what goes there never leaves it. The first of each family counts.
     pub addresses: Vec<IpAddr>,
     /// The port of the proxy's listeners in its namespace, where there are any.

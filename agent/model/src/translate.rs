@@ -7,7 +7,6 @@
 //!                      └► + what is exempt ─► RuleSet, shared     exempt, intern
 //! ```
 
-pub(crate) mod address;
 mod aliases;
 mod annotation;
 mod app_mesh;
@@ -18,10 +17,12 @@ mod define_service;
 mod endpoints;
 mod enrol;
 mod exempt;
+mod exposure;
 mod intern;
-pub mod meaning;
-mod mesh;
+mod mesh_config;
+mod pod_facts;
 mod pods;
+pub mod requests;
 mod resolved;
 mod rules;
 mod sidecars;
@@ -38,15 +39,15 @@ use crate::{
 };
 
 use app_mesh::AppMesh;
-pub use context::{Exclusions, NetnsAnnotation, NodeContext, Stray, UnknownPods};
+pub use context::{Exclusions, NetnsAnnotation, NodeContext, RuntimeOnlyPod, UnknownPods};
 pub use intern::Interner;
-pub(crate) use pods::pod_addresses;
+pub(crate) use pod_facts::pod_addresses;
 pub(crate) use sidecars::is_for_all;
 
 /// What the objects mean for a node. The interner carries what did not change over from one
 /// generation to the next.
 pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Snapshot {
-    let (mesh, mut findings) = mesh::read(objects);
+    let (mesh, mut findings) = mesh_config::read(objects);
     let app_mesh = AppMesh::read(objects, &mut findings);
     let listed = define((objects, &app_mesh), node, interner);
     findings.extend(listed.iter().flat_map(|definition| definition.findings.clone()));
@@ -59,9 +60,12 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
             pods.insert(id, plan);
         }
     }
-    for stray in &node.strays {
-        let pod = stray.pod(&node.node_name);
-        let id = PodId { namespace: stray.namespace.clone(), name: stray.name.clone() };
+    for pod_of_runtime in &node.runtime_only {
+        let pod = pod_of_runtime.pod(&node.node_name);
+        let id = PodId {
+            namespace: pod_of_runtime.namespace.clone(),
+            name: pod_of_runtime.name.clone(),
+        };
         if !pods.contains_key(&id)
             && let Some((id, plan)) = planner.plan(&pod, &mut findings)
         {
@@ -92,7 +96,7 @@ pub(crate) struct Outline {
 
 /// What objects mean for every node.
 pub(crate) fn outline(objects: &Objects) -> Outline {
-    let (mesh, mut findings) = mesh::read(objects);
+    let (mesh, mut findings) = mesh_config::read(objects);
     let app_mesh = AppMesh::read(objects, &mut findings);
     let node = NodeContext::new("");
     let mut interner = Interner::default();
@@ -114,11 +118,12 @@ fn define(
     let workloads = workloads::Workloads::new(objects);
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
     let answers = &*node.answers;
-    let around = define_service::Around { endpoints: &endpoints, aliases: &aliases, answers };
+    let inputs =
+        define_service::ServiceInputs { endpoints: &endpoints, aliases: &aliases, answers };
     interner.begin(objects, (&node.cluster_domain, answers), |object| match object {
         Object::Service(service) => {
             let depends = service.headless || service.external_name.is_some();
-            Some((define_service::define(service, &around, &node.cluster_domain), depends))
+            Some((define_service::define(service, &inputs, &node.cluster_domain), depends))
         }
         Object::ServiceEntry(entry) => {
             let depends = entry.spec.workload_selector.is_some();

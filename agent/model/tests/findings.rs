@@ -1,11 +1,11 @@
 //! What is found of objects that do not fit together, with `istioctl analyze`'s codes.
 
 #[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mesh.rs"]
-mod mesh;
+#[path = "support/requests.rs"]
+mod requests;
 
 use agent_model::{analyze::analyze, snapshot::code};
-use mesh::{mesh_config, namespace, object, objects, service};
+use requests::{mesh_config, namespace, object, objects, service};
 
 /// `code object field` of all that is found but for what is only not applied yet.
 fn found(text: &str) -> Vec<String> {

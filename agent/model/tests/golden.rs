@@ -1,7 +1,8 @@
 //! Golden files: `golden/<case>/input.yaml` to `golden/<case>/snapshot.txt`.
 //!
 //! The input holds a cluster's objects. A document of kind `TestNode` says what the node knows
-//! besides: `resolvers`, `ownResolvers`, `admin`, `ignoreExclusions`, `holdUnknownPods`, `strays`. The node is always `node-1`.
+//! besides: `resolvers`, `ownResolvers`, `admin`, `ignoreExclusions`, `holdUnknownPods`,
+//! `runtimeOnly`. The node is always `node-1`.
 //!
 //! `mesh/<case>/input.yaml` to `mesh/<case>/model.yaml` is the same for requests: what the pods that
 //! `show` names may dial, accept and serve.

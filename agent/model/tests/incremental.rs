@@ -193,7 +193,7 @@ fn check_tables(before: &Snapshot, now: &Snapshot) -> usize {
     let rules = |snapshot: &Snapshot| {
         let enrolled = |enrolment: &Enrolment| match enrolment {
             Enrolment::Enrolled(policy) => Some(policy.rules.clone()),
-            Enrolment::Outside(_) | Enrolment::Held(_) => None,
+            Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
         };
         let all = snapshot
             .pods

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, fmt::Write, sync::Arc, time::Instant};
 
 use agent_model::{
-    egress::{Policy, RuleSet},
+    egress::{EgressPolicy, RuleSet},
     names::Answer,
     resource::{Objects, documents, parse},
     snapshot::{Enrolment, Snapshot},
@@ -56,10 +56,10 @@ fn entry(number: usize, port: u16) -> String {
     )
 }
 
-fn policies(snapshot: &Snapshot) -> Vec<Arc<Policy>> {
+fn policies(snapshot: &Snapshot) -> Vec<Arc<EgressPolicy>> {
     let policy = |enrolment: &Enrolment| match enrolment {
         Enrolment::Enrolled(policy) => Some(policy.clone()),
-        Enrolment::Outside(_) | Enrolment::Held(_) => None,
+        Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
     };
     snapshot.pods.values().filter_map(|plan| policy(&plan.enrolment)).collect()
 }

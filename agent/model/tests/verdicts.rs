@@ -7,7 +7,7 @@ use std::{fs, net::SocketAddr, num::NonZeroU16, path::Path};
 
 use agent_model::{
     egress::Protocol,
-    explain::{Explanation, Outcome, Query, explain},
+    explain::{Decision, Explanation, Query, explain},
     snapshot::PodId,
 };
 use cluster::Cluster;
@@ -30,12 +30,12 @@ fn fate(case: &str, pod: &str, destination: &str) -> String {
 }
 
 fn told(answer: &Explanation) -> String {
-    match &answer.outcome {
-        Outcome::NotEnrolled { .. } => "not enrolled".to_owned(),
-        Outcome::Held { .. } => "held".to_owned(),
-        Outcome::Local => "local".to_owned(),
-        Outcome::Default { default, .. } => default.clone(),
-        Outcome::Rule { rule, .. } => {
+    match &answer.decision {
+        Decision::NotEnrolled { .. } => "not enrolled".to_owned(),
+        Decision::Held { .. } => "held".to_owned(),
+        Decision::Local => "local".to_owned(),
+        Decision::Default { default, .. } => default.clone(),
+        Decision::Rule { rule, .. } => {
             let object = rule.source.split(' ').nth(1).unwrap_or_default();
             format!("{} {object}", rule.action)
         }

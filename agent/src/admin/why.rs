@@ -7,7 +7,7 @@ use agent_abi::{Flow, Reason, Verdict, protocol};
 use agent_model::{
     compile::addr_of,
     egress::Protocol,
-    explain::{self, Explanation, Outcome, Query, explain},
+    explain::{self, Decision, Explanation, Query, explain},
     snapshot::{PodId, Snapshot},
 };
 use serde::{Deserialize, Serialize};
@@ -127,7 +127,7 @@ pub(super) fn answer(
     let query = Query { pod: id.clone(), address: to.addr, port: to.port, protocol: to.protocol };
     let explanation = explain(&snapshot, &query).ok_or_else(|| missing(&snapshot, pod, answers))?;
     let live = live(answers, &id, to);
-    let expected = expected(&explanation.outcome);
+    let expected = expected(&explanation.decision);
     let difference = live.as_ref().filter(|live| live.verdict != expected.name()).map(|live| {
         format!(
             "the kernel says {} ({}) and the configuration says {}: it is not in force yet or was \
@@ -209,15 +209,15 @@ fn live(answers: &dyn Answers, id: &PodId, to: Destination) -> Option<Live> {
 }
 
 /// The verdict that the configuration asks for.
-fn expected(outcome: &Outcome) -> Verdict {
+fn expected(outcome: &Decision) -> Verdict {
     match outcome {
-        Outcome::Rule { rule, .. } if rule.action != "direct" => Verdict::Proxy,
-        Outcome::Default { default, .. } if default == "registry-only" => Verdict::Deny,
-        Outcome::Held { .. } => Verdict::Hold,
-        Outcome::NotEnrolled { .. }
-        | Outcome::Local
-        | Outcome::Rule { .. }
-        | Outcome::Default { .. } => Verdict::Direct,
+        Decision::Rule { rule, .. } if rule.action != "direct" => Verdict::Proxy,
+        Decision::Default { default, .. } if default == "registry-only" => Verdict::Deny,
+        Decision::Held { .. } => Verdict::Hold,
+        Decision::NotEnrolled { .. }
+        | Decision::Local
+        | Decision::Rule { .. }
+        | Decision::Default { .. } => Verdict::Direct,
     }
 }
 

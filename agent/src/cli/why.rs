@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use agent_model::explain::{Explanation, NearMiss, Outcome, RuleText, Standing};
+use agent_model::explain::{AnswerAge, Decision, Explanation, NearMiss, RuleText};
 
 use super::{
     Answer,
@@ -50,12 +50,14 @@ fn words(answer: &WhyAnswer, paint: Paint) -> String {
         }
         None => text.push_str("kernel         the pod's network namespace is not known\n"),
     }
-    let _ = writeln!(text, "configuration  {}", outcome(&explanation.outcome));
+    let _ = writeln!(text, "configuration  {}", outcome(&explanation.decision));
     for name in &explanation.names {
-        let how = match name.standing {
-            Standing::Current => "one of its addresses",
-            Standing::Lingering => "an address that it has left, allowed until its time has passed",
-            Standing::Former => {
+        let how = match name.age {
+            AnswerAge::Current => "one of its addresses",
+            AnswerAge::Lingering => {
+                "an address that it has left, allowed until its time has passed"
+            }
+            AnswerAge::Former => {
                 "an address that it has left: open connections stay, new ones do not"
             }
         };
@@ -71,7 +73,7 @@ fn verdict(answer: &WhyAnswer, paint: Paint) -> String {
     let would = answer.live.as_ref().is_some_and(|live| live.reason == "would-deny");
     let held = match &answer.live {
         Some(live) => live.verdict == "hold",
-        None => matches!(answer.explanation.outcome, Outcome::Held { .. }),
+        None => matches!(answer.explanation.decision, Decision::Held { .. }),
     };
     match (answer.allowed, would, held) {
         (true, true, _) => paint.word(Tone::Doubtful, "allowed, and registry-only would deny it"),
@@ -81,12 +83,12 @@ fn verdict(answer: &WhyAnswer, paint: Paint) -> String {
     }
 }
 
-fn outcome(outcome: &Outcome) -> String {
+fn outcome(outcome: &Decision) -> String {
     match outcome {
-        Outcome::NotEnrolled { why } => format!("the pod is not judged: {why}"),
-        Outcome::Held { why } => format!("the pod is held: {why}"),
-        Outcome::Local => "the destination is the pod itself".to_owned(),
-        Outcome::Rule { rule: found, .. } => {
+        Decision::NotEnrolled { why } => format!("the pod is not judged: {why}"),
+        Decision::Held { why } => format!("the pod is pending: {why}"),
+        Decision::Local => "the destination is the pod itself".to_owned(),
+        Decision::Rule { rule: found, .. } => {
             let way = match found.action.as_str() {
                 "direct" => "lets it out directly",
                 "proxy" => "sends it to the node's proxy",
@@ -94,10 +96,10 @@ fn outcome(outcome: &Outcome) -> String {
             };
             format!("{} {way}", rule(found))
         }
-        Outcome::Default { default, source: None } => {
+        Decision::Default { default, source: None } => {
             format!("no rule matches, and the default is {default}")
         }
-        Outcome::Default { default, source: Some(source) } => {
+        Decision::Default { default, source: Some(source) } => {
             format!("no rule matches, and the default of {source} is {default}")
         }
     }
@@ -143,7 +145,7 @@ mod tests {
         }
     }
 
-    fn answer(verdict: &'static str, reason: &'static str, outcome: Outcome) -> WhyAnswer {
+    fn answer(verdict: &'static str, reason: &'static str, outcome: Decision) -> WhyAnswer {
         let live = Live { verdict: verdict.into(), reason: reason.into(), generation: 7 };
         WhyAnswer {
             pod: "shop/web-0".into(),
@@ -160,7 +162,7 @@ mod tests {
         let mut denied = answer(
             "deny",
             "no-rule",
-            Outcome::Default { default: "registry-only".into(), source: None },
+            Decision::Default { default: "registry-only".into(), source: None },
         );
         denied.explanation.near = vec![NearMiss { rule: near(), mismatch: Mismatch::Port }];
         denied.explanation.remedy = Some("apiVersion: networking.istio.io/v1\n".into());
@@ -183,7 +185,7 @@ apiVersion: networking.istio.io/v1
 
     #[test]
     fn an_allowed_connection_names_its_rule() {
-        let outcome = Outcome::Rule { rule: near(), default: "registry-only".into() };
+        let outcome = Decision::Rule { rule: near(), default: "registry-only".into() };
         assert_eq!(
             words(&answer("direct", "rule", outcome), Paint::new(false)),
             "\
@@ -200,7 +202,7 @@ port 3306/tcp lets it out directly
         let mut audited = answer(
             "direct",
             "would-deny",
-            Outcome::Default { default: "audit".into(), source: None },
+            Decision::Default { default: "audit".into(), source: None },
         );
         audited.difference = Some("they differ".into());
         let words = words(&audited, Paint::new(false));

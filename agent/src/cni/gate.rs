@@ -174,8 +174,8 @@ fn planned(plan: Option<&PodPlan>, uid: &str) -> Stand {
     }
     match &plan.enrolment {
         Enrolment::Enrolled(_) => Stand::Judged,
-        Enrolment::Outside(why) => Stand::Outside(why.clone()),
-        Enrolment::Held(why) => Stand::NotYet(why.clone()),
+        Enrolment::NotEnrolled(why) => Stand::Outside(why.clone()),
+        Enrolment::Pending(why) => Stand::NotYet(why.clone()),
     }
 }
 

@@ -221,7 +221,7 @@ impl Pods {
         self.problems_before = std::mem::take(&mut self.problems);
         let seen = self.evidence.known();
         self.known.retain(|id, pod| {
-            let plan = snapshot.pods.get(id).filter(|plan| !plan.is_held());
+            let plan = snapshot.pods.get(id).filter(|plan| !plan.is_pending());
             let place = plan.and_then(|plan| seen.place(id, plan).ok());
             let stays = place.is_some_and(|place| place.is(&pod.netns)) && pod.netns.is_current();
             if !stays {
@@ -267,10 +267,10 @@ impl Pods {
         seen: &Known,
     ) -> Result<bool, EnrolError> {
         let place = match (seen.place(id, plan), &plan.enrolment) {
-            (_, Enrolment::Held(why)) => return Err(EnrolError::Undecided(why.clone())),
+            (_, Enrolment::Pending(why)) => return Err(EnrolError::Undecided(why.clone())),
             (Ok(place), _) => place,
             (Err(error), Enrolment::Enrolled(_)) => return Err(error.into()),
-            (Err(_), Enrolment::Outside(_)) => return Ok(false),
+            (Err(_), Enrolment::NotEnrolled(_)) => return Ok(false),
         };
         if !self.known.contains_key(id) {
             let pod = self.open(id, plan, &place).await?;

@@ -10,7 +10,7 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 use agent_model::{
     resource::Objects,
     snapshot::{PodId, PodPlan},
-    translate::Stray,
+    translate::RuntimeOnlyPod,
 };
 use thiserror::Error;
 
@@ -94,7 +94,7 @@ impl Evidence {
     }
 
     /// The pods that only the runtime knows.
-    pub(crate) fn strays(&self, among: &mut Strays, objects: &Objects) -> Vec<Stray> {
+    pub(crate) fn strays(&self, among: &mut Strays, objects: &Objects) -> Vec<RuntimeOnlyPod> {
         let heard = self.runtime.as_ref().map(Reader::heard).unwrap_or_default();
         among.among(heard.sandboxes.as_deref().unwrap_or_default(), objects)
     }

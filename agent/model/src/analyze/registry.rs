@@ -8,11 +8,12 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
+    address,
     egress::DefaultAction,
-    registry::{Origin, Registry},
+    registry::{Authority, Registry},
     resource::{Objects, traffic::OutboundMode},
     snapshot::{Finding, Severity, code},
-    translate::{address, pod_addresses},
+    translate::pod_addresses,
 };
 
 pub(super) fn find(
@@ -40,7 +41,9 @@ fn of_pods(objects: &Objects, registry: &Registry) -> Vec<Finding> {
         owners.extend(pod_addresses(pod).into_iter().map(|address| (address, id.clone())));
     }
     let mut findings = Vec::new();
-    for definition in registry.definitions().iter().filter(|one| one.origin == Origin::Declared) {
+    for definition in
+        registry.definitions().iter().filter(|one| one.authority == Authority::Declared)
+    {
         let rules = definition.ports.iter().flat_map(|port| &port.rules);
         let cidrs: BTreeSet<IpNet> = rules.map(|rule| rule.cidr).collect();
         for message in cidrs.into_iter().filter_map(|cidr| about_pods(cidr, &owners)) {
@@ -86,7 +89,7 @@ fn any_sidecar_restricts(objects: &Objects) -> bool {
 }
 
 fn without_allowlist(registry: &Registry) -> impl Iterator<Item = Finding> {
-    let declared = registry.definitions().iter().filter(|one| one.origin == Origin::Declared);
+    let declared = registry.definitions().iter().filter(|one| one.authority == Authority::Declared);
     declared.map(|definition| {
         let message = "the mesh's outboundTrafficPolicy is ALLOW_ANY, so this entry allows nothing \
                        that is not allowed anyhow: set REGISTRY_ONLY for an allowlist";

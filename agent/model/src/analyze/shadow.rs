@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     egress::{Action, ProxyDuty, Rule, RuleSource},
-    registry::{DefinedPort, Definition, Hidden, Registry, Scope, Sight},
+    registry::{DefinedPort, Definition, Hidden, Registry, Scope, Visibility},
     resource::Objects,
     snapshot::{Finding, Severity, code},
 };
@@ -42,7 +42,10 @@ fn clients(objects: &Objects) -> Vec<Scope> {
     for (key, _) in objects.iter() {
         names.insert(if key.namespace.is_empty() { &key.name } else { &key.namespace }.to_string());
     }
-    names.into_iter().map(|namespace| Scope { namespace, sight: Sight::Exported(None) }).collect()
+    names
+        .into_iter()
+        .map(|namespace| Scope { namespace, visibility: Visibility::Exported(None) })
+        .collect()
 }
 
 /// For each source: whether any rule of it ever decides, and else whose rule does.

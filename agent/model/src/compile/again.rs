@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
-use super::{CompileError, Decision, Prefix, Table, compile, fold, prefix, sets::Sets};
+use super::{CompileError, Decision, Prefix, Table, compile, prefix, sets::Sets, sweep};
 use crate::egress::{Class, Protocol, Rule, RuleSet};
 
 /// With more changed prefixes than this, all are as soon folded again.
@@ -103,10 +103,10 @@ impl<'a> Fold<'a> {
             let decision_of: Vec<u32> = decision_of.collect();
             let around = prefix::around(&self.table.prefixes, &first);
             let around = around.map(|(prefix, set)| (prefix, set + 1));
-            fold::sweep_into((&own, &decision_of), around, &mut self.sets, &mut self.prefixes)?;
+            sweep::sweep_into((&own, &decision_of), around, &mut self.sets, &mut self.prefixes)?;
         }
         self.prefixes.extend_from_slice(kept);
-        fold::refuse_past_limit(&self.prefixes)?;
+        sweep::refuse_past_limit(&self.prefixes)?;
         let (port_rules, set_ends) = self.sets.into_parts();
         Ok(Table { prefixes: self.prefixes, decisions: self.decisions, port_rules, set_ends })
     }

@@ -10,7 +10,7 @@ use crate::egress::{Action, Class, Protocol, Rule, RuleSource};
 /// What ranks a rule before its age and name do. The compiler compares these alone where two rules
 /// cannot tie on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Standing {
+pub(super) struct Priority {
     pub(super) class: Class,
     pub(super) prefix_len: u8,
     pub(super) exact_port: bool,
@@ -20,7 +20,7 @@ pub(super) struct Standing {
 /// are equal up to the source differ in nothing but the action; then the stricter one decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank<'a> {
-    standing: Standing,
+    priority: Priority,
     age: Reverse<u32>,
     source: Reverse<&'a RuleSource>,
     action: Action,
@@ -28,7 +28,7 @@ pub(super) struct Rank<'a> {
 
 pub(super) fn rank(rule: &Rule) -> Rank<'_> {
     Rank {
-        standing: Standing {
+        priority: Priority {
             class: rule.class,
             prefix_len: rule.cidr.prefix_len(),
             exact_port: rule.port.is_some(),

@@ -19,13 +19,13 @@ pub struct NameText {
     /// The name.
     pub name: String,
     /// How the address belongs to it.
-    pub standing: Standing,
+    pub age: AnswerAge,
 }
 
 /// How an address belongs to a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Standing {
+pub enum AnswerAge {
     /// The newest answer has it.
     Current,
     /// An answer had it lately: it is allowed for a while.
@@ -38,12 +38,12 @@ pub enum Standing {
 pub(super) fn of(snapshot: &Snapshot, address: IpAddr) -> Vec<NameText> {
     let text = |(name, answer): (&std::sync::Arc<str>, &std::sync::Arc<Answer>)| NameText {
         name: name.to_string(),
-        standing: if answer.current.contains(&address) {
-            Standing::Current
+        age: if answer.current.contains(&address) {
+            AnswerAge::Current
         } else if answer.lingering.contains(&address) {
-            Standing::Lingering
+            AnswerAge::Lingering
         } else {
-            Standing::Former
+            AnswerAge::Former
         },
     };
     snapshot.answers.of(address).map(text).collect()

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::{Mismatch, NearMiss, Query};
 use crate::{
-    egress::{Class, Policy, Rule},
+    egress::{Class, EgressPolicy, Rule},
     registry::{Hidden, Registry, Scope},
     snapshot::Snapshot,
 };
@@ -15,7 +15,7 @@ use crate::{
 const MOST: usize = 5;
 const MOST_OTHER_ADDRESSES: usize = 2;
 
-pub(super) fn misses(snapshot: &Snapshot, policy: &Policy, query: &Query) -> Vec<NearMiss> {
+pub(super) fn misses(snapshot: &Snapshot, policy: &EgressPolicy, query: &Query) -> Vec<NearMiss> {
     let mut found = Vec::new();
     let registry = &snapshot.registry;
     if let Some(scope) = registry.scope(&query.pod) {

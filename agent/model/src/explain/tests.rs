@@ -95,7 +95,7 @@ fn the_rule_that_decides_is_named() {
         ["203.0.113.7:3306", "203.0.113.99:3306", "[2001:db8::7]:3306", "[::ffff:203.0.113.7]:3306"]
     {
         let answer = ask(to, Protocol::Tcp);
-        let Outcome::Rule { rule, default } = &answer.outcome else { panic!("{answer:?}") };
+        let Decision::Rule { rule, default } = &answer.decision else { panic!("{answer:?}") };
         assert_eq!(rule.source, "ServiceEntry shop/db spec.ports[0]", "{to}");
         assert_eq!(
             (rule.host.as_deref(), default.as_str()),
@@ -121,7 +121,7 @@ fn what_comes_near_says_what_does_not_match() {
           same host".into()),
     ] {
         let answer = ask(to, protocol);
-        assert_eq!(answer.outcome, Outcome::Default { default: "registry-only".into(), source: None }, "{to}");
+        assert_eq!(answer.decision, Decision::Default { default: "registry-only".into(), source: None }, "{to}");
         assert_eq!(near(&answer).first(), Some(&expected), "{to} {answer:#?}");
     }
 }
@@ -165,12 +165,12 @@ fn the_remedy_is_valid_and_allows_just_that() {
         let [object] = &objects(&manifest)[..] else { panic!("{manifest}") };
         assert_eq!(validate(object), [], "{manifest}");
         let answer = ask_of(&manifest, "shop/app", to, protocol).unwrap();
-        let Outcome::Rule { rule, .. } = answer.outcome else { panic!("{manifest}") };
+        let Decision::Rule { rule, .. } = answer.decision else { panic!("{manifest}") };
         assert_eq!((rule.action.as_str(), rule.exempt), ("direct", false));
         let beside = to.replace("8]:", "9]:").replace("8:", "9:");
         assert_ne!(beside, to);
         let answer = ask_of(&manifest, "shop/app", &beside, protocol).unwrap();
-        assert!(matches!(answer.outcome, Outcome::Default { .. }), "{beside}");
+        assert!(matches!(answer.decision, Decision::Default { .. }), "{beside}");
     }
 }
 
@@ -183,7 +183,7 @@ metadata: {name: narrow, namespace: shop}
 spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}
 ";
     let answer = ask_of(open, "shop/app", "203.0.113.8:3306", Protocol::Tcp).unwrap();
-    assert_eq!(answer.outcome, Outcome::Default { default: "allow-any".into(), source: None });
+    assert_eq!(answer.decision, Decision::Default { default: "allow-any".into(), source: None });
     assert_eq!(answer.remedy, None);
 }
 
@@ -191,9 +191,9 @@ spec: {outboundTrafficPolicy: {mode: ALLOW_ANY}}
 fn pods_that_are_not_judged_and_the_pod_itself_are_told() {
     let answer = ask_of("", "elsewhere/plain", "203.0.113.8:1", Protocol::Tcp).unwrap();
     let why = "its namespace elsewhere is not known".to_owned();
-    assert_eq!(answer.outcome, Outcome::NotEnrolled { why });
+    assert_eq!(answer.decision, Decision::NotEnrolled { why });
     for to in ["10.244.0.5:80", "127.0.0.1:80", "[::1]:80", "0.0.0.0:80"] {
-        assert_eq!(ask(to, Protocol::Tcp).outcome, Outcome::Local, "{to}");
+        assert_eq!(ask(to, Protocol::Tcp).decision, Decision::Local, "{to}");
     }
     assert_eq!(ask_of("", "shop/nobody", "203.0.113.8:1", Protocol::Tcp), None);
 }
@@ -259,10 +259,10 @@ fn named() -> Snapshot {
 fn an_address_is_told_with_the_name_that_it_comes_from() {
     let snapshot = named();
     let pod = PodId { namespace: "shop".into(), name: "app".into() };
-    for (address, standing, allowed) in [
-        ("203.0.113.1", Standing::Current, true),
-        ("2001:db8::1", Standing::Lingering, true),
-        ("203.0.113.3", Standing::Former, false),
+    for (address, age, allowed) in [
+        ("203.0.113.1", AnswerAge::Current, true),
+        ("2001:db8::1", AnswerAge::Lingering, true),
+        ("203.0.113.3", AnswerAge::Former, false),
     ] {
         let query = Query {
             pod: pod.clone(),
@@ -271,8 +271,8 @@ fn an_address_is_told_with_the_name_that_it_comes_from() {
             protocol: Protocol::Tcp,
         };
         let told = explain(&snapshot, &query).unwrap();
-        assert_eq!(told.names, [NameText { name: "db.example.com".into(), standing }], "{address}");
-        assert_eq!(matches!(told.outcome, Outcome::Rule { .. }), allowed, "{address}");
+        assert_eq!(told.names, [NameText { name: "db.example.com".into(), age }], "{address}");
+        assert_eq!(matches!(told.decision, Decision::Rule { .. }), allowed, "{address}");
     }
 }
 
@@ -324,13 +324,13 @@ spec:
 #[test]
 fn what_a_list_leaves_out_names_the_list_and_who_says_so() {
     let answer = ask_listed("10.96.0.3:80", Protocol::Tcp);
-    let Outcome::Rule { rule, .. } = &answer.outcome else { panic!("{answer:?}") };
+    let Decision::Rule { rule, .. } = &answer.decision else { panic!("{answer:?}") };
     let source = "VirtualService.appmesh.k8s.aws mesh-test/svc-v spec.provider.virtualRouter";
     assert_eq!(rule.source, source);
 
     let answer = ask_listed("10.96.0.4:80", Protocol::Tcp);
     let source = Some("Mesh mesh-1 spec.egressFilter".to_owned());
-    assert_eq!(answer.outcome, Outcome::Default { default: "registry-only".into(), source });
+    assert_eq!(answer.decision, Decision::Default { default: "registry-only".into(), source });
     let by = "is not among the spec.backends of VirtualNode mesh-test/vnode-x";
     let first = "VirtualService.appmesh.k8s.aws mesh-test/svc-u spec.provider.virtualNode";
     let told = near(&answer);

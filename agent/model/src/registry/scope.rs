@@ -11,12 +11,12 @@ pub struct Scope {
     /// The client's namespace.
     pub namespace: String,
     /// What of it the client sees.
-    pub sight: Sight,
+    pub visibility: Visibility,
 }
 
 /// What a client sees of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub enum Visibility {
     /// All that is exported to its namespace, unless a filter leaves it out.
     Exported(Option<Filter>),
     /// What an object lists, and nothing else.
@@ -26,17 +26,17 @@ pub enum Sight {
 impl Scope {
     /// What narrows the view of what is exported.
     pub fn filter(&self) -> Option<&Filter> {
-        match &self.sight {
-            Sight::Exported(filter) => filter.as_ref(),
-            Sight::Listed(_) => None,
+        match &self.visibility {
+            Visibility::Exported(filter) => filter.as_ref(),
+            Visibility::Listed(_) => None,
         }
     }
 
     /// The list that stands in place of what is exported.
     pub fn list(&self) -> Option<&List> {
-        match &self.sight {
-            Sight::Exported(_) => None,
-            Sight::Listed(list) => Some(list),
+        match &self.visibility {
+            Visibility::Exported(_) => None,
+            Visibility::Listed(list) => Some(list),
         }
     }
 }

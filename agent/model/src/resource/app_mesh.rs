@@ -1,5 +1,6 @@
 //! `appmesh.k8s.aws/v1beta2`: what its kinds share, and its whole schema below.
 
+pub mod common;
 mod membership;
 pub mod node;
 pub mod route;
@@ -26,7 +27,7 @@ pub type GatewayRoute = Custom<route::GatewayRouteSpec>;
 /// Names that several nodes may dial.
 pub type BackendGroup = Custom<BackendGroupSpec>;
 
-wire! {
+schema_fields! {
     /// The `spec` of a [`Mesh`].
     MeshSpec {
         aws_name: Option<String>,

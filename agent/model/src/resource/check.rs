@@ -4,6 +4,7 @@
 mod app_mesh;
 mod app_mesh_effect;
 mod app_mesh_route;
+mod destination;
 mod destination_rule;
 mod entry;
 mod export;
@@ -18,7 +19,7 @@ mod virtual_service;
 
 pub(crate) use self::names::is_domain;
 use super::{Object, ObjectKey, Short};
-use crate::snapshot::{Finding, Severity};
+use crate::finding::{Finding, Severity};
 
 /// What is wrong with an object by itself.
 pub fn validate(object: &Object) -> Vec<Finding> {

@@ -9,7 +9,7 @@ use super::{Custom, sidecar::ConnectionPool, traffic::PortSelector};
 /// How clients talk to a host.
 pub type DestinationRule = Custom<DestinationRuleSpec>;
 
-wire! {
+schema_fields! {
     /// The `spec` of a [`DestinationRule`].
     DestinationRuleSpec {
         host: String,

@@ -10,7 +10,7 @@ pub type Gateway = Custom<GatewaySpec>;
 /// What workloads that are no pods have in common.
 pub type WorkloadGroup = Custom<WorkloadGroupSpec>;
 
-wire! {
+schema_fields! {
     /// The `spec` of a [`Gateway`].
     GatewaySpec { servers: Vec<Server>, selector: BTreeMap<String, String> }
     /// A listener.

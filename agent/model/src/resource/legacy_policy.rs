@@ -7,9 +7,9 @@ use super::{Custom, security::MtlsMode};
 /// For the whole mesh; cluster scope.
 pub type MeshPolicy = Custom<PolicySpec>;
 /// For a namespace or services of it.
-pub type Policy = Custom<PolicySpec>;
+pub type LegacyPolicy = Custom<PolicySpec>;
 
-wire! {
+schema_fields! {
     /// The `spec` of both kinds.
     PolicySpec {
         targets: Vec<Target>,

@@ -12,7 +12,7 @@ use super::{
     mesh_config::{self, MeshConfigMap},
     yaml,
 };
-use crate::snapshot::{Finding, Severity, code};
+use crate::finding::{Finding, Severity, code};
 
 /// What a document holds.
 #[derive(Debug, Default)]

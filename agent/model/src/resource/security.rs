@@ -13,7 +13,7 @@ pub type AuthorizationPolicy = Custom<AuthorizationPolicySpec>;
 /// Which tokens are good.
 pub type RequestAuthentication = Custom<RequestAuthenticationSpec>;
 
-wire! {
+schema_fields! {
     /// The `spec` of a [`PeerAuthentication`].
     PeerAuthenticationSpec {
         selector: Option<Selector>,

@@ -177,7 +177,7 @@ typed!(
     authorization_policies: AuthorizationPolicy AuthorizationPolicy security::AuthorizationPolicy,
     request_authentications: RequestAuthentication RequestAuthentication security::RequestAuthentication,
     mesh_policies: MeshPolicy MeshPolicy legacy_policy::MeshPolicy,
-    policies: Policy Policy legacy_policy::Policy,
+    policies: Policy Policy legacy_policy::LegacyPolicy,
     meshes: Mesh Mesh app_mesh::Mesh,
     virtual_nodes: VirtualNode VirtualNode app_mesh::VirtualNode,
     virtual_routers: VirtualRouter VirtualRouter app_mesh::VirtualRouter,

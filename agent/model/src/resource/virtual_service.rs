@@ -15,7 +15,7 @@ pub type VirtualService = Custom<VirtualServiceSpec>;
 /// Labels by key.
 pub type Labels = BTreeMap<String, String>;
 
-wire! {
+schema_fields! {
     /// The `spec` of a [`VirtualService`].
     VirtualServiceSpec {
         hosts: Vec<String>,

@@ -12,12 +12,12 @@ const HOST: u64 = 1;
 const DEFAULTS: [DefaultAction; 3] =
     [DefaultAction::AllowAny, DefaultAction::RegistryOnly, DefaultAction::Audit];
 
-fn pod(policy: Option<Policy>) -> Pod {
+fn pod(policy: Option<EgressPolicy>) -> Pod {
     Pod { policy: policy.map(Arc::new), addresses: Vec::new(), proxy_port: None }
 }
 
 /// What a policy's rules, read one by one, and its default say.
-fn expected(policy: &Policy, flow: &Flow) -> (Verdict, Reason, Option<Decision>) {
+fn expected(policy: &EgressPolicy, flow: &Flow) -> (Verdict, Reason, Option<Decision>) {
     if let Some(rule) = scan(policy.rules.rules(), flow.dst, flow.protocol, flow.dst_port) {
         let verdict = match rule.action {
             Action::Direct => Verdict::Direct,
@@ -39,8 +39,8 @@ fn several_pods_are_judged_each_by_its_own_rules() {
     for seed in 0..300 {
         let mut random = Rng::with_seed(seed);
         let mut tables = HostTables::new(seed, HOST, 0);
-        let policies: Vec<Policy> = (0..4)
-            .map(|_| Policy {
+        let policies: Vec<EgressPolicy> = (0..4)
+            .map(|_| EgressPolicy {
                 default_action: *pick(&mut random, &DEFAULTS),
                 rules: Arc::new(RuleSet::new((0..8).map(|_| random_rule(&mut random, &sources)))),
             })
@@ -71,7 +71,7 @@ fn several_pods_are_judged_each_by_its_own_rules() {
 
 #[test]
 fn a_pods_word_carries_its_addresses_port_and_default() {
-    let policy = Policy { default_action: DefaultAction::Audit, rules: Arc::default() };
+    let policy = EgressPolicy { default_action: DefaultAction::Audit, rules: Arc::default() };
     let enrolled = Pod {
         policy: Some(Arc::new(policy)),
         addresses: ["203.0.113.5", "203.0.113.6", "2001:db8::5"]
@@ -88,7 +88,7 @@ fn a_pods_word_carries_its_addresses_port_and_default() {
 }
 
 #[test]
-fn a_pod_outside_is_let_be_and_a_number_of_no_rule_stands_for_none() {
+fn a_pod_not_enrolled_is_not_judged_and_a_number_of_no_rule_stands_for_none() {
     let mut tables = HostTables::new(3, HOST, 0);
     assert_eq!(tables.decision(0), None);
     tables.insert(5, &pod(None), &Arc::default());

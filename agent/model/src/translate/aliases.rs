@@ -22,7 +22,7 @@ pub(super) struct Aliases {
 
 /// Where an `ExternalName` leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum AliasTarget {
     /// To a service that is declared under this name.
     Declared(String),
     /// To a name that only DNS knows.
@@ -51,19 +51,19 @@ impl Aliases {
     }
 
     /// Where the `ExternalName` of this name leads, through others of its kind.
-    pub(super) fn target(&self, host: &str) -> Option<Target> {
+    pub(super) fn target(&self, host: &str) -> Option<AliasTarget> {
         let mut target = self.targets.get(host)?;
         let mut seen = BTreeSet::from([host]);
         if !self.declared.contains(target) {
-            return Some(Target::Outside(target.clone()));
+            return Some(AliasTarget::Outside(target.clone()));
         }
         while seen.insert(target) {
             match self.targets.get(target) {
                 Some(next) if self.declared.contains(next) => target = next,
-                _ => return Some(Target::Declared(target.clone())),
+                _ => return Some(AliasTarget::Declared(target.clone())),
             }
         }
-        Some(Target::Loop)
+        Some(AliasTarget::Loop)
     }
 }
 

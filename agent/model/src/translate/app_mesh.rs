@@ -17,7 +17,7 @@
 //! - The same pod may be in Istio's mesh too, see [`super::enrol`].
 
 mod backends;
-mod place;
+mod name_target;
 mod service;
 
 use std::{
@@ -81,7 +81,7 @@ impl<'a> AppMesh<'a> {
         };
         let meshes = namespaces.iter().map(mesh).collect();
         let mut found = Self { objects, namespaces, meshes, lists: BTreeMap::new() };
-        findings.extend(found.outsiders());
+        findings.extend(found.in_no_mesh());
         findings.extend(objects.meshes().filter_map(|mesh| without_names(mesh)));
         let lists = backends::read(&found, findings).into_iter();
         found.lists = lists.map(|(key, list)| (key, Arc::new(list))).collect();
@@ -95,7 +95,7 @@ impl<'a> AppMesh<'a> {
 
     /// Objects that are in no mesh, or would be in several. Told only where the namespace is given:
     /// a few manifests by themselves name many that live elsewhere.
-    fn outsiders(&self) -> Vec<Finding> {
+    fn in_no_mesh(&self) -> Vec<Finding> {
         let all = MEMBERS.iter().flat_map(|kind| self.objects.of_kind(*kind));
         let told = all.filter_map(|object| {
             let key = object.key();
@@ -123,7 +123,7 @@ impl<'a> AppMesh<'a> {
         domain: &str,
     ) -> Definition {
         let objects = self.objects;
-        service::define(service, &service::Around { objects, endpoints, domain, answers })
+        service::define(service, &name_target::NameInputs { objects, endpoints, domain, answers })
     }
 
     /// What a pod is in its mesh.

@@ -37,13 +37,13 @@ pub struct NodeContext {
     pub unknown: UnknownPods,
     /// Pods of the node that no object names, by what its container runtime knows of them. An object
     /// of the same name counts instead.
-    pub strays: Vec<Stray>,
+    pub runtime_only: Vec<RuntimeOnlyPod>,
 }
 
 /// A pod as the container runtime knows it: a static pod whose picture the API server does not have
 /// yet, or one that was made while the server cannot be asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stray {
+pub struct RuntimeOnlyPod {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -60,7 +60,7 @@ pub struct Stray {
     pub host_network: bool,
 }
 
-impl Stray {
+impl RuntimeOnlyPod {
     /// The Pod that it is, as far as is known.
     pub(super) fn pod(&self, node: &str) -> Pod {
         let pod_ip = |one: &IpAddr| PodIP { ip: one.to_string() };
@@ -89,10 +89,10 @@ impl Stray {
 /// What becomes of a pod whose Namespace is not known: its labels may put the pod in a mesh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UnknownPods {
-    /// It is let be.
+    /// It is not enrolled.
     #[default]
     Allow,
-    /// It is held until the Namespace is known.
+    /// It is pending until the Namespace is known.
     Hold,
 }
 
@@ -131,7 +131,7 @@ impl NodeContext {
             netns: NetnsAnnotation::Honour,
             exclusions: Exclusions::Honour,
             unknown: UnknownPods::Allow,
-            strays: Vec::new(),
+            runtime_only: Vec::new(),
         }
     }
 }

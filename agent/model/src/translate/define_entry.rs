@@ -20,15 +20,17 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 use ipnet::IpNet;
 
 use super::{
-    Notes, address, annotation,
+    Notes, annotation,
+    exposure::exposure,
     resolved::{Resolved, Spread, named},
     rules::{ALLOWED, BY_NAME, PortRules},
     workloads::Workloads,
 };
 use crate::{
+    address,
     egress::{Action, Protocol},
     names::{Answer, Answers},
-    registry::{DefinedPort, Definition, Exposure, Likeness, Origin},
+    registry::{Authority, DefinedPort, Definition, Likeness},
     resource::{
         Kind, ObjectKey,
         protocol::{AppProtocol, Family},
@@ -49,22 +51,24 @@ pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads, answers: &Answ
     let created = annotation::created(&entry.metadata);
     let mut resolved = Resolved::new(answers);
     let targets = targets(spec, &mut resolved, &mut notes);
-    let reach = Reach { entry, hosts: &hosts, addresses, targets, workloads, created, key: &key };
+    let entry_ports =
+        EntryPorts { entry, hosts: &hosts, addresses, targets, workloads, created, key: &key };
     let ports = spec.ports.iter().enumerate();
-    let ports = ports.filter_map(|(index, port)| reach.port(index, port, &mut notes)).collect();
+    let ports =
+        ports.filter_map(|(index, port)| entry_ports.port(index, port, &mut notes)).collect();
     let likeness = Likeness {
         resolution: resolution_name(spec.resolution),
         labels: entry.metadata.labels.clone(),
         selector: spec.workload_selector.clone().unwrap_or_default().labels,
     };
     let exposure = exposure(&spec.export_to);
-    let (origin, findings) = (Origin::Declared, notes.findings);
+    let (authority, findings) = (Authority::Declared, notes.findings);
     let (alias, names) = (None, resolved.names);
-    Definition { key, created, hosts, origin, exposure, alias, names, likeness, ports, findings }
+    Definition { key, created, hosts, authority, exposure, alias, names, likeness, ports, findings }
 }
 
 /// A name, or an IP in place of one, that connections are carried to.
-struct Target<'a> {
+struct NamedTarget<'a> {
     host: &'a str,
     answer: Arc<Answer>,
     endpoint: Option<&'a WorkloadEntrySpec>,
@@ -75,12 +79,12 @@ fn targets<'a>(
     spec: &'a ServiceEntrySpec,
     resolved: &mut Resolved<'_>,
     notes: &mut Notes<'_>,
-) -> Vec<Target<'a>> {
+) -> Vec<NamedTarget<'a>> {
     let by_name = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
     if !by_name || are_ips(&spec.endpoints) {
         return Vec::new();
     }
-    let mut look_up = |host: &'a str, field: String, endpoint| Target {
+    let mut look_up = |host: &'a str, field: String, endpoint| NamedTarget {
         host,
         answer: resolved.look_up(host, &field, notes),
         endpoint,
@@ -110,31 +114,18 @@ const fn resolution_name(resolution: Resolution) -> &'static str {
     }
 }
 
-/// Who may see an object that says so by a list of `.`, `*`, `~` and names.
-pub(super) fn exposure(export_to: &[String]) -> Option<Exposure> {
-    if export_to.is_empty() {
-        return None;
-    }
-    if export_to.iter().any(|entry| entry == "*") {
-        return Some(Exposure::All);
-    }
-    let own = export_to.iter().any(|entry| entry == ".");
-    let named = export_to.iter().filter(|entry| *entry != "." && *entry != "~");
-    Some(Exposure::Only { own, named: named.cloned().collect() })
-}
-
 /// An entry, and all that its ports have in common.
-struct Reach<'a> {
+struct EntryPorts<'a> {
     entry: &'a ServiceEntry,
     hosts: &'a [String],
     addresses: Vec<IpNet>,
-    targets: Vec<Target<'a>>,
+    targets: Vec<NamedTarget<'a>>,
     workloads: &'a Workloads,
     created: u32,
     key: &'a ObjectKey,
 }
 
-impl Reach<'_> {
+impl EntryPorts<'_> {
     fn port(&self, index: usize, port: &ServicePort, notes: &mut Notes<'_>) -> Option<DefinedPort> {
         let number = port_number(port.number)?;
         let field = format!("spec.ports[{index}]");
@@ -271,7 +262,7 @@ impl Reach<'_> {
     }
 
     fn names(&self, port: &ServicePort, target: NonZeroU16, spread: Spread) -> Upstream {
-        let names = self.targets.iter().map(|Target { host, answer, endpoint }| {
+        let names = self.targets.iter().map(|NamedTarget { host, answer, endpoint }| {
             let port = endpoint.map_or(target, |endpoint| endpoint_port(endpoint, port, target));
             let weight = endpoint.map_or(1, |endpoint| endpoint.weight);
             named(host, (port, weight), answer, spread)

@@ -15,17 +15,17 @@ use k8s_openapi::api::core::v1::ServicePort;
 
 use super::{
     Notes,
-    aliases::{self, Aliases, Target},
+    aliases::{self, AliasTarget, Aliases},
     annotation,
-    define_entry::exposure,
     endpoints::{Index, Subset},
+    exposure::exposure,
     resolved::{Resolved, Spread, named},
     rules::{ALLOWED, BY_NAME, PortRules},
 };
 use crate::{
     egress::{Action, Protocol},
     names::{Answer, Answers},
-    registry::{DefinedPort, Definition, Likeness, Origin},
+    registry::{Authority, DefinedPort, Definition, Likeness},
     resource::{
         Described as _, Kind, ObjectKey, Service, is_domain,
         protocol::{AppProtocol, Family},
@@ -35,24 +35,24 @@ use crate::{
 
 /// What a Service's rules follow from besides itself.
 #[derive(Debug)]
-pub(super) struct Around<'a> {
+pub(super) struct ServiceInputs<'a> {
     pub(super) endpoints: &'a Index<'a>,
     pub(super) aliases: &'a Aliases,
     pub(super) answers: &'a Answers,
 }
 
-pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> Definition {
+pub(super) fn define(service: &Service, inputs: &ServiceInputs<'_>, domain: &str) -> Definition {
     let metadata = &service.metadata;
     let key = ObjectKey::of(Kind::Service, metadata);
     let mut notes = Notes::new(&key);
     let host = aliases::host(service, domain);
-    let mut resolved = Resolved::new(around.answers);
-    let place = match &service.external_name {
-        Some(_) => outside(service, (around.aliases, &host), &mut resolved, &mut notes),
-        None => place(service, around.endpoints, &key, &mut notes),
+    let mut resolved = Resolved::new(inputs.answers);
+    let reached_at = match &service.external_name {
+        Some(_) => outside(service, (inputs.aliases, &host), &mut resolved, &mut notes),
+        None => reached_at(service, inputs.endpoints, &key, &mut notes),
     };
-    let alias = match &place {
-        Place::Alias(of) => Some(of.clone()),
+    let alias = match &reached_at {
+        ReachedAt::Alias(of) => Some(of.clone()),
         _ => None,
     };
     let created = annotation::created(metadata);
@@ -62,7 +62,7 @@ pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> De
         let number = u16::try_from(port.port).ok().and_then(NonZeroU16::new)?;
         let field = format!("spec.ports[{index}]");
         let rules = PortRules::new(&key, field, Some(&host), created, number);
-        Some(define_port(&place, port, rules, &mut notes))
+        Some(define_port(&reached_at, port, rules, &mut notes))
     });
     let ports = ports.collect();
     let export_to: Vec<String> = metadata
@@ -72,7 +72,7 @@ pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> De
     Definition {
         created,
         hosts: vec![host],
-        origin: Origin::Cluster,
+        authority: Authority::Cluster,
         exposure: exposure(&export_to),
         alias,
         names: resolved.names,
@@ -84,7 +84,7 @@ pub(super) fn define(service: &Service, around: &Around<'_>, domain: &str) -> De
 }
 
 /// Where a Service is reached.
-enum Place {
+enum ReachedAt {
     At(Vec<IpAddr>),
     Headless(Vec<Subset>),
     Outside(String, Arc<Answer>),
@@ -97,21 +97,21 @@ fn outside(
     (aliases, host): (&Aliases, &str),
     resolved: &mut Resolved<'_>,
     notes: &mut Notes<'_>,
-) -> Place {
+) -> ReachedAt {
     const FIELD: &str = "spec.externalName";
     let name = match aliases.target(host) {
-        Some(Target::Declared(of)) => return Place::Alias(of),
-        Some(Target::Outside(name)) if is_domain(&name) => name,
-        Some(Target::Loop) => {
+        Some(AliasTarget::Declared(of)) => return ReachedAt::Alias(of),
+        Some(AliasTarget::Outside(name)) if is_domain(&name) => name,
+        Some(AliasTarget::Loop) => {
             let message = "the name leads back to this Service: it is reached by nobody";
             notes.warn(code::ALIAS_LOOP, FIELD, message);
-            return Place::At(Vec::new());
+            return ReachedAt::At(Vec::new());
         }
-        Some(Target::Outside(_)) | None => {
+        Some(AliasTarget::Outside(_)) | None => {
             let message = "this is no DNS name, so nothing is allowed for it; for an IP, use a \
                            Service without selector and Endpoints";
             notes.warn(code::HOST, FIELD, message);
-            return Place::At(Vec::new());
+            return ReachedAt::At(Vec::new());
         }
     };
     if service.ports.is_empty() {
@@ -120,30 +120,30 @@ fn outside(
              reach {name} on"
         );
         notes.tell(code::ALIAS_WITHOUT_PORTS, "spec.ports", message);
-        return Place::At(Vec::new());
+        return ReachedAt::At(Vec::new());
     }
     let answer = resolved.look_up(&name, FIELD, notes);
-    Place::Outside(name, answer)
+    ReachedAt::Outside(name, answer)
 }
 
-fn place(
+fn reached_at(
     service: &Service,
     endpoints: &Index<'_>,
     key: &ObjectKey,
     notes: &mut Notes<'_>,
-) -> Place {
+) -> ReachedAt {
     if service.headless {
-        return Place::Headless(endpoints.of(&key.namespace, &key.name));
+        return ReachedAt::Headless(endpoints.of(&key.namespace, &key.name));
     }
     if service.addresses.is_empty() {
         let message = "the Service has no address yet, so no rule names one";
         notes.warn(code::NO_ADDRESS, "spec.clusterIP", message);
     }
-    Place::At(service.addresses.to_vec())
+    ReachedAt::At(service.addresses.to_vec())
 }
 
 fn define_port(
-    place: &Place,
+    reached_at: &ReachedAt,
     port: &ServicePort,
     mut rules: PortRules,
     notes: &mut Notes<'_>,
@@ -155,9 +155,9 @@ fn define_port(
             let name = port.name.as_deref().unwrap_or_default();
             let protocol =
                 AppProtocol::of_service_port(port.app_protocol.as_deref(), name, number.get());
-            upstream = tcp(place, name, protocol.family(), &mut rules);
+            upstream = tcp(reached_at, name, protocol.family(), &mut rules);
         }
-        "UDP" => udp(place, port, &mut rules),
+        "UDP" => udp(reached_at, port, &mut rules),
         other => {
             let field = rules.source.field.clone();
             let message = format!("{other} is not supported: the port has no rule");
@@ -167,7 +167,12 @@ fn define_port(
     rules.defined(upstream)
 }
 
-fn tcp(place: &Place, name: &str, family: Family, rules: &mut PortRules) -> Option<Upstream> {
+fn tcp(
+    reached_at: &ReachedAt,
+    name: &str,
+    family: Family,
+    rules: &mut PortRules,
+) -> Option<Upstream> {
     let action = match family {
         Family::Opaque | Family::Datagram => Action::Direct,
         Family::Http | Family::Tls | Family::Auto => ALLOWED,
@@ -175,20 +180,20 @@ fn tcp(place: &Place, name: &str, family: Family, rules: &mut PortRules) -> Opti
     if family == Family::Http {
         rules.tcp_everywhere(BY_NAME);
     }
-    match place {
-        Place::At(addresses) => {
+    match reached_at {
+        ReachedAt::At(addresses) => {
             for address in addresses {
                 rules.tcp(IpNet::from(*address), action);
             }
             None
         }
-        Place::Headless(subsets) => {
+        ReachedAt::Headless(subsets) => {
             served(subsets, name, rules.number(), |cidr, port| {
                 rules.push(Protocol::Tcp, cidr, port, action);
             });
             None
         }
-        Place::Outside(name, answer) => {
+        ReachedAt::Outside(name, answer) => {
             // HTTP is judged by its Host alone, wherever it is dialled.
             if family != Family::Http {
                 rules.answer(Protocol::Tcp, answer, action);
@@ -197,25 +202,25 @@ fn tcp(place: &Place, name: &str, family: Family, rules: &mut PortRules) -> Opti
             let endpoint = named(name, (rules.number(), 1), answer, Spread::All);
             proxied.then(|| Upstream::Named([endpoint].into()))
         }
-        Place::Alias(_) => None,
+        ReachedAt::Alias(_) => None,
     }
 }
 
-fn udp(place: &Place, port: &ServicePort, rules: &mut PortRules) {
-    match place {
-        Place::At(addresses) => {
+fn udp(reached_at: &ReachedAt, port: &ServicePort, rules: &mut PortRules) {
+    match reached_at {
+        ReachedAt::At(addresses) => {
             for address in addresses {
                 rules.udp(IpNet::from(*address));
             }
         }
-        Place::Headless(subsets) => {
+        ReachedAt::Headless(subsets) => {
             let name = port.name.as_deref().unwrap_or_default();
             served(subsets, name, rules.number(), |cidr, port| {
                 rules.push(Protocol::Udp, cidr, port, Action::Direct);
             });
         }
-        Place::Outside(_, answer) => rules.answer(Protocol::Udp, answer, Action::Direct),
-        Place::Alias(_) => {}
+        ReachedAt::Outside(_, answer) => rules.answer(Protocol::Udp, answer, Action::Direct),
+        ReachedAt::Alias(_) => {}
     }
 }
 

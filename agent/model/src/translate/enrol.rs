@@ -10,6 +10,7 @@ use super::{
     annotation::{INJECT, INJECTION},
     app_mesh::{AppMesh, Member},
     context::UnknownPods,
+    pod_facts,
 };
 use crate::{
     egress::DefaultAction,
@@ -26,23 +27,23 @@ pub(super) enum Membership {
     AppMesh(Member),
 }
 
-/// What is to be told about a pod: how bad, a code and a message.
-pub(super) type Told = (Severity, &'static str, String);
+/// What is to be reported of a pod: how bad, a code and a message.
+pub(super) type PodNotice = (Severity, &'static str, String);
 
-/// The mesh of a pod, or why it is in none; and what is to be told about it. `istio` is what
+/// The mesh of a pod, or why it is in none; and what is to be reported of it. `istio` is what
 /// Istio's policy says where no rule matches.
 pub(super) fn membership(
     (pod, id): (&Pod, &PodId),
     namespace: Option<&Namespace>,
     app_mesh: &AppMesh<'_>,
     istio: DefaultAction,
-) -> (Result<Membership, String>, Option<Told>) {
+) -> (Result<Membership, String>, Option<PodNotice>) {
     if let Some(why) = never(pod) {
         return (Err(why), None);
     }
     let wanted = app_mesh.member(pod);
-    let told = wanted.as_ref().err().filter(|error| is_mistake(error));
-    let told = told.map(|error| {
+    let notice = wanted.as_ref().err().filter(|error| is_mistake(error));
+    let notice = notice.map(|error| {
         (Severity::Error, code::MEMBERSHIP, format!("{error}; the pod is not in the mesh"))
     });
     let membership = match (injected(pod, &id.namespace, namespace), wanted) {
@@ -54,14 +55,14 @@ pub(super) fn membership(
         }
         (Err(why), Err(_)) => Err(why),
         (Ok(()), Ok(member)) => {
-            let (membership, told) = both(member, istio);
-            return (Ok(membership), Some(told));
+            let (membership, notice) = both(member, istio);
+            return (Ok(membership), Some(notice));
         }
     };
-    (membership, told)
+    (membership, notice)
 }
 
-fn both(member: Member, istio: DefaultAction) -> (Membership, Told) {
+fn both(member: Member, istio: DefaultAction) -> (Membership, PodNotice) {
     let denies = |default| default == DefaultAction::RegistryOnly;
     let (kept, other, membership) = if denies(member.default) && !denies(istio) {
         (member.list.key.to_string(), "Istio's objects", Membership::AppMesh(member))
@@ -91,13 +92,13 @@ const fn is_mistake(error: &MembershipError) -> bool {
 
 /// Why it cannot be told yet whether a pod is in a mesh. An API server tells of Pods and of
 /// Namespaces apart, so that the first pod of a namespace may be known before it.
-pub(super) fn held(
+pub(super) fn pending(
     (pod, id): (&Pod, &PodId),
     namespace: Option<&Namespace>,
     unknown: UnknownPods,
 ) -> Option<String> {
-    let is_held = namespace.is_none() && unknown == UnknownPods::Hold && never(pod).is_none();
-    is_held.then(|| format!("its namespace {} is not known yet", id.namespace))
+    let is_pending = namespace.is_none() && unknown == UnknownPods::Hold && never(pod).is_none();
+    is_pending.then(|| format!("its namespace {} is not known yet", id.namespace))
 }
 
 /// Why a pod can be in no mesh at all.
@@ -106,11 +107,11 @@ fn never(pod: &Pod) -> Option<String> {
     if spec.and_then(|spec| spec.host_network) == Some(true) {
         return Some("the pod uses the host's network".to_owned());
     }
-    is_finished(pod).then(|| "the pod has finished".to_owned())
+    pod_facts::is_finished(pod).then(|| "the pod has finished".to_owned())
 }
 
 /// Why a pod is not in Istio's mesh; `None` if it is. `name` is its namespace's.
-pub(super) fn outside(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Option<String> {
+pub(super) fn not_enrolled(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Option<String> {
     never(pod).or_else(|| injected(pod, name, namespace).err())
 }
 
@@ -141,9 +142,4 @@ pub(super) fn truth(value: &str) -> Option<bool> {
         "false" | "no" | "n" | "off" => Some(false),
         _ => None,
     }
-}
-
-pub(super) fn is_finished(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }

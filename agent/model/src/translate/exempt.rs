@@ -10,12 +10,13 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{
-    address, annotation,
+    annotation,
     annotation::{EXCLUDE_PORTS, EXCLUDE_RANGES, IGNORED_PORTS, IGNORED_RANGES, INCLUDE},
     context::{Exclusions, NodeContext},
     endpoints::Index,
 };
 use crate::{
+    address,
     egress::{Action, Class, Protocol, Rule, RuleSource},
     resource::{Described as _, Kind, Object, Objects, Service, Short},
     snapshot::{Finding, PodId, Severity, code},

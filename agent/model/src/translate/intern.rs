@@ -19,7 +19,7 @@ use std::{
 use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::{
-    egress::{DefaultAction, Policy, Rule, RuleSet, RuleSource},
+    egress::{DefaultAction, EgressPolicy, Rule, RuleSet, RuleSource},
     names::Answers,
     registry::{Definition, Exposure, Ports, Registry, Scope, Selected},
     resource::{Object, ObjectKey, Objects},
@@ -41,7 +41,7 @@ pub struct Interner {
     listed: HashMap<ObjectKey, (Arc<Definition>, u64)>,
     views: Views,
     sets: HashMap<u64, Vec<Set>>,
-    policies: Vec<Arc<Policy>>,
+    policies: Vec<Arc<EgressPolicy>>,
     findings: Findings,
     hasher: DefaultHashBuilder,
     round: u64,
@@ -179,14 +179,18 @@ impl Interner {
     }
 
     /// The policy of a rule set and a default.
-    pub(super) fn policy(&mut self, rules: Arc<RuleSet>, default: DefaultAction) -> Arc<Policy> {
-        let same = |policy: &&Arc<Policy>| {
+    pub(super) fn policy(
+        &mut self,
+        rules: Arc<RuleSet>,
+        default: DefaultAction,
+    ) -> Arc<EgressPolicy> {
+        let same = |policy: &&Arc<EgressPolicy>| {
             policy.default_action == default && Arc::ptr_eq(&policy.rules, &rules)
         };
         if let Some(policy) = self.policies.iter().find(same) {
             return policy.clone();
         }
-        let policy = Arc::new(Policy { default_action: default, rules });
+        let policy = Arc::new(EgressPolicy { default_action: default, rules });
         self.policies.push(policy.clone());
         policy
     }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     path::PathBuf,
     sync::Arc,
 };
@@ -16,12 +15,13 @@ use super::{
     enrol::{self, Membership, membership, truth},
     exempt::{self, Dialect},
     intern::{Interner, View},
-    mesh::{Mesh, outbound},
+    mesh_config::{MeshSettings, outbound},
+    pod_facts,
     sidecars::{self, Sidecars},
 };
 use crate::{
     egress::{DefaultAction, Rule},
-    registry::{List, Registry, Scope, Sight},
+    registry::{List, Registry, Scope, Visibility},
     resource::{Described as _, Objects, sidecar::Sidecar},
     snapshot::{Enrolment, Finding, PodId, PodPlan, Severity, code},
 };
@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
     node: &'a NodeContext,
-    mesh: &'a Mesh,
+    mesh: &'a MeshSettings,
     app_mesh: &'a AppMesh<'a>,
     namespaces: BTreeMap<&'a str, &'a Arc<Namespace>>,
     sidecars: Sidecars,
@@ -54,7 +54,7 @@ impl<'a> Planner<'a> {
     pub(super) fn new(
         (objects, app_mesh): (&'a Objects, &'a AppMesh<'a>),
         node: &'a NodeContext,
-        mesh: &'a Mesh,
+        mesh: &'a MeshSettings,
         registry: Registry,
         interner: &'a mut Interner,
     ) -> Self {
@@ -95,7 +95,7 @@ impl<'a> Planner<'a> {
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
             name: pod.metadata.name.clone().unwrap_or_default(),
         };
-        let (addresses, unread) = addresses(pod);
+        let (addresses, unread) = pod_facts::addresses(pod);
         let mut tell = |severity, code, field: &str, message: String| {
             findings.push(Finding::new(severity, code, &id.key(), field, message));
         };
@@ -110,8 +110,8 @@ impl<'a> Planner<'a> {
         let own = sidecar.as_ref().and_then(|one| one.spec.outbound_traffic_policy.as_ref());
         let istio = own.map_or(self.mesh.outbound, |policy| outbound(policy.mode));
         let namespace = self.namespaces.get(id.namespace.as_str()).map(|one| &***one);
-        let (membership, told) = membership((pod, &id), namespace, self.app_mesh, istio);
-        if let Some((severity, code, message)) = told {
+        let (membership, notice) = membership((pod, &id), namespace, self.app_mesh, istio);
+        if let Some((severity, code, message)) = notice {
             tell(severity, code, "metadata.labels", message);
         }
         if by_annotation && membership.is_ok() && netns.is_none() {
@@ -121,13 +121,13 @@ impl<'a> Planner<'a> {
             );
             tell(Severity::Warning, code::NO_NETNS, &annotation::path(NETNS), message);
         }
-        let held = enrol::held((pod, &id), namespace, self.node.unknown);
-        let enrolment = match (held, membership) {
-            (Some(why), _) => Enrolment::Held(why),
-            (None, Err(why)) => Enrolment::Outside(why),
+        let pending = enrol::pending((pod, &id), namespace, self.node.unknown);
+        let enrolment = match (pending, membership) {
+            (Some(why), _) => Enrolment::Pending(why),
+            (None, Err(why)) => Enrolment::NotEnrolled(why),
             (None, Ok(Membership::Istio)) => {
-                let sight = Sees::Sidecar(sidecar.as_deref());
-                Enrolment::Enrolled(self.policy((pod, &id), sight, istio, findings))
+                let visibility = Sees::Sidecar(sidecar.as_deref());
+                Enrolment::Enrolled(self.policy((pod, &id), visibility, istio, findings))
             }
             (None, Ok(Membership::AppMesh(Member { list, default }))) => {
                 Enrolment::Enrolled(self.policy((pod, &id), Sees::List(&list), default, findings))
@@ -144,7 +144,7 @@ impl<'a> Planner<'a> {
         sees: Sees<'_>,
         default: DefaultAction,
         findings: &mut Vec<Finding>,
-    ) -> Arc<crate::egress::Policy> {
+    ) -> Arc<crate::egress::EgressPolicy> {
         let dialect = match sees {
             Sees::Sidecar(_) => Dialect::Istio,
             Sees::List(_) => Dialect::AppMesh,
@@ -164,14 +164,14 @@ impl<'a> Planner<'a> {
 
     /// What a point of view shows.
     fn view(&mut self, namespace: &str, sees: Sees<'_>) -> View {
-        let (by, sight) = match sees {
+        let (by, visibility) = match sees {
             Sees::Sidecar(sidecar) => {
                 let filter = |sidecar| sidecars::filter(sidecar, namespace);
-                (sidecar.map(sidecars::key), Sight::Exported(sidecar.and_then(filter)))
+                (sidecar.map(sidecars::key), Visibility::Exported(sidecar.and_then(filter)))
             }
-            Sees::List(list) => (Some(list.key.clone()), Sight::Listed(Arc::clone(list))),
+            Sees::List(list) => (Some(list.key.clone()), Visibility::Listed(Arc::clone(list))),
         };
-        let scope = Scope { namespace: namespace.to_owned(), sight };
+        let scope = Scope { namespace: namespace.to_owned(), visibility };
         let view = self.interner.view((namespace.to_owned(), by), scope, &self.registry);
         self.wanted.extend(view.names.keys().cloned());
         view
@@ -187,30 +187,4 @@ impl<'a> Planner<'a> {
             other => other,
         }
     }
-}
-
-/// Unless it says that it is not.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref());
-    !conditions.unwrap_or_default().iter().any(|one| one.type_ == "Ready" && one.status == "False")
-}
-
-/// A pod's addresses.
-pub(crate) fn pod_addresses(pod: &Pod) -> Vec<IpAddr> {
-    addresses(pod).0
-}
-
-/// A pod's addresses, and what of them cannot be read.
-pub(super) fn addresses(pod: &Pod) -> (Vec<IpAddr>, Vec<String>) {
-    let Some(status) = &pod.status else { return (Vec::new(), Vec::new()) };
-    let all = status.pod_ips.iter().flatten().map(|one| &one.ip).chain(&status.pod_ip);
-    let (mut addresses, mut unread) = (Vec::new(), Vec::new());
-    for text in all.filter(|text| !text.is_empty()) {
-        match text.parse::<IpAddr>() {
-            Ok(address) if !addresses.contains(&address) => addresses.push(address),
-            Ok(_) => {}
-            Err(_) => unread.push(text.clone()),
-        }
-    }
-    (addresses, unread)
 }

@@ -4,8 +4,8 @@ use std::{num::NonZeroU16, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::address::everywhere;
 use crate::{
+    address::everywhere,
     egress::{Action, Class, Protocol, ProxyDuty, Rule, RuleSource},
     names::Answer,
     registry::DefinedPort,

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{enrol, pods};
+use super::pod_facts;
 use crate::resource::{Objects, service_entry::WorkloadEntrySpec, traffic::WorkloadSelector};
 
 #[derive(Debug, Default)]
@@ -18,11 +18,13 @@ impl Workloads {
         if objects.service_entries().all(|entry| entry.spec.workload_selector.is_none()) {
             return found;
         }
-        for pod in objects.pods().filter(|pod| !enrol::is_finished(pod) && pods::is_ready(pod)) {
+        for pod in
+            objects.pods().filter(|pod| !pod_facts::is_finished(pod) && pod_facts::is_ready(pod))
+        {
             let labels = pod.metadata.labels.clone().unwrap_or_default();
             let namespace = pod.metadata.namespace.clone().unwrap_or_default();
             let workload = WorkloadEntrySpec { labels, ..WorkloadEntrySpec::default() };
-            let (addresses, _) = pods::addresses(pod);
+            let (addresses, _) = pod_facts::addresses(pod);
             if let Some(address) = addresses.first() {
                 found.by_namespace.entry(namespace).or_default().push((*address, workload));
             }

@@ -6,7 +6,7 @@ use agent_model::{
     names::{Answer, Trouble},
     resource::{self, Objects, validate},
     snapshot::{Finding, PodId, Severity, Snapshot},
-    translate::{Exclusions, Interner, NodeContext, Stray, UnknownPods, translate},
+    translate::{Exclusions, Interner, NodeContext, RuntimeOnlyPod, UnknownPods, translate},
 };
 use serde::Deserialize;
 
@@ -40,7 +40,7 @@ struct TestNode {
     #[serde(default)]
     hold_unknown_pods: bool,
     #[serde(default)]
-    strays: Vec<TestStray>,
+    runtime_only: Vec<TestRuntimePod>,
     /// The pods whose models are shown.
     #[serde(default)]
     show: Vec<String>,
@@ -51,7 +51,7 @@ struct TestNode {
 /// A pod that only the runtime knows.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct TestStray {
+struct TestRuntimePod {
     namespace: String,
     name: String,
     uid: String,
@@ -113,12 +113,19 @@ impl Cluster {
         if node.ignore_exclusions {
             self.node.exclusions = Exclusions::Ignore;
         }
-        let strays = node.strays.into_iter().map(|one| {
-            let TestStray { namespace, name, uid, labels, annotations, addresses, host_network } =
-                one;
-            Stray { namespace, name, uid, labels, annotations, addresses, host_network }
+        let runtime_only = node.runtime_only.into_iter().map(|one| {
+            let TestRuntimePod {
+                namespace,
+                name,
+                uid,
+                labels,
+                annotations,
+                addresses,
+                host_network,
+            } = one;
+            RuntimeOnlyPod { namespace, name, uid, labels, annotations, addresses, host_network }
         });
-        self.node.strays = strays.collect();
+        self.node.runtime_only = runtime_only.collect();
         if node.hold_unknown_pods {
             self.node.unknown = UnknownPods::Hold;
         }

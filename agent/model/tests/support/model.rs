@@ -1,6 +1,6 @@
 //! A model as text that can be reviewed: YAML without what is not said, and without what is usual.
 
-use agent_model::translate::meaning::World;
+use agent_model::translate::requests::World;
 use serde_json::{Map, Value, json};
 
 use super::cluster::Cluster;

@@ -73,7 +73,7 @@ impl Sample {
             let cookie = 100 + netns.len() as u64;
             let policy = match &plan.enrolment {
                 Enrolment::Enrolled(policy) => Some(Arc::clone(policy)),
-                Enrolment::Outside(_) | Enrolment::Held(_) => None,
+                Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
             };
             let rules =
                 policy.as_ref().map(|policy| policy.rules.rules().to_vec()).unwrap_or_default();
@@ -134,7 +134,7 @@ fn the_live_maps_and_the_configuration_agree() {
         assert_eq!((answer.allowed, live.verdict.as_ref()), (allowed, verdict), "{to}");
         assert_eq!(live.generation, 9);
         assert_eq!(answer.difference, None, "{to}");
-        let default = matches!(answer.explanation.outcome, Outcome::Default { .. });
+        let default = matches!(answer.explanation.decision, Decision::Default { .. });
         assert_eq!(answer.explanation.remedy.is_some(), default, "{to}");
     }
 }

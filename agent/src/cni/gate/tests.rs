@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use agent_model::egress::{DefaultAction, Policy};
+use agent_model::egress::{DefaultAction, EgressPolicy};
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn plan(uid: &str, enrolment: Enrolment) -> PodPlan {
 }
 
 fn enrolled() -> Enrolment {
-    Enrolment::Enrolled(Arc::new(Policy {
+    Enrolment::Enrolled(Arc::new(EgressPolicy {
         default_action: DefaultAction::RegistryOnly,
         rules: Arc::default(),
     }))
@@ -20,12 +20,12 @@ fn a_pod_is_judged_by_the_plan_for_its_own_uid() {
     let is_not_yet = |stand: Stand| matches!(stand, Stand::NotYet(_));
     assert!(is_not_yet(planned(None, "u1")));
     assert!(is_not_yet(planned(Some(&plan("u0", enrolled())), "u1")), "an older pod");
-    let left = plan("u0", Enrolment::Outside("no label".into()));
+    let left = plan("u0", Enrolment::NotEnrolled("no label".into()));
     assert!(is_not_yet(planned(Some(&left), "u1")), "an older pod that was let be");
     for (planned_uid, uid) in [("u1", "u1"), ("", "u1"), ("u1", "")] {
         assert_eq!(planned(Some(&plan(planned_uid, enrolled())), uid), Stand::Judged);
     }
-    let outside = planned(Some(&plan("u1", Enrolment::Outside("no label".into()))), "u1");
+    let outside = planned(Some(&plan("u1", Enrolment::NotEnrolled("no label".into()))), "u1");
     assert_eq!(outside, Stand::Outside("no label".into()));
 }
 

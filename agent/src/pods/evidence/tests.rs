@@ -17,7 +17,7 @@ fn plan(uid: &str, netns: Option<&str>) -> PodPlan {
         uid: uid.into(),
         addresses: Vec::new(),
         netns: netns.map(PathBuf::from),
-        enrolment: Enrolment::Outside(String::new()),
+        enrolment: Enrolment::NotEnrolled(String::new()),
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_model::{resource::Objects, translate::Stray};
+use agent_model::{resource::Objects, translate::RuntimeOnlyPod};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{Network, Sandbox};
@@ -23,7 +23,11 @@ pub(crate) struct Strays {
 
 impl Strays {
     /// The newest sandbox of each pod that no object is, in the order of their names.
-    pub(crate) fn among(&mut self, sandboxes: &[Sandbox], objects: &Objects) -> Vec<Stray> {
+    pub(crate) fn among(
+        &mut self,
+        sandboxes: &[Sandbox],
+        objects: &Objects,
+    ) -> Vec<RuntimeOnlyPod> {
         let objects: BTreeSet<_> = objects.pods().map(|pod| uid(pod)).collect();
         let listed = sandboxes.iter().map(|one| one.uid.as_str());
         let is_named = |uid: &&str| objects.contains(uid) || self.named.contains(*uid);
@@ -46,8 +50,8 @@ fn uid(pod: &Pod) -> &str {
     mirrored.or(metadata.uid.as_ref()).map_or("", String::as_str)
 }
 
-fn stray(sandbox: &Sandbox) -> Stray {
-    Stray {
+fn stray(sandbox: &Sandbox) -> RuntimeOnlyPod {
+    RuntimeOnlyPod {
         namespace: sandbox.pod.namespace.clone(),
         name: sandbox.pod.name.clone(),
         uid: sandbox.uid.clone(),
@@ -96,7 +100,7 @@ mod tests {
         objects
     }
 
-    fn uids(strays: &[Stray]) -> Vec<&str> {
+    fn uids(strays: &[RuntimeOnlyPod]) -> Vec<&str> {
         strays.iter().map(|one| one.uid.as_str()).collect()
     }
 

@@ -3,9 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
 
-use super::{MeshReference, Reference, route::Timeouts};
+use super::{
+    MeshReference, Reference,
+    common::{Duration, PortMapping, Protocol, Timeouts},
+};
 
-wire! {
+schema_fields! {
     /// The `spec` of a `VirtualNode`.
     VirtualNodeSpec {
         aws_name: Option<String>,
@@ -38,8 +41,6 @@ wire! {
         timeout: Option<Timeouts>,
         tls: Option<ListenerTls>,
     }
-    /// A port and what is spoken on it.
-    PortMapping { port: i64, protocol: Option<Protocol> }
     /// Whether an endpoint is well.
     HealthCheck {
         healthy_threshold: i64,
@@ -57,8 +58,6 @@ wire! {
         base_ejection_duration: Option<Duration>,
         max_ejection_percent: i64,
     }
-    /// A time with its unit, `s` or `ms`.
-    Duration { unit: DurationUnit, value: i64 }
     /// Limits; exactly one.
     ConnectionPool {
         tcp: Option<TcpPool>,
@@ -148,33 +147,6 @@ wire! {
     LogFormat { text: Option<String>, json: Vec<JsonItem> }
     /// A key and a pattern.
     JsonItem { key: String, value: String }
-}
-
-/// What is spoken on a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// gRPC.
-    Grpc,
-    /// HTTP/1.
-    Http,
-    /// HTTP/2.
-    Http2,
-    /// Anything.
-    Tcp,
-}
-
-/// The unit of a time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum DurationUnit {
-    /// Seconds.
-    #[default]
-    S,
-    /// Milliseconds.
-    Ms,
 }
 
 /// Whether plaintext is taken.

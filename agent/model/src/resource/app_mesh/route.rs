@@ -2,10 +2,10 @@
 
 use super::{
     MeshReference, Reference,
-    node::{Duration, PortMapping},
+    common::{Duration, PortMapping, Timeout},
 };
 
-wire! {
+schema_fields! {
     /// The `spec` of a `VirtualRouter`.
     VirtualRouterSpec {
         aws_name: Option<String>,
@@ -118,15 +118,6 @@ wire! {
         http_retry_events: Vec<String>,
         tcp_retry_events: Vec<String>,
         grpc_retry_events: Vec<String>,
-    }
-    /// How long a route waits.
-    Timeout { per_request: Option<Duration>, idle: Option<Duration> }
-    /// The same for a listener, by protocol.
-    Timeouts {
-        tcp: Option<Timeout>,
-        http: Option<Timeout>,
-        http2: Option<Timeout>,
-        grpc: Option<Timeout>,
     }
     /// The `spec` of a `GatewayRoute`.
     GatewayRouteSpec {

@@ -7,14 +7,15 @@ use super::{
     values::{at_most_one, check_range, exactly_one, required, set},
 };
 use crate::{
+    finding::code,
     resource::app_mesh::{
         VirtualServiceSpec,
+        common::Protocol,
         node::{
-            Certificate, ClientPolicy, Listener, ListenerTls, Protocol, Trust, Validation,
+            Certificate, ClientPolicy, Listener, ListenerTls, Trust, Validation,
             VirtualGatewaySpec, VirtualNodeSpec,
         },
     },
-    snapshot::code,
 };
 
 const ANY: i64 = i64::MAX;

@@ -3,6 +3,7 @@
 
 use super::Report;
 use crate::{
+    finding::code,
     resource::{
         Object,
         app_mesh::{
@@ -10,9 +11,8 @@ use crate::{
             node::{Listener, VirtualGatewaySpec, VirtualNodeSpec},
             route::{GatewayRouteSpec, Route, VirtualRouterSpec},
         },
-        wire::on_the_wire,
+        schema_fields::manifest_name,
     },
-    snapshot::code,
 };
 
 const ROUTES: &str = "requests are not routed here yet: a connection goes where the Service of the \
@@ -54,7 +54,7 @@ fn mesh(spec: &MeshSpec, report: &mut Report<'_>) {
 fn node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
     for (index, listener) in spec.listeners.iter().enumerate() {
         for field in listener.set_fields().into_iter().filter(|field| *field != "port_mapping") {
-            let field = format!("spec.listeners[{index}].{}", on_the_wire(field));
+            let field = format!("spec.listeners[{index}].{}", manifest_name(field));
             without(report, true, &field, LISTENERS);
         }
     }

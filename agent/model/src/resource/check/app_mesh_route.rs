@@ -7,11 +7,11 @@ use super::{
     values::{at_most_one, check_pattern, check_range, exactly_one, required, set},
 };
 use crate::{
+    finding::code,
     resource::app_mesh::route::{
         GatewayRouteSpec, GrpcRoute, HeaderMatch, HttpMatch, RetryPolicy, Rewrite, RouteAction,
         VirtualRouterSpec,
     },
-    snapshot::code,
 };
 
 /// How many headers a match may name.

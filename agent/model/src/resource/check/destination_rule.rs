@@ -8,6 +8,7 @@ use super::{
     values::{Zero, at_most_one, check_duration, check_range, exactly_one, required, set},
 };
 use crate::{
+    finding::code,
     resource::{
         destination_rule::{
             ClientTls, ClientTlsMode, DestinationRuleSpec, LoadBalancer, OutlierDetection,
@@ -15,7 +16,6 @@ use crate::{
         },
         sidecar::ConnectionPool,
     },
-    snapshot::code,
 };
 
 /// The largest table that spreads keys.

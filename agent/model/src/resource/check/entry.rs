@@ -10,12 +10,12 @@ use super::{
     },
 };
 use crate::{
+    address,
+    finding::code,
     resource::{
         protocol::{AppProtocol, Family, is_server_first},
         service_entry::{Location, Resolution, ServiceEntrySpec, WorkloadEntrySpec},
     },
-    snapshot::code,
-    translate::address,
 };
 
 /// How many hosts, and how many addresses, the schema lets an entry have.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Report, names::is_label};
-use crate::{resource::Metadata, snapshot::code};
+use crate::{finding::code, resource::Metadata};
 
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 

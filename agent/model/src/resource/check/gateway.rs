@@ -10,11 +10,11 @@ use super::{
     values::required,
 };
 use crate::{
+    finding::code,
     resource::{
         gateway::{GatewaySpec, Server},
         sidecar::ServerTls,
     },
-    snapshot::code,
 };
 
 pub(super) fn check(spec: &GatewaySpec, report: &mut Report<'_>) {

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use super::{
     Report,
+    destination::{check_destination, check_match_gateways, check_weights},
     values::{
         Zero, at_most_one, check_duration, check_pattern, check_percent, check_range, exactly_one,
         required, set,
     },
-    virtual_service::{check_destination, check_match_gateways, check_weights},
 };
 use crate::{
+    finding::code,
     resource::virtual_service::{
         Fault, Headers, HttpMatch, HttpRoute, Percent, StringMatch, VirtualServiceSpec,
     },
-    snapshot::code,
 };
 
 /// What a retry may answer to, besides statuses.

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use super::Report;
 use crate::{
+    finding::code,
     resource::{protocol::AppProtocol, traffic::WorkloadSelector},
-    snapshot::code,
 };
 
 /// RFC 1123, of any case as Istio has it.

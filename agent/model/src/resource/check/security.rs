@@ -6,12 +6,12 @@ use super::{
     values::{at_most_one, required, set},
 };
 use crate::{
+    address,
+    finding::code,
     resource::{
         legacy_policy::PolicySpec,
         security::{Action, AuthorizationPolicySpec, Operation, PeerAuthenticationSpec, Source},
     },
-    snapshot::code,
-    translate::address,
 };
 
 pub(super) fn check_peers(spec: &PeerAuthenticationSpec, report: &mut Report<'_>) {

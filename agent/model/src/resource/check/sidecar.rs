@@ -10,11 +10,11 @@ use super::{
     },
 };
 use crate::{
+    finding::code,
     resource::{
         sidecar::{CaptureMode, EgressListener, IngressListener, SidecarPort, SidecarSpec},
         traffic::{OutboundMode, OutboundTrafficPolicy},
     },
-    snapshot::code,
 };
 
 pub(super) fn check(spec: &SidecarSpec, report: &mut Report<'_>) {

@@ -3,8 +3,8 @@
 
 use super::{Report, app_mesh_effect};
 use crate::{
-    resource::{Object, wire::on_the_wire},
-    snapshot::code,
+    finding::code,
+    resource::{Object, schema_fields::manifest_name},
 };
 
 const ROUTES: &str = "requests are not routed here yet: connections go where the pod dials";
@@ -49,7 +49,7 @@ pub(super) fn note(object: &Object, report: &mut Report<'_>) {
         report.warn(code::NOT_SUPPORTED, "spec", meanwhile);
     }
     for field in fields {
-        let field = format!("spec.{}", on_the_wire(field));
+        let field = format!("spec.{}", manifest_name(field));
         report.warn(code::NOT_SUPPORTED, field, meanwhile);
     }
 }

@@ -1,7 +1,7 @@
 //! Values that several kinds have: times, ranges, choices.
 
 use super::Report;
-use crate::{mesh::text::Pattern, resource::duration::nanoseconds, snapshot::code};
+use crate::{finding::code, pattern::Pattern, resource::duration::nanoseconds};
 
 /// Whether a time may be nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,17 +2,16 @@
 //! HTTP are beside.
 
 use super::{
-    Report, export, http_route,
+    Report,
+    destination::{check_destination, check_match_gateways, check_weights},
+    export, http_route,
     names::{check_port_number, is_ip, is_label, is_wildcard_domain},
-    values::{check_range, required},
+    values::required,
 };
 use crate::{
-    resource::{
-        traffic::Destination,
-        virtual_service::{RouteDestination, VirtualServiceSpec},
-    },
-    snapshot::code,
-    translate::address,
+    address,
+    finding::code,
+    resource::virtual_service::{RouteDestination, VirtualServiceSpec},
 };
 
 pub(super) fn check(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
@@ -78,40 +77,6 @@ pub(super) fn covers(pattern: &str, host: &str) -> bool {
     }
 }
 
-pub(super) fn check_destination(
-    destination: Option<&Destination>,
-    field: &str,
-    report: &mut Report<'_>,
-) {
-    let Some(destination) = destination else { return required(false, field, report) };
-    if !is_ip(&destination.host)
-        && (destination.host == "*" || !is_wildcard_domain(&destination.host))
-    {
-        let message = format!("{:?} is not a host: name the service", destination.host);
-        report.error(code::HOST, format!("{field}.host"), message);
-    }
-    if !destination.subset.is_empty() && !is_label(&destination.subset) {
-        let message =
-            format!("{:?} names no subset: use letters, digits and dashes", destination.subset);
-        report.error(code::REFERENCE, format!("{field}.subset"), message);
-    }
-    if let Some(number) = destination.number() {
-        check_port_number(number, &format!("{field}.port.number"), report);
-    }
-}
-
-/// Weights are shares, whatever their sum; a sum of nothing shares nothing out.
-pub(super) fn check_weights(weights: &[i32], path: &str, report: &mut Report<'_>) {
-    for (index, weight) in weights.iter().enumerate() {
-        let field = format!("{path}[{index}].weight");
-        check_range(Some(i64::from(*weight)), (0, i64::MAX), &field, report);
-    }
-    if weights.len() > 1 && weights.iter().all(|weight| *weight == 0) {
-        let message = "all weights are 0, so nothing is shared out: give one a weight";
-        report.error(code::RANGE, path, message);
-    }
-}
-
 fn check_routes(route: &[RouteDestination], path: &str, report: &mut Report<'_>) {
     required(!route.is_empty(), path, report);
     for (index, one) in route.iter().enumerate() {
@@ -165,21 +130,5 @@ fn check_l4(subnets: &[String], port: u32, path: &str, report: &mut Report<'_>) 
     }
     if port != 0 {
         check_port_number(port, &format!("{path}.port"), report);
-    }
-}
-
-pub(super) fn check_match_gateways(
-    spec: &VirtualServiceSpec,
-    gateways: &[String],
-    path: &str,
-    report: &mut Report<'_>,
-) {
-    for (index, gateway) in gateways.iter().enumerate() {
-        let is_listed =
-            spec.gateways.contains(gateway) || (spec.gateways.is_empty() && gateway == "mesh");
-        if !is_listed {
-            let message = format!("{gateway:?} is none of spec.gateways: add it there");
-            report.error(code::REFERENCE, format!("{path}.gateways[{index}]"), message);
-        }
     }
 }

@@ -6,47 +6,38 @@ use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16};
 use ipnet::IpNet;
 
 use super::{
-    ARN, Notes, not_found,
-    place::{Place, place},
-    referred,
+    ARN, Notes,
+    name_target::{NameInputs, NameTarget, name_target},
+    not_found, referred,
 };
 use crate::{
     egress::{Action, Protocol},
-    names::{Answer, Answers},
-    registry::{DefinedPort, Definition, Likeness, Origin},
+    names::Answer,
+    registry::{Authority, DefinedPort, Definition, Likeness},
     resource::{
-        Kind, Object, ObjectKey, Objects,
+        Kind, Object, ObjectKey,
         app_mesh::{
             Provider, VirtualNode, VirtualRouter, VirtualService,
-            node::PortMapping,
+            common::PortMapping,
             route::{Route, WeightedTarget},
         },
     },
     snapshot::code,
-    translate::{annotation, endpoints::Index, resolved::Resolved, rules::PortRules},
+    translate::{annotation, resolved::Resolved, rules::PortRules},
 };
 
-/// What a name's rules follow from besides itself.
-#[derive(Debug)]
-pub(super) struct Around<'a> {
-    pub(super) objects: &'a Objects,
-    pub(super) endpoints: &'a Index<'a>,
-    pub(super) domain: &'a str,
-    pub(super) answers: &'a Answers,
-}
-
-pub(super) fn define(service: &VirtualService, around: &Around<'_>) -> Definition {
+pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Definition {
     let key = ObjectKey::of(Kind::AppMeshVirtualService, &service.metadata);
     let mut notes = Notes::new(&key);
-    let (full, hosts) = names(service, &key, around.domain);
+    let (full, hosts) = names(service, &key, inputs.domain);
     let created = annotation::created(&service.metadata);
-    let resolved = Resolved::new(around.answers);
+    let resolved = Resolved::new(inputs.answers);
     let mut maker =
-        Maker { key: &key, created, around, resolved, seen: BTreeSet::new(), ports: Vec::new() };
-    if let Some(reach) = reach(service, around, &mut notes) {
-        maker.name(&full, &hosts, &reach, &mut notes);
-        for (node, port) in &reach.targets {
-            maker.node(node, *port, reach.field, &mut notes);
+        Maker { key: &key, created, inputs, resolved, seen: BTreeSet::new(), ports: Vec::new() };
+    if let Some(provided) = provided(service, inputs, &mut notes) {
+        maker.name(&full, &hosts, &provided, &mut notes);
+        for (node, port) in &provided.targets {
+            maker.node(node, *port, provided.field, &mut notes);
         }
     }
     let Maker { ports, resolved, .. } = maker;
@@ -55,7 +46,7 @@ pub(super) fn define(service: &VirtualService, around: &Around<'_>) -> Definitio
         hosts,
         alias: None,
         names: resolved.names,
-        origin: Origin::Declared,
+        authority: Authority::Declared,
         exposure: None,
         likeness: Likeness::default(),
         ports,
@@ -77,7 +68,7 @@ fn names(service: &VirtualService, key: &ObjectKey, domain: &str) -> (String, Ve
 }
 
 /// What answers for a name.
-struct Reach<'a> {
+struct Provided<'a> {
     /// Where the name says so.
     field: &'static str,
     /// The ports that it is dialled on.
@@ -86,11 +77,11 @@ struct Reach<'a> {
     targets: Vec<(&'a VirtualNode, Option<NonZeroU16>)>,
 }
 
-fn reach<'a>(
+fn provided<'a>(
     service: &VirtualService,
-    around: &Around<'a>,
+    inputs: &NameInputs<'a>,
     notes: &mut Notes<'_>,
-) -> Option<Reach<'a>> {
+) -> Option<Provided<'a>> {
     let own = service.metadata.namespace.as_deref().unwrap_or_default();
     let Some(Provider { virtual_node, virtual_router }) = &service.spec.provider else {
         let message = "nothing answers for this name, so it allows nothing: give a virtualNode or \
@@ -100,9 +91,9 @@ fn reach<'a>(
     };
     if let Some(provider) = virtual_node {
         let field = "spec.provider.virtualNode";
-        let node = node(provider.virtual_node_ref.as_ref(), own, (around, field), notes)?;
+        let node = node(provider.virtual_node_ref.as_ref(), own, (inputs, field), notes)?;
         let ports = ports(node.spec.listeners.iter().map(|listener| &listener.port_mapping));
-        return Some(Reach { field, ports, targets: vec![(node, None)] });
+        return Some(Provided { field, ports, targets: vec![(node, None)] });
     }
     let field = "spec.provider.virtualRouter";
     let Some(reference) = virtual_router.as_ref()?.virtual_router_ref.as_ref() else {
@@ -110,19 +101,19 @@ fn reach<'a>(
         return None;
     };
     let wanted = referred(Kind::VirtualRouter, reference, own);
-    let Some(Object::VirtualRouter(router)) = around.objects.get(&wanted) else {
+    let Some(Object::VirtualRouter(router)) = inputs.objects.get(&wanted) else {
         not_found(field, &wanted, notes);
         return None;
     };
     let ports = ports(router.spec.listeners.iter().map(|listener| &listener.port_mapping));
-    let targets = targets(router, &wanted.namespace, (around, field), notes);
-    Some(Reach { field, ports, targets })
+    let targets = targets(router, &wanted.namespace, (inputs, field), notes);
+    Some(Provided { field, ports, targets })
 }
 
 fn node<'a>(
     reference: Option<&crate::resource::app_mesh::Reference>,
     own: &str,
-    (around, field): (&Around<'a>, &str),
+    (inputs, field): (&NameInputs<'a>, &str),
     notes: &mut Notes<'_>,
 ) -> Option<&'a VirtualNode> {
     let Some(reference) = reference else {
@@ -130,7 +121,7 @@ fn node<'a>(
         return None;
     };
     let wanted = referred(Kind::VirtualNode, reference, own);
-    if let Some(Object::VirtualNode(node)) = around.objects.get(&wanted) {
+    if let Some(Object::VirtualNode(node)) = inputs.objects.get(&wanted) {
         return Some(node);
     }
     not_found(field, &wanted, notes);
@@ -141,12 +132,12 @@ fn node<'a>(
 fn targets<'a>(
     router: &VirtualRouter,
     own: &str,
-    (around, field): (&Around<'a>, &str),
+    (inputs, field): (&NameInputs<'a>, &str),
     notes: &mut Notes<'_>,
 ) -> Vec<(&'a VirtualNode, Option<NonZeroU16>)> {
     let all = router.spec.routes.iter().flat_map(weighted).filter(|target| target.weight != 0);
     let found = all.filter_map(|target| {
-        let node = node(target.virtual_node_ref.as_ref(), own, (around, field), notes)?;
+        let node = node(target.virtual_node_ref.as_ref(), own, (inputs, field), notes)?;
         Some((node, target.port.and_then(port_number)))
     });
     found.collect()
@@ -171,7 +162,7 @@ fn port_number(number: i64) -> Option<NonZeroU16> {
 struct Maker<'a> {
     key: &'a ObjectKey,
     created: u32,
-    around: &'a Around<'a>,
+    inputs: &'a NameInputs<'a>,
     resolved: Resolved<'a>,
     seen: BTreeSet<(IpAddr, NonZeroU16)>,
     ports: Vec<DefinedPort>,
@@ -179,18 +170,24 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     /// Where clients get by the name itself.
-    fn name(&mut self, full: &str, hosts: &[String], reach: &Reach<'_>, notes: &mut Notes<'_>) {
+    fn name(
+        &mut self,
+        full: &str,
+        hosts: &[String],
+        provided: &Provided<'_>,
+        notes: &mut Notes<'_>,
+    ) {
         let mut outside = None;
         let mut addresses = BTreeSet::new();
         for host in hosts {
-            match place(host, &self.key.namespace, self.around) {
-                Place::At(found) => addresses.extend(found),
-                Place::Outside(name)
+            match name_target(host, &self.key.namespace, self.inputs) {
+                NameTarget::At(found) => addresses.extend(found),
+                NameTarget::Outside(name)
                     if name != format!("{}.{}", self.key.name, self.key.namespace) =>
                 {
                     outside = Some(name);
                 }
-                Place::Outside(_) | Place::Nowhere => {}
+                NameTarget::Outside(_) | NameTarget::Nowhere => {}
             }
         }
         if addresses.is_empty() && outside.is_none() {
@@ -198,10 +195,10 @@ impl Maker<'_> {
                 format!("{full} leads nowhere: make a Service of this name for clients to dial");
             notes.warn(code::NO_ADDRESS, "metadata.name", message);
         }
-        self.rules(full, reach.field, &addresses, &reach.ports);
+        self.rules(full, provided.field, &addresses, &provided.ports);
         if let Some(name) = outside {
             let answer = self.resolved.look_up(&name, "spec.awsName", notes);
-            self.answer(full, reach.field, &answer, &reach.ports);
+            self.answer(full, provided.field, &answer, &provided.ports);
         }
     }
 
@@ -220,15 +217,15 @@ impl Maker<'_> {
         let namespace = node.metadata.namespace.as_deref().unwrap_or_default();
         let of_listeners = || ports(node.spec.listeners.iter().map(|one| &one.port_mapping));
         let ports = port.map_or_else(of_listeners, |port| BTreeSet::from([port]));
-        match place(&dns.hostname, namespace, self.around) {
-            Place::At(found) => {
+        match name_target(&dns.hostname, namespace, self.inputs) {
+            NameTarget::At(found) => {
                 self.rules(&dns.hostname, field, &found.into_iter().collect(), &ports);
             }
-            Place::Outside(name) => {
+            NameTarget::Outside(name) => {
                 let answer = self.resolved.look_up(&name, field, notes);
                 self.answer(&dns.hostname, field, &answer, &ports);
             }
-            Place::Nowhere => {
+            NameTarget::Nowhere => {
                 let node = ObjectKey::of(Kind::VirtualNode, &node.metadata);
                 let message =
                     format!("{} of {node} leads nowhere: it has no Service", dns.hostname);

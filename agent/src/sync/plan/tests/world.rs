@@ -11,7 +11,7 @@ use agent_abi::{Flow, Reason, Verdict, protocol};
 use agent_model::{
     compile::{Decision, addr_of, scan},
     egress::{
-        Action, Class, DefaultAction, Policy, Protocol, ProxyDuty, Rule, RuleSet, RuleSource,
+        Action, Class, DefaultAction, EgressPolicy, Protocol, ProxyDuty, Rule, RuleSet, RuleSource,
     },
     tables::Pod,
 };
@@ -48,7 +48,7 @@ pub(super) fn rule(cidr: IpNet, port: u16, source: &Arc<RuleSource>) -> Rule {
 
 pub(super) fn pod(rules: &Arc<RuleSet>) -> Pod {
     let default_action = DefaultAction::RegistryOnly;
-    let policy = Policy { default_action, rules: rules.clone() };
+    let policy = EgressPolicy { default_action, rules: rules.clone() };
     Pod { policy: Some(Arc::new(policy)), addresses: Vec::new(), proxy_port: None }
 }
 
@@ -142,7 +142,7 @@ impl World {
         let mut pods = std::mem::take(&mut self.pods);
         for policy in pods.values_mut().filter_map(|pod| pod.policy.as_mut()) {
             if let Some(rules) = to(&policy.rules) {
-                *policy = Arc::new(Policy { rules, ..Policy::clone(policy) });
+                *policy = Arc::new(EgressPolicy { rules, ..EgressPolicy::clone(policy) });
             }
         }
         self.pods = pods;
@@ -151,7 +151,7 @@ impl World {
     fn random_pod(&self, random: &mut Rng) -> Pod {
         let defaults = [DefaultAction::AllowAny, DefaultAction::RegistryOnly, DefaultAction::Audit];
         let rules = pick(random, &self.roles).clone();
-        let policy = Policy { default_action: *pick(random, &defaults), rules };
+        let policy = EgressPolicy { default_action: *pick(random, &defaults), rules };
         Pod {
             policy: (random.u8(..6) > 0).then(|| Arc::new(policy)),
             addresses: (0..random.u8(..3)).map(|_| random_ip(random)).collect(),

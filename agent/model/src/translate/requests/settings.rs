@@ -1,0 +1,123 @@
+//! What the mesh's own settings say of requests.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::super::exposure::exposure;
+use crate::{
+    registry::Exposure,
+    requests::route::{Retries, RetryOn},
+    resource::{Objects, duration::duration, virtual_service},
+};
+
+/// How long dialling may take where nobody says.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The wait before the first retry where nobody says.
+pub(super) const BACKOFF: Duration = Duration::from_millis(25);
+
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) root_namespace: String,
+    pub(super) auto_mutual: bool,
+    pub(super) trust_domain: String,
+    pub(super) connect_timeout: Duration,
+    pub(super) retries: Option<Retries>,
+    pub(super) services: Exposure,
+    pub(super) routes: Exposure,
+    pub(super) rules: Exposure,
+}
+
+impl Settings {
+    pub(super) fn read(objects: &Objects) -> Self {
+        let config = objects.mesh_configs().next().map(|config| config.mesh.clone());
+        let config = config.unwrap_or_default();
+        let exposed = |list: &[String]| exposure(list).unwrap_or(Exposure::All);
+        let connect = config.connect_timeout.as_deref().and_then(duration);
+        Self {
+            auto_mutual: config.enable_auto_mtls,
+            connect_timeout: connect.unwrap_or(CONNECT_TIMEOUT),
+            retries: retries(config.default_http_retry_policy.as_ref(), Some(usual_retries())),
+            services: exposed(&config.default_service_export_to),
+            routes: exposed(&config.default_virtual_service_export_to),
+            rules: exposed(&config.default_destination_rule_export_to),
+            root_namespace: config.root_namespace,
+            trust_domain: config.trust_domain,
+        }
+    }
+}
+
+/// What is tried again where nobody says: failures to connect, never an answer.
+fn usual_retries() -> Retries {
+    let on = [
+        RetryOn::ConnectFailure,
+        RetryOn::RefusedStream,
+        RetryOn::GrpcUnavailable,
+        RetryOn::GrpcCancelled,
+    ];
+    Retries {
+        attempts: 2,
+        on: on.into(),
+        statuses: BTreeSet::new(),
+        per_try: None,
+        backoff: BACKOFF,
+        elsewhere: true,
+        other_localities: false,
+    }
+}
+
+/// What a policy says; without one what is usual, and with no attempts nothing at all.
+pub(super) fn retries(
+    said: Option<&virtual_service::Retries>,
+    usual: Option<Retries>,
+) -> Option<Retries> {
+    let Some(said) = said else { return usual };
+    let virtual_service::Retries {
+        attempts,
+        per_try_timeout,
+        retry_on,
+        retry_remote_localities,
+        retry_ignore_previous_hosts,
+        backoff,
+    } = said;
+    let attempts = u32::try_from(*attempts).ok().filter(|attempts| *attempts > 0)?;
+    let (mut on, mut statuses) = (BTreeSet::new(), BTreeSet::new());
+    for word in retry_on.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match word.parse() {
+            Ok(status) => _ = statuses.insert(status),
+            Err(_) => on.extend(retry_word(word)),
+        }
+    }
+    if retry_on.trim().is_empty() {
+        on = usual_retries().on;
+    }
+    Some(Retries {
+        attempts,
+        on,
+        statuses,
+        per_try: per_try_timeout.as_deref().and_then(duration),
+        backoff: backoff.as_deref().and_then(duration).unwrap_or(BACKOFF),
+        elsewhere: retry_ignore_previous_hosts.unwrap_or(true),
+        other_localities: retry_remote_localities.unwrap_or(false),
+    })
+}
+
+/// What a word of `retryOn` means. Two words only announce what else has to be given, and here it
+/// is or is not.
+fn retry_word(word: &str) -> Option<RetryOn> {
+    Some(match word {
+        "5xx" => RetryOn::ServerError,
+        "gateway-error" => RetryOn::GatewayError,
+        "reset" => RetryOn::Reset,
+        "reset-before-request" => RetryOn::ResetBeforeRequest,
+        "connect-failure" => RetryOn::ConnectFailure,
+        "envoy-ratelimited" => RetryOn::EnvoyRateLimited,
+        "retriable-4xx" => RetryOn::ClientError,
+        "refused-stream" => RetryOn::RefusedStream,
+        "http3-post-connect-failure" => RetryOn::Http3PostConnectFailure,
+        "cancelled" => RetryOn::GrpcCancelled,
+        "deadline-exceeded" => RetryOn::GrpcDeadlineExceeded,
+        "internal" => RetryOn::GrpcInternal,
+        "resource-exhausted" => RetryOn::GrpcResourceExhausted,
+        "unavailable" => RetryOn::GrpcUnavailable,
+        _ => return None,
+    })
+}

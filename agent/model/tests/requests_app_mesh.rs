@@ -1,0 +1,427 @@
+//! App Mesh: equal intent in its words and in Istio's gives an equal model, and what is its own.
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/requests.rs"]
+mod requests;
+
+use agent_model::{
+    requests::{
+        backend::{Endpoints, Missing, Target},
+        gateway::GatewayPort,
+        host::Domain,
+        outbound::Outbound,
+        policy::{Ejection, Trust},
+        route::{Action, Forward, Route},
+        server::ServerTls,
+    },
+    translate::requests::World,
+};
+use requests::{Ask, id, mesh_config, namespace, object, objects, outbound, pod, service};
+
+/// The pods and Services of S4, with a caller elsewhere, in a mesh by neither dialect yet.
+fn common() -> String {
+    pod("mesh-test/nginx-1", "10.0.0.1", "app: sample1, server: nginx-1")
+        + &pod("mesh-test/nginx-2", "10.0.0.2", "app: sample1, server: nginx-2")
+        + &pod("callers/x", "10.0.0.9", "app: x")
+        + &service("mesh-test/svc-1", "10.96.0.1", (80, "http"), &["10.0.0.1"])
+        + &service("mesh-test/svc-2", "10.96.0.2", (80, "http"), &["10.0.0.2"])
+        // A Service that has no address yet.
+        + "---\napiVersion: v1\nkind: Service\nmetadata: {name: svc-v, namespace: mesh-test}\n\
+           spec: {selector: {app: sample1}, ports: [{name: http, port: 80}]}\n"
+}
+
+fn in_app_mesh(name: &str) -> String {
+    namespace(name).replace(
+        "istio-injection: enabled",
+        "mesh: mesh-1, appmesh.k8s.aws/sidecarInjectorWebhook: enabled",
+    )
+}
+
+/// S4 in App Mesh's words; the parts that tests change are parameters.
+#[derive(Default)]
+struct AppMesh<'a> {
+    routes: &'a str,
+    listener: &'a str,
+    backend: &'a str,
+}
+
+const HALVES: &str = "weightedTargets: [{virtualNodeRef: {name: vnode-1}, weight: 1}, \
+                      {virtualNodeRef: {name: vnode-2}, weight: 1}]";
+const TO_ONE: &str = "weightedTargets: [{virtualNodeRef: {name: vnode-1}, weight: 1}]";
+
+impl AppMesh<'_> {
+    fn text(&self) -> String {
+        let halves =
+            format!("{{name: route-1, httpRoute: {{match: {{prefix: /}}, action: {{{HALVES}}}}}}}");
+        let routes = if self.routes.is_empty() { halves.as_str() } else { self.routes };
+        let mut text = in_app_mesh("mesh-test") + &in_app_mesh("callers") + &common();
+        let mesh =
+            "egressFilter: {type: ALLOW_ALL}, namespaceSelector: {matchLabels: {mesh: mesh-1}}";
+        text += &object("Mesh", "x/mesh-1", 1, mesh);
+        for number in [1, 2] {
+            let node = format!(
+                "podSelector: {{matchLabels: {{server: nginx-{number}}}}}, \
+                 listeners: [{{portMapping: {{port: 80, protocol: http}}{}}}], \
+                 serviceDiscovery: {{dns: {{hostname: svc-{number}.mesh-test.svc.cluster.local}}}}",
+                self.listener
+            );
+            text += &object("VirtualNode", &format!("mesh-test/vnode-{number}"), 1, &node);
+        }
+        let spec = format!(
+            "listeners: [{{portMapping: {{port: 80, protocol: http}}}}], routes: [{routes}]"
+        );
+        text += &object("VirtualRouter", "mesh-test/vrouter-1", 1, &spec);
+        text += &virtual_service("virtualRouter: {virtualRouterRef: {name: vrouter-1}}");
+        let caller = format!(
+            "podSelector: {{matchLabels: {{app: x}}}}, backends: [{{virtualService: \
+             {{virtualServiceRef: {{name: svc-v, namespace: mesh-test}}{}}}}}]",
+            self.backend
+        );
+        text + &object("VirtualNode", "callers/vnode-x", 1, &caller)
+    }
+
+    fn outbound(&self) -> Outbound {
+        outbound(&self.text(), "callers/x")
+    }
+
+    fn ask(&self, target: &str) -> String {
+        Ask { pod: "callers/x", port: 80, host: SVC_V, target, ..Ask::default() }.of(&self.text())
+    }
+}
+
+const SVC_V: &str = "svc-v.mesh-test.svc.cluster.local";
+
+fn virtual_service(provider: &str) -> String {
+    format!(
+        "---\napiVersion: appmesh.k8s.aws/v1beta2\nkind: VirtualService\n\
+         metadata: {{name: svc-v, namespace: mesh-test}}\nspec: {{provider: {{{provider}}}}}\n"
+    )
+}
+
+/// The same in Istio's words, with what is a default there said here.
+fn istio(http: &str, policy: &str) -> String {
+    let mut text = namespace("mesh-test") + &namespace("callers") + &common();
+    text += &mesh_config("enableAutoMtls: false");
+    for number in [1, 2] {
+        let host = format!("svc-{number}");
+        let policy = policy.replace("SVC", &format!("{host}.mesh-test.svc.cluster.local"));
+        let spec = format!(
+            "host: {host}, trafficPolicy: {{loadBalancer: {{simple: ROUND_ROBIN}}{policy}}}"
+        );
+        text += &object("DestinationRule", &format!("mesh-test/{host}"), 1, &spec);
+    }
+    text + &object(
+        "VirtualService",
+        "mesh-test/svc-v",
+        1,
+        &format!("hosts: [svc-v], http: [{http}]"),
+    )
+}
+
+const USUAL: &str = "timeout: 15s, retries: {attempts: 2, retryOn: 'connect-failure,refused-stream,reset,503,unavailable'}";
+
+/// What a model says of `svc-v`, which is all that the App Mesh caller may dial.
+fn of_svc_v(mut outbound: Outbound) -> Outbound {
+    let name = Domain::new(SVC_V);
+    for port in outbound.ports.values_mut() {
+        port.at.clear();
+        port.any.hosts.retain(|host| host.domains.contains(&name));
+    }
+    outbound
+}
+
+fn assert_equal(app_mesh: &AppMesh<'_>, http: &str, policy: &str) {
+    let one = app_mesh.outbound();
+    assert_eq!(one, of_svc_v(one.clone()), "nothing but the backend");
+    assert_eq!(one, of_svc_v(outbound(&istio(http, policy), "callers/x")));
+}
+
+#[test]
+fn equal_intent_the_halves_of_s4_give_an_equal_model() {
+    let halves = "route: [{destination: {host: svc-1}, weight: 50}, {destination: {host: svc-2}, weight: 50}]";
+    let http = format!("{{name: route-1, match: [{{uri: {{prefix: /}}}}], {USUAL}, {halves}}}");
+    assert_equal(&AppMesh::default(), &http, "");
+    let other = istio(&http.replace("weight: 50}]", "weight: 51}]"), "");
+    assert_ne!(AppMesh::default().outbound(), of_svc_v(outbound(&other, "callers/x")));
+    let unsaid = istio(&http.replace("timeout: 15s, ", ""), "");
+    assert_ne!(AppMesh::default().outbound(), of_svc_v(outbound(&unsaid, "callers/x")));
+}
+
+#[test]
+fn equal_intent_routes_by_priority_and_prefix_give_an_equal_model() {
+    let one = |name: &str, matches: &str, more: &str| {
+        format!("{{name: {name}, httpRoute: {{match: {{{matches}}}, action: {{{TO_ONE}}}{more}}}}}")
+    };
+    let routes = [
+        one("all", "prefix: /", ", timeout: {perRequest: {unit: s, value: 3}, idle: {unit: s, value: 0}}"),
+        one("short", "prefix: /a", ""),
+        one("long", "prefix: /a/b, method: GET, headers: [{name: X-User, match: {exact: me}}, {name: z}], queryParameters: [{name: q, match: {exact: v}}]", ""),
+        one("first", "path: {regex: '/z.*'}", ", retryPolicy: {maxRetries: 1, perRetryTimeout: {unit: ms, value: 500}, httpRetryEvents: [server-error], tcpRetryEvents: [connection-error]}")
+            .replace("{name: first,", "{name: first, priority: 0,"),
+    ];
+    let to = "route: [{destination: {host: svc-1}}]";
+    let http = [
+        format!(
+            "{{name: first, match: [{{uri: {{regex: '/z.*'}}}}], timeout: 15s, retries: {{attempts: 1, perTryTimeout: 500ms, retryOn: '5xx,connect-failure'}}, {to}}}"
+        ),
+        format!(
+            "{{name: long, match: [{{uri: {{prefix: /a/b}}, method: {{exact: GET}}, headers: {{x-user: {{exact: me}}, z: {{}}}}, queryParams: {{q: {{exact: v}}}}}}], {USUAL}, {to}}}"
+        ),
+        format!("{{name: short, match: [{{uri: {{prefix: /a}}}}], {USUAL}, {to}}}"),
+        format!(
+            "{{name: all, match: [{{uri: {{prefix: /}}}}], {}, {to}}}",
+            USUAL.replace("15s", "3s")
+        ),
+    ];
+    assert_equal(
+        &AppMesh { routes: &routes.join(", "), ..AppMesh::default() },
+        &http.join(", "),
+        "",
+    );
+}
+
+#[test]
+fn equal_intent_tls_and_outliers_give_an_equal_model() {
+    let tls = ", clientPolicy: {tls: {validation: {trust: {file: {certificateChain: /ca.pem}}}, \
+               certificate: {file: {certificateChain: /c.pem, privateKey: /k.pem}}}}";
+    let outliers = ", outlierDetection: {maxServerErrors: 3, interval: {unit: s, value: 5}, \
+                    baseEjectionDuration: {unit: s, value: 9}, maxEjectionPercent: 50}";
+    let policy = ", tls: {mode: MUTUAL, caCertificates: /ca.pem, clientCertificate: /c.pem, \
+                  privateKey: /k.pem, subjectAltNames: [SVC], sni: SVC}, outlierDetection: \
+                  {consecutive5xxErrors: 3, interval: 5s, baseEjectionTime: 9s, maxEjectionPercent: 50}";
+    let routes = format!("{{name: r, httpRoute: {{match: {{prefix: /}}, action: {{{TO_ONE}}}}}}}");
+    let http = format!(
+        "{{name: r, match: [{{uri: {{prefix: /}}}}], {USUAL}, route: [{{destination: {{host: svc-1}}}}]}}"
+    );
+    let app_mesh = AppMesh { routes: &routes, listener: outliers, backend: tls };
+    assert_equal(&app_mesh, &http, policy);
+    let ejection: Option<Ejection> = requests::backends(&app_mesh.outbound())[0].policy.ejection;
+    assert_eq!(ejection.unwrap().server_errors, Some(3));
+}
+
+/// What is not equal intent stays apart: a client of the namespace also has the bare name, and an
+/// address, in Istio's words.
+#[test]
+fn s4_6_the_bare_name_is_not_the_virtual_services() {
+    let found = AppMesh::default().outbound();
+    let names: Vec<&str> =
+        found.ports[&80].any.hosts[0].domains.iter().map(Domain::as_str).collect();
+    assert_eq!(names, ["svc-v.mesh-test", "svc-v.mesh-test.svc", SVC_V]);
+    let own = outbound(&istio("{route: [{destination: {host: svc-1}}]}", ""), "mesh-test/nginx-1");
+    assert_eq!(
+        Ask { host: "svc-v", ..Ask::default() }.among(&own.ports[&80].any.hosts),
+        "1x svc-1.mesh-test:80"
+    );
+}
+
+#[test]
+fn s4_3_and_s4_4_weights_are_shares() {
+    let weighed = |one: u32, other: u32| {
+        let targets = HALVES.replacen("weight: 1", &format!("weight: {one}"), 1);
+        let at = targets.rfind("weight: 1").unwrap();
+        let targets = format!("{}weight: {other}}}]", &targets[..at]);
+        let routes =
+            format!("{{name: r, httpRoute: {{match: {{prefix: /}}, action: {{{targets}}}}}}}");
+        AppMesh { routes: &routes, ..AppMesh::default() }.ask("/")
+    };
+    assert_eq!(weighed(1, 1), "1x svc-1.mesh-test:80, 1x svc-2.mesh-test:80");
+    assert_eq!(weighed(75, 25), "3x svc-1.mesh-test:80, 1x svc-2.mesh-test:80");
+    assert_eq!(weighed(0, 1), "1x svc-2.mesh-test:80");
+}
+
+#[test]
+fn edge_66_a_caller_without_the_backend_has_nothing_of_it() {
+    let text = AppMesh::default().text();
+    let without = text.replace(
+        "backends: [{virtualService: {virtualServiceRef: {name: svc-v, namespace: mesh-test}}}]",
+        "backends: []",
+    );
+    assert_ne!(text, without);
+    assert_eq!(outbound(&without, "callers/x"), Outbound::default());
+}
+
+#[test]
+fn s4_8_a_node_answers_by_itself_and_s4_17_nobody_is_503() {
+    let ask =
+        |text: &str| Ask { pod: "callers/x", port: 80, host: SVC_V, ..Ask::default() }.of(text);
+    let text = AppMesh::default().text();
+    let provider = "virtualRouter: {virtualRouterRef: {name: vrouter-1}}";
+    let node = text.replace(provider, "virtualNode: {virtualNodeRef: {name: vnode-1}}");
+    assert_eq!(ask(&node), "1x svc-1.mesh-test:80");
+    let gone = text.replace(provider, "virtualRouter: {virtualRouterRef: {name: gone}}");
+    assert_eq!(ask(&gone), "1x 503 Provider(\"svc-v.mesh-test\")");
+    let no_route = AppMesh {
+        routes: "{name: t, tcpRoute: {action: {weightedTargets: [{virtualNodeRef: {name: vnode-1}, weight: 1}]}}}",
+        ..AppMesh::default()
+    };
+    assert_eq!(no_route.ask("/"), "1x 503 Provider(\"svc-v.mesh-test\")");
+    let other = AppMesh {
+        routes: &format!("{{name: r, httpRoute: {{match: {{prefix: /a}}, action: {{{TO_ONE}}}}}}}"),
+        ..AppMesh::default()
+    };
+    assert_eq!(other.ask("/b"), "404", "no route matches: no fall-through");
+}
+
+fn forward(outbound: &Outbound) -> Forward {
+    match &outbound.ports[&80].any.hosts[0].routes[0].then {
+        Action::Forward(forward) => forward.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn edge_64_a_listener_gives_up_after_fifteen_seconds_whatever_the_route_says() {
+    let routes = format!(
+        "{{name: r, httpRoute: {{match: {{prefix: /}}, action: {{{TO_ONE}}}, timeout: {{perRequest: {{unit: s, value: 60}}}}}}}}"
+    );
+    let with = |listener: &str| {
+        let found = forward(&AppMesh { routes: &routes, listener, backend: "" }.outbound());
+        (found.timeout.unwrap().as_secs(), found.to[0].answer_within.map(|time| time.as_secs()))
+    };
+    assert_eq!(with(""), (60, Some(15)));
+    assert_eq!(with(", timeout: {http: {perRequest: {unit: s, value: 90}}}"), (60, None));
+    assert_eq!(with(", timeout: {http: {perRequest: {unit: s, value: 0}}}"), (60, None));
+}
+
+#[test]
+fn edge_65_a_pod_of_two_nodes_or_a_namespace_of_two_meshes_is_in_none() {
+    let text = AppMesh::default().text();
+    let found = |text: &str| World::new(&objects(text), "cluster.local").outbound(&id("callers/x"));
+    assert!(found(&text).is_some());
+    let twice = object("VirtualNode", "callers/other", 1, "podSelector: {matchLabels: {app: x}}");
+    assert!(found(&(text.clone() + &twice)).is_none());
+    let mesh = object("Mesh", "x/mesh-2", 1, "namespaceSelector: {}");
+    assert!(found(&(text.clone() + &mesh)).is_none());
+    let mismatch =
+        text.replace("matchLabels: {mesh: mesh-1}", "matchLabels: {mesh: sitateru-mesh}");
+    assert!(found(&mismatch).is_none(), "S4-1");
+}
+
+#[test]
+fn edge_67_traffic_follows_discovery_and_the_selector_says_who_somebody_is() {
+    let text = AppMesh::default().text().replace("hostname: svc-1.", "hostname: svc-2.");
+    let found = outbound(&text, "callers/x");
+    let backends = requests::backends(&found);
+    let Endpoints::Listed(listed) = &backends[0].endpoints else { panic!() };
+    assert_eq!(listed[0].address.to_string(), "10.0.0.2", "vnode-1 selects 10.0.0.1");
+    let map = AppMesh::default().text().replace(
+        "dns: {hostname: svc-1.mesh-test.svc.cluster.local}",
+        "awsCloudMap: {namespaceName: cloud, serviceName: one}",
+    );
+    let found = outbound(&map, "callers/x");
+    let backend = requests::backends(&found)[0].clone();
+    let Endpoints::Listed(listed) = &backend.endpoints else { panic!() };
+    assert_eq!(
+        (backend.service.as_str(), listed[0].address.to_string().as_str()),
+        ("one.cloud", "10.0.0.1"),
+        "S4-16"
+    );
+}
+
+#[test]
+fn tls_of_both_sides() {
+    let server =
+        ", tls: {mode: STRICT, certificate: {file: {certificateChain: /c, privateKey: /k}}}";
+    let client = |enforce: bool| {
+        format!(
+            ", clientPolicy: {{tls: {{enforce: {enforce}, validation: {{trust: {{file: {{certificateChain: /ca}}}}}}}}}}"
+        )
+    };
+    let word = |listener: &str, backend: &str| {
+        let found = AppMesh { listener, backend, ..AppMesh::default() }.outbound();
+        requests::spoken(requests::backends(&found)[0])
+    };
+    assert_eq!(word(server, ""), "plain", "fails at the far side");
+    assert_eq!(word("", &client(true)), "own", "fails at the far side too");
+    assert_eq!(
+        (word("", &client(false)), word(server, &client(false))),
+        ("plain".into(), "own".into())
+    );
+    let text = AppMesh { listener: server, ..AppMesh::default() }.text();
+    let objects = objects(&text);
+    let found = World::new(&objects, "cluster.local").server(&id("mesh-test/nginx-1")).unwrap();
+    assert!(matches!(found.ports[&80].tls, ServerTls::Own { or_plain: false, .. }));
+    assert_eq!(found.other.tls, ServerTls::Plain, "other ports are not looked at");
+    let found = AppMesh { backend: &client(true), ..AppMesh::default() }.outbound();
+    let agent_model::requests::policy::ClientTls::Own(own) =
+        &requests::backends(&found)[0].policy.tls
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (&own.trust, &own.names[0]),
+        (&Trust::File("/ca".into(), None), &"svc-1.mesh-test.svc.cluster.local".to_owned())
+    );
+}
+
+/// The gateway of S4 with one route.
+fn gateway(http: &str) -> Vec<agent_model::requests::route::VirtualHost> {
+    let text = AppMesh::default().text()
+        + &pod("mesh-test/gw", "10.0.0.7", "for: gateway")
+        + &object(
+            "VirtualGateway",
+            "mesh-test/gateway-v",
+            1,
+            "namespaceSelector: {matchLabels: {mesh: mesh-1}}, podSelector: {matchLabels: {for: gateway}}, \
+             listeners: [{portMapping: {port: 8088, protocol: http}, connectionPool: {http: {maxConnections: 1024}}}]",
+        )
+        + &object("GatewayRoute", "mesh-test/route-v", 1, &format!("httpRoute: {http}"));
+    let objects = objects(&text);
+    let found = World::new(&objects, "cluster.local").gateway(&id("mesh-test/gw"));
+    let found = found.expect("a gateway");
+    match &found.ports[&8088] {
+        GatewayPort::Http(hosts) => hosts.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn only(http: &str) -> Route {
+    gateway(http)[0].routes[0].clone()
+}
+
+const TARGET: &str = "target: {virtualService: {virtualServiceRef: {name: svc-v}}}";
+
+#[test]
+fn s4_12_and_edge_63_a_gateway_rewrites_the_host_and_the_prefix() {
+    let root = only(&format!("{{match: {{prefix: /}}, action: {{{TARGET}}}}}"));
+    let Action::Forward(forward) = &root.then else { panic!() };
+    let shares: Vec<String> = forward.to.iter().map(requests::share).collect();
+    assert_eq!(shares, ["1x svc-1.mesh-test:80", "1x svc-2.mesh-test:80"]);
+    assert_eq!(forward.rewrite.authority.as_deref(), Some("svc-v.mesh-test"));
+    let rewritten = |prefix: &str, rewrite: &str, target: &str| {
+        only(&format!(
+            "{{match: {{prefix: {prefix}}}, action: {{{TARGET}, rewrite: {{{rewrite}}}}}}}"
+        ))
+        .rewritten(target)
+    };
+    assert_eq!(rewritten("/a/", "", "/a/x?q"), "/x?q", "S4-13");
+    assert_eq!(rewritten("/chapter", "", "/chapter/1"), "/1");
+    assert_eq!(rewritten("/chapter", "", "/chapter"), "/");
+    assert_eq!(rewritten("/a/", "prefix: {defaultPrefix: DISABLED}", "/a/x"), "/a/x");
+    assert_eq!(rewritten("/a/", "prefix: {value: /b/}", "/a/x"), "/b/x");
+    assert_eq!(rewritten("/a/", "path: {exact: /c}", "/a/x?q"), "/c?q");
+    let kept = only(&format!(
+        "{{match: {{prefix: /}}, action: {{{TARGET}, rewrite: {{hostname: {{defaultTargetHostname: DISABLED}}}}}}}}"
+    ));
+    let Action::Forward(forward) = &kept.then else { panic!() };
+    assert_eq!(forward.rewrite.authority, None);
+}
+
+#[test]
+fn gateway_routes_are_told_apart_by_host() {
+    let hosts = gateway(&format!(
+        "{{match: {{hostname: {{suffix: .example.com}}}}, action: {{{TARGET}}}}}"
+    ));
+    let at = |host| Ask { host, ..Ask::default() }.among(&hosts);
+    assert_eq!(at("a.example.com"), "1x svc-1.mesh-test:80, 1x svc-2.mesh-test:80");
+    assert_eq!(at("example.org"), "unknown");
+}
+
+#[test]
+fn a_target_that_is_missing_says_so() {
+    let text = AppMesh::default()
+        .text()
+        .replace("virtualNodeRef: {name: vnode-2}", "virtualNodeRef: {name: gone}");
+    let found = forward(&outbound(&text, "callers/x"));
+    assert_eq!(found.to[1].target, Target::Missing(Missing::Provider("gone".into())));
+}
