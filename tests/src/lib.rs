@@ -27,6 +27,7 @@
 //! what a live one uses (see [`name`]).
 
 pub mod agent;
+pub mod attached;
 pub mod burden;
 pub mod capture;
 pub mod cgroup;
@@ -46,9 +47,11 @@ pub mod name;
 pub mod named;
 pub mod netns;
 pub mod packet;
+pub mod pod;
 pub mod posture;
 pub mod probe;
 pub mod process;
+pub mod raw;
 pub mod runtime;
 pub mod scene;
 pub mod selftest;
