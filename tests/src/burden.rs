@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::{
-    errand::{Load, Tally},
+    pod::load::{Load, Tally},
     process::{Process, probe},
     stage::{DENIED, DIRECT, Net, Stage},
 };

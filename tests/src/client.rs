@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Result, ensure};
 
 use crate::{
-    errand::Said,
+    pod::talk::Said,
     process::{Process, probe},
     world::Host,
 };

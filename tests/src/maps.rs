@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     links::{self, Attributes},
-    sys::SharedWord,
+    raw::SharedWord,
 };
 
 /// Commands of `bpf()` (`linux/bpf.h`).

@@ -5,18 +5,19 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context as _, Result};
 
 use crate::{
+    agent::Agent,
     control_plane::{ControlPlane, is_left_out, tree},
     gate::Gate,
-    manifest::NAMESPACE,
+    manifest::{Mirror, NAMESPACE},
+    raw,
     scene::ACCOUNT,
-    sys,
     world::{Wiring, World},
 };
 
@@ -33,6 +34,16 @@ impl Source {
     /// Whether cases with it were left out on purpose.
     pub fn is_left_out(self) -> bool {
         self == Self::Server && is_left_out()
+    }
+
+    /// An agent whose configuration is there.
+    pub fn agent(self, world: &World) -> Result<Agent> {
+        let mut agent = Agent::new(world)?;
+        if self == Self::Server {
+            let server = Loan::take(world)?;
+            agent.follow_mirror(server.account.clone(), Box::new(server));
+        }
+        Ok(agent)
     }
 }
 
@@ -91,14 +102,11 @@ impl Loan {
             Ok(Self { account: server.account.clone(), _gate: gate, _turn: turn })
         })
     }
+}
 
-    /// The agent's kubeconfig.
-    pub fn account(&self) -> &Path {
-        &self.account
-    }
-
-    /// `kubectl apply`, server-side; with the status of a pod, which only then is taken.
-    pub fn apply(&self, manifests: &str, status: Option<(&str, &str)>) -> Result<()> {
+impl Mirror for Loan {
+    /// `kubectl apply`, server-side; a status is taken only once its pod is there.
+    fn apply(&self, manifests: &str, status: Option<(&str, &str)>) -> Result<()> {
         with(|server| {
             server.plane.apply(&server.world, manifests)?;
             let Some((pod, status)) = status else { return Ok(()) };
@@ -109,7 +117,7 @@ impl Loan {
     }
 
     /// `kubectl delete`.
-    pub fn delete(&self, manifests: &str) -> Result<()> {
+    fn delete(&self, manifests: &str) -> Result<()> {
         with(|server| {
             let delete = ["delete", "--wait=false", "-f", "-"];
             server.plane.kubectl(&server.world, &delete, manifests).map(drop)
@@ -146,7 +154,7 @@ impl Server {
 fn with<T>(work: impl FnOnce(&Server) -> Result<T>) -> Result<T> {
     let mut server = lock(&SERVER);
     if server.is_none() {
-        sys::at_exit(end)?;
+        raw::at_exit(end)?;
         *server = Some(Server::start()?);
     }
     work(server.as_ref().context("no server")?)

@@ -77,7 +77,7 @@ impl Stage {
             .map(|port| Echo::start(&far, port, &far.addresses()))
             .into_iter()
             .collect::<Result<Vec<_>>>()?;
-        let agent = Agent::on(source, &world)?;
+        let agent = source.agent(&world)?;
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
         agent.config().pod(&pod)?;

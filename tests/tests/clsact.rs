@@ -10,9 +10,9 @@ use anyhow::{Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
+    attached,
     burden::Burden,
     ground::{Ground, Row},
-    links,
     posture::{Posture, judged_by, lines},
     stage::{DENIED, Net, Stage},
     way::{Family, Way},
@@ -81,13 +81,13 @@ fn a_filter_that_was_taken_away_is_found_and_put_back(
     let (ground, mut agent) = stand(Posture::Closed)?;
     let (node, port) = (ground.world().node(), ground.pod().port().to_owned());
     agent.pause()?;
-    links::tc(node, &["filter", "del", "dev", &port, "ingress"])?;
+    attached::tc(node, &["filter", "del", "dev", &port, "ingress"])?;
     let found = Posture::Closed.violations(&first_round(&ground, family)?, family);
     assert!(found.iter().any(|violation| violation.way == witness), "{}", lines(&found));
 
     agent.resume()?;
     let since = Instant::now();
-    while links::filters_at(node, &port, "ingress")?.is_empty() {
+    while attached::filters_at(node, &port, "ingress")?.is_empty() {
         ensure!(since.elapsed() < MENDED, "the filter is not put back");
         thread::sleep(Duration::from_millis(20));
     }
@@ -112,7 +112,7 @@ fn switch(stage: &mut Stage, layer3: &str) {
 
 fn filters(stage: &Stage) -> Result<[Vec<String>; 2]> {
     let [ingress, egress] =
-        SIDES.map(|side| links::filters_at(stage.world.node(), stage.pod.port(), side));
+        SIDES.map(|side| attached::filters_at(stage.world.node(), stage.pod.port(), side));
     Ok([ingress?, egress?])
 }
 
@@ -120,7 +120,7 @@ fn filters(stage: &Stage) -> Result<[Vec<String>; 2]> {
 fn check_hung(stage: &Stage, layer3: &str) -> Result<()> {
     let by_link = u32::from(layer3 == "tcx");
     for hook in ["tcx_ingress", "tcx_egress"] {
-        let count = links::count_at_link(stage.world.node(), stage.pod.port(), hook)?;
+        let count = attached::count_at_link(stage.world.node(), stage.pod.port(), hook)?;
         ensure!(count == by_link, "{count} programs at {hook} under --layer3 {layer3}");
     }
     let ours = format!("sekisho {}", stage.agent.pins().display());
@@ -198,8 +198,8 @@ fn what_another_manner_left_is_taken_away(#[case] before: &str, #[case] after: &
     stage.agent.start(&stage.world)?;
     stage.agent.wait_until("the pod is let be", |a| Ok(a.enrolment("app")? == "outside"))?;
     assert_eq!(filters(&stage)?, [vec![], vec![] as Vec<String>]);
-    assert_eq!(links::count_at_link(stage.world.node(), stage.pod.port(), "tcx_ingress")?, 0);
-    assert!(!links::has_clsact(stage.world.node(), stage.pod.port())?, "the discipline stays");
+    assert_eq!(attached::count_at_link(stage.world.node(), stage.pod.port(), "tcx_ingress")?, 0);
+    assert!(!attached::has_clsact(stage.world.node(), stage.pod.port())?, "the discipline stays");
     Ok(())
 }
 
@@ -229,11 +229,11 @@ fn uninstalling_removes_our_filters_and_only_ours(
     switch(&mut stage, "clsact");
     let (node, port) = (stage.world.node(), stage.pod.port());
     if beside_a_stranger {
-        links::tc(node, &["qdisc", "add", "dev", port, "clsact"])?;
+        attached::tc(node, &["qdisc", "add", "dev", port, "clsact"])?;
         let classifier = ["u32", "match", "u32", "0", "0", "classid", "1:1"];
         for side in SIDES {
             let place = ["filter", "add", "dev", port, side, "prio", "7", "protocol", "ip"];
-            links::tc(node, &[&place[..], &classifier].concat())?;
+            attached::tc(node, &[&place[..], &classifier].concat())?;
         }
     }
     stage.start()?;
@@ -244,7 +244,7 @@ fn uninstalling_removes_our_filters_and_only_ours(
     assert_eq!(filters(&stage)?, strangers);
     let names = strangers.iter().flatten().count();
     assert_eq!(names > 0, beside_a_stranger, "{strangers:?}");
-    assert_eq!(links::has_clsact(stage.world.node(), stage.pod.port())?, beside_a_stranger);
+    assert_eq!(attached::has_clsact(stage.world.node(), stage.pod.port())?, beside_a_stranger);
     stage.client()?.echoes(stage.at(Net::V4, DENIED))
 }
 

@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
+    attached,
     chain::{Chain, Said},
     client::Client,
-    links,
     serve::Echo,
     stage::{DENIED, DIRECT, Net, Stage},
     world::Host,
@@ -252,7 +252,7 @@ fn after_a_reboot_no_pod_is_made_before_the_agent() -> Result<()> {
     stage.agent.uninstall()?;
     std::fs::remove_dir_all(stage.agent.run_dir())?;
     std::fs::create_dir(stage.agent.run_dir())?;
-    for (hook, count) in links::count_at(stage.world.cgroup().path())? {
+    for (hook, count) in attached::count_at(stage.world.cgroup().path())? {
         ensure!(count == 0, "{hook} is still there");
     }
     let pod = stage.world.sandbox("new")?;

@@ -12,9 +12,9 @@ use agent_abi::policy_default;
 use anyhow::{Context as _, Result};
 use rstest::rstest;
 use sekisho_tests::{
-    errand::{Load, Tally},
     manifest::listed,
     maps,
+    pod::load::{Load, Tally},
     process::probe,
     serve::Echo,
     stage::{DENIED, DIRECT, Net, Stage},

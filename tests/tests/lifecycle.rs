@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
+    attached,
     burden::Burden,
     client::Client,
-    links,
     manifest::Mode,
     process::built,
     stage::{DENIED, DIRECT, Net, Stage},
@@ -34,12 +34,12 @@ fn next_layout() -> Result<PathBuf> {
 
 /// Each hook of the group has one program of the agent's.
 fn check_hooks(stage: &Stage, each: u32) -> Result<()> {
-    for (hook, count) in links::count_at(stage.world.cgroup().path())? {
+    for (hook, count) in attached::count_at(stage.world.cgroup().path())? {
         ensure!(count == each, "{count} programs at {hook}, and not {each}");
     }
     let mut wires = Vec::new();
     for hook in ["tcx_ingress", "tcx_egress"] {
-        wires.push(links::count_at_link(stage.world.node(), stage.pod.port(), hook)?);
+        wires.push(attached::count_at_link(stage.world.node(), stage.pod.port(), hook)?);
     }
     ensure!(wires == [each, each], "{wires:?} programs at the pod's link, and not {each}");
     Ok(())
@@ -133,11 +133,11 @@ fn uninstalling_removes_all_of_ours_and_only_ours() -> Result<()> {
     stage.check_verdicts()?;
     stage.agent.kill()?;
     stage.agent.uninstall()?;
-    for (hook, count) in links::count_at(stage.world.cgroup().path())? {
+    for (hook, count) in attached::count_at(stage.world.cgroup().path())? {
         let strangers = u32::from(hook == "skb_egress");
         assert_eq!(count, strangers, "programs at {hook}");
     }
-    assert_eq!(links::count_at_link(stage.world.node(), stage.pod.port(), "tcx_ingress")?, 0);
+    assert_eq!(attached::count_at_link(stage.world.node(), stage.pod.port(), "tcx_ingress")?, 0);
     assert!(!stage.agent.pins().exists(), "pins are left");
     stage.client()?.echoes(stage.at(Net::V4, DENIED))
 }
@@ -218,7 +218,7 @@ fn check_two(stage: &Stage, other: &Host) -> Result<()> {
     let mut client = Client::start(other)?;
     client.echoes(stage.at(Net::V4, DENIED))?;
     client.echoes(stage.at(Net::V6, DENIED))?;
-    let counts = links::count_at(stage.world.cgroup().path())?;
+    let counts = attached::count_at(stage.world.cgroup().path())?;
     ensure!(counts.iter().all(|(_, count)| *count == 2), "{counts:?}");
     Ok(())
 }

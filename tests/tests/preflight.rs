@@ -11,9 +11,9 @@ use nix::{
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
-    cgroup, links,
+    attached, cgroup,
     manifest::Mode,
-    sys,
+    raw, sys,
     world::{Host, Wiring, World},
 };
 
@@ -41,7 +41,7 @@ impl Case {
         let said = String::from_utf8(output.stderr)?;
         ensure!(!output.status.success(), "it runs: {said}");
         ensure!(!said.contains("panicked"), "{said}");
-        for (hook, count) in links::count_at(self.world.cgroup().path())? {
+        for (hook, count) in attached::count_at(self.world.cgroup().path())? {
             ensure!(count == 0, "{count} programs at {hook}");
         }
         Ok(said)
@@ -81,7 +81,7 @@ fn a_capability_is_missing(#[case] number: u32, #[case] name: &str) -> Result<()
     let mut command = case.agent.command();
     // Prepared first, since what is prepared last is done last: entering the node needs it.
     case.world.agent_place().prepare(&mut command)?;
-    sys::before_exec(&mut command, move || sys::drop_capability(number));
+    sys::before_exec(&mut command, move || raw::drop_capability(number));
     let output = command.output()?;
     let said = String::from_utf8(output.stderr)?;
     assert!(!output.status.success(), "{said}");

@@ -73,7 +73,7 @@ impl Case {
             Echo::with_greeting(&database, PORT, GREETING)?,
             Echo::with_greeting(&database, OTHER_PORT, GREETING)?,
         ];
-        let mut agent = Agent::on(source, &world)?;
+        let mut agent = source.agent(&world)?;
         agent.config().namespace(true)?;
         agent.config().mesh(mode)?;
         agent.config().pod(&pod)?;

@@ -10,9 +10,9 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use sekisho_tests::{
+use sekisho_selftest::{
+    matrix::{self, Check},
     probe as way_out, process,
-    selftest::{self, Check},
     way::Family,
 };
 use serde::Serialize;
@@ -101,7 +101,7 @@ fn try_all(
         if stop.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
-        let tried = selftest::run(*family, detach, stop);
+        let tried = matrix::run(*family, detach, stop);
         checks.extend(tried.context("the selftest cannot run here")?);
     }
     Ok(checks)

@@ -1,7 +1,7 @@
-//! The probe as a program of its own, which the suites start; what it does is [`probe`].
+//! What the suites start inside a pod, as a program of its own; what it does is [`pod`].
 
-use sekisho_tests::probe;
+use sekisho_tests::pod;
 
 fn main() -> anyhow::Result<()> {
-    probe::run(std::env::args().skip(1))
+    pod::run(std::env::args().skip(1))
 }

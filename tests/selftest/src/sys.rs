@@ -4,10 +4,8 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
     process::Command,
-    ptr::NonNull,
-    sync::atomic::AtomicU64,
 };
 
 use socket2::{SockAddr, Socket};
@@ -23,12 +21,6 @@ pub fn before_exec(
     use std::os::unix::process::CommandExt as _;
     // SAFETY: the callers in this crate only make system calls on open descriptors.
     unsafe { command.pre_exec(prepare) };
-}
-
-/// Calls a function when the process ends by itself: what a static holds is not dropped.
-pub fn at_exit(work: extern "C" fn()) -> io::Result<()> {
-    // SAFETY: a function of this program, which is there to the end.
-    check(unsafe { libc::atexit(work) }).map(drop)
 }
 
 /// The address of a packet socket: an interface, a protocol, and a station for cooked frames.
@@ -54,13 +46,6 @@ pub fn link_address(interface: u32, ethertype: u16, station: [u8; 6]) -> io::Res
     // SAFETY: `fill` writes a whole address and its length.
     let ((), address) = unsafe { SockAddr::try_init(fill) }?;
     Ok(address)
-}
-
-/// Takes a capability away from what this process will execute.
-pub fn drop_capability(number: u32) -> io::Result<()> {
-    // SAFETY: a call that takes numbers.
-    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) })
-        .map(drop)
 }
 
 /// Sets a socket option that is an `int`.
@@ -135,44 +120,6 @@ pub fn bpf(command: u32, attributes: &mut [u8]) -> io::Result<i64> {
         )
     };
     if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(outcome) }
-}
-
-/// The first word of a map that is shared with its users, as `NODE` is.
-#[derive(Debug)]
-pub struct SharedWord {
-    page: NonNull<u64>,
-}
-
-/// The least that the kernel maps.
-const PAGE: usize = 4_096;
-
-impl SharedWord {
-    /// Maps the page of an open map.
-    pub fn of(map: BorrowedFd<'_>) -> io::Result<Self> {
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: a fresh mapping at an address of the kernel's choice, kept until this is dropped.
-        let page = unsafe {
-            libc::mmap(std::ptr::null_mut(), PAGE, access, libc::MAP_SHARED, map.as_raw_fd(), 0)
-        };
-        if page == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let page = NonNull::new(page.cast()).ok_or_else(|| io::Error::other("mapped nothing"))?;
-        Ok(Self { page })
-    }
-
-    /// The word.
-    pub fn get(&self) -> &AtomicU64 {
-        // SAFETY: aligned, mapped for as long as `self`, and only ever used as an atomic.
-        unsafe { AtomicU64::from_ptr(self.page.as_ptr()) }
-    }
-}
-
-impl Drop for SharedWord {
-    fn drop(&mut self) {
-        // SAFETY: the mapping of `of`; nothing refers to it any more.
-        unsafe { libc::munmap(self.page.as_ptr().cast(), PAGE) };
-    }
 }
 
 /// Takes a descriptor that a system call has just returned.

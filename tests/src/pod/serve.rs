@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Echoes on a port, by `tcp` or `udp` in both families by one socket, or by `tcp4` in one; says
 /// `ready` first.
-pub(crate) fn run(protocol: &str, port: u16) -> Result<()> {
+pub(super) fn run(protocol: &str, port: u16) -> Result<()> {
     let address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
     match protocol {
         "tcp" => tcp(address),

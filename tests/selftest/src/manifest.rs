@@ -1,7 +1,7 @@
 //! The agent's configuration as a person would write it: one file an object, renamed into place.
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     fs,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{shared::Loan, world::Host};
+use crate::world::Host;
 
 /// The Kubernetes namespace of every pod here.
 pub const NAMESPACE: &str = "shop";
@@ -28,18 +28,27 @@ pub enum Mode {
 /// A port of a `ServiceEntry`: its number and its protocol, which may be empty (detected).
 pub type Port<'a> = (u16, &'a str);
 
-/// A directory of manifests, which may have an API server to follow it.
+/// Whoever has the same objects as a directory, such as an API server.
+pub trait Mirror: fmt::Debug + Send + Sync {
+    /// Takes what was written; with the name and the status of a pod, which come apart.
+    fn apply(&self, manifests: &str, status: Option<(&str, &str)>) -> Result<()>;
+
+    /// Deletes what was removed.
+    fn delete(&self, manifests: &str) -> Result<()>;
+}
+
+/// A directory of manifests, which may have a mirror.
 #[derive(Debug)]
 pub struct Config {
     directory: PathBuf,
-    server: Option<Loan>,
+    mirror: Option<Box<dyn Mirror>>,
 }
 
 impl Config {
     /// An empty directory.
     pub fn new(directory: PathBuf) -> Result<Self> {
         fs::create_dir_all(&directory)?;
-        Ok(Self { directory, server: None })
+        Ok(Self { directory, mirror: None })
     }
 
     /// Where it lies.
@@ -47,13 +56,13 @@ impl Config {
         &self.directory
     }
 
-    /// Has a server follow it: what is written is applied there, and what is removed deleted.
-    pub fn lead(&mut self, server: Loan) {
-        self.server = Some(server);
+    /// From here on what is written is applied to a mirror too, and what is removed is deleted there.
+    pub fn set_mirror(&mut self, mirror: Box<dyn Mirror>) {
+        self.mirror = Some(mirror);
     }
 
     /// Writes a file whole, beside, and renames it into place; unless it says so already. A file that
-    /// a server follows keeps its objects.
+    /// has a mirror keeps its objects.
     pub fn write(&self, name: &str, text: &str) -> Result<()> {
         self.put(name, text, None)
     }
@@ -66,13 +75,13 @@ impl Config {
         fs::write(&draft, text).with_context(|| format!("writing {}", draft.display()))?;
         fs::rename(&draft, self.path(name))
             .with_context(|| format!("renaming {name} into place"))?;
-        self.server.as_ref().map_or(Ok(()), |server| server.apply(text, status))
+        self.mirror.as_ref().map_or(Ok(()), |mirror| mirror.apply(text, status))
     }
 
     /// Removes a file.
     pub fn remove(&self, name: &str) -> Result<()> {
-        if let Some(server) = &self.server {
-            server.delete(&fs::read_to_string(self.path(name))?)?;
+        if let Some(mirror) = &self.mirror {
+            mirror.delete(&fs::read_to_string(self.path(name))?)?;
         }
         fs::remove_file(self.path(name)).with_context(|| format!("removing {name}"))
     }

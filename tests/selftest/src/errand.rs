@@ -1,7 +1,7 @@
 //! What the probe is told, and what it answers. Both cross its command line or its pipes as JSON.
 
 use std::{
-    fmt, io,
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -91,71 +91,4 @@ pub struct Report {
     pub held: Option<Outcome>,
     /// From the start.
     pub fresh: Outcome,
-}
-
-/// What the talking client says to one line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
-    /// The error number of the call that failed.
-    pub errno: Option<i32>,
-    /// What was read, or what went wrong.
-    pub text: String,
-    /// How long it took.
-    pub took_ms: u64,
-}
-
-impl Said {
-    /// Whether the call failed as a refusal does: with `EPERM`, at once.
-    pub fn is_refused(&self) -> bool {
-        self.errno == Some(libc::EPERM) && self.took_ms < 1_000
-    }
-}
-
-/// Many connections at once.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Load {
-    /// Where connections may go.
-    pub allowed: SocketAddr,
-    /// Where they may not.
-    pub denied: SocketAddr,
-    /// Streams that stay open.
-    pub streams: u32,
-    /// New connections a second, to each of the two.
-    pub rate: u32,
-    /// How long.
-    pub seconds: u64,
-}
-
-/// What came of a [`Load`].
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Tally {
-    /// Messages of streams that came back as they were sent.
-    pub exchanges: u64,
-    /// Streams that failed.
-    pub broken: u64,
-    /// New connections that were made where they may be.
-    pub made: u64,
-    /// New connections that were refused where they may not be, with `EPERM`.
-    pub refused: u64,
-    /// Connections that were made where they may not be.
-    pub leaked: u64,
-    /// Anything else: an allowed connection that failed, a refusal by another error.
-    pub wrong: u64,
-    /// What was wrong, in words.
-    pub complaints: Vec<String>,
-}
-
-impl Tally {
-    /// Counts one new connection.
-    pub fn count(&mut self, may: bool, outcome: io::Result<()>) {
-        match outcome {
-            Ok(()) if may => self.made += 1,
-            Ok(()) => self.leaked += 1,
-            Err(error) if !may && error.raw_os_error() == Some(libc::EPERM) => self.refused += 1,
-            Err(error) => {
-                self.wrong += 1;
-                self.complaints.push(format!("a connection ({may}): {error}"));
-            }
-        }
-    }
 }

@@ -23,10 +23,9 @@ use nix::{
 use serde_json::Value;
 
 use crate::{
-    manifest::{Config, NODE},
+    manifest::{Config, Mirror, NODE},
     name,
     process::{Process, built},
-    shared::{Loan, Source},
     world::World,
 };
 
@@ -76,17 +75,6 @@ impl Agent {
         })
     }
 
-    /// The same, with its configuration in a directory or on an API server.
-    pub fn on(source: Source, world: &World) -> Result<Self> {
-        let mut agent = Self::new(world)?;
-        if source == Source::Server {
-            let server = Loan::take(world)?;
-            agent.follow_server(server.account().to_owned());
-            agent.config.lead(server);
-        }
-        Ok(agent)
-    }
-
     /// Adds to its command line, or overrides what is there.
     #[must_use]
     pub fn with(mut self, option: &str, value: &str) -> Self {
@@ -106,6 +94,12 @@ impl Agent {
     /// Follows an API server from its next start on, and not its directory.
     pub fn follow_server(&mut self, kubeconfig: PathBuf) {
         self.kubeconfig = Some(kubeconfig);
+    }
+
+    /// The same, of a server that has what its directory has.
+    pub fn follow_mirror(&mut self, kubeconfig: PathBuf, mirror: Box<dyn Mirror>) {
+        self.follow_server(kubeconfig);
+        self.config.set_mirror(mirror);
     }
 
     /// Another build of the program from here on.

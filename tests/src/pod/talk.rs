@@ -6,12 +6,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::errand::Said;
 use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// A stranger's answer may take a while through a proxy; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the client says to one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The error number of the call that failed.
+    pub errno: Option<i32>,
+    /// What was read, or what went wrong.
+    pub text: String,
+    /// How long it took.
+    pub took_ms: u64,
+}
+
+impl Said {
+    /// Whether the call failed as a refusal does: with `EPERM`, at once.
+    pub fn is_refused(&self) -> bool {
+        self.errno == Some(libc::EPERM) && self.took_ms < 1_000
+    }
+}
 
 /// ```text
 /// dial ADDR:PORT   connect a new socket
@@ -25,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// close            close it
 /// ask ADDR:PORT    send a datagram from a socket of its own, and read what comes back
 /// ```
-pub(crate) fn run() -> Result<()> {
+pub(super) fn run() -> Result<()> {
     let mut socket = None;
     for line in io::stdin().lock().lines() {
         let line = line?;

@@ -9,8 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::errand::{Load, Tally};
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -26,8 +26,57 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// One message of a stream: its number and a count, over and over.
 const WORDS: usize = 16;
 
+/// Many connections at once.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Load {
+    /// Where connections may go.
+    pub allowed: SocketAddr,
+    /// Where they may not.
+    pub denied: SocketAddr,
+    /// Streams that stay open.
+    pub streams: u32,
+    /// New connections a second, to each of the two.
+    pub rate: u32,
+    /// How long.
+    pub seconds: u64,
+}
+
+/// What came of a [`Load`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Messages of streams that came back as they were sent.
+    pub exchanges: u64,
+    /// Streams that failed.
+    pub broken: u64,
+    /// New connections that were made where they may be.
+    pub made: u64,
+    /// New connections that were refused where they may not be, with `EPERM`.
+    pub refused: u64,
+    /// Connections that were made where they may not be.
+    pub leaked: u64,
+    /// Anything else: an allowed connection that failed, a refusal by another error.
+    pub wrong: u64,
+    /// What was wrong, in words.
+    pub complaints: Vec<String>,
+}
+
+impl Tally {
+    /// Counts one new connection.
+    pub fn count(&mut self, may: bool, outcome: io::Result<()>) {
+        match outcome {
+            Ok(()) if may => self.made += 1,
+            Ok(()) => self.leaked += 1,
+            Err(error) if !may && error.raw_os_error() == Some(libc::EPERM) => self.refused += 1,
+            Err(error) => {
+                self.wrong += 1;
+                self.complaints.push(format!("a connection ({may}): {error}"));
+            }
+        }
+    }
+}
+
 /// Runs the load, says `ready` when every stream is open, and the tally at the end.
-pub(crate) fn run(load: &Load) -> Result<()> {
+pub(super) fn run(load: &Load) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let tally = Rc::new(RefCell::new(Tally::default()));
     LocalSet::new().block_on(&runtime, carry(load, &tally))?;

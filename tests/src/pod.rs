@@ -1,0 +1,30 @@
+//! What else runs inside a pod's namespace and group, for the suites alone.
+//!
+//! ```text
+//! skt-probe talk           a TCP client that does as its input says
+//! skt-probe load LOAD      many connections at once
+//! skt-probe serve P PORT   an echo server in the pod; P is tcp, tcp4 or udp
+//! skt-probe strangers CGROUP LINK...   programs of somebody else on the hooks of a node
+//! skt-probe ...            what the probe does
+//! ```
+
+pub mod load;
+mod serve;
+mod strangers;
+pub mod talk;
+
+use anyhow::Result;
+
+use crate::probe;
+
+/// Does what its arguments say.
+pub fn run(arguments: impl Iterator<Item = String>) -> Result<()> {
+    let words: Vec<String> = arguments.collect();
+    match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["talk"] => talk::run(),
+        ["strangers", cgroup, links @ ..] => strangers::run(cgroup, links),
+        ["load", load] => load::run(&serde_json::from_str(load)?),
+        ["serve", protocol, port] => serve::run(protocol, port.parse()?),
+        _ => probe::run(words.into_iter()),
+    }
+}
