@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// A phase; they come in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// Until a burst of changes is over.
     Collect,
     /// Which form of each object is in force.
@@ -31,7 +31,7 @@ pub(crate) enum Phase {
 
 impl Phase {
     /// The value of the metric's label.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Collect => "collect",
             Self::Settle => "settle",
@@ -49,7 +49,7 @@ impl Phase {
 
 /// A stop watch with laps.
 #[derive(Clone, Debug)]
-pub(crate) struct Laps {
+pub struct Laps {
     last: Instant,
     ended: Vec<(Phase, Duration)>,
 }
@@ -62,14 +62,14 @@ impl Default for Laps {
 
 impl Laps {
     /// A phase that began where the one before ended, or at the start, has ended.
-    pub(crate) fn end(&mut self, phase: Phase) {
+    pub fn end(&mut self, phase: Phase) {
         let now = Instant::now();
         self.ended.push((phase, now - self.last));
         self.last = now;
     }
 
     /// The phases that have ended, in their order.
-    pub(crate) fn ended(&self) -> &[(Phase, Duration)] {
+    pub fn ended(&self) -> &[(Phase, Duration)] {
         &self.ended
     }
 }

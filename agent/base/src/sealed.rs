@@ -32,11 +32,11 @@ const HEAD: usize = 512;
 
 /// A kind of file.
 #[derive(Debug)]
-pub(crate) struct Seal {
+pub struct Seal {
     /// What the file calls itself.
-    pub(crate) format: &'static str,
+    pub format: &'static str,
     /// Another layout gets another number, and an agent does not use a number that it does not know.
-    pub(crate) version: u32,
+    pub version: u32,
 }
 
 /// The first line.
@@ -52,7 +52,7 @@ struct Head {
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SealError {
+pub enum SealError {
     /// It cannot be read.
     #[error("it cannot be read")]
     Read(#[source] io::Error),
@@ -82,7 +82,7 @@ pub(crate) enum SealError {
 
 impl Seal {
     /// When the file was written and what it holds; `None` when there is none.
-    pub(crate) fn read(
+    pub fn read(
         &self,
         path: &Path,
         node: &str,
@@ -94,7 +94,7 @@ impl Seal {
     }
 
     /// The same, to be read bit by bit: the file stands at the begin of what it holds.
-    pub(crate) fn open(
+    pub fn open(
         &self,
         path: &Path,
         node: &str,
@@ -128,12 +128,12 @@ impl Seal {
     }
 
     /// Writes the file beside and renames it into place, so that a reader never sees half of it.
-    pub(crate) fn write(&self, path: &Path, node: &str, body: &[u8]) -> io::Result<()> {
+    pub fn write(&self, path: &Path, node: &str, body: &[u8]) -> io::Result<()> {
         self.write_with(path, node, |file| file.write_all(body))
     }
 
     /// The same of what is too much to be in memory at once.
-    pub(crate) fn write_with(
+    pub fn write_with(
         &self,
         path: &Path,
         node: &str,
@@ -210,7 +210,7 @@ impl<W: Write> Write for Sum<W> {
 }
 
 /// Writes whatever comes by `write`, not too often, until nothing comes any more.
-pub(crate) async fn keep<T: Clone + Send + Sync + 'static>(
+pub async fn keep<T: Clone + Send + Sync + 'static>(
     path: PathBuf,
     node: Arc<str>,
     mut contents: watch::Receiver<T>,
