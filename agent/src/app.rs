@@ -35,7 +35,7 @@ use crate::{
     },
     herald::{Herald, Teller},
     kernel::{Kernel, Setup, events, maps::Maps},
-    observe::{flows::FlowLog, metrics::Metrics, status::Cni},
+    observe::{flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
     pods::{
         canary::{Canaries, Standings},
         enrol::Pods,
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
     let kernel = Arc::new(kernel);
-    let flows = Arc::new(FlowLog::default());
+    let flows = Arc::new(FlowLog::new(vec![Box::new(FlowLines::default())]));
     let metrics = Arc::new(Metrics::default());
     let mut tasks = Tasks::new();
     let (followed, teller) = start_herald(&mut tasks, &args, &source, &reader);

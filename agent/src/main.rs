@@ -13,7 +13,6 @@ mod pods;
 mod publisher;
 mod report;
 mod resolve;
-mod sealed;
 mod source;
 mod sync;
 

@@ -2,7 +2,6 @@
 //! its metrics and its log. Nothing here decides anything.
 
 pub(crate) mod flows;
-pub(crate) mod laps;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod status;

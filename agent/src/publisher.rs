@@ -3,6 +3,10 @@
 
 use std::{future::ready, sync::Arc, time::Duration};
 
+use agent_base::{
+    error::chain,
+    laps::{Laps, Phase},
+};
 use agent_model::{
     resource::Kind,
     snapshot::{PodId, Snapshot},
@@ -16,16 +20,8 @@ use tokio::{
 use crate::{
     args::{AgentArgs, PodExclusions, PodNamespaces},
     herald::Teller,
-    observe::{
-        laps::{Laps, Phase},
-        metrics::Metrics,
-        status::Note,
-    },
-    pods::{
-        enrol::{Lack, chain},
-        evidence::Evidence,
-        runtime::Strays,
-    },
+    observe::{metrics::Metrics, status::Note},
+    pods::{enrol::Lack, evidence::Evidence, runtime::Strays},
     report::Report,
     resolve::Ends,
     source::{Observed, Reader, resolvers},

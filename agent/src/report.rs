@@ -3,10 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use agent_abi::{Flow, Judgement, counter, decide};
+use agent_base::lock::lock;
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
@@ -160,7 +161,7 @@ impl Report {
     }
 
     fn since(&self, generation: u64) -> Option<Timestamp> {
-        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut published = lock(&self.published);
         if published.0 != generation {
             *published = (generation, Some(Timestamp::now()));
         }

@@ -25,10 +25,11 @@ mod tests;
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
+use agent_base::{error::chain, lock::lock, sealed};
 use agent_model::names::{Answers, Wanted};
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -37,7 +38,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{observe::status::Resolved, pods::enrol::chain, sealed};
+use crate::observe::status::Resolved;
 pub(crate) use ask::Servers;
 pub(crate) use book::Rates;
 use book::{Book, Reply};
@@ -64,7 +65,7 @@ impl Known {
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -22,11 +22,12 @@ mod watcher;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use agent_base::laps::Laps;
 use agent_model::resource::Objects;
 use tokio::sync::watch;
 
 use self::store::Spots;
-use crate::observe::{laps::Laps, status::Note};
+use crate::observe::status::Note;
 
 /// What a source says at one moment.
 #[derive(Clone, Debug, Default)]

@@ -26,19 +26,21 @@ use tokio::{sync::watch, task::block_in_place};
 pub(crate) mod found;
 pub(crate) mod plan;
 
+use agent_base::{
+    error::chain,
+    laps::{Laps, Phase},
+};
+
 use crate::{
     kernel::{
         Kernel, KernelError,
         sys::{self, SysError},
     },
-    observe::{
-        flows::FlowLog,
-        laps::{Laps, Phase},
-    },
+    observe::flows::FlowLog,
     pods::{
         canary::Subject,
         connections,
-        enrol::{Pods, Wanting, chain},
+        enrol::{Pods, Wanting},
         proxied::{Member, Members},
     },
 };

@@ -4,9 +4,8 @@
 //! used at all. The files are for root only.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -20,6 +19,8 @@ use tokio::{
     task,
     time::{Instant, sleep},
 };
+
+use crate::file::Draft;
 
 /// How long changes may wait to be written.
 const LEAST: Duration = Duration::from_secs(1);
@@ -82,11 +83,7 @@ pub enum SealError {
 
 impl Seal {
     /// When the file was written and what it holds; `None` when there is none.
-    pub fn read(
-        &self,
-        path: &Path,
-        node: &str,
-    ) -> Result<Option<(Timestamp, Vec<u8>)>, SealError> {
+    pub fn read(&self, path: &Path, node: &str) -> Result<Option<(Timestamp, Vec<u8>)>, SealError> {
         let Some((written, mut file)) = self.open(path, node)? else { return Ok(None) };
         let mut body = Vec::new();
         file.read_to_end(&mut body).map_err(SealError::Read)?;
@@ -139,16 +136,10 @@ impl Seal {
         node: &str,
         body: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
-        let draft = path.with_extension("draft");
-        // A draft that a crash left may have another mode.
-        match fs::remove_file(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let mut draft = Draft::new(path, 0o600)?;
+        let file = draft.file();
         file.write_all(&[b' '; HEAD])?;
-        let mut written = Sum::over(BufWriter::new(&file));
+        let mut written = Sum::over(BufWriter::new(&mut *file));
         body(&mut written)?;
         written.flush()?;
         let (bytes, sha256) = written.finish();
@@ -168,8 +159,7 @@ impl Seal {
         first.push(b'\n');
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&first)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)
+        draft.commit()
     }
 }
 

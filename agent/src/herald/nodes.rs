@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use agent_base::lock::lock;
 use agent_model::resource::Kind;
 use futures_util::{StreamExt as _, pin_mut};
 use jiff::Timestamp;
@@ -234,7 +235,7 @@ async fn once(
     let list = state.answer(leases.list(&parameters)).await.map_err(|failure| ("list", failure))?;
     state.worked(state.leases("list"));
     {
-        let mut nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = lock(nodes);
         let named: BTreeSet<_> =
             list.items.iter().filter_map(|lease| lease.metadata.name.as_deref()).collect();
         nodes.nodes.retain(|_, node| named.contains(node.lease.as_str()));
@@ -249,7 +250,7 @@ async fn once(
     pace.reset();
     pin_mut!(stream);
     while let Ok(Some(event)) = timeout(SILENCE, stream.next()).await {
-        let mut nodes = nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = lock(nodes);
         match event.map_err(|error| ("watch", Failure::from(error)))? {
             WatchEvent::Added(lease) | WatchEvent::Modified(lease) => nodes.take(&lease, false),
             WatchEvent::Deleted(lease) => {
@@ -264,7 +265,7 @@ async fn once(
 
 /// Removes the Lease of a silent node that the cluster no longer has; at most one at a time.
 pub(super) async fn bury(client: &Client, leases: &Api<Lease>, nodes: &Shared, state: &State) {
-    let doubtful = nodes.lock().unwrap_or_else(PoisonError::into_inner).doubtful();
+    let doubtful = lock(nodes).doubtful();
     let Some((name, lease)) = doubtful else { return };
     let attempt = Attempt { verb: "get", resource: "nodes", namespace: None };
     match state.answer(Api::<KubeNode>::all(client.clone()).get_metadata(&name)).await {

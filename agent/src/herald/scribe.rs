@@ -11,10 +11,11 @@ mod write;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, LazyLock, PoisonError},
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 
+use agent_base::{lock::lock, rate_limit::RateLimit};
 use agent_model::resource::{Kind, ObjectKey};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
@@ -33,7 +34,7 @@ use crate::source::{
 };
 
 /// Requests in a second, whatever there is to say, and as many at once.
-const RATE: f64 = 10.0;
+const RATE: u32 = 10;
 /// How long a look may wait for a status to come back by the watch before it is written again.
 const ECHO: Duration = Duration::from_secs(5);
 /// How long an object may wait for an analysis that knows it.
@@ -82,8 +83,7 @@ pub(super) struct Scribe<'a> {
     echoes: BTreeMap<ObjectKey, Echo>,
     /// Resources that cannot be written, and until when that is believed.
     paused: BTreeMap<String, Instant>,
-    tokens: f64,
-    filled: Instant,
+    requests: RateLimit,
     since: Instant,
     looked: Option<Instant>,
     rest_until: Instant,
@@ -113,8 +113,7 @@ impl<'a> Scribe<'a> {
             findings: ByObject::new(),
             echoes: BTreeMap::new(),
             paused: BTreeMap::new(),
-            tokens: RATE,
-            filled: now,
+            requests: RateLimit::new(RATE, Duration::from_secs(1) / RATE),
             since: now,
             looked: None,
             rest_until: now,
@@ -155,14 +154,14 @@ impl<'a> Scribe<'a> {
     }
 
     fn nodes(&self) -> (u64, usize) {
-        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = lock(&self.nodes);
         (nodes.news, nodes.len())
     }
 
     fn plan(&mut self, observed: &Observed) -> (Vec<Write>, Vec<Due>) {
         let census = Arc::clone(&self.herald.census);
         let (count, nodes) = {
-            let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut nodes = lock(&self.nodes);
             (nodes.count(&census, &KINDS), nodes.len())
         };
         self.herald.state.counted(nodes as u64);

@@ -3,14 +3,15 @@
 use std::{
     collections::BTreeMap,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
+
+use agent_base::{error::chain, lock::lock};
 
 use super::answer::{Failure, answer};
 use crate::{
     observe::status,
-    pods::enrol::chain,
     source::{cluster::Presence, store::code},
 };
 
@@ -178,7 +179,7 @@ impl State {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

@@ -16,9 +16,10 @@ use std::{
         unix::fs::MetadataExt,
     },
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
 };
 
+use agent_base::lock::lock;
 use thiserror::Error;
 
 mod filters;
@@ -308,10 +309,6 @@ fn step_aside(hook: &Hook, path: &Path, interface: u32) -> Result<bool, LinkErro
     let refusal = sys::classifier(TC_ACT_SHOT).map_err(failed)?;
     sys::link_update(link.as_fd(), refusal.as_fd()).map_err(failed)?;
     Ok(true)
-}
-
-fn lock(due: &Mutex<BTreeSet<u32>>) -> MutexGuard<'_, BTreeSet<u32>> {
-    due.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn wire_program<'a>(programs: &'a Programs, hook: &Hook) -> BorrowedFd<'a> {

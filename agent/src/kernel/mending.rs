@@ -1,10 +1,11 @@
 //! What others take away: noted when it is put back, asked for when a canary fails.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
+use agent_base::lock::lock;
 use jiff::Timestamp;
 
 use crate::observe::status::{Mend, Mended};
@@ -35,7 +36,7 @@ impl Mending {
     /// Notes a hook that was put back.
     pub(crate) fn note(&self, hook: &str, place: &str) {
         tracing::warn!(hook, place, "a hook was taken away by somebody else, and is put back");
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = lock(&self.done);
         done.count += 1;
         let (hook, place) = (hook.to_owned(), place.to_owned());
         done.last = Some(Mend { hook, place, at: Timestamp::now() });
@@ -43,6 +44,6 @@ impl Mending {
 
     /// What was put back since the agent started.
     pub(crate) fn done(&self) -> Mended {
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.done).clone()
     }
 }

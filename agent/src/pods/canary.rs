@@ -12,11 +12,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use agent_abi::{Proof, ProofKey};
+use agent_base::lock::lock;
 use agent_model::snapshot::PodId;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -30,8 +31,10 @@ use tokio::{
 mod addresses;
 mod volley;
 
+use agent_base::error::chain;
+
 use super::netns::{NetNs, Worker};
-use crate::{kernel::Kernel, pods::enrol::chain};
+use crate::kernel::Kernel;
 use volley::{Link, Reply, Shot};
 
 /// How often it is looked whether somebody is to be proved.
@@ -105,7 +108,7 @@ impl Standings {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Standing>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -141,8 +144,7 @@ impl Canaries {
                 subjects.iter().filter(|subject| self.is_due(subject)).cloned().collect();
             let due = futures_util::stream::iter(due);
             due.for_each_concurrent(AT_ONCE, |subject| self.prove(subject)).await;
-            let spent =
-                std::mem::take(self.spent.get_mut().unwrap_or_else(PoisonError::into_inner));
+            let spent = std::mem::take(&mut *lock(&self.spent));
             if !spent.is_empty() {
                 spawn_blocking(move || drop(spent));
             }
@@ -217,7 +219,7 @@ impl Canaries {
             Ok(volley) => volley,
             Err(error) => return Outcome { generation, error: Some(chain(&error)), heard: vec![] },
         };
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner).extend(volley.packet_socket);
+        lock(&self.spent).extend(volley.packet_socket);
         let is_new = |key: &ProofKey, proof: &Proof| before.get(key) != Some(proof);
         let mut heard = Vec::new();
         let deadline = Instant::now() + PATIENCE;

@@ -4,11 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_abi::{FlowKey, FlowState, OpenedBy, Reason};
+use agent_base::error::chain;
 use agent_model::{registry::Registry, snapshot::PodId};
 use jiff::Timestamp;
 
 use super::{
-    enrol::{Pod, Pods, chain},
+    enrol::{Pod, Pods},
     revoke::{self, Keep, RevokeError, Revoked},
 };
 use crate::{

@@ -16,6 +16,7 @@ use std::{
 };
 
 use agent_abi::PodKey;
+use agent_base::error::chain;
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
 use agent_proxy::{Drain, DrainTrigger, Proxy, Workload, WorkloadId};
 use thiserror::Error;
@@ -481,19 +482,4 @@ fn serve(
         servers.spawn(serving);
     }
     InPod { port, trigger }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
 }

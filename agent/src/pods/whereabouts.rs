@@ -9,11 +9,12 @@ use std::{
     fs,
     io::{self, Write as _},
     net::IpAddr,
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
 };
 
+use agent_base::{file::Draft, lock::lock};
 use agent_model::snapshot::PodId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -159,10 +160,6 @@ impl Whereabouts {
     }
 }
 
-fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
-    it.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn read(file: &Path) -> io::Result<Vec<Sandbox>> {
     match fs::read(file) {
         Ok(text) => Ok(serde_json::from_slice(&text)?),
@@ -173,9 +170,7 @@ fn read(file: &Path) -> io::Result<Vec<Sandbox>> {
 
 fn write<'a>(file: &Path, known: impl Iterator<Item = &'a Sandbox>) -> io::Result<()> {
     let text = serde_json::to_vec(&known.collect::<Vec<_>>())?;
-    let draft = file.with_extension("draft");
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(&draft)?.write_all(&text)?;
-    fs::rename(&draft, file)
+    let mut draft = Draft::new(file, 0o600)?;
+    draft.file().write_all(&text)?;
+    draft.commit()
 }

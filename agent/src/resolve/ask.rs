@@ -7,10 +7,11 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use agent_base::lock::lock;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use hickory_resolver::{
     Resolver, TokioResolver,
@@ -86,7 +87,7 @@ impl Ask for Servers {
 impl Inner {
     async fn resolver(&self) -> Result<TokioResolver, String> {
         let servers = self.servers().await?;
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         if let Some((known, resolver)) = &*current
             && *known == servers
         {

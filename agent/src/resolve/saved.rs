@@ -3,10 +3,9 @@
 
 use std::{io, net::IpAddr, path::Path, sync::Arc};
 
+use agent_base::sealed::{Seal, SealError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-
-use crate::sealed::{Seal, SealError};
 
 const SEAL: Seal = Seal { format: "sekisho-names", version: 1 };
 

@@ -16,9 +16,10 @@ mod conditions;
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
+use agent_base::lock::lock;
 use agent_model::resource::{Described, Kind, Object, ObjectKey};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -218,7 +219,7 @@ impl Census {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Kind, Book>> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.books)
     }
 }
 

@@ -34,6 +34,7 @@ use std::{
     time::Duration,
 };
 
+use agent_base::error::chain;
 use agent_model::resource::{Kind, ObjectKey};
 use jiff::Timestamp;
 use kube::Client;
@@ -53,6 +54,11 @@ pub(crate) use self::{
     presence::Presence,
     progress::Progress,
 };
+use agent_base::{
+    laps::{Laps, Phase},
+    sealed,
+};
+
 use self::{
     discovery::Discovery,
     elsewhere::Elsewhere,
@@ -67,10 +73,6 @@ use super::{
     census::Census,
     debounce::Debounce,
     store::{Place, Store},
-};
-use crate::{
-    observe::laps::{Laps, Phase},
-    sealed,
 };
 
 /// How long the server may take before what was saved is used.
@@ -259,7 +261,7 @@ impl Cluster {
             }
             Err(error) => {
                 self.state = State::default();
-                let (path, error) = (self.path.display(), crate::pods::enrol::chain(&error));
+                let (path, error) = (self.path.display(), chain(&error));
                 tracing::warn!(
                     target: "config", %path, error,
                     "the saved objects are not used; the API server is needed to start"

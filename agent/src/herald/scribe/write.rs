@@ -16,7 +16,7 @@ use kube::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Echo, RATE, Scribe, Write};
+use super::{Echo, Scribe, Write};
 use crate::{
     herald::{
         MANAGER,
@@ -41,16 +41,16 @@ const YOUNG: Duration = Duration::from_mins(1);
 impl Scribe<'_> {
     /// Writes as much as the rate allows: Events at most half of it while conditions wait.
     pub(super) async fn carry_out(&mut self, writes: Vec<Write>, due: Vec<Due>) {
-        self.refill();
-        let half = if writes.is_empty() { 0.0 } else { self.tokens / 2.0 };
+        self.requests.refill(Instant::now().into_std());
+        let kept = if writes.is_empty() { 0 } else { self.requests.left().div_ceil(2) };
         for due in due {
-            if self.tokens < 1.0 + half || self.paused.contains_key(EVENTS) {
+            if self.requests.left() < 1 + kept || self.paused.contains_key(EVENTS) {
                 break;
             }
             self.tell(&due).await;
         }
         for write in writes {
-            if self.tokens < 1.0 {
+            if self.requests.left() == 0 {
                 break;
             }
             if !self.paused.contains_key(&resource(write.key.kind)) {
@@ -62,12 +62,6 @@ impl Scribe<'_> {
         }
     }
 
-    fn refill(&mut self) {
-        let passed = self.filled.elapsed().as_secs_f64();
-        self.tokens = (self.tokens + passed * RATE).min(RATE);
-        self.filled = Instant::now();
-    }
-
     /// Writes the conditions of one object.
     async fn write(&mut self, write: Write) {
         let Write { key, known, conditions, said } = write;
@@ -77,7 +71,7 @@ impl Scribe<'_> {
             "metadata": {"uid": identity.uid, "resourceVersion": identity.version},
             "status": {"conditions": list},
         }));
-        self.tokens -= 1.0;
+        self.requests.spend();
         let api = self.objects(&key, identity.api);
         let written =
             self.herald.state.answer(api.patch_status(&key.name, &parameters(), &patch)).await;
@@ -136,7 +130,7 @@ impl Scribe<'_> {
         }
         let event = events::event(due, regarding, &self.herald.node);
         let by = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-        self.tokens -= 1.0;
+        self.requests.spend();
         match self.herald.state.answer(api.create(&by, &event)).await {
             Ok(_) => {
                 self.herald.state.worked(events("create"));
@@ -158,7 +152,7 @@ impl Scribe<'_> {
         due: &Due,
     ) -> Result<(i32, Duration), Failure> {
         // A patch that changes nothing is the way to read with the right to patch.
-        self.tokens -= 1.0;
+        self.requests.spend();
         let nothing = Patch::Merge(json!({}));
         let there = self.herald.state.answer(api.patch(name, &parameters(), &nothing)).await?;
         let (count, last) = match &there.series {
@@ -182,7 +176,7 @@ impl Scribe<'_> {
     ) -> Result<(i32, Duration), Failure> {
         let now = MicroTime(Timestamp::now());
         let series = json!({"series": {"count": count, "lastObservedTime": now}});
-        self.tokens -= 1.0;
+        self.requests.spend();
         self.herald.state.answer(api.patch(name, &parameters(), &Patch::Merge(series))).await?;
         self.herald.state.worked(events("patch"));
         self.herald.state.wrote(|herald| &mut herald.events);

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use agent_base::error::chain;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::{
     sync::{Notify, watch},
@@ -14,7 +15,6 @@ use super::{
     cri::{Client, CriError},
     sandbox::Sandbox,
 };
-use crate::pods::enrol::chain;
 
 /// Between two looks while pods are being made. A list costs about a millisecond.
 const OFTEN: Duration = Duration::from_millis(50);

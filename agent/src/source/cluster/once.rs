@@ -5,6 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
+use agent_base::error::chain;
 use kube::{
     Api, Client,
     api::{DynamicObject, ListParams},
@@ -13,18 +14,14 @@ use kube::{
 use tokio::time::timeout;
 
 use super::{
-    connect,
-    connect::ConnectError,
+    connect::{self, ConnectError},
     discovery::Discovery,
     follow::{ANSWER, PAGE},
     kinds::{self, Reach, Watched},
     object::{Item, item},
     trouble::Trouble,
 };
-use crate::{
-    pods::enrol::chain,
-    source::store::{Place, Statement},
-};
+use crate::source::store::{Place, Statement};
 
 /// What a cluster has.
 pub(crate) struct Listing {

@@ -13,10 +13,11 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use agent_base::lock::lock;
 use futures_util::FutureExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, api::ListParams, core::Status};
@@ -150,10 +151,6 @@ impl Quiet {
 fn retry_after(status: &Status) -> Duration {
     let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     Duration::from_secs(seconds.into())
-}
-
-fn lock(quiet: &Mutex<Quiet>) -> MutexGuard<'_, Quiet> {
-    quiet.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The version of a list without an old one allowed (`resourceVersion` unset) is that of the whole

@@ -1,7 +1,8 @@
 //! How far each kind is followed, for those who ask. Written by the tasks that follow.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
+use agent_base::lock::lock;
 use jiff::Timestamp;
 
 use super::kinds::{self, Watched};
@@ -96,6 +97,6 @@ impl Progress {
     }
 
     fn lock(&self) -> MutexGuard<'_, status::Source> {
-        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.source)
     }
 }

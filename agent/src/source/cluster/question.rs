@@ -3,8 +3,9 @@
 //! Who asks says which answer it has seen, and gets one to a question that was asked later: that of
 //! whoever asks already, or of a request of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use agent_base::lock::lock;
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
@@ -44,7 +45,7 @@ impl<T: Clone + Send + Sync + 'static> Question<T> {
         ask: impl FnOnce(Instant, Option<T>) -> BoxFuture<'static, Answer<T>>,
     ) -> (Instant, Answer<T>) {
         let asked = {
-            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut latest = lock(&self.latest);
             let known = latest.as_ref().filter(|asked| seen.is_none_or(|seen| asked.at > seen));
             if let Some(asked) = known {
                 asked.clone()

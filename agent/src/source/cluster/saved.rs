@@ -8,11 +8,10 @@ use std::{
     sync::Arc,
 };
 
+use agent_base::sealed::{Seal, SealError};
 use agent_model::resource::{Object, ObjectKey, Objects};
 use jiff::Timestamp;
 use serde_json::Value;
-
-use crate::sealed::{Seal, SealError};
 
 const SEAL: Seal = Seal { format: "sekisho-objects", version: 1 };
 

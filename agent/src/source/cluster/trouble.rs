@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use agent_base::error::chain;
 use kube::core::Status;
 
 use super::kinds::Watched;
@@ -84,7 +85,7 @@ impl Trouble {
 
     /// What to tell a person.
     pub(super) fn text(&self, watched: &Watched) -> String {
-        let chain = crate::pods::enrol::chain(self);
+        let text = chain(self);
         match self {
             Self::Refused { verb, status } if status.code == 403 => format!(
                 "the API server does not let this agent {verb} {watched} (403: {}); give its \
@@ -98,7 +99,7 @@ impl Trouble {
                  ClusterRole sekisho-agent (deploy/base/rbac.yaml) is bound to it",
                 status.message
             ),
-            _ => chain,
+            _ => text,
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     hash::BuildHasher,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
 };
 
+use agent_base::lock::{read, write};
 use agent_model::compile::Decision;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -22,11 +23,11 @@ pub(crate) struct RuleNames(Arc<RwLock<HashMap<u32, Decision>>>);
 impl RuleNames {
     /// The object, field and action behind a number, if this process gave it out.
     pub(crate) fn get(&self, rule: u32) -> Option<Decision> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&rule).cloned()
+        read(&self.0).get(&rule).cloned()
     }
 
     fn change(&self, change: impl FnOnce(&mut HashMap<u32, Decision>)) {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner));
+        change(&mut write(&self.0));
     }
 }
 
