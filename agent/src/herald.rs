@@ -27,7 +27,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
-pub(crate) use self::state::State;
+pub(crate) use self::state::{State, View};
 use self::{
     elect::{Candidate, Leading},
     scribe::Scribe,

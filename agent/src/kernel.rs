@@ -22,30 +22,31 @@ use thiserror::Error;
 
 mod canary;
 mod clsact;
-pub(crate) mod events;
+pub(crate) mod event_ring;
+pub(crate) mod found;
 pub(crate) mod hooks;
 pub(crate) mod links;
-mod load;
+pub(crate) mod load;
 pub(crate) mod maps;
-mod mending;
+pub(crate) mod mending;
 pub(crate) mod netlink;
+pub(crate) mod netns;
 mod pins;
+pub(crate) mod plan;
 pub(crate) mod preflight;
+pub(crate) mod rule_names;
 pub(crate) mod sock_diag;
 pub(crate) mod sys;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use links::{LinkError, Links};
-use load::{LoadError, Programs};
+use load::{KernelLog, LoadError, Programs};
 use maps::{Maps, MapsError};
 use mending::Mending;
 use pins::Pins;
-use preflight::PreflightError;
+use preflight::{Layer3, PreflightError};
 use sys::SysError;
-
-use crate::{
-    args::{KernelLog, Layer3},
-    pods::netns,
-};
 
 /// Why the kernel's side cannot be set up.
 #[derive(Debug, Error)]

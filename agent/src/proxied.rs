@@ -1,18 +1,10 @@
 //! What the node's proxy borrows from the agent: original destinations from the kernel, rulings
 //! from the generation in force, sockets inside the pods' namespaces, and a place for its records.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey};
-use agent_model::{
-    egress::{Action, DefaultAction, RuleSource},
-    snapshot::{PodId, Upstream},
-};
+use agent_model::egress::Action;
 use agent_proxy::{
     Blame, Dial, DialError, Dialling, Judge, Origin, OriginError, OriginalDst, Origins, Record,
     Records, Ruling, UpstreamAddr, WorkloadId,
@@ -21,37 +13,16 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
-use super::{
-    netns::{NetNs, Worker},
-    sockets::{self, SocketError},
-};
 use crate::{
-    kernel::maps::Maps,
+    kernel::{
+        maps::{Maps, Mark},
+        netns::Worker,
+        rule_names::RuleNames,
+    },
+    members::Members,
     observe::flows::{Carried, FlowLog, FlowRecord, ip},
-    sync::plan::RuleNames,
+    pods::sockets::{self, SocketError},
 };
-
-/// A pod as the proxy needs to know it.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    /// The pod's name.
-    pub(crate) id: PodId,
-    /// Its namespace.
-    pub(crate) netns: NetNs,
-    /// What happens where no rule matches; `None` for a pod that is not judged (any more).
-    pub(crate) default_action: Option<DefaultAction>,
-}
-
-/// What the generation in force says to the proxy.
-#[derive(Debug, Default)]
-pub(crate) struct Members {
-    /// The pods, by the cookies of their namespaces.
-    pub(crate) pods: HashMap<u64, Member>,
-    /// Where rules send what they match, by their source; see [`Snapshot::upstreams`].
-    ///
-    /// [`Snapshot::upstreams`]: agent_model::snapshot::Snapshot::upstreams
-    pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
-}
 
 /// The four seams.
 #[derive(Debug)]
@@ -103,7 +74,7 @@ impl Dial for Borrowed {
         Box::pin(async move {
             let netns = self.members.load().pods.get(&from.0).map(|member| member.netns.clone());
             let netns = netns.ok_or_else(|| DialError::Local("the pod is gone".into()))?;
-            let mark_and_patience = (&*self.maps as &dyn sockets::Mark, patience);
+            let mark_and_patience = (&*self.maps as &dyn Mark, patience);
             sockets::dial(&self.worker, &netns, to.0, mark_and_patience)
                 .await
                 .map_err(|error| dial_error(to, error))

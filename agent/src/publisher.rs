@@ -10,7 +10,7 @@ use agent_base::{
 use agent_model::{
     resource::Kind,
     snapshot::{PodId, Snapshot},
-    translate::{Exclusions, Interner, NetnsAnnotation, NodeContext, UnknownPods, translate},
+    translate::{Interner, NodeContext, translate},
 };
 use tokio::{
     task::block_in_place,
@@ -18,13 +18,12 @@ use tokio::{
 };
 
 use crate::{
-    args::{AgentArgs, PodExclusions, PodNamespaces},
     herald::Teller,
-    observe::{metrics::Metrics, status::Note},
+    observe::metrics::Metrics,
     pods::{enrol::Lack, evidence::Evidence, runtime::Strays},
     report::Report,
     resolve::Ends,
-    source::{Observed, Reader, resolvers},
+    source::{Observed, Reader, note::Note, resolvers},
     sync::Sync,
 };
 
@@ -61,24 +60,11 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// A publisher that has not seen any objects yet.
     pub(crate) fn new(
-        args: &AgentArgs,
+        context: NodeContext,
         sync: Sync,
         (report, metrics, teller): (Arc<Report>, Arc<Metrics>, Option<Teller>),
         evidence: Evidence,
     ) -> Self {
-        let mut context = NodeContext::new(&args.node_name);
-        context.admin = args.admin;
-        context.netns = match args.namespaces_from() {
-            PodNamespaces::Annotation => NetnsAnnotation::Honour,
-            PodNamespaces::Runtime => NetnsAnnotation::Ignore,
-        };
-        context.exclusions = match args.pod_exclusions {
-            PodExclusions::Honour => Exclusions::Honour,
-            PodExclusions::Ignore => Exclusions::Ignore,
-        };
-        if args.holds_unknown_pods() {
-            context.unknown = UnknownPods::Hold;
-        }
         Self {
             context,
             interner: Interner::default(),
@@ -244,7 +230,8 @@ impl Publisher {
 /// everything out (`ALLOW_ANY`).
 fn lacks_mesh_config(observed: &Observed) -> bool {
     let kind = Kind::ConfigMap;
-    let is_broken =
-        |note: &Note| note.severity == "error" && note.kind == kind.name() && note.name == "istio";
+    let is_broken = |note: &Note| {
+        note.is_error() && note.finding.kind == kind.name() && note.finding.name == "istio"
+    };
     observed.objects.of_kind(kind).next().is_none() && observed.notes.iter().any(|n| is_broken(n))
 }

@@ -31,17 +31,15 @@ use std::{
 
 use agent_base::{error::chain, lock::lock, sealed};
 use agent_model::names::{Answers, Wanted};
+pub(crate) use ask::Servers;
+use book::{Book, Reply};
+pub(crate) use book::{Rates, Resolved, ResolvedAddress};
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::watch,
     task::{Id, JoinError, JoinSet},
     time::{Instant, sleep_until},
 };
-
-use crate::observe::status::Resolved;
-pub(crate) use ask::Servers;
-pub(crate) use book::Rates;
-use book::{Book, Reply};
 
 /// Questions at a time. A cluster's name server answers tens of thousands a second.
 const MOST_QUESTIONS: usize = 32;

@@ -15,6 +15,10 @@ use std::{
     sync::Arc,
 };
 
+use agent_base::{
+    error::chain,
+    laps::{Laps, Phase},
+};
 use agent_model::{
     snapshot::{Enrolment, PodId, Snapshot},
     tables::Pod as ModelPod,
@@ -23,28 +27,20 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::{sync::watch, task::block_in_place};
 
-pub(crate) mod found;
-pub(crate) mod plan;
-
-use agent_base::{
-    error::chain,
-    laps::{Laps, Phase},
-};
-
 use crate::{
     kernel::{
-        Kernel, KernelError,
+        Kernel, KernelError, found,
+        plan::{Desired, PlanError, Planner},
         sys::{self, SysError},
     },
-    observe::flows::FlowLog,
+    members::{Member, Members},
+    observe::flows::{FlowLog, FlowRecord},
     pods::{
         canary::Subject,
-        connections,
-        enrol::{Pods, Wanting},
-        proxied::{Member, Members},
+        connections::{self, Change},
+        enrol::{Pod, Pods, Wanting},
     },
 };
-use plan::{Desired, PlanError, Planner};
 
 /// Why a generation is not in force.
 #[derive(Debug, Error)]
@@ -181,8 +177,11 @@ impl Sync {
         self.pods.unwire(&self.kernel);
         if let Some(changed) = changed {
             let maps = &self.kernel.maps;
-            let changed = (&changed[..], &*snapshot.registry, self.keep_revoked);
-            published.resets = connections::settle(&self.pods, maps, changed, &self.flows).await;
+            let registry = &*snapshot.registry;
+            let change = Change { netns: &changed, registry, keep_all: self.keep_revoked };
+            let resets = connections::settle(&self.pods, maps, change).await;
+            resets.iter().for_each(|reset| self.flows.record(FlowRecord::of_reset(reset)));
+            published.resets = resets.len();
             self.said = Some(desired);
             laps.end(Phase::Revoke);
         }
@@ -276,7 +275,7 @@ impl Sync {
     }
 
     fn desired(&self) -> Desired {
-        let word = |pod: &crate::pods::enrol::Pod| ModelPod {
+        let word = |pod: &Pod| ModelPod {
             policy: match &pod.enrolment {
                 Enrolment::Enrolled(policy) => Some(Arc::clone(policy)),
                 Enrolment::Outside(_) | Enrolment::Held(_) => None,
@@ -288,7 +287,7 @@ impl Sync {
     }
 
     fn members_now(&self, snapshot: &Snapshot) -> Members {
-        let member = |(id, pod): (&PodId, &crate::pods::enrol::Pod)| {
+        let member = |(id, pod): (&PodId, &Pod)| {
             let default_action = match &pod.enrolment {
                 Enrolment::Enrolled(policy) => Some(policy.default_action),
                 Enrolment::Outside(_) | Enrolment::Held(_) => None,

@@ -1,6 +1,6 @@
 //! `sekisho status`.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
@@ -266,7 +266,7 @@ fn counters(status: &Status) -> String {
 }
 
 /// Findings, a line each.
-pub(super) fn findings(notes: &[Arc<Note>], paint: Paint) -> String {
+pub(super) fn findings(notes: &[Note], paint: Paint) -> String {
     let mut text = String::new();
     for note in notes {
         let tone = match note.severity.as_ref() {
@@ -362,7 +362,7 @@ mod tests {
             },
             counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 0)].into(),
             objects: [("Pod".to_owned(), 3), ("ServiceEntry".to_owned(), 1)].into(),
-            findings: vec![Arc::new(Note {
+            findings: vec![Note {
                 severity: "error".into(),
                 code: "SK0209".into(),
                 kind: "ServiceEntry".into(),
@@ -371,7 +371,7 @@ mod tests {
                 field: "spec.ports[0].protocol".into(),
                 message: "no such protocol".into(),
                 place: Some("db.yaml, document 2 (line 5)".into()),
-            })],
+            }],
             ..Status::default()
         }
     }

@@ -149,11 +149,11 @@ impl Ledger {
 }
 
 fn id(uid: &str, told: Option<&Told>) -> Id {
-    let note = told.map(|told| &told.note);
+    let note = told.map(|told| &told.note.finding);
     let text = |field: Option<&str>| field.unwrap_or_default().to_owned();
     let parts = [
         uid.to_owned(),
-        text(note.map(|note| &*note.code)),
+        text(note.map(|note| note.code)),
         text(note.map(|note| &*note.field)),
         text(note.map(|note| &*note.message)),
     ];
@@ -175,7 +175,7 @@ pub(super) fn event(due: &Due, regarding: ObjectReference, node: &str) -> Event 
     let (type_, reason, action, text) = match &due.told {
         Some(told) => {
             let action = if told.refuses { "Refuse" } else { "Accept" };
-            ("Warning", told.note.code.to_string(), action, told.text())
+            ("Warning", told.note.finding.code.to_string(), action, told.text())
         }
         None => ("Normal", "Accepted".to_owned(), "Accept", "The object is accepted".to_owned()),
     };

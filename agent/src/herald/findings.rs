@@ -9,17 +9,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use agent_model::{
     analyze::analyze,
     resource::{Kind, ObjectKey, Objects},
-    snapshot::{Finding, code},
+    snapshot::{Finding, Severity, code},
 };
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::Instant,
 };
 
-use crate::{
-    observe::status::Note,
-    source::{Observed, census::key_of},
-};
+use crate::source::{Observed, census::key_of, note::Note};
 
 /// An analysis is not begun again before this many times as long as the last one: 5% of a processor.
 const REST: u32 = 20;
@@ -38,9 +35,10 @@ pub(super) struct Told {
 impl Told {
     /// For people.
     pub(super) fn text(&self) -> String {
-        match self.note.field.as_str() {
-            "" => self.note.message.clone(),
-            field => format!("{field}: {}", self.note.message),
+        let finding = &self.note.finding;
+        match finding.field.as_str() {
+            "" => finding.message.clone(),
+            field => format!("{field}: {}", finding.message),
         }
     }
 }
@@ -52,22 +50,22 @@ pub(super) type ByObject = BTreeMap<ObjectKey, Vec<Told>>;
 pub(super) fn by_object(observed: &Observed, analysed: &[Finding]) -> ByObject {
     let mut all = ByObject::new();
     let mut tell = |note: Arc<Note>, refuses: bool| {
-        let Some(key) = key_of(&note).filter(|key| key.kind != Kind::Pod) else { return };
+        let Some(key) = key_of(&note.finding).filter(|key| key.kind != Kind::Pod) else { return };
         let told = all.entry(key).or_default();
         let is_same = |one: &Told| {
-            (&one.note.code, &one.note.field, &one.note.message)
-                == (&note.code, &note.field, &note.message)
+            let (one, other) = (&one.note.finding, &note.finding);
+            (one.code, &one.field, &one.message) == (other.code, &other.field, &other.message)
         };
-        if note.severity != "info" && !told.iter().any(is_same) {
+        if note.finding.severity != Severity::Info && !told.iter().any(is_same) {
             told.push(Told { note, refuses });
         }
     };
     for note in observed.notes.iter() {
-        tell(Arc::clone(note), note.severity == "error");
+        tell(Arc::clone(note), note.is_error());
     }
     for finding in analysed {
         let note = Note::new(finding, None);
-        let refuses = note.severity == "error" && note.code == code::MEMBERSHIP;
+        let refuses = note.is_error() && finding.code == code::MEMBERSHIP;
         tell(Arc::new(note), refuses);
     }
     for told in all.values_mut() {
@@ -75,7 +73,7 @@ pub(super) fn by_object(observed: &Observed, analysed: &[Finding]) -> ByObject {
         if told.iter().any(|one| one.refuses) {
             told.retain(|one| one.refuses);
         }
-        told.sort_by_key(|one| (!one.refuses, one.note.severity != "error"));
+        told.sort_by_key(|one| (!one.refuses, !one.note.is_error()));
     }
     all.retain(|_, told| !told.is_empty());
     all
@@ -133,21 +131,10 @@ fn without_pods(objects: &Objects) -> Objects {
 
 #[cfg(test)]
 mod tests {
-    use agent_model::snapshot::Severity;
-
     use super::*;
 
-    fn note(severity: &str, code: &str, field: &str) -> Note {
-        Note {
-            severity: severity.to_owned().into(),
-            code: code.to_owned().into(),
-            kind: "ServiceEntry".into(),
-            namespace: "shop".into(),
-            name: "db".into(),
-            field: field.into(),
-            message: "why".into(),
-            place: None,
-        }
+    fn note(severity: Severity, code: &'static str, field: &str) -> Note {
+        Note { finding: Finding::new(severity, code, &key(), field, "why"), place: None }
     }
 
     fn key() -> ObjectKey {
@@ -165,19 +152,20 @@ mod tests {
         };
         let mut all = by_object(&observed, analysed);
         let told = all.remove(&key()).unwrap_or_default();
-        told.into_iter().map(|one| (one.note.code.to_string(), one.refuses)).collect()
+        told.into_iter().map(|one| (one.note.finding.code.to_string(), one.refuses)).collect()
     }
 
     #[test]
     fn what_refuses_an_object_is_all_that_matters() {
         let found = [finding(Severity::Error, "IST0109"), finding(Severity::Info, "SK0305")];
         assert_eq!(said(&[], &found), [("IST0109".to_owned(), false)]);
-        let notes = [note("warning", "SK0302", "spec"), note("info", "SK0102", "spec")];
+        let notes =
+            [note(Severity::Warning, "SK0302", "spec"), note(Severity::Info, "SK0102", "spec")];
         assert_eq!(
             said(&notes, &found),
             [("IST0109".to_owned(), false), ("SK0302".to_owned(), false)]
         );
-        let broken = [notes[0].clone(), note("error", "SK0206", "spec.ports")];
+        let broken = [notes[0].clone(), note(Severity::Error, "SK0206", "spec.ports")];
         assert_eq!(said(&broken, &found), [("SK0206".to_owned(), true)]);
         let outside = [finding(Severity::Error, code::MEMBERSHIP)];
         assert_eq!(said(&[], &outside), [(code::MEMBERSHIP.to_owned(), true)]);
@@ -186,7 +174,7 @@ mod tests {
     #[test]
     fn what_both_find_is_said_once() {
         let found = [finding(Severity::Warning, "SK0302")];
-        assert_eq!(said(&[note("warning", "SK0302", "spec")], &found).len(), 1);
-        assert!(said(&[note("info", "SK0302", "spec")], &[]).is_empty());
+        assert_eq!(said(&[note(Severity::Warning, "SK0302", "spec")], &found).len(), 1);
+        assert!(said(&[note(Severity::Info, "SK0302", "spec")], &[]).is_empty());
     }
 }

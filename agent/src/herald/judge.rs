@@ -49,7 +49,7 @@ pub(super) fn accepted(generation: i64, told: &[Told]) -> Condition {
             if told.len() > 1 {
                 let _ = write!(message, "; and {} more, see `sekisho analyze`", told.len() - 1);
             }
-            (first.note.code.clone().into_owned(), message)
+            (first.note.finding.code.to_owned(), message)
         }
     };
     condition(ACCEPTED, if refused { "False" } else { "True" }, (reason, message), generation)
@@ -102,16 +102,14 @@ fn condition(
 
 #[cfg(test)]
 mod tests {
+    use agent_model::snapshot::Severity;
+
     use super::*;
-    use crate::observe::status::Note;
+    use crate::source::note::Note;
 
     fn told(refuses: bool) -> Told {
-        let note = Note {
-            code: "SK0206".into(),
-            field: "spec.ports[0].number".into(),
-            message: "70000 is no port; give one of 1 to 65535".into(),
-            ..Note::default()
-        };
+        let message = "70000 is no port; give one of 1 to 65535".to_owned();
+        let note = Note::loose(Severity::Error, "SK0206", message).about("spec.ports[0].number");
         Told { note: note.into(), refuses }
     }
 

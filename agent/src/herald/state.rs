@@ -8,12 +8,10 @@ use std::{
 };
 
 use agent_base::{error::chain, lock::lock};
+use agent_model::snapshot::Severity;
 
 use super::answer::{Failure, answer};
-use crate::{
-    observe::status,
-    source::{cluster::Presence, store::code},
-};
+use crate::source::{cluster::Presence, note::Note, store::code};
 
 /// As many Leases of nodes are written in a second, at most, when all nodes have news at once.
 const WORDS_A_SECOND: u64 = 50;
@@ -32,9 +30,28 @@ pub(crate) struct State {
     inner: Mutex<Inner>,
 }
 
+/// The agent of the cluster that writes Events and conditions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// Whether it is this one.
+    pub(crate) leader: bool,
+    /// The node of the one that it is, where that is known.
+    pub(crate) holder: Option<String>,
+    /// Where the agents' Leases are.
+    pub(crate) namespace: String,
+    /// How many nodes it counts.
+    pub(crate) nodes: u64,
+    /// How many statuses this agent has written since it started.
+    pub(crate) conditions: u64,
+    /// How many Events.
+    pub(crate) events: u64,
+    /// What this agent cannot write, and what to do.
+    pub(crate) problems: Vec<String>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    said: status::Herald,
+    said: View,
     /// By what was tried.
     problems: BTreeMap<String, String>,
 }
@@ -91,9 +108,9 @@ impl State {
     }
 
     /// A copy.
-    pub(crate) fn view(&self) -> status::Herald {
+    pub(crate) fn view(&self) -> View {
         let inner = self.lock();
-        status::Herald {
+        View {
             problems: inner.problems.values().cloned().collect(),
             namespace: self.namespace.clone(),
             ..inner.said.clone()
@@ -101,13 +118,9 @@ impl State {
     }
 
     /// The same problems as findings.
-    pub(crate) fn findings(&self) -> Vec<status::Note> {
-        let note = |message: &String| status::Note {
-            severity: "warning".into(),
-            code: code::UNWRITTEN.into(),
-            message: message.clone(),
-            ..status::Note::default()
-        };
+    pub(crate) fn findings(&self) -> Vec<Note> {
+        let note =
+            |message: &String| Note::loose(Severity::Warning, code::UNWRITTEN, message.clone());
         self.lock().problems.values().map(note).collect()
     }
 
@@ -138,7 +151,7 @@ impl State {
     }
 
     /// A write that an author sees.
-    pub(super) fn wrote(&self, count: impl FnOnce(&mut status::Herald) -> &mut u64) {
+    pub(super) fn wrote(&self, count: impl FnOnce(&mut View) -> &mut u64) {
         *count(&mut self.lock().said) += 1;
     }
 
@@ -237,7 +250,7 @@ mod tests {
         state.failed(state.leases("patch"), &failure);
         let [found] = &state.findings()[..] else { panic!("{:?}", state.findings()) };
         for word in ["patch leases.coordination.k8s.io", "namespace mesh", "Role sekisho-agent"] {
-            assert!(found.message.contains(word), "{}", found.message);
+            assert!(found.finding.message.contains(word), "{}", found.finding.message);
         }
         assert_eq!(state.view().problems.len(), 1);
         state.worked(state.leases("create"));

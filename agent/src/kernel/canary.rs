@@ -11,8 +11,7 @@ use std::{
 use agent_abi::{Addr, FlowKey, OpenedBy, protocol};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::maps::Maps;
-use crate::pods::sockets::Mark;
+use super::maps::{Maps, Mark};
 
 /// Opens a connection of the agent's own, within the host's namespace, and looks whether the
 /// programs have seen it.

@@ -20,7 +20,6 @@ use aya_log::EbpfLogger;
 use thiserror::Error;
 
 use super::hooks::{CGROUP, Hook, TCX};
-use crate::args::KernelLog;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekisho"));
 
@@ -39,6 +38,17 @@ pub(crate) const MAPS: [&str; 12] = [
     "EVENTS",
     "COUNTERS",
 ];
+
+/// How much the programs say about their own trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KernelLog {
+    /// Nothing; their counters tell of trouble all the same.
+    Off,
+    /// What cost a verdict or a memory.
+    Warn,
+    /// Everything.
+    Debug,
+}
 
 /// Why the programs cannot run here.
 #[derive(Debug, Error)]

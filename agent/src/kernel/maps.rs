@@ -16,7 +16,18 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use thiserror::Error;
 
 use super::sys::{self, RawMap, SysError};
-use crate::pods::{revoke::Knowledge, sockets::Mark};
+
+/// Makes a socket known to the hooks as the agent's own. A pod cannot do this.
+pub(crate) trait Mark: Send + Sync {
+    /// Marks one socket.
+    fn mark(&self, socket: BorrowedFd<'_>) -> io::Result<()>;
+}
+
+/// What is asked about the open sockets of a pod: the judgement, and who sent a flow's first packet.
+pub(crate) trait Knowledge: Tables + Send + Sync + 'static {
+    /// True for a flow whose first packet came from the peer.
+    fn is_peers(&self, key: &FlowKey) -> bool;
+}
 
 /// Why a map cannot be used.
 #[derive(Debug, Error)]

@@ -8,7 +8,25 @@ use std::sync::{
 use agent_base::lock::lock;
 use jiff::Timestamp;
 
-use crate::observe::status::{Mend, Mended};
+/// Hooks that somebody else took away.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mended {
+    /// How often one was put back since the agent started.
+    pub(crate) count: u64,
+    /// The last one.
+    pub(crate) last: Option<Mend>,
+}
+
+/// A hook that was put back.
+#[derive(Clone, Debug)]
+pub(crate) struct Mend {
+    /// The hook, or `layer 3`.
+    pub(crate) hook: String,
+    /// The cgroup, or the link's name.
+    pub(crate) place: String,
+    /// When.
+    pub(crate) at: Timestamp,
+}
 
 /// What was put back, and whether somebody wants everything put in order.
 #[derive(Debug, Default)]

@@ -21,7 +21,8 @@
 //! few writes. [`Planner::narrow`] goes by the content of the maps alone; it is also how a failed
 //! widening is undone, and how what an earlier process left is cleared away.
 
-mod names;
+mod aligned;
+mod numbering;
 mod pods;
 mod prefixes;
 mod refusal;
@@ -39,7 +40,8 @@ use agent_abi::{
 };
 use agent_model::tables::Pod;
 
-pub(crate) use names::RuleNames;
+use crate::kernel::rule_names::RuleNames;
+
 pub(crate) use refusal::PlanError;
 pub(crate) use writer::MapWriter;
 

@@ -8,7 +8,6 @@ use std::{
 use thiserror::Error;
 
 use super::hooks::Wire;
-use crate::args::Layer3;
 
 /// What is missing.
 #[derive(Debug, Error)]
@@ -59,6 +58,17 @@ pub(crate) enum PreflightError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// How layer 3 is to be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer3 {
+    /// By tcx where the kernel has it (Linux 6.6), else by clsact.
+    Auto,
+    /// By tcx; the agent does not start without it.
+    Tcx,
+    /// By filters of a clsact queueing discipline.
+    Clsact,
 }
 
 const STATUS: &str = "/proc/self/status";

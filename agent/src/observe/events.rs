@@ -1,22 +1,17 @@
 //! Reads the kernel's events and hands them on with names. The kernel never waits for this: what
 //! does not fit in the ring is lost and counted.
 
-use std::{collections::HashMap, io, mem::size_of, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use agent_abi::{Event, EventKind, Verdict, protocol};
 use arc_swap::ArcSwap;
-use aya::maps::{MapData, RingBuf};
-use aya_log::EbpfLogger;
 use jiff::Timestamp;
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
+    kernel::{event_ring::EventRing, rule_names::RuleNames},
+    members::Members,
     observe::flows::{FlowLog, FlowRecord, Names},
-    pods::proxied::Members,
-    sync::plan::RuleNames,
 };
 
 /// Where events go, and what gives them names.
@@ -85,42 +80,19 @@ impl Sink {
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Reads events until the ring cannot be read any more.
-pub(crate) async fn read(ring: RingBuf<MapData>, sink: Sink) -> io::Result<()> {
-    // SAFETY: the ring owns its descriptor and closes it only when it is dropped.
-    let mut ring = unsafe { AsyncFd::register(ring) }?;
+pub(crate) async fn read(mut ring: EventRing, sink: Sink) -> io::Result<()> {
     let mut open = Open::default();
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            ready = ring.readable() => ready?.clear_ready(),
+            ready = ring.ready() => ready?,
             _ = looks.tick() => {}
             () = sink.flows.asked() => {}
         }
-        drain(ring.get_mut(), &sink, &mut open);
+        let booted = boot_time();
+        ring.drain(|event| sink.take(&mut open, event, booted));
         sink.flows.caught_up();
-    }
-}
-
-fn drain(ring: &mut RingBuf<MapData>, sink: &Sink, open: &mut Open) {
-    let booted = boot_time();
-    while let Some(item) = ring.next() {
-        if item.len() < size_of::<Event>() {
-            continue;
-        }
-        // SAFETY: plain data, long enough, and read without asking for its alignment.
-        let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
-        sink.take(open, event, booted);
-    }
-}
-
-/// Hands what the programs say about their own trouble to the log, until that cannot be read.
-pub(crate) async fn read_log(logger: EbpfLogger<&'static dyn log::Log>) -> io::Result<()> {
-    // SAFETY: the logger owns its descriptor and closes it only when it is dropped.
-    let mut logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }?;
-    loop {
-        logger.readable().await?.clear_ready();
-        logger.get_mut().flush();
     }
 }
 

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
 use super::status::Word;
+use crate::pods::connections::Reset;
 
 /// Flows kept for `sekisho flows`. About 300 bytes each, so a little over a megabyte.
 pub(crate) const RING: usize = 4_096;
@@ -116,6 +117,27 @@ impl FlowRecord {
                 rtt_us: event.rtt_us,
             }),
         })
+    }
+
+    /// A connection that was reset by a change of rules.
+    pub(crate) fn of_reset(reset: &Reset) -> Self {
+        let Reset { pod, netns, revoked } = reset;
+        Self {
+            time: Timestamp::now(),
+            event: "verdict".into(),
+            pod: Some(pod.to_string().into()),
+            netns: *netns,
+            dst: ip(revoked.dst.0),
+            port: revoked.dst.1,
+            protocol: protocol_name(revoked.socket.protocol.into()),
+            layer: "connect".into(),
+            verdict: revoked.judgement.verdict.name().into(),
+            reason: Reason::Revoked.name().into(),
+            generation: revoked.judgement.generation,
+            rule: None,
+            pid: None,
+            carried: None,
+        }
     }
 
     /// True for what was refused or held, and for what an audit would refuse.

@@ -13,10 +13,10 @@ use std::{
 };
 
 use agent_base::{lock::lock, rate_limit::RateLimit};
+use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use super::flows::{FlowRecord, Subscriber};
-use crate::args::LogFormat;
 
 /// The log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,15 @@ pub(crate) enum LogError {
     /// There is one already.
     #[error("the log is set up already")]
     Twice,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line of text an event
+    Text,
+    /// One JSON object an event
+    Json,
 }
 
 /// Starts the log on the standard error, in colour only when that is a terminal and the user does

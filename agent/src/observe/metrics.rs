@@ -237,7 +237,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.published(Duration::from_millis(3));
         let mut laps = Laps::default();
-        laps.end(super::super::laps::Phase::Plan);
+        laps.end(agent_base::laps::Phase::Plan);
         metrics.phases(&laps);
         let status = Status {
             state: State::Ready,
@@ -245,7 +245,7 @@ mod tests {
             rules: 12,
             counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 2)].into(),
             objects: [("Pod".to_owned(), 3)].into(),
-            findings: vec![Note { severity: "error".into(), ..Note::default() }.into()],
+            findings: vec![Note { severity: "error".into(), ..Note::default() }],
             ..Status::default()
         };
         let text = metrics.text(status).unwrap();

@@ -33,8 +33,10 @@ mod volley;
 
 use agent_base::error::chain;
 
-use super::netns::{NetNs, Worker};
-use crate::kernel::Kernel;
+use crate::kernel::{
+    Kernel,
+    netns::{NetNs, Worker},
+};
 use volley::{Link, Reply, Shot};
 
 /// How often it is looked whether somebody is to be proved.

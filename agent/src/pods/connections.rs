@@ -3,19 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_abi::{FlowKey, FlowState, OpenedBy, Reason};
+use agent_abi::{FlowKey, FlowState, OpenedBy};
 use agent_base::error::chain;
 use agent_model::{registry::Registry, snapshot::PodId};
-use jiff::Timestamp;
 
 use super::{
     enrol::{Pod, Pods},
     revoke::{self, Keep, RevokeError, Revoked},
 };
-use crate::{
-    kernel::maps::Maps,
-    observe::flows::{FlowLog, FlowRecord, ip, protocol_name},
-};
+use crate::kernel::maps::Maps;
 
 /// Tells the wire layer which connections of newly enrolled pods their peers have opened, so that
 /// what the pods send on them passes as answers.
@@ -35,34 +31,50 @@ async fn learn_one(pods: &Pods, pod: &Pod, maps: &Maps) -> Result<(), RevokeErro
     remember(maps, accepted.map(|key| (key, OpenedBy::PEER)))
 }
 
-/// Goes through the open connections of the pods with these cookies after a change of their rules:
-/// how many were reset. What leads to an address that a name has left stays, as the registry has it.
-pub(crate) async fn settle(
-    pods: &Pods,
-    maps: &Arc<Maps>,
-    (changed, registry, keep): (&[u64], &Registry, bool),
-    log: &FlowLog,
-) -> usize {
-    let mut count = 0;
+/// A connection that was reset.
+#[derive(Clone, Debug)]
+pub(crate) struct Reset {
+    /// Whose it was.
+    pub(crate) pod: PodId,
+    /// The cookie of the pod's namespace.
+    pub(crate) netns: u64,
+    /// The socket, and why.
+    pub(crate) revoked: Revoked,
+}
+
+/// After which change connections are gone through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change<'a> {
+    /// The cookies of the pods whose rules are others now.
+    pub(crate) netns: &'a [u64],
+    /// What leads to an address that a name has left stays, as this has it.
+    pub(crate) registry: &'a Registry,
+    /// All stay (`--on-revoke keep`).
+    pub(crate) keep_all: bool,
+}
+
+/// Goes through the open connections of pods after a change of their rules; those that were reset.
+pub(crate) async fn settle(pods: &Pods, maps: &Arc<Maps>, change: Change<'_>) -> Vec<Reset> {
+    let Change { netns: changed, registry, keep_all } = change;
+    let mut resets = Vec::new();
     for (id, pod) in pods.known() {
         if !changed.contains(&pod.netns.cookie()) || !pod.is_enrolled() {
             continue;
         }
         let outlived = || registry.scope(id).map(|scope| registry.outlived(scope));
-        let keep = if keep { Keep::All } else { Keep::Only(outlived().unwrap_or_default()) };
+        let keep = if keep_all { Keep::All } else { Keep::Only(outlived().unwrap_or_default()) };
         match settle_one(pods, pod, (maps, keep)).await {
-            Ok(revoked) => {
-                count += revoked.len();
-                for one in &revoked {
-                    log.record(record(id, pod, one));
-                }
+            Ok(all) => {
+                let netns = pod.netns.cookie();
+                let reset = |revoked| Reset { pod: id.clone(), netns, revoked };
+                resets.extend(all.into_iter().map(reset));
             }
             Err(error) => {
                 tracing::error!(pod = %id, error = %chain(&error), "denied connections stay open, cut off");
             }
         }
     }
-    count
+    resets
 }
 
 async fn settle_one(
@@ -93,25 +105,6 @@ fn remember(
         maps.flows.set(&key, &state).map_err(|error| RevokeError::Map(error.source))?;
     }
     Ok(())
-}
-
-fn record(id: &PodId, pod: &Pod, revoked: &Revoked) -> FlowRecord {
-    FlowRecord {
-        time: Timestamp::now(),
-        event: "verdict".into(),
-        pod: Some(id.to_string().into()),
-        netns: pod.netns.cookie(),
-        dst: ip(revoked.dst.0),
-        port: revoked.dst.1,
-        protocol: protocol_name(revoked.socket.protocol.into()),
-        layer: "connect".into(),
-        verdict: revoked.judgement.verdict.name().into(),
-        reason: Reason::Revoked.name().into(),
-        generation: revoked.judgement.generation,
-        rule: None,
-        pid: None,
-        carried: None,
-    }
 }
 
 fn monotonic_ns() -> u64 {

@@ -24,11 +24,16 @@ use tokio::task::JoinSet;
 
 use super::{
     evidence::{Evidence, Known, NoPlace, Place},
-    netns::{NetNs, NetNsError, Worker},
     sockets::{self, Listeners, Port, SocketError},
     veth::{self, HostEnd, HostEnds, VethError},
 };
-use crate::kernel::{Kernel, links::LinkError, maps::Maps, sys::SysError};
+use crate::kernel::{
+    Kernel,
+    links::LinkError,
+    maps::{Maps, Mark},
+    netns::{NetNs, NetNsError, Worker},
+    sys::SysError,
+};
 
 /// How long connections through the proxy may go on when their pod leaves the mesh.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -451,7 +456,7 @@ async fn listen(
     maps: &Arc<Maps>,
     netns: &NetNs,
 ) -> Result<Listeners, SocketError> {
-    let mark = || Arc::clone(maps) as Arc<dyn sockets::Mark>;
+    let mark = || Arc::clone(maps) as Arc<dyn Mark>;
     if let Some(port) = port_before(maps, netns.cookie()) {
         match sockets::listen(worker, netns, Port::TakeOver(port), mark()).await {
             Err(SocketError::Taken { .. }) => {}

@@ -15,10 +15,10 @@ use agent_model::{
 use thiserror::Error;
 
 use super::{
-    netns::NetNs,
     runtime::{self, Heard, Network, Reader, Strays},
     whereabouts::{self, Whereabouts},
 };
+use crate::kernel::netns::NetNs;
 
 /// What is believed.
 #[derive(Clone, Debug)]

@@ -12,16 +12,15 @@
 use std::{io, os::fd::AsFd, sync::Arc};
 
 use agent_abi::{
-    Addr, Flow, FlowKey, Judgement, OpenedBy, SocketKind, SocketState, Tables, Verdict, decide,
-    protocol,
+    Addr, Flow, FlowKey, Judgement, OpenedBy, SocketKind, SocketState, Verdict, decide, protocol,
 };
 use agent_model::{compile::scan, egress::Rule};
-
 use thiserror::Error;
 
-use super::netns::{NetNs, NetNsError, Worker};
 use crate::kernel::{
+    maps::Knowledge,
     netlink::NetlinkError,
+    netns::{NetNs, NetNsError, Worker},
     sock_diag::{Destroyed, OpenSocket, SockDiag, State},
 };
 
@@ -51,12 +50,6 @@ pub(crate) struct Revoked {
     pub(crate) dst: (Addr, u16),
     /// What is said of it now.
     pub(crate) judgement: Judgement,
-}
-
-/// What is asked about the open sockets of a pod: the judgement, and who sent a flow's first packet.
-pub(crate) trait Knowledge: Tables + Send + Sync + 'static {
-    /// True for a flow whose first packet came from the peer.
-    fn is_peers(&self, key: &FlowKey) -> bool;
 }
 
 /// What a change of rules means for the open connections of a pod.

@@ -13,7 +13,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
     ops::RangeInclusive,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::AsFd,
     sync::Arc,
     time::Duration,
 };
@@ -23,7 +23,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use super::netns::{NetNs, NetNsError, Worker};
+use crate::kernel::{
+    maps::Mark,
+    netns::{NetNs, NetNsError, Worker},
+};
 
 #[cfg(test)]
 mod tests;
@@ -33,12 +36,6 @@ pub(crate) const PORTS: RangeInclusive<u16> = 15_001..=15_099;
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn` (4,096).
 const BACKLOG: i32 = 4_096;
-
-/// Makes a socket known to the hooks as the agent's own. A pod cannot do this.
-pub(crate) trait Mark: Send + Sync {
-    /// Marks one socket.
-    fn mark(&self, socket: BorrowedFd<'_>) -> io::Result<()>;
-}
 
 /// Why a socket inside a namespace could not be had.
 #[derive(Debug, Error)]

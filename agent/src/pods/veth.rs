@@ -9,7 +9,7 @@ use std::{fmt, os::fd::AsFd};
 
 use thiserror::Error;
 
-use super::netns::{NetNs, NetNsError, Worker};
+use crate::kernel::netns::{NetNs, NetNsError, Worker};
 
 mod links;
 #[cfg(test)]

@@ -12,7 +12,6 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::saved::{Line, Until};
-use crate::observe::status::{Resolved, ResolvedAddress};
 
 /// As many former addresses of a name as are remembered; the oldest are forgotten first, and an
 /// open connection to one of those is reset at the next change of its pod's rules.
@@ -45,6 +44,30 @@ pub(crate) enum Heard {
 pub(crate) struct Reply {
     pub(crate) v4: Heard,
     pub(crate) v6: Heard,
+}
+
+/// A name that rules follow from, for people.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    /// The name.
+    pub(crate) name: String,
+    /// What is allowed of it.
+    pub(crate) addresses: Vec<ResolvedAddress>,
+    /// When an answer with an address came last.
+    pub(crate) answered: Option<Timestamp>,
+    /// When it is asked for next; none while it is being asked for.
+    pub(crate) next: Option<Timestamp>,
+    /// What was wrong with the last answer.
+    pub(crate) error: Option<String>,
+}
+
+/// An address of a name.
+#[derive(Clone, Debug)]
+pub(crate) struct ResolvedAddress {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// When new connections may no longer go there, where the newest answer lacks it.
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// All wanted names.
@@ -272,7 +295,6 @@ impl Entry {
             answered: self.answered,
             next: self.next.map(|next| clock.wall_at(next)),
             error: self.error.clone(),
-            wanted_by: Vec::new(),
         }
     }
 

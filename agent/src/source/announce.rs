@@ -2,10 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use agent_model::snapshot::{Finding, Severity};
 use tokio::sync::watch;
 
 use super::Observed;
-use crate::observe::status::Note;
+use crate::source::note::Note;
 
 /// Logs and publishes.
 pub(super) fn announce(publisher: &watch::Sender<Option<Observed>>, observed: Observed) {
@@ -22,15 +23,16 @@ fn tell(before: Option<&Observed>, now: &Observed) {
     let known: HashSet<&Arc<Note>> = known.collect();
     for note in now.notes.iter().filter(|note| !known.contains(*note)) {
         let place = note.place.as_deref().unwrap_or_default();
-        let (object, field, why) = (note.object(), note.field.as_str(), note.message.as_str());
-        match note.severity.as_ref() {
-            "error" => {
+        let Finding { severity, field, message: why, .. } = &note.finding;
+        let (object, field) = (note.object(), field.as_str());
+        match severity {
+            Severity::Error => {
                 tracing::error!(target: "config", place, object, field, error = why, "not read");
             }
-            "warning" => {
+            Severity::Warning => {
                 tracing::warn!(target: "config", place, object, field, why, "doubtful");
             }
-            _ => tracing::debug!(target: "config", place, object, field, why, "noted"),
+            Severity::Info => tracing::debug!(target: "config", place, object, field, why, "noted"),
         }
     }
     if now.notes.is_empty() && !known.is_empty() {

@@ -20,14 +20,16 @@ use std::{
 };
 
 use agent_base::lock::lock;
-use agent_model::resource::{Described, Kind, Object, ObjectKey};
+use agent_model::{
+    resource::{Described, Kind, Object, ObjectKey, Objects},
+    snapshot::Finding,
+};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 pub(crate) use self::conditions::{Condition, Conditions, said};
-use super::Observed;
-use crate::observe::status::Note;
+use crate::source::note::Note;
 
 /// How many changes of a kind are remembered: of 100 a second those of 40 seconds.
 const PAST: usize = 4096;
@@ -181,16 +183,16 @@ impl Census {
         }
     }
 
-    /// What is there now, of which `observed` is what counts.
-    pub(crate) fn sum(&self, observed: &Observed) -> Arc<Sum> {
+    /// What is there now, of which `objects` are in force, and `notes` say what is wrong.
+    pub(crate) fn sum(&self, objects: &Objects, notes: &[Arc<Note>]) -> Arc<Sum> {
         let books = self.lock();
         let full = books.iter().filter(|(_, book)| !book.objects.is_empty());
         let kinds = full.map(|(kind, book)| (resource(*kind), book.now)).collect();
-        let broken = observed.notes.iter().filter(|note| note.severity == "error");
+        let broken = notes.iter().filter(|note| note.is_error());
         let behind = broken.filter_map(|note| {
-            let key = key_of(note)?;
+            let key = key_of(&note.finding)?;
             let there = &books.get(&key.kind)?.objects.get(&key)?.identity;
-            let in_force = observed.objects.get(&key).map(Object::metadata);
+            let in_force = objects.get(&key).map(Object::metadata);
             let in_force = in_force.filter(|form| form.uid() == Some(&*there.uid));
             let generation = in_force.and_then(Described::generation);
             (generation != Some(there.generation)).then(|| (there.uid.to_string(), generation))
@@ -223,10 +225,10 @@ impl Census {
     }
 }
 
-/// The object that a note is about.
-pub(crate) fn key_of(note: &Note) -> Option<ObjectKey> {
-    let kind = *Kind::ALL.iter().find(|kind| kind.shown() == note.kind)?;
-    Some(ObjectKey::new(kind, note.namespace.clone(), note.name.clone()))
+/// The object that a finding is about.
+pub(crate) fn key_of(finding: &Finding) -> Option<ObjectKey> {
+    let kind = *Kind::ALL.iter().find(|kind| kind.shown() == finding.kind)?;
+    Some(ObjectKey::new(kind, finding.namespace.clone(), finding.name.clone()))
 }
 
 /// The name of a kind's resource, as `kubectl` and an RBAC rule have it.

@@ -52,7 +52,7 @@ pub(crate) use self::{
     connect::{ConnectError, connect},
     once::{LeftOut, Listing, list},
     presence::Presence,
-    progress::Progress,
+    progress::{Followed, Progress, Source},
 };
 use agent_base::{
     laps::{Laps, Phase},
@@ -221,7 +221,7 @@ impl Cluster {
         contents: &watch::Sender<Contents>,
     ) {
         self.state.published = true;
-        observed.sum = Some(self.state.census.sum(&observed));
+        observed.sum = Some(self.state.census.sum(&observed.objects, &observed.notes));
         laps.end(Phase::Settle);
         observed.laps = Some(laps);
         let objects = Arc::clone(&observed.objects);

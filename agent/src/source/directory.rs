@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use agent_model::snapshot::Severity;
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     task, time,
@@ -26,7 +27,7 @@ use super::{
     store::{Statement, Store, code},
     watcher::{Change, Watcher, is_being_written},
 };
-use crate::observe::status::Note;
+use crate::source::note::Note;
 
 /// How long a change may stay unseen that the kernel told nobody about.
 pub(crate) const RESCAN: Duration = Duration::from_secs(30);
@@ -144,16 +145,11 @@ impl State {
 }
 
 fn unwatched(place: &str, trouble: &str) -> Statement {
-    let note = Note {
-        severity: "warning".into(),
-        code: code::UNWATCHED.into(),
-        message: format!(
-            "the kernel does not watch this directory ({trouble}); it is read again every second; \
-             fs.inotify.max_user_instances or max_user_watches may be too low"
-        ),
-        place: Some(place.to_owned()),
-        ..Note::default()
-    };
+    let message = format!(
+        "the kernel does not watch this directory ({trouble}); it is read again every second; \
+         fs.inotify.max_user_instances or max_user_watches may be too low"
+    );
+    let note = Note::loose(Severity::Warning, code::UNWATCHED, message).at(place.to_owned());
     Statement { loose: vec![note], ..Statement::default() }
 }
 

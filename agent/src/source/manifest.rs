@@ -14,7 +14,7 @@ use agent_model::{
 use serde_json::Value;
 
 use super::store::{Claim, Statement, code};
-use crate::observe::status::Note;
+use crate::source::note::Note;
 
 /// Reads one text again and again. A document whose text did not change is not read again: of
 /// 100,000 addresses in 400 documents, 85 ms of reading become the few of finding what changed.
@@ -119,7 +119,7 @@ fn state_in_part(statement: &mut Statement, (all, refused): Read, (place, spot):
     statement.partial = true;
     for (field, why) in refused {
         let note = unreadable(&format!("{place}, {spot}"), &why);
-        statement.loose.push(Note { field: field.into(), ..note });
+        statement.loose.push(note.about(field));
     }
     for said in all {
         state(statement, said, (place, spot));
@@ -130,7 +130,7 @@ fn state(statement: &mut Statement, said: Said, (place, spot): (&str, &str)) {
     match said {
         Said::Claim(claim) => statement.claims.push(Claim { spot: spot.into(), ..claim }),
         Said::Loose(note) => {
-            statement.loose.push(Note { place: Some(format!("{place}, {spot}")), ..note });
+            statement.loose.push(note.at(format!("{place}, {spot}")));
         }
     }
 }
@@ -165,13 +165,8 @@ pub(crate) fn unreadable_place(place: &str, why: &str) -> Statement {
 }
 
 fn unreadable(spot: &str, why: &str) -> Note {
-    Note {
-        severity: Severity::Error.name().into(),
-        code: code::UNREADABLE.into(),
-        message: format!("{why}; objects that were read from here before stay as they were"),
-        place: Some(spot.to_owned()),
-        ..Note::default()
-    }
+    let message = format!("{why}; objects that were read from here before stay as they were");
+    Note::loose(Severity::Error, code::UNREADABLE, message).at(spot.to_owned())
 }
 
 /// What is wrong, without the object and the field, which have places of their own.
@@ -239,7 +234,7 @@ metadata: {name: other}
         let loose: Vec<_> = read
             .loose
             .iter()
-            .map(|note| (note.place.as_deref().unwrap_or(""), note.severity.as_ref()))
+            .map(|note| (note.place.as_deref().unwrap_or(""), note.finding.severity.name()))
             .collect();
         assert_eq!(
             loose,
@@ -249,7 +244,7 @@ metadata: {name: other}
                 ("a.yaml, document 5 (line 15)", "info"),
             ]
         );
-        assert_eq!(read.loose[1].field, "metadata.name");
+        assert_eq!(read.loose[1].finding.field, "metadata.name");
     }
 
     #[test]

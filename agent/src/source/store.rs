@@ -18,7 +18,7 @@ use agent_model::{
 use hashbrown::{HashMap, HashSet};
 
 use super::Observed;
-use crate::observe::status::Note;
+use crate::source::{note::Note, spots::Spots};
 
 /// Codes of notes that only a store makes.
 pub(crate) mod code {
@@ -60,18 +60,6 @@ pub(crate) struct Statement {
     /// Something in the place cannot be told: what it said before about objects that it does not
     /// name now still counts.
     pub(crate) partial: bool,
-}
-
-/// Where objects are, for people: `far.yaml, document 2 (line 14)`.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Spots(BTreeMap<(Short, Short, Short), String>);
-
-impl Spots {
-    /// Where the object of a finding is.
-    pub(crate) fn of(&self, finding: &Finding) -> Option<String> {
-        let Finding { kind, namespace, name, .. } = finding;
-        self.0.get(&(kind.clone(), namespace.clone(), name.clone())).cloned()
-    }
 }
 
 /// See the module. A settling looks at the objects about which something was said since the one
@@ -200,13 +188,7 @@ impl Store {
                 (ObjectKey::clone(&claim.key), format!("{place}, {}", claim.spot))
             })
         });
-        Spots(
-            spots
-                .map(|(ObjectKey { kind, namespace, name }, spot)| {
-                    ((kind.shown().into(), namespace, name), spot)
-                })
-                .collect(),
-        )
+        spots.collect()
     }
 
     /// Every object that some place names.
@@ -328,25 +310,18 @@ fn in_force(
         notes.extend(claim.findings.iter().map(|finding| {
             let mut note = Note::new(finding, Some(spot.clone()));
             if claim.form.is_none() && finding.severity == Severity::Error {
-                note.message = format!("{}; {effect}", note.message);
+                note.finding.message = format!("{}; {effect}", finding.message);
             }
             Arc::new(note)
         }));
     }
     let winner = format!("{first_place}, {}", first.spot);
     notes.extend(claims[1..].iter().map(|(place, claim)| {
-        Arc::new(Note {
-            severity: Severity::Error.name().into(),
-            code: code::TWICE.into(),
-            kind: claim.key.kind.shown().into(),
-            namespace: claim.key.namespace.clone(),
-            name: claim.key.name.clone(),
-            field: "metadata.name".into(),
-            message: format!(
-                "this object is in {winner} already, and that one counts; remove either"
-            ),
-            place: Some(format!("{place}, {}", claim.spot)),
-        })
+        let message =
+            format!("this object is in {winner} already, and that one counts; remove either");
+        let (severity, field) = (Severity::Error, "metadata.name");
+        let finding = Finding::new(severity, code::TWICE, &claim.key, field, message);
+        Arc::new(Note { finding, place: Some(format!("{place}, {}", claim.spot)) })
     }));
     form
 }

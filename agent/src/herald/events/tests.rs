@@ -1,20 +1,15 @@
-use agent_model::resource::Kind;
+use agent_model::{resource::Kind, snapshot::Severity};
 use tokio::time::advance;
 
 use super::*;
-use crate::observe::status::Note;
+use crate::source::note::Note;
 
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new(Kind::ServiceEntry, "shop", name)
 }
 
 fn told(code: &'static str, refuses: bool) -> Told {
-    let note = Note {
-        code: code.into(),
-        field: "spec.ports[0].number".into(),
-        message: "why".into(),
-        ..Note::default()
-    };
+    let note = Note::loose(Severity::Warning, code, "why".to_owned()).about("spec.ports[0].number");
     Told { note: note.into(), refuses }
 }
 
@@ -96,7 +91,7 @@ async fn memory_is_bounded_and_refusals_go_first() {
 #[tokio::test]
 async fn an_event_has_what_a_server_takes() {
     let mut long = told("SK0206", true);
-    std::sync::Arc::make_mut(&mut long.note).message = "é".repeat(NOTE);
+    std::sync::Arc::make_mut(&mut long.note).finding.message = "é".repeat(NOTE);
     let name = format!("{}-{}", "a".repeat(NAME - 1), "b".repeat(50));
     let due = Due { id: 7, key: key(&name), told: Some(long), said: 0, inherited: false };
     let made = event(&due, ObjectReference::default(), "n-1");

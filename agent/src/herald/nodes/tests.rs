@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use agent_model::resource::ObjectKey;
+use agent_model::resource::{ObjectKey, Objects};
 use k8s_openapi::{
     api::coordination::v1::LeaseSpec,
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
@@ -8,10 +8,7 @@ use k8s_openapi::{
 use tokio::time::advance;
 
 use super::*;
-use crate::source::{
-    Observed,
-    census::{Identity, Sum},
-};
+use crate::source::census::{Identity, Sum};
 
 const KIND: Kind = Kind::ServiceEntry;
 
@@ -42,7 +39,7 @@ fn lease(node: &str, word: &Word, renewed: Timestamp) -> Lease {
 }
 
 fn now(census: &Census) -> Word {
-    Word { sum: census.sum(&Observed::default()), trouble: None }
+    Word { sum: census.sum(&Objects::default(), &[]), trouble: None }
 }
 
 /// How many nodes enforce an object, and what each other one lacks.

@@ -195,7 +195,7 @@ impl Scribe<'_> {
             }
             None => (*kind.versions().first()?, observed?.metadata().uid()?.to_owned(), None),
         };
-        let field = due.told.as_ref().map(|told| told.note.field.to_string());
+        let field = due.told.as_ref().map(|told| told.note.finding.field.to_string());
         Some(ObjectReference {
             api_version: Some(api_version(*kind, api)),
             kind: Some(kind.name().to_owned()),

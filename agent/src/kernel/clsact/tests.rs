@@ -1,9 +1,9 @@
 use std::{os::fd::AsFd, process::Command};
 
 use super::*;
-use crate::{
-    kernel::sys::classifier,
-    pods::testing::{Sandbox, ip},
+use crate::kernel::{
+    sys::classifier,
+    testing::{Sandbox, ip},
 };
 
 /// `TC_ACT_UNSPEC` and `TC_ACT_OK`.

@@ -1,59 +1,19 @@
-//! Numbers for what rules decide, and the way back for events: the kernel knows a rule by number.
+//! Numbers for what rules decide.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     hash::BuildHasher,
-    sync::{Arc, RwLock},
 };
 
-use agent_base::lock::{read, write};
 use agent_model::compile::Decision;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::PlanError;
+use super::{PlanError, aligned::Aligned};
+use crate::kernel::rule_names::RuleNames;
 
 /// Decisions that no rule makes any more stay readable for events still on their way and for
 /// connections that outlive their rule, the latest so many.
 const REMEMBERED: usize = 4_096;
-
-/// What rule numbers stand for. A handle for any task; the planner alone writes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RuleNames(Arc<RwLock<HashMap<u32, Decision>>>);
-
-impl RuleNames {
-    /// The object, field and action behind a number, if this process gave it out.
-    pub(crate) fn get(&self, rule: u32) -> Option<Decision> {
-        read(&self.0).get(&rule).cloned()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut HashMap<u32, Decision>)) {
-        change(&mut write(&self.0));
-    }
-}
-
-/// Walks along a list beside one that is mostly the same, which saves most look-ups: reading in
-/// order is many times faster than reading all over a large table.
-pub(super) struct Aligned {
-    next: usize,
-    len: usize,
-}
-
-impl Aligned {
-    /// How far ahead an equal entry is looked for: so many neighbours may change at once.
-    const WINDOW: usize = 4;
-
-    pub(super) fn new(len: usize) -> Self {
-        Self { next: 0, len }
-    }
-
-    /// Where the list has an entry that equals the other list's next one, if it is about here.
-    pub(super) fn find(&mut self, equals: impl Fn(usize) -> bool) -> Option<usize> {
-        let window = self.next..self.len.min(self.next + Self::WINDOW);
-        let found = window.into_iter().find(|at| equals(*at))?;
-        self.next = found + 1;
-        Some(found)
-    }
-}
 
 /// Gives out the numbers. One is never given out twice.
 #[derive(Debug)]

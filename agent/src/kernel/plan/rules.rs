@@ -14,10 +14,8 @@ use agent_model::{
 };
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::{
-    MapWriter, PlanError, keep_first,
-    names::{Aligned, Numbering, RuleNames},
-};
+use super::{MapWriter, PlanError, aligned::Aligned, keep_first, numbering::Numbering};
+use crate::kernel::rule_names::RuleNames;
 
 /// A port of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

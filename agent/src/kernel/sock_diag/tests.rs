@@ -10,7 +10,7 @@ use super::{
     testing::{storage_map, store},
     *,
 };
-use crate::pods::testing::Sandbox;
+use crate::kernel::testing::Sandbox;
 
 fn addr(text: &str) -> (Addr, u16) {
     let addr: SocketAddr = text.parse().unwrap();

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
-use crate::{
-    kernel::netlink::{NetlinkError, Socket, attributes},
-    pods::netns::{NetNs, NetNsError, Worker},
+use crate::kernel::{
+    netlink::{NetlinkError, Socket, attributes},
+    netns::{NetNs, NetNsError, Worker},
 };
 
 /// Bytes of `struct ifaddrmsg`.

@@ -4,14 +4,14 @@ use std::{
 };
 
 use agent_abi::{
-    PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue, node_flag, policy_default,
-    policy_flag, rule_action,
+    PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue, Tables, node_flag,
+    policy_default, policy_flag, rule_action,
 };
 
 use super::*;
-use crate::{
-    kernel::sock_diag::{SocketId, testing::storage_map},
-    pods::testing::{Sandbox, ip},
+use crate::kernel::{
+    sock_diag::{SocketId, testing::storage_map},
+    testing::{Sandbox, ip},
 };
 
 const POD: u64 = 5;

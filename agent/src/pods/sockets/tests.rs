@@ -1,10 +1,13 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    os::fd::BorrowedFd,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use socket2::{SockAddr, SockRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::pods::{
+use crate::kernel::{
     netns::cookie,
     testing::{Sandbox, ip},
 };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::pods::testing::{Sandbox, ip};
+use crate::kernel::testing::{Sandbox, ip};
 
 fn veth(ifindex: u32, lower: u32, lower_namespace: Option<i32>) -> Link {
     Link {

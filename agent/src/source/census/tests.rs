@@ -1,3 +1,5 @@
+use agent_model::snapshot::Severity;
+
 use super::*;
 
 fn key(name: &str) -> ObjectKey {
@@ -9,7 +11,7 @@ fn identity(name: &str, generation: i64) -> Identity {
 }
 
 fn now(census: &Census) -> Digest {
-    let sum = census.sum(&Observed::default());
+    let sum = census.sum(&Objects::default(), &[]);
     sum.kinds.get("serviceentries.networking.istio.io").copied().unwrap_or_default()
 }
 
@@ -77,11 +79,8 @@ async fn an_object_whose_older_form_is_in_force_is_named() {
     census.apply(key("a"), identity("a", 2));
     census.apply(key("b"), identity("b", 1));
     let note = |name: &str| Note {
-        severity: "error".into(),
-        kind: "ServiceEntry".into(),
-        namespace: "shop".into(),
-        name: name.into(),
-        ..Note::default()
+        finding: Finding::new(Severity::Error, "SK0206", &key(name), "", ""),
+        place: None,
     };
     let entry = serde_json::json!({
         "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
@@ -90,10 +89,8 @@ async fn an_object_whose_older_form_is_in_force_is_named() {
     });
     let parsed = agent_model::resource::parse(entry).into_iter().next().unwrap().unwrap();
     let objects = std::iter::once(parsed.object.unwrap()).collect();
-    let notes = [note("a"), note("b"), note("unknown")].map(Arc::new).into();
-    let objects = Arc::new(objects);
-    let observed = Observed { objects, notes, ..Observed::default() };
-    let behind: Vec<_> = census.sum(&observed).behind.clone().into_iter().collect();
+    let notes = [note("a"), note("b"), note("unknown")].map(Arc::new);
+    let behind: Vec<_> = census.sum(&objects, &notes).behind.clone().into_iter().collect();
     assert_eq!(behind, [("uid-of-a".to_owned(), Some(1)), ("uid-of-b".to_owned(), None)]);
 }
 

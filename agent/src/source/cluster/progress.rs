@@ -6,31 +6,80 @@ use agent_base::lock::lock;
 use jiff::Timestamp;
 
 use super::kinds::{self, Watched};
-use crate::observe::status;
+
+/// An API server, and how far it is followed.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    /// Its address.
+    pub(crate) server: String,
+    /// When the objects in force were saved, while they come from the disk and not from the server.
+    pub(crate) saved: Option<Timestamp>,
+    /// The kinds.
+    pub(crate) kinds: Vec<Followed>,
+}
+
+/// How far a kind is followed.
+#[derive(Clone, Debug)]
+pub(crate) struct Followed {
+    /// The resource, as `kubectl` and an RBAC rule name it.
+    pub(crate) resource: String,
+    /// How far.
+    pub(crate) state: FollowState,
+    /// When the server last said something about it, if only that nothing changed.
+    pub(crate) synced: Option<Timestamp>,
+    /// What keeps it from being current, and what to do.
+    pub(crate) why: Option<String>,
+}
+
+/// See [`Followed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FollowState {
+    /// Nothing of it has come yet.
+    Listing,
+    /// All that the server has.
+    Current,
+    /// It was current, and something is in the way.
+    Behind,
+    /// The server has no such kind.
+    NotInstalled,
+}
+
+impl FollowState {
+    /// The name that users see.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Listing => "listing",
+            Self::Current => "current",
+            Self::Behind => "behind",
+            Self::NotInstalled => "not installed",
+        }
+    }
+}
+
+impl Followed {
+    fn new(watched: &Watched) -> Self {
+        let (resource, state) = (watched.label(), FollowState::Listing);
+        Self { resource, state, synced: None, why: None }
+    }
+}
 
 /// How far all kinds are followed.
 #[derive(Debug)]
 pub(crate) struct Progress {
-    source: Mutex<status::Source>,
+    source: Mutex<Source>,
 }
 
 impl Progress {
     /// Nothing has come from this server yet.
     pub(super) fn new(server: String) -> Self {
-        let kinds = kinds::ALL.iter().map(|watched| status::Followed {
-            resource: watched.label(),
-            state: "listing".into(),
-            ..status::Followed::default()
-        });
-        let source = status::Source { server, saved: None, kinds: kinds.collect() };
+        let kinds = kinds::ALL.iter().map(|watched| Followed::new(watched)).collect();
+        let source = Source { server, saved: None, kinds };
         Self { source: Mutex::new(source) }
     }
 
     /// Something more is followed.
     pub(super) fn begin(&self, watched: &Watched) {
-        let (resource, state) = (watched.label(), "listing".into());
-        let followed = status::Followed { resource, state, ..status::Followed::default() };
-        self.lock().kinds.push(followed);
+        self.lock().kinds.push(Followed::new(watched));
     }
 
     /// Something is followed no longer.
@@ -40,7 +89,7 @@ impl Progress {
     }
 
     /// A copy.
-    pub(crate) fn view(&self) -> status::Source {
+    pub(crate) fn view(&self) -> Source {
         self.lock().clone()
     }
 
@@ -55,7 +104,7 @@ impl Progress {
             if kind.why.take().is_some() {
                 tracing::info!(target: "config", resource = kind.resource, "followed again");
             }
-            kind.state = "current".into();
+            kind.state = FollowState::Current;
             kind.synced = Some(Timestamp::now());
         });
     }
@@ -63,11 +112,11 @@ impl Progress {
     /// The server says that there is no such kind.
     pub(super) fn absent(&self, watched: &Watched) {
         self.change(watched, |kind| {
-            if kind.state != "not installed" {
+            if kind.state != FollowState::NotInstalled {
                 let resource = &kind.resource;
                 tracing::info!(target: "config", resource, "not installed; waiting for it");
             }
-            kind.state = "not installed".into();
+            kind.state = FollowState::NotInstalled;
             kind.why = None;
             kind.synced = Some(Timestamp::now());
         });
@@ -81,14 +130,14 @@ impl Progress {
             if !known {
                 tracing::warn!(target: "config", resource = kind.resource, why, "not followed");
             }
-            if kind.state != "listing" {
-                kind.state = "behind".into();
+            if kind.state != FollowState::Listing {
+                kind.state = FollowState::Behind;
             }
             kind.why = Some(why);
         });
     }
 
-    fn change(&self, watched: &Watched, change: impl FnOnce(&mut status::Followed)) {
+    fn change(&self, watched: &Watched, change: impl FnOnce(&mut Followed)) {
         let resource = watched.label();
         let mut source = self.lock();
         if let Some(kind) = source.kinds.iter_mut().find(|kind| kind.resource == resource) {
@@ -96,7 +145,7 @@ impl Progress {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, status::Source> {
+    fn lock(&self) -> MutexGuard<'_, Source> {
         lock(&self.source)
     }
 }

@@ -63,7 +63,7 @@ fn an_object_that_is_broken_at_a_start_has_its_form_from_before_the_start() {
     let forms: Vec<_> = observed.objects.service_entries().collect();
     assert_eq!(forms.len(), 1, "{forms:?}");
     assert_eq!(forms[0].metadata.name.as_deref(), Some("a"));
-    assert_eq!(observed.notes.iter().filter(|note| note.severity == "error").count(), 2);
+    assert_eq!(observed.notes.iter().filter(|note| note.is_error()).count(), 2);
     // And it is saved in that form again.
     assert_eq!(state.texts.values().cloned().collect::<Vec<_>>(), [saved]);
 }
@@ -113,7 +113,7 @@ async fn a_status_that_is_written_is_no_news() {
     // What is mended to what it was before is news.
     assert!(apply(&mut state, broken));
     assert!(apply(&mut state, again()));
-    assert!(state.store.settle().notes.iter().all(|note| note.severity != "error"));
+    assert!(state.store.settle().notes.iter().all(|note| !note.is_error()));
 }
 
 /// What of the pods of other nodes is not wanted any more goes, whoever had it last; and nothing is

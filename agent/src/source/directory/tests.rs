@@ -199,7 +199,7 @@ async fn without_the_kernels_help_it_looks_by_itself_and_says_so() {
     task.spawn(directory.run());
     let mut watched = Watched { root, reader, _task: task };
     let first = watched.until(|_| true).await;
-    assert!(first.notes[0].message.contains("too many open files"), "{:?}", first.notes);
+    assert!(first.notes[0].finding.message.contains("too many open files"), "{:?}", first.notes);
     fs::write(watched.root.path().join("a.yaml"), service("a", 1)).unwrap();
     watched.until_names(&["a"]).await;
 }

@@ -45,7 +45,8 @@ fn addresses(observed: &Observed) -> Vec<String> {
 fn messages(observed: &Observed) -> Vec<String> {
     let line = |note: &Arc<Note>| {
         let place = note.place.as_deref().unwrap_or_default();
-        format!("{} {place}: {} {}: {}", note.severity, note.object(), note.field, note.message)
+        let Finding { severity, field, message, .. } = &note.finding;
+        format!("{} {place}: {} {field}: {message}", severity.name(), note.object())
     };
     observed.notes.iter().map(line).collect()
 }

@@ -16,7 +16,10 @@ use tokio::sync::{
 };
 
 use super::*;
-use crate::{observe::status, source::cluster::kinds};
+use crate::source::cluster::{
+    kinds,
+    progress::{FollowState, Followed},
+};
 
 /// What the server answers, in this order, each to whatever is asked.
 type Answer = (u16, String);
@@ -50,7 +53,7 @@ impl hyper::body::Body for Script {
 struct Outcome {
     requests: Vec<String>,
     news: Vec<String>,
-    status: status::Followed,
+    status: Followed,
     took: Duration,
 }
 
@@ -183,7 +186,7 @@ async fn a_watch_that_ends_goes_on_where_it_was() {
     assert!(first.contains("sendInitialEvents=true"), "{first}");
     assert!(second.ends_with("resourceVersion=10"), "{second}");
     assert!(third.ends_with("resourceVersion=20"), "{third}");
-    assert_eq!(outcome.status.state, "current");
+    assert_eq!(outcome.status.state, FollowState::Current);
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,7 +197,7 @@ async fn a_version_that_the_server_has_forgotten_is_listed_anew() {
         assert_eq!(outcome.news, ["listed namespaces/a namespaces/b", "listed namespaces/b"]);
         assert!(outcome.requests[2].contains("sendInitialEvents=true"), "{:?}", outcome.requests);
         // It belongs to following; nobody needs to be told.
-        assert_eq!((outcome.status.state.as_ref(), outcome.status.why), ("current", None));
+        assert_eq!((outcome.status.state, outcome.status.why), (FollowState::Current, None));
     }
 }
 
@@ -294,11 +297,11 @@ async fn a_refusal_names_the_verb_the_resource_and_the_role() {
     for word in ["watch namespaces", "403", "sekisho-agent", "deploy/base/rbac.yaml"] {
         assert!(why.contains(word), "{why}");
     }
-    assert_eq!(outcome.status.state, "listing");
+    assert_eq!(outcome.status.state, FollowState::Listing);
     let outcome = follow(Kind::Namespace, false, script[1..].to_vec()).await;
     let why = outcome.status.why.unwrap();
     assert!(why.contains("401") && why.contains("token"), "{why}");
-    assert_eq!((outcome.status.state.as_ref(), outcome.news.len()), ("behind", 1));
+    assert_eq!((outcome.status.state, outcome.news.len()), (FollowState::Behind, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,7 +321,7 @@ async fn a_kind_that_was_there_is_gone_only_when_that_is_said_twice() {
     assert_eq!(outcome.news, Vec::<String>::new());
     let outcome = follow(Kind::Sidecar, true, vec![nothing(), nothing()]).await;
     assert_eq!(outcome.news, ["listed "]);
-    assert_eq!(outcome.status.state, "not installed");
+    assert_eq!(outcome.status.state, FollowState::NotInstalled);
     // Where nothing can be lost there is nothing to wait for.
     let outcome = follow(Kind::Sidecar, false, vec![nothing()]).await;
     assert_eq!(outcome.news, ["listed "]);
