@@ -13,7 +13,8 @@ use programs::Layout;
 
 fn main() -> ExitCode {
     let manifest_dir = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
-    let workspace = manifest_dir.parent().expect("the crate lies in the workspace's root");
+    let workspace =
+        manifest_dir.ancestors().nth(2).expect("the crate lies two deep in the workspace");
     let out_dir = PathBuf::from(variable("OUT_DIR"));
     watch(workspace);
     match programs::build(workspace, target_dir(&out_dir), layout()) {
@@ -44,7 +45,9 @@ fn target_dir(out_dir: &Path) -> &Path {
 }
 
 fn watch(workspace: &Path) {
-    for path in ["agent-ebpf", "agent-abi", "agent/build", "agent/build.rs", "Cargo.lock"] {
+    for path in
+        ["agent-ebpf", "agent-abi", "agent/kernel/build", "agent/kernel/build.rs", "Cargo.lock"]
+    {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
 }

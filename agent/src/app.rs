@@ -16,6 +16,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use agent_kernel::{
+    event_ring::{self, EventRing},
+    found,
+    lifecycle::{Kernel, Setup},
+    maps::Maps,
+    netns::Worker,
+    plan::Planner,
+};
 use agent_model::translate::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
 use agent_proxy::{Limits, Proxy, Seams};
 use anyhow::Context as _;
@@ -35,14 +43,6 @@ use crate::{
         install,
     },
     herald::{self, Herald, Teller},
-    kernel::{
-        Kernel, Setup,
-        event_ring::{self, EventRing},
-        found,
-        maps::Maps,
-        netns::Worker,
-        plan::Planner,
-    },
     members::Members,
     observe::{events, flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
     pods::{

@@ -7,7 +7,6 @@ mod cli;
 mod cni;
 mod heap;
 mod herald;
-mod kernel;
 mod members;
 mod observe;
 mod pods;

@@ -6,12 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use agent_kernel::netns::NetNs;
 use agent_model::{
     egress::{DefaultAction, RuleSource},
     snapshot::{PodId, Upstream},
 };
-
-use crate::kernel::netns::NetNs;
 
 /// A pod as the proxy needs to know it.
 #[derive(Clone, Debug)]

@@ -4,6 +4,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey};
+use agent_kernel::{
+    maps::{Maps, Mark},
+    netns::Worker,
+    rule_names::RuleNames,
+};
 use agent_model::egress::Action;
 use agent_proxy::{
     Blame, Dial, DialError, Dialling, Judge, Origin, OriginError, OriginalDst, Origins, Record,
@@ -14,11 +19,6 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 
 use crate::{
-    kernel::{
-        maps::{Maps, Mark},
-        netns::Worker,
-        rule_names::RuleNames,
-    },
     members::Members,
     observe::flows::{Carried, FlowLog, FlowRecord, ip},
     pods::sockets::{self, SocketError},

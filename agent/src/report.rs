@@ -8,6 +8,11 @@ use std::{
 
 use agent_abi::{Flow, Judgement, counter, decide};
 use agent_base::lock::lock;
+use agent_kernel::{
+    hooks::{self, Wire},
+    lifecycle::Kernel,
+    preflight::Layer3,
+};
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
@@ -15,11 +20,6 @@ use jiff::Timestamp;
 use crate::{
     admin::Answers,
     herald,
-    kernel::{
-        Kernel,
-        hooks::{self, Wire},
-        preflight::Layer3,
-    },
     observe::status::{self, Cni, Hook, State, Status, default_action},
     pods::{
         canary::Standings,

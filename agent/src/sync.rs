@@ -19,6 +19,12 @@ use agent_base::{
     error::chain,
     laps::{Laps, Phase},
 };
+use agent_kernel::{
+    found,
+    lifecycle::{Kernel, KernelError},
+    plan::{Desired, PlanError, Planner},
+    sys::{self, SysError},
+};
 use agent_model::{
     snapshot::{Enrolment, PodId, Snapshot},
     tables::Pod as ModelPod,
@@ -28,11 +34,6 @@ use thiserror::Error;
 use tokio::{sync::watch, task::block_in_place};
 
 use crate::{
-    kernel::{
-        Kernel, KernelError, found,
-        plan::{Desired, PlanError, Planner},
-        sys::{self, SysError},
-    },
     members::{Member, Members},
     observe::flows::{FlowLog, FlowRecord},
     pods::{

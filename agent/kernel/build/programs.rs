@@ -1,6 +1,6 @@
 //! Builds the kernel programs for the BPF target, with the toolchain that `cargo xtask setup` made.
 //!
-//! The agent's build script and `cargo xtask ebpf` both include this file, so there is one way to
+//! The build script of `agent-kernel` and `cargo xtask ebpf` both include this file, so there is one way to
 //! build them. It must stay within the standard library.
 //!
 //! They get a target directory of their own: the outer cargo holds the lock of the common one for

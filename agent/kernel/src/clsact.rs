@@ -34,7 +34,7 @@ const NAME_LENGTH: usize = 256;
 
 /// Why a filter is not where it should be.
 #[derive(Debug, Error)]
-pub(crate) enum ClsactError {
+pub enum ClsactError {
     /// The kernel does not do it.
     #[error("the kernel's filters cannot be asked or changed")]
     Netlink(#[from] NetlinkError),

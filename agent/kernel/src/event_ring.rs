@@ -12,7 +12,7 @@ use super::maps::{Maps, MapsError};
 
 /// Why the ring cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RingError {
+pub enum RingError {
     /// Its map cannot be opened.
     #[error(transparent)]
     Map(#[from] MapsError),
@@ -22,7 +22,7 @@ pub(crate) enum RingError {
 }
 
 /// The reader of the ring. There is one at a time.
-pub(crate) struct EventRing(AsyncFd<RingBuf<MapData>>);
+pub struct EventRing(AsyncFd<RingBuf<MapData>>);
 
 impl fmt::Debug for EventRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,7 +32,7 @@ impl fmt::Debug for EventRing {
 
 impl EventRing {
     /// Opens the ring among the maps that are pinned in a directory. Within a runtime.
-    pub(crate) fn open(directory: &Path) -> Result<Self, RingError> {
+    pub fn open(directory: &Path) -> Result<Self, RingError> {
         let ring = Maps::events(directory)?;
         // SAFETY: the ring owns its descriptor and closes it only when it is dropped.
         let ring = unsafe { AsyncFd::register(ring) };
@@ -40,13 +40,13 @@ impl EventRing {
     }
 
     /// Waits until the kernel says that there is something. Most events do not wake anybody.
-    pub(crate) async fn ready(&self) -> io::Result<()> {
+    pub async fn ready(&self) -> io::Result<()> {
         self.0.readable().await?.clear_ready();
         Ok(())
     }
 
     /// Takes out what there is.
-    pub(crate) fn drain(&mut self, mut take: impl FnMut(Event)) {
+    pub fn drain(&mut self, mut take: impl FnMut(Event)) {
         while let Some(item) = self.0.get_mut().next() {
             if item.len() < size_of::<Event>() {
                 continue;
@@ -58,7 +58,7 @@ impl EventRing {
 }
 
 /// Hands what the programs say about their own trouble to the log, until that cannot be read.
-pub(crate) async fn read_log(logger: EbpfLogger<&'static dyn log::Log>) -> io::Result<()> {
+pub async fn read_log(logger: EbpfLogger<&'static dyn log::Log>) -> io::Result<()> {
     // SAFETY: the logger owns its descriptor and closes it only when it is dropped.
     let mut logger = unsafe { AsyncFd::register_with_interest(logger, Interest::READABLE) }?;
     loop {

@@ -3,13 +3,13 @@
 use agent_abi::{PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue};
 
 use super::plan::{Found, MapWriter};
-use crate::kernel::{
+use crate::{
     maps::Maps,
     sys::{RawMap, SysError},
 };
 
 /// Reads what an earlier process left.
-pub(crate) fn found(maps: &Maps) -> Result<Found, SysError> {
+pub fn found(maps: &Maps) -> Result<Found, SysError> {
     Ok(Found {
         generation: maps.node.generation(),
         prefixes: entries(&maps.prefixes)?,
@@ -30,7 +30,7 @@ fn entries<K: aya::Pod, V: aya::Pod>(map: &RawMap<K, V>) -> Result<Vec<(K, V)>, 
 
 /// Writes to the live maps, an entry a call.
 #[derive(Debug)]
-pub(crate) struct Writer<'a>(pub(crate) &'a Maps);
+pub struct Writer<'a>(pub &'a Maps);
 
 impl MapWriter for Writer<'_> {
     type Error = SysError;

@@ -10,17 +10,17 @@ use aya_obj::generated::bpf_attach_type::{
 
 /// A program and its place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Hook {
+pub struct Hook {
     /// The name that users see, and that the link is pinned under.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The program's name in the object.
-    pub(crate) program: &'static str,
+    pub program: &'static str,
     /// The kernel's number for the hook: a `bpf_attach_type`, or the parent of a clsact filter.
-    pub(crate) number: u32,
+    pub number: u32,
     /// 1 socket calls, 2 packets, 3 frames.
-    pub(crate) layer: u8,
+    pub layer: u8,
     /// What its absence costs, where the agent can do without it; `None` where it cannot.
-    pub(crate) optional: Option<&'static str>,
+    pub optional: Option<&'static str>,
 }
 
 const fn hook(
@@ -34,7 +34,7 @@ const fn hook(
 
 /// At the cgroup, in the order in which they are attached: what remembers comes before what sends
 /// something to be remembered.
-pub(crate) const CGROUP: [Hook; 12] = [
+pub const CGROUP: [Hook; 12] = [
     hook("sock_ops", "tcp_events", BPF_CGROUP_SOCK_OPS, 1),
     hook("getpeername4", "sk_getpeername4", BPF_CGROUP_INET4_GETPEERNAME, 1),
     hook("getpeername6", "sk_getpeername6", BPF_CGROUP_INET6_GETPEERNAME, 1),
@@ -75,7 +75,7 @@ const CLSACT_INGRESS: u32 = 0xffff_fff2;
 
 /// How layer 3 hangs on a pod's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wire {
+pub enum Wire {
     /// By tcx links.
     Tcx,
     /// By clsact filters.
@@ -84,7 +84,7 @@ pub(crate) enum Wire {
 
 impl Wire {
     /// The hooks, in the order in which they are attached.
-    pub(crate) const fn hooks(self) -> &'static [Hook; 2] {
+    pub const fn hooks(self) -> &'static [Hook; 2] {
         match self {
             Self::Tcx => &TCX,
             Self::Clsact => &CLSACT,
@@ -92,7 +92,7 @@ impl Wire {
     }
 
     /// The name that users see.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",

@@ -1,14 +1,5 @@
-//! The kernel's side of the agent: programs, the maps they read, the links they hang on.
-//!
-//! ```text
-//! preflight   what this machine lacks, said before anything is touched
-//! load        programs, on maps that outlive the agent
-//! hooks       where each program hangs; links keeps it there, clsact where there is no tcx
-//! maps        what is under which key; sys is the one door to bpf(2)
-//! mending     what others took away and was put back; canary looks whether the hooks see us
-//! netlink     links and sockets of a namespace; sock_diag dumps and resets sockets
-//! ```
-#![expect(unsafe_code, reason = "bpf(2) and shared maps have no safe wrapper; see each SAFETY")]
+//! One agent's time in the kernel: programs loaded and attached, what others took away put back, and
+//! everything removed when the agent is uninstalled.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -20,37 +11,21 @@ use std::{
 use agent_abi::{Tables as _, node_flag};
 use thiserror::Error;
 
-mod canary;
-mod clsact;
-pub(crate) mod event_ring;
-pub(crate) mod found;
-pub(crate) mod hooks;
-pub(crate) mod links;
-pub(crate) mod load;
-pub(crate) mod maps;
-pub(crate) mod mending;
-pub(crate) mod netlink;
-pub(crate) mod netns;
-mod pins;
-pub(crate) mod plan;
-pub(crate) mod preflight;
-pub(crate) mod rule_names;
-pub(crate) mod sock_diag;
-pub(crate) mod sys;
-#[cfg(test)]
-pub(crate) mod testing;
-
-use links::{LinkError, Links};
-use load::{KernelLog, LoadError, Programs};
-use maps::{Maps, MapsError};
-use mending::Mending;
-use pins::Pins;
-use preflight::{Layer3, PreflightError};
-use sys::SysError;
+use crate::{
+    canary,
+    links::{self, LinkError, Links},
+    load::{self, KernelLog, LoadError, Programs},
+    maps::{Maps, MapsError},
+    mending::Mending,
+    netns,
+    pins::Pins,
+    preflight::{self, Layer3, PreflightError},
+    sys::{self, SysError},
+};
 
 /// Why the kernel's side cannot be set up.
 #[derive(Debug, Error)]
-pub(crate) enum KernelError {
+pub enum KernelError {
     /// The machine lacks something.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
@@ -123,31 +98,31 @@ fn claim(path: &Path) -> Result<File, KernelError> {
 
 /// What an agent asks of the kernel.
 #[derive(Clone, Debug)]
-pub(crate) struct Setup {
+pub struct Setup {
     /// Where maps and links are pinned.
-    pub(crate) pin_dir: PathBuf,
+    pub pin_dir: PathBuf,
     /// The cgroup whose sockets are judged; the v2 root when not given.
-    pub(crate) cgroup: Option<PathBuf>,
+    pub cgroup: Option<PathBuf>,
     /// The cookie of the namespace that the agent runs in.
-    pub(crate) host_netns: u64,
+    pub host_netns: u64,
     /// Unknown pods are held.
-    pub(crate) hold_unknown: bool,
+    pub hold_unknown: bool,
     /// Open flows outlive their rule.
-    pub(crate) keep_revoked: bool,
+    pub keep_revoked: bool,
     /// How layer 3 is to hang.
-    pub(crate) layer3: Layer3,
+    pub layer3: Layer3,
     /// How much the programs say.
-    pub(crate) log: KernelLog,
+    pub log: KernelLog,
 }
 
 /// The loaded programs, their maps and links.
 #[derive(Debug)]
-pub(crate) struct Kernel {
-    pub(crate) maps: Arc<Maps>,
-    pub(crate) links: Links,
-    pub(crate) programs: Programs,
-    pub(crate) mending: Mending,
-    pub(crate) cgroup: PathBuf,
+pub struct Kernel {
+    pub maps: Arc<Maps>,
+    pub links: Links,
+    pub programs: Programs,
+    pub mending: Mending,
+    pub cgroup: PathBuf,
     pins: Pins,
     pin_dir: PathBuf,
     _lock: File,
@@ -156,7 +131,7 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// Loads the programs and opens the maps. Nothing judges by them until [`Kernel::attach`],
     /// unless an agent of the same layout has attached its own.
-    pub(crate) fn open(setup: &Setup) -> Result<Self, KernelError> {
+    pub fn open(setup: &Setup) -> Result<Self, KernelError> {
         let cgroup = preflight::check(&setup.pin_dir, setup.cgroup.as_deref())?;
         let wire = preflight::wire(setup.layer3, sys::has_tcx())?;
         fs::create_dir_all(&setup.pin_dir).map_err(|source| {
@@ -188,13 +163,13 @@ impl Kernel {
 
     /// True when the programs in force read the maps of another layout: they must judge until
     /// ours are filled.
-    pub(crate) fn replaces_another_layout(&self) -> bool {
+    pub fn replaces_another_layout(&self) -> bool {
         self.links.any() && self.maps.node.generation() == 0
     }
 
     /// Attaches every program of the cgroup, in the place of an earlier agent's where there is
     /// one, and lets go of what only that one needed.
-    pub(crate) fn attach(&self) -> Result<(), KernelError> {
+    pub fn attach(&self) -> Result<(), KernelError> {
         self.links.attach_cgroup(&self.programs)?;
         self.links.adopt_strays(&self.programs);
         Ok(links::remove_other_layouts(&self.pin_dir, &load::maps_directory(&self.pin_dir))?)
@@ -202,7 +177,7 @@ impl Kernel {
 
     /// True when a hook of the cgroup is not where it should be, or somebody wants all of them
     /// looked at.
-    pub(crate) fn is_amiss(&self) -> bool {
+    pub fn is_amiss(&self) -> bool {
         self.mending.is_asked()
             || !self.pins.are_there()
             || !self.links.lost(&self.programs).is_empty()
@@ -210,7 +185,7 @@ impl Kernel {
 
     /// Puts back what somebody else took from the cgroup. Says whether everything is to be hung
     /// again, as a canary asks for.
-    pub(crate) fn mend(&self) -> Result<bool, KernelError> {
+    pub fn mend(&self) -> Result<bool, KernelError> {
         let asked = self.mending.take();
         if !self.pins.are_there() {
             let path = self.maps_directory();
@@ -231,7 +206,7 @@ impl Kernel {
     }
 
     /// Refuses to go on when the attached hooks do not see the agent's own connections.
-    pub(crate) fn check_sight(&self, host_netns: u64) -> Result<(), KernelError> {
+    pub fn check_sight(&self, host_netns: u64) -> Result<(), KernelError> {
         match canary::hooks_see_us(&self.maps, host_netns) {
             Ok(true) => Ok(()),
             Ok(false) => Err(KernelError::Unseen { cgroup: self.cgroup.clone() }),
@@ -240,13 +215,13 @@ impl Kernel {
     }
 
     /// Where the ring of events is.
-    pub(crate) fn maps_directory(&self) -> PathBuf {
+    pub fn maps_directory(&self) -> PathBuf {
         load::maps_directory(&self.pin_dir)
     }
 }
 
 /// Detaches and forgets everything below a pin directory; the names of what was removed.
-pub(crate) fn uninstall(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
+pub fn uninstall(pin_dir: &Path) -> Result<Vec<String>, KernelError> {
     preflight::check_privileges()?;
     if !pin_dir.exists() {
         return Ok(links::remove_all(pin_dir)?);

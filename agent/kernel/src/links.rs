@@ -34,7 +34,7 @@ use filters::Filters;
 
 /// Why a program does not hang where it should.
 #[derive(Debug, Error)]
-pub(crate) enum LinkError {
+pub enum LinkError {
     /// The cgroup directory cannot be opened.
     #[error("cannot open the cgroup {}", path.display())]
     Cgroup {
@@ -76,7 +76,7 @@ const TC_ACT_SHOT: i32 = 2;
 
 /// The links of one pin directory.
 #[derive(Debug)]
-pub(crate) struct Links {
+pub struct Links {
     directory: PathBuf,
     cgroup: File,
     cgroup_path: PathBuf,
@@ -88,7 +88,7 @@ pub(crate) struct Links {
 
 impl Links {
     /// Opens the place of the links; nothing is attached yet.
-    pub(crate) fn new(pin_dir: &Path, cgroup: &Path, wire: Wire) -> Result<Self, LinkError> {
+    pub fn new(pin_dir: &Path, cgroup: &Path, wire: Wire) -> Result<Self, LinkError> {
         let directory = pin_dir.join("links");
         fs::create_dir_all(&directory)
             .map_err(|source| LinkError::Pin { path: directory.clone(), source })?;
@@ -100,12 +100,12 @@ impl Links {
     }
 
     /// How layer 3 hangs.
-    pub(crate) fn wire(&self) -> Wire {
+    pub fn wire(&self) -> Wire {
         self.wire
     }
 
     /// Whether an agent before has left links here.
-    pub(crate) fn any(&self) -> bool {
+    pub fn any(&self) -> bool {
         CGROUP.iter().any(|hook| self.directory.join(hook.name).exists())
     }
 
@@ -135,11 +135,7 @@ impl Links {
     /// before has attached in the other manner: a frame is judged by one of the two at least.
     ///
     /// True when somebody else's program had come before ours, which is first from here on.
-    pub(crate) fn attach_wire(
-        &self,
-        programs: &Programs,
-        interface: u32,
-    ) -> Result<bool, LinkError> {
+    pub fn attach_wire(&self, programs: &Programs, interface: u32) -> Result<bool, LinkError> {
         let mut moved = false;
         match self.wire {
             Wire::Tcx => {
@@ -161,11 +157,7 @@ impl Links {
     /// Attaches what judges frames to an end that has neither program yet, and leaves for
     /// [`Links::attach_wire`] what learns from those that arrive: the kernel makes whoever attaches
     /// by tcx wait, each time.
-    pub(crate) fn attach_judge(
-        &self,
-        programs: &Programs,
-        interface: u32,
-    ) -> Result<(), LinkError> {
+    pub fn attach_judge(&self, programs: &Programs, interface: u32) -> Result<(), LinkError> {
         match self.wire {
             Wire::Tcx => {
                 self.ensure_tcx(&TCX[1], programs, interface)?;
@@ -177,7 +169,7 @@ impl Links {
     }
 
     /// The interfaces that [`Links::attach_judge`] has left something for later on.
-    pub(crate) fn due(&self) -> BTreeSet<u32> {
+    pub fn due(&self) -> BTreeSet<u32> {
         lock(&self.due).clone()
     }
 
@@ -193,7 +185,7 @@ impl Links {
     }
 
     /// Detaches both programs from an interface, however they were attached.
-    pub(crate) fn detach_wire(&self, interface: u32) -> Result<(), LinkError> {
+    pub fn detach_wire(&self, interface: u32) -> Result<(), LinkError> {
         lock(&self.due).remove(&interface);
         self.detach_tcx(interface)?;
         self.filters.detach(interface)
@@ -209,20 +201,20 @@ impl Links {
     }
 
     /// The interfaces whose links are pinned here, whether they still exist or not.
-    pub(crate) fn wires(&self) -> Vec<u32> {
+    pub fn wires(&self) -> Vec<u32> {
         let tcx = TCX.map(|hook| hook.name);
         pinned_interfaces(&self.directory, &[&tcx[..], &filters::PINS].concat())
     }
 
     /// Whether a hook of the cgroup hangs where it should, as the kernel says.
-    pub(crate) fn is_attached(&self, hook: &Hook) -> bool {
+    pub fn is_attached(&self, hook: &Hook) -> bool {
         let wanted = self.cgroup.metadata().map(|metadata| Place::Cgroup(metadata.ino()));
         matches!((place_of(&self.directory.join(hook.name)), wanted), (Some(is), Ok(want)) if is == want)
     }
 
     /// The hooks of the cgroup that do not hang where they should, or hold another program than
     /// ours: anybody may detach a link or replace what it runs.
-    pub(crate) fn lost(&self, programs: &Programs) -> Vec<&'static Hook> {
+    pub fn lost(&self, programs: &Programs) -> Vec<&'static Hook> {
         let Ok(metadata) = self.cgroup.metadata() else { return Vec::new() };
         let wanted = Place::Cgroup(metadata.ino());
         let has_lost = |hook: &&Hook| {
@@ -234,7 +226,7 @@ impl Links {
     }
 
     /// Whether a hook of the wire hangs on an interface with our program, as the kernel says.
-    pub(crate) fn is_held(&self, programs: &Programs, hook: &Hook, interface: u32) -> bool {
+    pub fn is_held(&self, programs: &Programs, hook: &Hook, interface: u32) -> bool {
         match self.wire {
             Wire::Tcx => {
                 let path = self.wire_path(hook.name, interface);
@@ -245,7 +237,7 @@ impl Links {
     }
 
     /// Whether a hook of the wire hangs on an interface, as the kernel says.
-    pub(crate) fn is_wired(&self, hook: &Hook, interface: u32) -> bool {
+    pub fn is_wired(&self, hook: &Hook, interface: u32) -> bool {
         match self.wire {
             Wire::Tcx => {
                 let path = self.wire_path(hook.name, interface);

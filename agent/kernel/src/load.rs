@@ -41,7 +41,7 @@ pub(crate) const MAPS: [&str; 12] = [
 
 /// How much the programs say about their own trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KernelLog {
+pub enum KernelLog {
     /// Nothing; their counters tell of trouble all the same.
     Off,
     /// What cost a verdict or a memory.
@@ -52,7 +52,7 @@ pub(crate) enum KernelLog {
 
 /// Why the programs cannot run here.
 #[derive(Debug, Error)]
-pub(crate) enum LoadError {
+pub enum LoadError {
     /// The directory for the maps cannot be made.
     #[error("cannot make {}", path.display())]
     Directory {
@@ -81,12 +81,12 @@ pub(crate) enum LoadError {
 }
 
 /// The loaded programs. The kernel keeps those that are attached when this is dropped.
-pub(crate) struct Programs {
+pub struct Programs {
     by_name: BTreeMap<&'static str, ProgramFd>,
     /// Optional ones that this kernel refuses.
-    pub(crate) missing: Vec<Hook>,
+    pub missing: Vec<Hook>,
     /// What they say about their own trouble.
-    pub(crate) logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    pub logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl std::fmt::Debug for Programs {
@@ -97,18 +97,18 @@ impl std::fmt::Debug for Programs {
 
 impl Programs {
     /// The program of a hook, unless this kernel refused it.
-    pub(crate) fn get(&self, hook: &Hook) -> Option<BorrowedFd<'_>> {
+    pub fn get(&self, hook: &Hook) -> Option<BorrowedFd<'_>> {
         self.by_name.get(hook.program).map(AsFd::as_fd)
     }
 }
 
 /// The directory of the maps of a layout.
-pub(crate) fn maps_directory(pin_dir: &Path) -> PathBuf {
+pub fn maps_directory(pin_dir: &Path) -> PathBuf {
     pin_dir.join(format!("maps-v{ABI_VERSION}"))
 }
 
 /// Loads everything, on the pinned maps of this layout or on new ones.
-pub(crate) fn load(pin_dir: &Path, log: KernelLog) -> Result<Programs, LoadError> {
+pub fn load(pin_dir: &Path, log: KernelLog) -> Result<Programs, LoadError> {
     let maps = maps_directory(pin_dir);
     std::fs::create_dir_all(&maps)
         .map_err(|source| LoadError::Directory { path: maps.clone(), source })?;

@@ -18,20 +18,20 @@ use thiserror::Error;
 use super::sys::{self, RawMap, SysError};
 
 /// Makes a socket known to the hooks as the agent's own. A pod cannot do this.
-pub(crate) trait Mark: Send + Sync {
+pub trait Mark: Send + Sync {
     /// Marks one socket.
     fn mark(&self, socket: BorrowedFd<'_>) -> io::Result<()>;
 }
 
 /// What is asked about the open sockets of a pod: the judgement, and who sent a flow's first packet.
-pub(crate) trait Knowledge: Tables + Send + Sync + 'static {
+pub trait Knowledge: Tables + Send + Sync + 'static {
     /// True for a flow whose first packet came from the peer.
     fn is_peers(&self, key: &FlowKey) -> bool;
 }
 
 /// Why a map cannot be used.
 #[derive(Debug, Error)]
-pub(crate) enum MapsError {
+pub enum MapsError {
     /// There is no such pin.
     #[error("there is no map at {}", path.display())]
     Missing {
@@ -61,7 +61,7 @@ pub(crate) enum MapsError {
 
 /// NODE in our own memory.
 #[derive(Debug)]
-pub(crate) struct Node {
+pub struct Node {
     state: NonNull<NodeState>,
 }
 
@@ -111,17 +111,17 @@ impl Node {
     }
 
     /// The generation in force.
-    pub(crate) fn generation(&self) -> u64 {
+    pub fn generation(&self) -> u64 {
         self.generation_word().load(Ordering::Acquire)
     }
 
     /// Publishes a generation: every verdict from here on is its.
-    pub(crate) fn publish(&self, generation: u64) {
+    pub fn publish(&self, generation: u64) {
         self.generation_word().store(generation, Ordering::Release);
     }
 
     /// Says which namespace is the host's, and how strangers are treated.
-    pub(crate) fn configure(&self, host_netns: u64, flags: u32) {
+    pub fn configure(&self, host_netns: u64, flags: u32) {
         self.host_word().store(host_netns, Ordering::Release);
         self.flags_word().store(flags, Ordering::Release);
     }
@@ -135,16 +135,16 @@ impl Drop for Node {
 }
 
 /// Every map that user space reads or writes.
-pub(crate) struct Maps {
-    pub(crate) node: Node,
-    pub(crate) pods: RawMap<PodKey, PodPolicy>,
-    pub(crate) prefixes: RawMap<PrefixKey, PrefixValue>,
-    pub(crate) rules: RawMap<RuleKey, RuleValue>,
-    pub(crate) sockets: RawMap<i32, SocketState>,
-    pub(crate) origins: RawMap<OriginKey, Origin>,
-    pub(crate) flows: RawMap<FlowKey, FlowState>,
-    pub(crate) veths: RawMap<u32, u64>,
-    pub(crate) proofs: RawMap<ProofKey, Proof>,
+pub struct Maps {
+    pub node: Node,
+    pub pods: RawMap<PodKey, PodPolicy>,
+    pub prefixes: RawMap<PrefixKey, PrefixValue>,
+    pub rules: RawMap<RuleKey, RuleValue>,
+    pub sockets: RawMap<i32, SocketState>,
+    pub origins: RawMap<OriginKey, Origin>,
+    pub flows: RawMap<FlowKey, FlowState>,
+    pub veths: RawMap<u32, u64>,
+    pub proofs: RawMap<ProofKey, Proof>,
     counters: PerCpuArray<MapData, u64>,
 }
 
@@ -176,7 +176,7 @@ fn by_aya<T: TryFrom<Map, Error = MapError>>(
 
 impl Maps {
     /// Opens the maps that are pinned in a directory.
-    pub(crate) fn open(directory: &Path) -> Result<Self, MapsError> {
+    pub fn open(directory: &Path) -> Result<Self, MapsError> {
         let node: RawMap<u32, NodeState> = raw(directory, "NODE")?;
         Ok(Self {
             node: Node::new(node.as_fd()).map_err(MapsError::Shared)?,
@@ -193,12 +193,12 @@ impl Maps {
     }
 
     /// The ring of events.
-    pub(crate) fn events(directory: &Path) -> Result<RingBuf<MapData>, MapsError> {
+    pub fn events(directory: &Path) -> Result<RingBuf<MapData>, MapsError> {
         by_aya(directory, "EVENTS", Map::RingBuf)
     }
 
     /// A counter's sum over all processors.
-    pub(crate) fn counter(&self, index: u32) -> u64 {
+    pub fn counter(&self, index: u32) -> u64 {
         debug_assert!(index < counter::COUNT);
         self.counters.get(&index, 0).map_or(0, |values| values.iter().sum())
     }

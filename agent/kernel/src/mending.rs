@@ -10,34 +10,34 @@ use jiff::Timestamp;
 
 /// Hooks that somebody else took away.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Mended {
+pub struct Mended {
     /// How often one was put back since the agent started.
-    pub(crate) count: u64,
+    pub count: u64,
     /// The last one.
-    pub(crate) last: Option<Mend>,
+    pub last: Option<Mend>,
 }
 
 /// A hook that was put back.
 #[derive(Clone, Debug)]
-pub(crate) struct Mend {
+pub struct Mend {
     /// The hook, or `layer 3`.
-    pub(crate) hook: String,
+    pub hook: String,
     /// The cgroup, or the link's name.
-    pub(crate) place: String,
+    pub place: String,
     /// When.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
 }
 
 /// What was put back, and whether somebody wants everything put in order.
 #[derive(Debug, Default)]
-pub(crate) struct Mending {
+pub struct Mending {
     asked: AtomicBool,
     done: Mutex<Mended>,
 }
 
 impl Mending {
     /// Asks that every hook be hung again, whatever the kernel says of its link.
-    pub(crate) fn ask(&self) {
+    pub fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }
 
@@ -47,12 +47,12 @@ impl Mending {
     }
 
     /// Takes the question away, for who answers it.
-    pub(crate) fn take(&self) -> bool {
+    pub fn take(&self) -> bool {
         self.asked.swap(false, Ordering::Relaxed)
     }
 
     /// Notes a hook that was put back.
-    pub(crate) fn note(&self, hook: &str, place: &str) {
+    pub fn note(&self, hook: &str, place: &str) {
         tracing::warn!(hook, place, "a hook was taken away by somebody else, and is put back");
         let mut done = lock(&self.done);
         done.count += 1;
@@ -61,7 +61,7 @@ impl Mending {
     }
 
     /// What was put back since the agent started.
-    pub(crate) fn done(&self) -> Mended {
+    pub fn done(&self) -> Mended {
         lock(&self.done).clone()
     }
 }

@@ -27,7 +27,7 @@ const ATTRIBUTE_HEADER: usize = 4;
 
 /// What goes wrong between us and the kernel.
 #[derive(Debug, Error)]
-pub(crate) enum NetlinkError {
+pub enum NetlinkError {
     /// A call on the socket failed.
     #[error("netlink: {call} failed")]
     Call {
@@ -49,21 +49,21 @@ pub(crate) enum NetlinkError {
 
 impl NetlinkError {
     /// True when the kernel refused the request with this errno.
-    pub(crate) fn is(&self, errno: i32) -> bool {
+    pub fn is(&self, errno: i32) -> bool {
         matches!(self, Self::Refused(error) if error.raw_os_error() == Some(errno))
     }
 }
 
 /// A netlink socket of the namespace that it was made in.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub struct Socket {
     inner: netlink_sys::Socket,
     sequence: u32,
 }
 
 impl Socket {
     /// Opens one in the calling thread's namespace; `protocol` is a `NETLINK_*` number.
-    pub(crate) fn open(protocol: i32) -> Result<Self, NetlinkError> {
+    pub fn open(protocol: i32) -> Result<Self, NetlinkError> {
         let failed = |call| move |source| NetlinkError::Call { call, source };
         let protocol = isize::try_from(protocol).map_err(|_| NetlinkError::Malformed)?;
         let mut inner = netlink_sys::Socket::new(protocol).map_err(failed("socket()"))?;
@@ -75,7 +75,7 @@ impl Socket {
     }
 
     /// Asks for a list and hands out the body of each of its messages.
-    pub(crate) fn dump(
+    pub fn dump(
         &mut self,
         kind: u16,
         body: &[u8],
@@ -95,7 +95,7 @@ impl Socket {
     }
 
     /// Asks for one thing: the body of the answer, or nothing when the kernel only said "done".
-    pub(crate) fn ask(&mut self, kind: u16, body: &[u8]) -> Result<Option<Vec<u8>>, NetlinkError> {
+    pub fn ask(&mut self, kind: u16, body: &[u8]) -> Result<Option<Vec<u8>>, NetlinkError> {
         self.send(kind, libc::NLM_F_ACK, body)?;
         let mut answer = None;
         self.receive(|message| match message.kind {
@@ -109,12 +109,7 @@ impl Socket {
     }
 
     /// Asks for a change, with `NLM_F_*` flags that say what may be there already.
-    pub(crate) fn change(
-        &mut self,
-        kind: u16,
-        flags: i32,
-        body: &[u8],
-    ) -> Result<(), NetlinkError> {
+    pub fn change(&mut self, kind: u16, flags: i32, body: &[u8]) -> Result<(), NetlinkError> {
         self.send(kind, libc::NLM_F_ACK | flags, body)?;
         self.receive(|message| match message.kind {
             Kind::Done | Kind::Acknowledged => Ok(Progress::Finished),
@@ -230,7 +225,7 @@ fn refusal(body: &[u8]) -> Result<(), NetlinkError> {
 }
 
 /// The attributes of a body: type (without its flags) and value; after the first error none.
-pub(crate) fn attributes(body: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), NetlinkError>> {
+pub fn attributes(body: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), NetlinkError>> {
     let mut rest = body;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -254,7 +249,7 @@ fn split_attribute(bytes: &[u8]) -> Result<(Attribute<'_>, &[u8]), NetlinkError>
 }
 
 /// Packs an attribute. A nested one takes packed attributes as its value.
-pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let length = u16::try_from(ATTRIBUTE_HEADER + value.len())
         .expect("no attribute that the agent sends is larger than 64 KiB");
     let mut packed = Vec::with_capacity(aligned(usize::from(length)));
@@ -266,12 +261,12 @@ pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
 }
 
 /// A word in host order.
-pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Result<u32, NetlinkError> {
+pub fn u32_at(bytes: &[u8], offset: usize) -> Result<u32, NetlinkError> {
     word_at(bytes, offset).map(u32::from_ne_bytes)
 }
 
 /// Two bytes in host order.
-pub(crate) fn u16_at(bytes: &[u8], offset: usize) -> Result<u16, NetlinkError> {
+pub fn u16_at(bytes: &[u8], offset: usize) -> Result<u16, NetlinkError> {
     word_at(bytes, offset).map(u16::from_ne_bytes)
 }
 

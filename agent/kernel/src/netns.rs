@@ -35,7 +35,7 @@ const OWN: &str = "/proc/thread-self/ns/net";
 
 /// What goes wrong with a namespace.
 #[derive(Debug, Error)]
-pub(crate) enum NetNsError {
+pub enum NetNsError {
     /// The path names nothing.
     #[error("there is no network namespace at {path}: the pod is gone, or the path is wrong")]
     Missing {
@@ -85,7 +85,7 @@ pub(crate) enum NetNsError {
 
 /// An open network namespace. Holding one, or a clone of it, keeps the namespace alive.
 #[derive(Clone, Debug)]
-pub(crate) struct NetNs {
+pub struct NetNs {
     handle: Arc<Handle>,
     cookie: u64,
 }
@@ -106,7 +106,7 @@ struct Identity {
 
 impl NetNs {
     /// Opens the namespace that a path such as `/run/netns/NAME` names.
-    pub(crate) async fn open(worker: &Worker, path: &Path) -> Result<Self, NetNsError> {
+    pub async fn open(worker: &Worker, path: &Path) -> Result<Self, NetNsError> {
         let handle = Arc::new(Handle::open(path)?);
         let cookie = worker
             .run_in(Arc::clone(&handle), current_cookie)
@@ -116,7 +116,7 @@ impl NetNs {
     }
 
     /// The namespace of the calling thread.
-    pub(crate) fn own() -> Result<Self, NetNsError> {
+    pub fn own() -> Result<Self, NetNsError> {
         let path = Path::new(OWN);
         let handle = Arc::new(Handle::open(path)?);
         let cookie =
@@ -125,27 +125,27 @@ impl NetNs {
     }
 
     /// The kernel's number for it: what the hooks see of a pod.
-    pub(crate) fn cookie(&self) -> u64 {
+    pub fn cookie(&self) -> u64 {
         self.cookie
     }
 
     /// Where it was opened.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.handle.path
     }
 
     /// The device and inode that tell it from every other namespace that is open.
-    pub(crate) fn identity(&self) -> (u64, u64) {
+    pub fn identity(&self) -> (u64, u64) {
         (self.handle.identity.device, self.handle.identity.inode)
     }
 
     /// False once its path names nothing or another namespace: the pod has gone.
-    pub(crate) fn is_current(&self) -> bool {
+    pub fn is_current(&self) -> bool {
         Handle::open(&self.handle.path).is_ok_and(|now| now.identity == self.handle.identity)
     }
 
     /// True for two handles of one namespace.
-    pub(crate) fn same_as(&self, other: &Self) -> bool {
+    pub fn same_as(&self, other: &Self) -> bool {
         self.handle.identity == other.handle.identity
     }
 }
@@ -199,7 +199,7 @@ pub(crate) fn current_cookie() -> io::Result<u64> {
 
 /// The cookie of the namespace that a socket belongs to.
 #[expect(unsafe_code, reason = "no safe wrapper knows SO_NETNS_COOKIE")]
-pub(crate) fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+pub fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     use std::os::fd::AsRawFd;
 
     /// `SO_NETNS_COOKIE` of `include/uapi/asm-generic/socket.h`, since Linux 5.14.
@@ -222,7 +222,7 @@ pub(crate) fn cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
 
 /// The thread that enters namespaces. Dropping this ends the thread once its jobs are done.
 #[derive(Debug)]
-pub(crate) struct Worker {
+pub struct Worker {
     jobs: mpsc::Sender<Job>,
     own: NetNs,
 }
@@ -234,7 +234,7 @@ struct Job {
 
 impl Worker {
     /// Starts the thread in the caller's namespace, which is the one that it goes home to.
-    pub(crate) fn start() -> Result<Self, NetNsError> {
+    pub fn start() -> Result<Self, NetNsError> {
         let own = NetNs::own()?;
         let (jobs, queue) = mpsc::channel();
         let home = Arc::clone(&own.handle);
@@ -246,13 +246,13 @@ impl Worker {
     }
 
     /// The agent's own namespace.
-    pub(crate) fn own(&self) -> &NetNs {
+    pub fn own(&self) -> &NetNs {
         &self.own
     }
 
     /// Runs a job inside a namespace. The job must be short and must not wait: the jobs of all
     /// pods share the thread.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub async fn run<T: Send + 'static>(
         &self,
         namespace: &NetNs,
         job: impl FnOnce() -> T + Send + 'static,

@@ -40,10 +40,10 @@ use agent_abi::{
 };
 use agent_model::tables::Pod;
 
-use crate::kernel::rule_names::RuleNames;
+use crate::rule_names::RuleNames;
 
-pub(crate) use refusal::PlanError;
-pub(crate) use writer::MapWriter;
+pub use refusal::PlanError;
+pub use writer::MapWriter;
 
 use pods::{PodWrites, Pods};
 use prefixes::Prefixes;
@@ -52,21 +52,21 @@ use tables::{Assigned, Compiled, Tables};
 
 /// What a generation is to say: the pods of this node by the cookie of their namespace. Pods that
 /// share an `Arc` of rules share a table at no cost; pods with equal rules share one as well.
-pub(crate) type Desired = BTreeMap<u64, Pod>;
+pub type Desired = BTreeMap<u64, Pod>;
 
 /// What the maps hold when the planner starts: nothing, or what an earlier process left.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub struct Found {
     /// The generation in force; zero before the first one.
-    pub(crate) generation: u64,
-    pub(crate) prefixes: Vec<(PrefixKey, PrefixValue)>,
-    pub(crate) rules: Vec<(RuleKey, agent_abi::RuleValue)>,
-    pub(crate) pods: Vec<(PodKey, PodPolicy)>,
+    pub generation: u64,
+    pub prefixes: Vec<(PrefixKey, PrefixValue)>,
+    pub rules: Vec<(RuleKey, agent_abi::RuleValue)>,
+    pub pods: Vec<(PodKey, PodPolicy)>,
 }
 
 /// The writes that make a generation ready. Carried out by [`Planner::widen`].
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     generation: u64,
     /// The planner's edition that the differences were taken from.
     edition: u64,
@@ -79,19 +79,19 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The generation that this makes ready.
-    pub(crate) fn generation(&self) -> u64 {
+    pub fn generation(&self) -> u64 {
         self.generation
     }
 
     /// How many entries are written before the flip.
-    pub(crate) fn writes(&self) -> usize {
+    pub fn writes(&self) -> usize {
         self.sets.len() + self.prefixes.len() + self.pods.len()
     }
 }
 
 /// The one writer's view of the maps.
 #[derive(Debug)]
-pub(crate) struct Planner {
+pub struct Planner {
     generation: u64,
     /// Counts what was written; a plan made before the last write is void.
     edition: u64,
@@ -103,7 +103,7 @@ pub(crate) struct Planner {
 
 impl Planner {
     /// Starts from what the maps hold. Numbers of tables, sets and rules begin beyond those found.
-    pub(crate) fn new(found: Found) -> Self {
+    pub fn new(found: Found) -> Self {
         let Found { generation, prefixes, rules, pods } = found;
         let table_of = prefixes.iter().map(|(key, _)| key.table);
         let table_of = table_of.chain(pods.iter().map(|(_, policy)| policy.table));
@@ -119,27 +119,27 @@ impl Planner {
     }
 
     /// How many prefixes the maps hold.
-    pub(crate) fn prefix_count(&self) -> usize {
+    pub fn prefix_count(&self) -> usize {
         self.prefixes.count()
     }
 
     /// What PODS should hold.
-    pub(crate) fn pod_entries(&self) -> impl Iterator<Item = (PodKey, PodPolicy)> {
+    pub fn pod_entries(&self) -> impl Iterator<Item = (PodKey, PodPolicy)> {
         self.pods.entries()
     }
 
     /// What rule numbers stand for, to be read from any task.
-    pub(crate) fn names(&self) -> RuleNames {
+    pub fn names(&self) -> RuleNames {
         self.rules.names()
     }
 
     /// The generation in force.
-    pub(crate) fn generation(&self) -> u64 {
+    pub fn generation(&self) -> u64 {
         self.generation
     }
 
     /// Plans the next generation. Nothing is written yet.
-    pub(crate) fn plan(&mut self, desired: &Desired) -> Result<Plan, PlanError> {
+    pub fn plan(&mut self, desired: &Desired) -> Result<Plan, PlanError> {
         let generation = self.generation + 1;
         let now = slot(self.generation);
         let assigned = self.tables.assign(desired, |netns| self.pods.table(netns, now))?;
@@ -183,11 +183,7 @@ impl Planner {
     /// Writes what a plan says. Until the flip the generation in force judges as before. If a
     /// write fails, what was written is removed again as far as the maps let us, and the plan is
     /// void.
-    pub(crate) fn widen<M: MapWriter>(
-        &mut self,
-        plan: &Plan,
-        maps: &mut M,
-    ) -> Result<(), M::Error> {
+    pub fn widen<M: MapWriter>(&mut self, plan: &Plan, maps: &mut M) -> Result<(), M::Error> {
         assert_eq!(plan.edition, self.edition, "a plan is carried out before anything else");
         self.edition += 1;
         let written = self.rules.write(&plan.sets, maps);
@@ -201,7 +197,7 @@ impl Planner {
     }
 
     /// The caller has stored the plan's generation: it is in force.
-    pub(crate) fn flipped(&mut self, plan: Plan) {
+    pub fn flipped(&mut self, plan: Plan) {
         assert_eq!(plan.edition + 1, self.edition, "a plan is widened before it is in force");
         self.edition += 1;
         self.generation = plan.generation;
@@ -211,7 +207,7 @@ impl Planner {
     /// Removes what the generation in force does not need and fills the idle slot with what it
     /// says. After a flip this has to wait until no hook can still be reading the slot before.
     /// Tries every write; returns the first failure.
-    pub(crate) fn narrow<M: MapWriter>(&mut self, maps: &mut M) -> Result<(), M::Error> {
+    pub fn narrow<M: MapWriter>(&mut self, maps: &mut M) -> Result<(), M::Error> {
         self.edition += 1;
         let in_force = slot(self.generation);
         let pods = self.pods.narrow(in_force, maps);

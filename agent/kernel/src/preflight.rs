@@ -11,7 +11,7 @@ use super::hooks::Wire;
 
 /// What is missing.
 #[derive(Debug, Error)]
-pub(crate) enum PreflightError {
+pub enum PreflightError {
     /// Capabilities are missing.
     #[error(
         "the agent lacks {missing}: run it as root, or give its container these capabilities \
@@ -62,7 +62,7 @@ pub(crate) enum PreflightError {
 
 /// How layer 3 is to be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Layer3 {
+pub enum Layer3 {
     /// By tcx where the kernel has it (Linux 6.6), else by clsact.
     Auto,
     /// By tcx; the agent does not start without it.
@@ -84,7 +84,7 @@ const NEEDED: [(&str, u32); 4] =
 const NEEDED_TO_PROVE: (&str, u32) = ("CAP_NET_RAW", 13);
 
 /// Checks privileges and the pin directory, and finds the cgroup for the hooks.
-pub(crate) fn check(pin_dir: &Path, cgroup: Option<&Path>) -> Result<PathBuf, PreflightError> {
+pub fn check(pin_dir: &Path, cgroup: Option<&Path>) -> Result<PathBuf, PreflightError> {
     let proving: Vec<_> = NEEDED.into_iter().chain([NEEDED_TO_PROVE]).collect();
     check_capabilities(&proving)?;
     if magic(pin_dir) != Some(BPF_FS_MAGIC) {
@@ -102,7 +102,7 @@ pub(crate) fn check(pin_dir: &Path, cgroup: Option<&Path>) -> Result<PathBuf, Pr
 }
 
 /// Chooses how layer 3 hangs on a pod's link; `has_tcx` is what the kernel says.
-pub(crate) fn wire(wanted: Layer3, has_tcx: bool) -> Result<Wire, PreflightError> {
+pub fn wire(wanted: Layer3, has_tcx: bool) -> Result<Wire, PreflightError> {
     match (wanted, has_tcx) {
         (Layer3::Clsact, _) | (Layer3::Auto, false) => Ok(Wire::Clsact),
         (Layer3::Auto | Layer3::Tcx, true) => Ok(Wire::Tcx),
@@ -111,7 +111,7 @@ pub(crate) fn wire(wanted: Layer3, has_tcx: bool) -> Result<Wire, PreflightError
 }
 
 /// Checks the capabilities that everything here needs.
-pub(crate) fn check_privileges() -> Result<(), PreflightError> {
+pub fn check_privileges() -> Result<(), PreflightError> {
     check_capabilities(&NEEDED)
 }
 

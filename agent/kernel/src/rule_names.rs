@@ -10,11 +10,11 @@ use agent_model::compile::Decision;
 
 /// What rule numbers stand for. A handle for any task; the planner alone writes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RuleNames(Arc<RwLock<HashMap<u32, Decision>>>);
+pub struct RuleNames(Arc<RwLock<HashMap<u32, Decision>>>);
 
 impl RuleNames {
     /// The object, field and action behind a number, if this process gave it out.
-    pub(crate) fn get(&self, rule: u32) -> Option<Decision> {
+    pub fn get(&self, rule: u32) -> Option<Decision> {
         read(&self.0).get(&rule).cloned()
     }
 

@@ -15,8 +15,8 @@ use agent_abi::{Addr, SocketState, protocol};
 
 use super::netlink::{NetlinkError, Socket, attribute, attributes, u16_at, u32_at, word_at};
 
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +32,7 @@ const MESSAGE: usize = 72;
 
 /// What a TCP or UDP socket is up to, as far as it matters here: `enum tcp_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// Can be read or written: TCP past its handshake and not yet closed by both ends, or a
     /// connected UDP socket.
     Open,
@@ -46,13 +46,13 @@ pub(crate) enum State {
 
 /// Names one socket to the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SocketId {
+pub struct SocketId {
     family: u8,
     protocol: u8,
     raw: [u8; ID],
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl Default for SocketId {
     fn default() -> Self {
         Self { family: 0, protocol: 0, raw: [0; ID] }
@@ -61,25 +61,25 @@ impl Default for SocketId {
 
 /// A socket of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct OpenSocket {
+pub struct OpenSocket {
     /// For [`SockDiag::destroy`].
-    pub(crate) id: SocketId,
+    pub id: SocketId,
     /// See [`State`].
-    pub(crate) state: State,
+    pub state: State,
     /// TCP or UDP.
-    pub(crate) protocol: u8,
+    pub protocol: u8,
     /// Its own end.
-    pub(crate) local: (Addr, u16),
+    pub local: (Addr, u16),
     /// The far end; zero while it is not connected.
-    pub(crate) peer: (Addr, u16),
+    pub peer: (Addr, u16),
     /// What the agent's programs have stored with it. The kernel tells of TCP sockets only:
     /// `inet_sk_diag_fill` leaves UDP's out.
-    pub(crate) stored: Option<SocketState>,
+    pub stored: Option<SocketState>,
 }
 
 /// What became of a socket that was to be reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Destroyed {
+pub enum Destroyed {
     /// Its owner gets `ECONNABORTED`, its peer a reset.
     Reset,
     /// It had closed meanwhile.
@@ -88,7 +88,7 @@ pub(crate) enum Destroyed {
 
 impl SocketId {
     /// The kernel's number for the socket.
-    pub(crate) fn cookie(&self) -> u64 {
+    pub fn cookie(&self) -> u64 {
         // Two words, the lower one first, each in host order.
         let word = |at: usize| u32_at(&self.raw, at).map_or(0, u64::from);
         word(ID - 4) << 32 | word(ID - 8)
@@ -103,17 +103,17 @@ impl fmt::Debug for SocketId {
 
 /// Asks about the sockets of the namespace that it was opened in. It keeps that namespace alive.
 #[derive(Debug)]
-pub(crate) struct SockDiag(Socket);
+pub struct SockDiag(Socket);
 
 impl SockDiag {
     /// Opens one in the calling thread's namespace.
-    pub(crate) fn open() -> Result<Self, NetlinkError> {
+    pub fn open() -> Result<Self, NetlinkError> {
         Socket::open(libc::NETLINK_SOCK_DIAG).map(Self)
     }
 
     /// All TCP and UDP sockets that are not closing, with what `storage` (a map of socket storage
     /// whose values are [`SocketState`]) holds for each TCP socket.
-    pub(crate) fn dump(
+    pub fn dump(
         &mut self,
         storage: Option<BorrowedFd<'_>>,
     ) -> Result<Vec<OpenSocket>, NetlinkError> {
@@ -134,7 +134,7 @@ impl SockDiag {
     }
 
     /// Resets one socket. UDP sockets lose their peer and are told so.
-    pub(crate) fn destroy(&mut self, id: &SocketId) -> Result<Destroyed, NetlinkError> {
+    pub fn destroy(&mut self, id: &SocketId) -> Result<Destroyed, NetlinkError> {
         match self.0.ask(SOCK_DESTROY, &request(id.family, id.protocol, &id.raw)) {
             Ok(_) => Ok(Destroyed::Reset),
             Err(NetlinkError::Refused(error)) if is_gone(&error) => Ok(Destroyed::Gone),

@@ -23,17 +23,17 @@ use thiserror::Error;
 /// A call that the kernel refused.
 #[derive(Debug, Error)]
 #[error("{call} failed")]
-pub(crate) struct SysError {
+pub struct SysError {
     /// The command of `bpf(2)`, in its usual short form.
-    pub(crate) call: &'static str,
+    pub call: &'static str,
     /// Why.
     #[source]
-    pub(crate) source: io::Error,
+    pub source: io::Error,
 }
 
 impl SysError {
     /// True when the kernel gave this errno.
-    pub(crate) fn is(&self, errno: i32) -> bool {
+    pub fn is(&self, errno: i32) -> bool {
         self.source.raw_os_error() == Some(errno)
     }
 }
@@ -88,14 +88,14 @@ fn element(map: BorrowedFd<'_>, key: u64, value: u64) -> bpf_attr {
 
 /// A map by its descriptor, with the types that its keys and values have.
 #[derive(Debug)]
-pub(crate) struct RawMap<K, V> {
+pub struct RawMap<K, V> {
     fd: OwnedFd,
     types: std::marker::PhantomData<fn(K) -> V>,
 }
 
 impl<K: Pod, V: Pod> RawMap<K, V> {
     /// Takes a descriptor; refuses one of a map whose sizes are others.
-    pub(crate) fn new(fd: OwnedFd) -> Result<Self> {
+    pub fn new(fd: OwnedFd) -> Result<Self> {
         let info: bpf_map_info = object_info(fd.as_fd())?;
         let (key, value) = (info.key_size as usize, info.value_size as usize);
         if (key, value) != (size_of::<K>(), size_of::<V>()) {
@@ -110,12 +110,12 @@ impl<K: Pod, V: Pod> RawMap<K, V> {
     }
 
     /// Another descriptor of the same map.
-    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
+    pub fn share(&self) -> io::Result<OwnedFd> {
         self.fd.try_clone()
     }
 
     /// What is under a key; in a trie, under the longest prefix of it.
-    pub(crate) fn get(&self, key: &K) -> Result<Option<V>> {
+    pub fn get(&self, key: &K) -> Result<Option<V>> {
         // SAFETY: `V` is plain data, for which all zero is a value.
         let mut value: V = unsafe { zeroed() };
         let out = std::ptr::from_mut(&mut value) as u64;
@@ -128,13 +128,13 @@ impl<K: Pod, V: Pod> RawMap<K, V> {
     }
 
     /// Inserts or replaces.
-    pub(crate) fn set(&self, key: &K, value: &V) -> Result<()> {
+    pub fn set(&self, key: &K, value: &V) -> Result<()> {
         let mut attr = element(self.fd.as_fd(), address(key), address(value));
         bpf("BPF_MAP_UPDATE_ELEM", bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr).map(drop)
     }
 
     /// Removes; fine when there is nothing.
-    pub(crate) fn remove(&self, key: &K) -> Result<()> {
+    pub fn remove(&self, key: &K) -> Result<()> {
         let mut attr = element(self.fd.as_fd(), address(key), 0);
         match bpf("BPF_MAP_DELETE_ELEM", bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attr) {
             Err(error) if !error.is(libc::ENOENT) => Err(error),
@@ -156,7 +156,7 @@ impl<K: Pod, V: Pod> RawMap<K, V> {
     }
 
     /// Every key at one moment, as far as nobody writes meanwhile.
-    pub(crate) fn keys(&self) -> Result<Vec<K>> {
+    pub fn keys(&self) -> Result<Vec<K>> {
         let mut keys = Vec::new();
         let mut last = None;
         while let Some(key) = self.next_key(last.as_ref())? {
@@ -191,7 +191,7 @@ fn c_path(path: &Path) -> CString {
 }
 
 /// Gives an object a name in a BPF file system.
-pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
+pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
     let path = c_path(path);
     let mut attr = empty();
     // SAFETY: the whole union is zero; these are its fields for this command.
@@ -202,7 +202,7 @@ pub(crate) fn pin(fd: BorrowedFd<'_>, path: &Path) -> Result<()> {
 }
 
 /// Opens an object by its name; `None` when there is none.
-pub(crate) fn open(path: &Path) -> Result<Option<OwnedFd>> {
+pub fn open(path: &Path) -> Result<Option<OwnedFd>> {
     let path = c_path(path);
     let mut attr = empty();
     // SAFETY: the whole union is zero; these are its fields for this command.
@@ -217,7 +217,7 @@ pub(crate) fn open(path: &Path) -> Result<Option<OwnedFd>> {
 
 /// What a program is attached to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Target<'a> {
+pub enum Target<'a> {
     /// A cgroup directory.
     Cgroup(BorrowedFd<'a>),
     /// A network interface of this namespace.
@@ -296,7 +296,7 @@ const LOOPBACK: u32 = 1;
 
 /// Where a link hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
     /// The id of a cgroup; zero once that has gone or the link was detached.
     Cgroup(u64),
     /// The index of an interface; zero once that has gone or the link was detached.
@@ -332,7 +332,7 @@ pub(crate) fn program_id(program: BorrowedFd<'_>) -> Result<u32> {
 ///
 /// `membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu()` by another name; where the kernel has
 /// it switched off (`nohz_full`), two of the timer's turns on every processor stand in for it.
-pub(crate) fn grace_period() {
+pub fn grace_period() {
     const MEMBARRIER_CMD_GLOBAL: i32 = 1;
     // SAFETY: a call without pointers.
     let answer = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };

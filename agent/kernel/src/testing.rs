@@ -13,14 +13,15 @@ use rustix::thread::{UnshareFlags, gettid, move_into_link_name_space};
 use super::netns::{NetNs, Worker};
 
 /// A namespace with its loopback up, held by a thread that waits inside it.
-pub(crate) struct Sandbox {
+#[derive(Debug)]
+pub struct Sandbox {
     path: PathBuf,
     task: String,
     hold: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Sandbox {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let (ready, task) = mpsc::channel();
         let (hold, end) = mpsc::channel::<()>();
         let thread = thread::spawn(move || {
@@ -34,17 +35,17 @@ impl Sandbox {
         Self { path, task, hold: Some((hold, thread)) }
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// The thread that holds it: how `ip link set .. netns` names it.
-    pub(crate) fn task(&self) -> String {
+    pub fn task(&self) -> String {
         self.task.clone()
     }
 
     /// Runs something inside, on a thread of its own, and waits for it.
-    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let enter = || {
             let namespace = std::fs::File::open(&self.path).unwrap();
             move_into_link_name_space(namespace.as_fd(), None).unwrap();
@@ -53,7 +54,7 @@ impl Sandbox {
         thread::scope(|scope| scope.spawn(enter).join().unwrap())
     }
 
-    pub(crate) async fn open(&self, worker: &Worker) -> NetNs {
+    pub async fn open(&self, worker: &Worker) -> NetNs {
         NetNs::open(worker, &self.path).await.unwrap()
     }
 }
@@ -74,7 +75,7 @@ fn unshare() {
 }
 
 /// Runs `ip` in the calling thread's namespace.
-pub(crate) fn ip(arguments: &[&str]) {
+pub fn ip(arguments: &[&str]) {
     let status = Command::new("ip").args(arguments).status().expect("iproute2 is installed");
     assert!(status.success(), "ip {}", arguments.join(" "));
 }

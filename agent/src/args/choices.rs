@@ -1,8 +1,7 @@
 //! What flags let choose among.
 
+use agent_kernel::{load, preflight};
 use clap::ValueEnum;
-
-use crate::kernel::{load, preflight};
 
 /// What a pod that asks to leave its allowlist gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

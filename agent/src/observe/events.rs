@@ -4,12 +4,12 @@
 use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use agent_abi::{Event, EventKind, Verdict, protocol};
+use agent_kernel::{event_ring::EventRing, rule_names::RuleNames};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
-    kernel::{event_ring::EventRing, rule_names::RuleNames},
     members::Members,
     observe::flows::{FlowLog, FlowRecord, Names},
 };

@@ -1,10 +1,10 @@
 //! From the rooms' own views to the words of the status.
 
+use agent_kernel::mending;
+
 use super::status::{Followed, Herald, Mend, Mended, Note, Resolved, ResolvedAddress, Source};
 use crate::{
-    herald,
-    kernel::mending,
-    resolve,
+    herald, resolve,
     source::{cluster, note},
 };
 

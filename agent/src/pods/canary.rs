@@ -32,11 +32,11 @@ mod addresses;
 mod volley;
 
 use agent_base::error::chain;
-
-use crate::kernel::{
-    Kernel,
+use agent_kernel::{
+    lifecycle::Kernel,
     netns::{NetNs, Worker},
 };
+
 use volley::{Link, Reply, Shot};
 
 /// How often it is looked whether somebody is to be proved.

@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use agent_abi::{FlowKey, FlowState, OpenedBy};
 use agent_base::error::chain;
+use agent_kernel::maps::Maps;
 use agent_model::{registry::Registry, snapshot::PodId};
 
 use super::{
     enrol::{Pod, Pods},
     revoke::{self, Keep, RevokeError, Revoked},
 };
-use crate::kernel::maps::Maps;
 
 /// Tells the wire layer which connections of newly enrolled pods their peers have opened, so that
 /// what the pods send on them passes as answers.

@@ -17,6 +17,13 @@ use std::{
 
 use agent_abi::PodKey;
 use agent_base::error::chain;
+use agent_kernel::{
+    lifecycle::Kernel,
+    links::LinkError,
+    maps::{Maps, Mark},
+    netns::{NetNs, NetNsError, Worker},
+    sys::SysError,
+};
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
 use agent_proxy::{Drain, DrainTrigger, Proxy, Workload, WorkloadId};
 use thiserror::Error;
@@ -26,13 +33,6 @@ use super::{
     evidence::{Evidence, Known, NoPlace, Place},
     sockets::{self, Listeners, Port, SocketError},
     veth::{self, HostEnd, HostEnds, VethError},
-};
-use crate::kernel::{
-    Kernel,
-    links::LinkError,
-    maps::{Maps, Mark},
-    netns::{NetNs, NetNsError, Worker},
-    sys::SysError,
 };
 
 /// How long connections through the proxy may go on when their pod leaves the mesh.

@@ -7,6 +7,7 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
+use agent_kernel::netns::NetNs;
 use agent_model::{
     resource::Objects,
     snapshot::{PodId, PodPlan},
@@ -18,7 +19,6 @@ use super::{
     runtime::{self, Heard, Network, Reader, Strays},
     whereabouts::{self, Whereabouts},
 };
-use crate::kernel::netns::NetNs;
 
 /// What is believed.
 #[derive(Clone, Debug)]

@@ -14,15 +14,14 @@ use std::{io, os::fd::AsFd, sync::Arc};
 use agent_abi::{
     Addr, Flow, FlowKey, Judgement, OpenedBy, SocketKind, SocketState, Verdict, decide, protocol,
 };
-use agent_model::{compile::scan, egress::Rule};
-use thiserror::Error;
-
-use crate::kernel::{
+use agent_kernel::{
     maps::Knowledge,
     netlink::NetlinkError,
     netns::{NetNs, NetNsError, Worker},
     sock_diag::{Destroyed, OpenSocket, SockDiag, State},
 };
+use agent_model::{compile::scan, egress::Rule};
+use thiserror::Error;
 
 #[cfg(test)]
 mod tests;

@@ -18,15 +18,14 @@ use std::{
     time::Duration,
 };
 
+use agent_kernel::{
+    maps::Mark,
+    netns::{NetNs, NetNsError, Worker},
+};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-
-use crate::kernel::{
-    maps::Mark,
-    netns::{NetNs, NetNsError, Worker},
-};
 
 #[cfg(test)]
 mod tests;

@@ -7,15 +7,15 @@
 
 use std::{fmt, os::fd::AsFd};
 
+use agent_kernel::netns::{NetNs, NetNsError, Worker};
 use thiserror::Error;
-
-use crate::kernel::netns::{NetNs, NetNsError, Worker};
 
 mod links;
 #[cfg(test)]
 mod tests;
 
-use crate::kernel::netlink::NetlinkError;
+use agent_kernel::netlink::NetlinkError;
+
 use links::{Link, LinkSocket};
 
 /// A dump that changed under way is asked for this many times.

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::kernel::netlink::{NetlinkError, Socket, attribute, attributes, u32_at};
+use crate::netlink::{NetlinkError, Socket, attribute, attributes, u32_at};
 
 /// The parent of the clsact and of the older ingress discipline alike (`TC_H_CLSACT`).
 const CLSACT: u32 = 0xffff_fff1;

@@ -1,7 +1,7 @@
 use std::{os::fd::AsFd, process::Command};
 
 use super::*;
-use crate::kernel::{
+use crate::{
     sys::classifier,
     testing::{Sandbox, ip},
 };

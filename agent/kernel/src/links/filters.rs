@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{LinkError, pin_at, pinned_interfaces, remove, wire_program};
-use crate::kernel::{
+use crate::{
     clsact::{self, Clsact, ClsactError},
     hooks::{CLSACT, Hook},
     load::Programs,

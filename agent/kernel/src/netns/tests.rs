@@ -4,7 +4,7 @@ use std::{
 };
 
 use super::*;
-use crate::kernel::testing::Sandbox;
+use crate::testing::Sandbox;
 
 #[tokio::test]
 async fn a_job_runs_inside_and_the_thread_goes_home() {

@@ -9,7 +9,7 @@ use agent_model::compile::Decision;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{PlanError, aligned::Aligned};
-use crate::kernel::rule_names::RuleNames;
+use crate::rule_names::RuleNames;
 
 /// Decisions that no rule makes any more stay readable for events still on their way and for
 /// connections that outlive their rule, the latest so many.

@@ -5,7 +5,7 @@ use agent_model::compile::CompileError;
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PlanError {
+pub enum PlanError {
     #[error("the rules of the pod with network namespace cookie {netns} cannot be compiled")]
     Compile {
         netns: u64,

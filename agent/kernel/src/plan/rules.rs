@@ -15,7 +15,7 @@ use agent_model::{
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{MapWriter, PlanError, aligned::Aligned, keep_first, numbering::Numbering};
-use crate::kernel::rule_names::RuleNames;
+use crate::rule_names::RuleNames;
 
 /// A port of a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ use agent_abi::{PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue};
 /// Writes single entries. A write replaces the entry under its key in one step, so a reader sees
 /// the old value or the new one; removing a key that is not there succeeds.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "every map's keys and values go one way")]
-pub(crate) trait MapWriter {
+pub trait MapWriter {
     type Error;
 
     fn put_rule(&mut self, key: &RuleKey, value: &RuleValue) -> Result<(), Self::Error>;

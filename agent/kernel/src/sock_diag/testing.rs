@@ -32,7 +32,7 @@ const fn pair(low: u32, high: u32) -> u64 {
 
 /// A map of socket storage like SOCKETS. The kernel wants type information for one: a 32-bit
 /// integer as the key and a structure of the value's size.
-pub(crate) fn storage_map() -> OwnedFd {
+pub fn storage_map() -> OwnedFd {
     /// The size of [`SocketState`], as its crate asserts.
     const VALUE: u32 = 48;
     // Words of `struct btf_type`: name, kind and flags, size; then what an integer adds.
@@ -58,7 +58,8 @@ pub(crate) fn storage_map() -> OwnedFd {
     owned(bpf(BPF_MAP_CREATE, &mut attribute))
 }
 
-pub(super) fn store(map: &OwnedFd, socket: &impl AsRawFd, state: &SocketState) {
+/// Puts a state into the storage of a socket.
+pub fn store(map: &OwnedFd, socket: &impl AsRawFd, state: &SocketState) {
     let key = socket.as_raw_fd();
     let mut attribute = [0; 10];
     attribute[0] = pair(u32::try_from(map.as_raw_fd()).unwrap(), 0);

@@ -10,7 +10,7 @@ use super::{
     testing::{storage_map, store},
     *,
 };
-use crate::kernel::testing::Sandbox;
+use crate::testing::Sandbox;
 
 fn addr(text: &str) -> (Addr, u16) {
     let addr: SocketAddr = text.parse().unwrap();

@@ -2,12 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use thiserror::Error;
-
-use crate::kernel::{
+use agent_kernel::{
     netlink::{NetlinkError, Socket, attributes},
     netns::{NetNs, NetNsError, Worker},
 };
+use thiserror::Error;
 
 /// Bytes of `struct ifaddrmsg`.
 const INFO: usize = 8;

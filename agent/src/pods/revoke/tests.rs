@@ -7,12 +7,12 @@ use agent_abi::{
     PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue, Tables, node_flag,
     policy_default, policy_flag, rule_action,
 };
-
-use super::*;
-use crate::kernel::{
+use agent_kernel::{
     sock_diag::{SocketId, testing::storage_map},
     testing::{Sandbox, ip},
 };
+
+use super::*;
 
 const POD: u64 = 5;
 const GOOD: u8 = 7;

@@ -3,14 +3,14 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use agent_kernel::{
+    netns::cookie,
+    testing::{Sandbox, ip},
+};
 use socket2::{SockAddr, SockRef};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::kernel::{
-    netns::cookie,
-    testing::{Sandbox, ip},
-};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

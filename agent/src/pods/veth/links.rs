@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::kernel::netlink::{NetlinkError, Socket, attribute, attributes, u16_at, u32_at};
+use agent_kernel::netlink::{NetlinkError, Socket, attribute, attributes, u16_at, u32_at};
 
 /// Bytes of `struct ifinfomsg`.
 const INFO: usize = 16;

@@ -1,5 +1,6 @@
+use agent_kernel::testing::{Sandbox, ip};
+
 use super::*;
-use crate::kernel::testing::{Sandbox, ip};
 
 fn veth(ifindex: u32, lower: u32, lower_namespace: Option<i32>) -> Link {
     Link {
