@@ -26,6 +26,12 @@ use agent_kernel::{
 };
 use agent_model::translate::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
 use agent_proxy::{Limits, Proxy, Seams};
+use agent_source::{
+    cluster::{Cluster, Progress},
+    directory::Directory,
+    observed::Reader,
+    resolve::{Rates, Resolver, Servers},
+};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -55,12 +61,6 @@ use crate::{
     proxied::Borrowed,
     publisher::Publisher,
     report::{self, Report, Views},
-    resolve::{Rates, Resolver, Servers},
-    source::{
-        Reader,
-        cluster::{Cluster, Progress},
-        directory::Directory,
-    },
     sync::Sync,
 };
 
@@ -136,7 +136,7 @@ fn start_herald(
         return None;
     }
     let (herald, teller) =
-        Herald::new(cluster.server(), cluster.census(), &args.node_name, reader.clone());
+        Herald::new(cluster.server(), cluster.inventory(), &args.node_name, reader.clone());
     let state = herald.state();
     tasks.spawn(async move {
         herald.run().await;

@@ -5,7 +5,7 @@
 //! ```text
 //! every agent   Publisher ─► word ─► the node's own Lease: digests of what is in force
 //! the elected   nodes ◄── watch of those Leases
-//!               census, notes, analysis ─┴─► scribe ─► conditions, Events
+//!               inventory, notes, analysis ─┴─► scribe ─► conditions, Events
 //! ```
 //!
 //! One agent writes, whoever holds a Lease (`elect`). Nothing that judges waits for any of this, and
@@ -28,12 +28,17 @@ use kube::{Api, Client};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 pub(crate) use self::state::{State, View};
+use agent_source::{
+    cluster::Presence,
+    inventory::Inventory,
+    observed::{Observed, Reader},
+};
+
 use self::{
     elect::{Candidate, Leading},
     scribe::Scribe,
     word::{Speaker, Word},
 };
-use crate::source::{Observed, Reader, census::Census, cluster::Presence};
 
 /// What we call ourselves towards the API server.
 const MANAGER: &str = "sekisho";
@@ -51,15 +56,15 @@ pub(crate) struct Teller {
 impl Teller {
     /// Takes in what a publication came to.
     pub(crate) fn published(&self, observed: &Observed, refused: Option<&String>) {
-        let Some(sum) = &observed.sum else { return };
+        let Some(digests) = &observed.digests else { return };
         self.word.send_if_modified(|word| {
             let trouble = refused.cloned();
-            let sum = match (word.as_ref(), refused) {
-                (Some(before), Some(_)) => Arc::clone(&before.sum),
+            let digests = match (word.as_ref(), refused) {
+                (Some(before), Some(_)) => Arc::clone(&before.digests),
                 (None, Some(_)) => Arc::default(),
-                (_, None) => Arc::clone(sum),
+                (_, None) => Arc::clone(digests),
             };
-            let new = Some(Word { sum, trouble });
+            let new = Some(Word { digests, trouble });
             let changed = *word != new;
             *word = new;
             changed
@@ -71,7 +76,7 @@ impl Teller {
 pub(crate) struct Herald {
     client: Client,
     node: String,
-    census: Arc<Census>,
+    inventory: Arc<Inventory>,
     reader: Reader,
     word: watch::Receiver<Option<Word>>,
     state: Arc<State>,
@@ -81,13 +86,13 @@ impl Herald {
     /// One for a node, with the publisher's end.
     pub(crate) fn new(
         (client, presence): (Client, Arc<Presence>),
-        census: Arc<Census>,
+        inventory: Arc<Inventory>,
         node: &str,
         reader: Reader,
     ) -> (Self, Teller) {
         let (sender, word) = watch::channel(None);
         let state = Arc::new(State::new(client.default_namespace(), presence));
-        let herald = Self { client, node: node.to_owned(), census, reader, word, state };
+        let herald = Self { client, node: node.to_owned(), inventory, reader, word, state };
         (herald, Teller { word: sender })
     }
 

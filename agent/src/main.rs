@@ -13,8 +13,6 @@ mod pods;
 mod proxied;
 mod publisher;
 mod report;
-mod resolve;
-mod source;
 mod sync;
 
 use std::process::ExitCode;

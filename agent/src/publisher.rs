@@ -12,6 +12,12 @@ use agent_model::{
     snapshot::{PodId, Snapshot},
     translate::{Interner, NodeContext, translate},
 };
+use agent_source::{
+    note::Note,
+    observed::{Observed, Reader},
+    resolve::Ends,
+    resolvers,
+};
 use tokio::{
     task::block_in_place,
     time::{Instant, MissedTickBehavior, interval},
@@ -22,8 +28,6 @@ use crate::{
     observe::metrics::Metrics,
     pods::{enrol::Lack, evidence::Evidence, runtime::Strays},
     report::Report,
-    resolve::Ends,
-    source::{Observed, Reader, note::Note, resolvers},
     sync::Sync,
 };
 

@@ -14,6 +14,9 @@ use agent_kernel::{
     preflight::Layer3,
 };
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
+use agent_source::{
+    cluster::Progress, note::Note, observed::Observed, resolve::Known, spots::Spots,
+};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
@@ -25,8 +28,6 @@ use crate::{
         canary::Standings,
         enrol::{Lack, Pod, Pods},
     },
-    resolve::Known,
-    source::{Observed, cluster::Progress, note::Note, spots::Spots},
     sync::Sync,
 };
 

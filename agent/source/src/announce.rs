@@ -5,8 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use agent_model::snapshot::{Finding, Severity};
 use tokio::sync::watch;
 
-use super::Observed;
-use crate::source::note::Note;
+use crate::{note::Note, observed::Observed};
 
 /// Logs and publishes.
 pub(super) fn announce(publisher: &watch::Sender<Option<Observed>>, observed: Observed) {
@@ -45,7 +44,7 @@ fn publish(publisher: &watch::Sender<Option<Observed>>, observed: Observed) {
         let same = current.as_ref().is_some_and(|current| {
             Arc::ptr_eq(&current.objects, &observed.objects)
                 && current.notes == observed.notes
-                && current.sum == observed.sum
+                && current.digests == observed.digests
         });
         if !same {
             *current = Some(observed);

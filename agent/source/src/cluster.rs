@@ -19,7 +19,7 @@ mod follow;
 mod kinds;
 mod object;
 mod once;
-pub(crate) mod pace;
+pub mod pace;
 mod presence;
 mod progress;
 mod question;
@@ -29,6 +29,7 @@ mod trouble;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -48,7 +49,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub(crate) use self::{
+pub use self::{
     connect::{ConnectError, connect},
     once::{LeftOut, Listing, list},
     presence::Presence,
@@ -68,18 +69,18 @@ use self::{
     saved::{Contents, Texts},
 };
 use super::{
-    Observed, Reader,
     announce::announce,
-    census::Census,
     debounce::Debounce,
+    inventory::Inventory,
     store::{Place, Store},
 };
+use crate::observed::{Observed, Reader};
 
 /// How long the server may take before what was saved is used.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An API server as a source. Nothing happens until [`Cluster::run`].
-pub(crate) struct Cluster {
+pub struct Cluster {
     client: Client,
     presence: Arc<Presence>,
     node: Arc<str>,
@@ -89,12 +90,18 @@ pub(crate) struct Cluster {
     publisher: watch::Sender<Option<Observed>>,
 }
 
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
 /// What the one task owns.
 #[derive(Debug, Default)]
 struct State {
     store: Store,
     /// What the server has, for whoever tells people about it.
-    census: Arc<Census>,
+    inventory: Arc<Inventory>,
     /// The places of each thing that is watched, by its label.
     places: BTreeMap<String, BTreeSet<Place>>,
     texts: Texts,
@@ -107,7 +114,7 @@ struct State {
 impl Cluster {
     /// Reads the credentials; the server is not asked anything yet. `path` is where objects are
     /// saved.
-    pub(crate) async fn open(
+    pub async fn open(
         (files, context): (Option<&str>, Option<&str>),
         node: &str,
         path: PathBuf,
@@ -122,22 +129,22 @@ impl Cluster {
     }
 
     /// How far it is.
-    pub(crate) fn progress(&self) -> Arc<Progress> {
+    pub fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
     }
 
     /// Which objects it has.
-    pub(crate) fn census(&self) -> Arc<Census> {
-        Arc::clone(&self.state.census)
+    pub fn inventory(&self) -> Arc<Inventory> {
+        Arc::clone(&self.state.inventory)
     }
 
     /// Requests to it, and when they may be sent.
-    pub(crate) fn server(&self) -> (Client, Arc<Presence>) {
+    pub fn server(&self) -> (Client, Arc<Presence>) {
         (self.client.clone(), Arc::clone(&self.presence))
     }
 
     /// Publishes the first state, and then each other one, until nobody reads.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         let saved = self.take_saved();
         let (sender, mut news) = unbounded_channel();
         let mut tasks = JoinSet::new();
@@ -221,7 +228,7 @@ impl Cluster {
         contents: &watch::Sender<Contents>,
     ) {
         self.state.published = true;
-        observed.sum = Some(self.state.census.sum(&observed.objects, &observed.notes));
+        observed.digests = Some(self.state.inventory.digests(&observed.objects, &observed.notes));
         laps.end(Phase::Settle);
         observed.laps = Some(laps);
         let objects = Arc::clone(&observed.objects);
@@ -320,7 +327,7 @@ impl State {
 
     fn count(&self, item: &Item) {
         if let (Some(identity), Some(claim)) = (&item.identity, item.statement.claims.first()) {
-            self.census.apply(ObjectKey::clone(&claim.key), identity.clone());
+            self.inventory.apply(ObjectKey::clone(&claim.key), identity.clone());
         }
     }
 
@@ -356,7 +363,7 @@ impl State {
         }
         self.store.retract(place);
         if let Some(key) = key(watched.kind, place) {
-            self.census.retract(&key);
+            self.inventory.retract(&key);
             if self.texts.contains_key(&key) {
                 Arc::make_mut(&mut self.texts).remove(&key);
             }

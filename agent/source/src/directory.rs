@@ -19,7 +19,6 @@ use tokio::{
 };
 
 use super::{
-    Observed, Reader,
     announce::announce,
     debounce::Debounce,
     manifest,
@@ -27,7 +26,10 @@ use super::{
     store::{Statement, Store, code},
     watcher::{Change, Watcher, is_being_written},
 };
-use crate::source::note::Note;
+use crate::{
+    note::Note,
+    observed::{Observed, Reader},
+};
 
 /// How long a change may stay unseen that the kernel told nobody about.
 pub(crate) const RESCAN: Duration = Duration::from_secs(30);
@@ -40,14 +42,14 @@ pub(crate) const POLL: Duration = Duration::from_secs(1);
     "cannot read the configuration directory {}; make it, or correct --config-dir",
     path.display()
 )]
-pub(crate) struct OpenError {
+pub struct OpenError {
     path: PathBuf,
     source: io::Error,
 }
 
 /// A directory as a source. Nothing happens until [`Directory::run`].
 #[derive(Debug)]
-pub(crate) struct Directory {
+pub struct Directory {
     state: State,
     publisher: watch::Sender<Option<Observed>>,
     watch: Option<UnboundedReceiver<Change>>,
@@ -66,7 +68,7 @@ struct State {
 
 impl Directory {
     /// Checks that there is such a directory.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Reader), OpenError> {
+    pub fn open(path: &Path) -> Result<(Self, Reader), OpenError> {
         // A full path, so that the names which the kernel gives can be compared with ours.
         let fail = |source| OpenError { path: path.to_owned(), source };
         let root = std::path::absolute(path).map_err(fail)?;
@@ -82,7 +84,7 @@ impl Directory {
     }
 
     /// Publishes the first state, and then each other one, until nobody reads.
-    pub(crate) async fn run(self) {
+    pub async fn run(self) {
         let Self { mut state, publisher, mut watch } = self;
         let mut changes = Vec::new();
         loop {

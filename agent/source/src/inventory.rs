@@ -2,9 +2,9 @@
 //! has in force, and against what another one reads it.
 //!
 //! ```text
-//! watch of a kind ─► Book: objects, and after each change the digest of all of them
+//! watch of a kind ─► KindHistory: objects, and after each change the digest of all of them
 //! node A: "of ServiceEntries I enforce the set d3…"   node B: "…the set d4…"
-//! Book: d1 d2 d3 d4   ─► A has every change up to the third one, B all of them
+//! KindHistory: d1 d2 d3 d4   ─► A has every change up to the third one, B all of them
 //! ```
 //!
 //! A digest is of (UID, generation) of each object, and does not depend on the order in which they
@@ -28,18 +28,18 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-pub(crate) use self::conditions::{Condition, Conditions, said};
-use crate::source::note::Note;
+pub use self::conditions::{Condition, Conditions, said};
+use crate::note::Note;
 
 /// How many changes of a kind are remembered: of 100 a second those of 40 seconds.
 const PAST: usize = 4096;
-/// How many objects that are behind a node names; what is broken is broken on every node.
-const BEHIND: usize = 200;
+/// How many objects that are stale a node names; what is broken is broken on every node.
+const STALE: usize = 200;
 
 /// What tells a set of objects in their generations from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub(crate) struct Digest(u128);
+pub struct Digest(u128);
 
 impl Digest {
     fn of(uid: &str, generation: i64) -> Self {
@@ -79,33 +79,33 @@ impl TryFrom<String> for Digest {
 
 /// What the server says of an object beside what the object says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub struct Identity {
     /// Its UID.
-    pub(crate) uid: Box<str>,
+    pub uid: Box<str>,
     /// Its `metadata.generation`.
-    pub(crate) generation: i64,
+    pub generation: i64,
     /// Its `metadata.resourceVersion`.
-    pub(crate) version: Box<str>,
+    pub version: Box<str>,
     /// The version of its group in which it came.
-    pub(crate) api: &'static str,
+    pub api: &'static str,
     /// What its `status.conditions` are.
-    pub(crate) conditions: Conditions,
+    pub conditions: Conditions,
 }
 
 /// An object that is there.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub struct Known {
     /// What it is.
-    pub(crate) identity: Identity,
+    pub identity: Identity,
     /// The change of its kind that made it what it is.
-    pub(crate) position: u64,
+    pub position: u64,
     /// When that was seen.
-    pub(crate) since: Instant,
+    pub since: Instant,
 }
 
 /// The objects of one kind.
 #[derive(Debug, Default)]
-struct Book {
+struct KindHistory {
     objects: BTreeMap<ObjectKey, Known>,
     now: Digest,
     /// How many changes there were.
@@ -114,7 +114,7 @@ struct Book {
     past: VecDeque<Digest>,
 }
 
-impl Book {
+impl KindHistory {
     fn change(&mut self, to: Digest) {
         if self.past.len() == PAST {
             self.past.pop_front();
@@ -156,83 +156,83 @@ impl Book {
 
 /// What one node has of all objects.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sum {
+pub struct Digests {
     /// The objects of each kind that has any, by the resource's name.
-    pub(crate) kinds: BTreeMap<String, Digest>,
+    pub kinds: BTreeMap<String, Digest>,
     /// Objects, by UID, of which another generation is in force than the one that is there, or none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) behind: BTreeMap<String, Option<i64>>,
+    pub stale: BTreeMap<String, Option<i64>>,
 }
 
 /// See the module. One task writes, others look.
 #[derive(Debug, Default)]
-pub(crate) struct Census {
-    books: Mutex<BTreeMap<Kind, Book>>,
+pub struct Inventory {
+    histories: Mutex<BTreeMap<Kind, KindHistory>>,
 }
 
-impl Census {
+impl Inventory {
     /// An object is there, or there in a new form.
-    pub(crate) fn apply(&self, key: ObjectKey, identity: Identity) {
+    pub fn apply(&self, key: ObjectKey, identity: Identity) {
         self.lock().entry(key.kind).or_default().apply(key, identity);
     }
 
     /// An object is gone.
     pub(crate) fn retract(&self, key: &ObjectKey) {
-        if let Some(book) = self.lock().get_mut(&key.kind) {
-            book.retract(key);
+        if let Some(history) = self.lock().get_mut(&key.kind) {
+            history.retract(key);
         }
     }
 
     /// What is there now, of which `objects` are in force, and `notes` say what is wrong.
-    pub(crate) fn sum(&self, objects: &Objects, notes: &[Arc<Note>]) -> Arc<Sum> {
-        let books = self.lock();
-        let full = books.iter().filter(|(_, book)| !book.objects.is_empty());
-        let kinds = full.map(|(kind, book)| (resource(*kind), book.now)).collect();
+    pub fn digests(&self, objects: &Objects, notes: &[Arc<Note>]) -> Arc<Digests> {
+        let histories = self.lock();
+        let full = histories.iter().filter(|(_, history)| !history.objects.is_empty());
+        let kinds = full.map(|(kind, history)| (resource(*kind), history.now)).collect();
         let broken = notes.iter().filter(|note| note.is_error());
-        let behind = broken.filter_map(|note| {
+        let stale = broken.filter_map(|note| {
             let key = key_of(&note.finding)?;
-            let there = &books.get(&key.kind)?.objects.get(&key)?.identity;
+            let there = &histories.get(&key.kind)?.objects.get(&key)?.identity;
             let in_force = objects.get(&key).map(Object::metadata);
             let in_force = in_force.filter(|form| form.uid() == Some(&*there.uid));
             let generation = in_force.and_then(Described::generation);
             (generation != Some(there.generation)).then(|| (there.uid.to_string(), generation))
         });
-        Arc::new(Sum { kinds, behind: behind.take(BEHIND).collect() })
+        Arc::new(Digests { kinds, stale: stale.take(STALE).collect() })
     }
 
     /// Up to which change of a kind a node is that says this of it.
-    pub(crate) fn position(&self, kind: Kind, digest: Digest) -> Option<u64> {
+    pub fn position(&self, kind: Kind, digest: Digest) -> Option<u64> {
         match self.lock().get(&kind) {
-            Some(book) => book.position_of(digest),
+            Some(history) => history.position_of(digest),
             None => (digest == Digest::default()).then_some(0),
         }
     }
 
     /// An object.
-    pub(crate) fn get(&self, key: &ObjectKey) -> Option<Known> {
+    pub fn get(&self, key: &ObjectKey) -> Option<Known> {
         self.lock().get(&key.kind)?.objects.get(key).cloned()
     }
 
     /// Looks at every object.
-    pub(crate) fn each(&self, mut look: impl FnMut(&ObjectKey, &Known)) {
-        for book in self.lock().values() {
-            book.objects.iter().for_each(|(key, known)| look(key, known));
+    pub fn each(&self, mut look: impl FnMut(&ObjectKey, &Known)) {
+        for history in self.lock().values() {
+            history.objects.iter().for_each(|(key, known)| look(key, known));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Kind, Book>> {
-        lock(&self.books)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Kind, KindHistory>> {
+        lock(&self.histories)
     }
 }
 
 /// The object that a finding is about.
-pub(crate) fn key_of(finding: &Finding) -> Option<ObjectKey> {
+pub fn key_of(finding: &Finding) -> Option<ObjectKey> {
     let kind = *Kind::ALL.iter().find(|kind| kind.shown() == finding.kind)?;
     Some(ObjectKey::new(kind, finding.namespace.clone(), finding.name.clone()))
 }
 
 /// The name of a kind's resource, as `kubectl` and an RBAC rule have it.
-pub(crate) fn resource(kind: Kind) -> String {
+pub fn resource(kind: Kind) -> String {
     match kind.group() {
         "" => kind.plural().to_owned(),
         group => format!("{}.{group}", kind.plural()),

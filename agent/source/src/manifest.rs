@@ -14,12 +14,12 @@ use agent_model::{
 use serde_json::Value;
 
 use super::store::{Claim, Statement, code};
-use crate::source::note::Note;
+use crate::note::Note;
 
 /// Reads one text again and again. A document whose text did not change is not read again: of
 /// 100,000 addresses in 400 documents, 85 ms of reading become the few of finding what changed.
 #[derive(Debug, Default)]
-pub(crate) struct Reader {
+pub struct Reader {
     /// What each document said, by the hash of its text.
     known: HashMap<u64, Vec<Said>>,
 }
@@ -34,7 +34,7 @@ enum Said {
 }
 
 /// The hash of a text. A change that keeps it would go unseen: one in 2^64.
-pub(crate) fn hash(text: &str) -> u64 {
+pub fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
@@ -42,7 +42,7 @@ pub(crate) fn hash(text: &str) -> u64 {
 
 impl Reader {
     /// Reads a text. `place` names it for people.
-    pub(crate) fn read(&mut self, place: &str, text: &str) -> Statement {
+    pub fn read(&mut self, place: &str, text: &str) -> Statement {
         let mut before = mem::take(&mut self.known);
         let mut statement = Statement::default();
         for part in split(text) {
@@ -65,7 +65,7 @@ impl Reader {
 }
 
 /// Reads a text once.
-pub(crate) fn read(place: &str, text: &str) -> Statement {
+pub fn read(place: &str, text: &str) -> Statement {
     Reader::default().read(place, text)
 }
 
@@ -88,7 +88,7 @@ fn read_part(
 }
 
 /// Reads one object that is no text any more, for instance one that an API server sent.
-pub(crate) fn read_object(place: &str, spot: &str, value: Value) -> Statement {
+pub fn read_object(place: &str, spot: &str, value: Value) -> Statement {
     let mut statement = Statement::default();
     let (all, refused) = read_value(value);
     if refused.is_empty() {

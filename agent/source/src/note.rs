@@ -7,21 +7,21 @@ use agent_model::{
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Note {
+pub struct Note {
     /// What is found. Its kind is empty when a file has no readable object.
-    pub(crate) finding: Finding,
+    pub finding: Finding,
     /// The file and the document in it, where the source is a directory.
-    pub(crate) place: Option<String>,
+    pub place: Option<String>,
 }
 
 impl Note {
     /// A finding about an object, with the place that gave the object.
-    pub(crate) fn new(finding: &Finding, place: Option<String>) -> Self {
+    pub fn new(finding: &Finding, place: Option<String>) -> Self {
         Self { finding: finding.clone(), place }
     }
 
     /// Something that concerns no object that can be named.
-    pub(crate) fn loose(severity: Severity, code: &'static str, message: String) -> Self {
+    pub fn loose(severity: Severity, code: &'static str, message: String) -> Self {
         let none = Short::default;
         let (kind, namespace, name, field) = (none(), none(), none(), none());
         let finding = Finding { severity, code, kind, namespace, name, field, message };
@@ -29,23 +29,23 @@ impl Note {
     }
 
     /// The same at a place.
-    pub(crate) fn at(self, place: String) -> Self {
+    pub fn at(self, place: String) -> Self {
         Self { place: Some(place), ..self }
     }
 
     /// The same about a field.
-    pub(crate) fn about(mut self, field: impl Into<Short>) -> Self {
+    pub fn about(mut self, field: impl Into<Short>) -> Self {
         self.finding.field = field.into();
         self
     }
 
     /// True when the object is refused.
-    pub(crate) fn is_error(&self) -> bool {
+    pub fn is_error(&self) -> bool {
         self.finding.severity == Severity::Error
     }
 
     /// `Kind namespace/name`, as far as it is known.
-    pub(crate) fn object(&self) -> String {
+    pub fn object(&self) -> String {
         let Finding { kind, namespace, name, .. } = &self.finding;
         match (kind.as_str(), namespace.as_str()) {
             ("", _) => String::new(),

@@ -6,30 +6,30 @@ use agent_base::laps::Laps;
 use agent_model::resource::Objects;
 use tokio::sync::watch;
 
-use super::{census::Sum, note::Note, spots::Spots};
+use super::{inventory::Digests, note::Note, spots::Spots};
 
 /// What a source says at one moment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Observed {
+pub struct Observed {
     /// The objects in force: valid ones, each once.
-    pub(crate) objects: Arc<Objects>,
+    pub objects: Arc<Objects>,
     /// What is wrong with the others, and what is worth knowing, by place.
-    pub(crate) notes: Arc<[Arc<Note>]>,
+    pub notes: Arc<[Arc<Note>]>,
     /// Where objects are, where a source has more to say of it than the object's own name.
-    pub(crate) spots: Arc<Spots>,
+    pub spots: Arc<Spots>,
     /// The same for other nodes to read; only while an API server says it.
-    pub(crate) sum: Option<Arc<Sum>>,
+    pub digests: Option<Arc<Digests>>,
     /// Since what is new of it arrived; `None` once somebody has seen it.
-    pub(crate) laps: Option<Laps>,
+    pub laps: Option<Laps>,
 }
 
 impl Observed {
     /// Objects in force by kind.
-    pub(crate) fn by_kind(&self) -> BTreeMap<String, u64> {
+    pub fn by_kind(&self) -> BTreeMap<String, u64> {
         let counts = self.objects.counts();
         counts.map(|(kind, count)| (kind.shown().to_owned(), count as u64)).collect()
     }
 }
 
 /// The reader's end of a source: `None` until everything was read once.
-pub(crate) type Reader = watch::Receiver<Option<Observed>>;
+pub type Reader = watch::Receiver<Option<Observed>>;

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! Publisher ── Wanted ──► Resolver ── Ask ──► name server
-//!     ▲                     └► Book: when to ask, what an answer means, what outlives it
+//!     ▲                     └► Cache: when to ask, what an answer means, what outlives it
 //!     └──────── Answers ◄───────┴──► saved ──► <run-dir>/names.snapshot
 //! ```
 //!
-//! One task owns the [`Book`]. It asks for each wanted name whenever the answer's TTL has passed,
+//! One task owns the [`Cache`]. It asks for each wanted name whenever the answer's TTL has passed,
 //! and publishes what is known when something of it has changed. The questions leave from the
 //! agent's own namespace, which no hook judges.
 //!
@@ -17,13 +17,14 @@
 //! fails changes nothing.
 
 mod ask;
-mod book;
+mod cache;
 mod saved;
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::HashMap,
+    fmt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -31,9 +32,9 @@ use std::{
 
 use agent_base::{error::chain, lock::lock, sealed};
 use agent_model::names::{Answers, Wanted};
-pub(crate) use ask::Servers;
-use book::{Book, Reply};
-pub(crate) use book::{Rates, Resolved, ResolvedAddress};
+pub use ask::Servers;
+use cache::{Cache, Reply};
+pub use cache::{Rates, Resolved, ResolvedAddress};
 use futures_util::future::BoxFuture;
 use tokio::{
     sync::watch,
@@ -47,37 +48,37 @@ const MOST_QUESTIONS: usize = 32;
 const BATCH: Duration = Duration::from_millis(50);
 
 /// Asks for both families of a name. Never fails as a whole: a failure is an answer, too.
-pub(crate) trait Ask: Send + Sync + 'static {
+pub trait Ask: Send + Sync + 'static {
     /// Asks once.
     fn ask(&self, name: Arc<str>) -> BoxFuture<'static, Reply>;
 }
 
 /// What is known of names, for whoever wants to look.
 #[derive(Clone, Debug)]
-pub(crate) struct Known(Arc<Mutex<Book>>);
+pub struct Known(Arc<Mutex<Cache>>);
 
 impl Known {
     /// Each wanted name, by name.
-    pub(crate) fn view(&self) -> Vec<Resolved> {
+    pub fn view(&self) -> Vec<Resolved> {
         self.lock().view(Instant::now())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Book> {
+    fn lock(&self) -> MutexGuard<'_, Cache> {
         lock(&self.0)
     }
 }
 
 /// The publisher's ends.
 #[derive(Debug)]
-pub(crate) struct Ends {
+pub struct Ends {
     wanted: watch::Sender<Option<Wanted>>,
     /// What there is.
-    pub(crate) answers: watch::Receiver<Arc<Answers>>,
+    pub answers: watch::Receiver<Arc<Answers>>,
 }
 
 impl Ends {
     /// Says what is wanted from now on.
-    pub(crate) fn want(&self, wanted: &Wanted) {
+    pub fn want(&self, wanted: &Wanted) {
         self.wanted.send_if_modified(|current| {
             let same = current.as_ref() == Some(wanted);
             if !same {
@@ -89,7 +90,7 @@ impl Ends {
 }
 
 /// The task. Nothing happens until [`Resolver::run`].
-pub(crate) struct Resolver {
+pub struct Resolver {
     ask: Arc<dyn Ask>,
     known: Known,
     wanted: watch::Receiver<Option<Wanted>>,
@@ -100,23 +101,29 @@ pub(crate) struct Resolver {
     names: HashMap<Id, Arc<str>>,
 }
 
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 impl Resolver {
     /// A resolver that knows what an earlier process saved in the file for this node.
-    pub(crate) fn new(ask: Arc<dyn Ask>, rates: Rates, file: (PathBuf, &str)) -> (Self, Ends) {
+    pub fn new(ask: Arc<dyn Ask>, rates: Rates, file: (PathBuf, &str)) -> (Self, Ends) {
         let (path, node): (PathBuf, Arc<str>) = (file.0, file.1.into());
-        let mut book = Book::new(rates);
+        let mut cache = Cache::new(rates);
         match saved::read(&path, &node) {
-            Ok(saved) => book.restore(saved, Instant::now()),
+            Ok(saved) => cache.restore(saved, Instant::now()),
             Err(error) => tracing::warn!(
                 target: "config", path = %path.display(), error = %chain(&error),
                 "the saved addresses of names are not used; a name server is needed to start"
             ),
         }
-        let (answers, reader) = watch::channel(Arc::new(book.answers()));
+        let (answers, reader) = watch::channel(Arc::new(cache.answers()));
         let (sender, wanted) = watch::channel(None);
         let resolver = Self {
             ask,
-            known: Known(Arc::new(Mutex::new(book))),
+            known: Known(Arc::new(Mutex::new(cache))),
             wanted,
             answers,
             file: (path, node),
@@ -127,12 +134,12 @@ impl Resolver {
     }
 
     /// For the status.
-    pub(crate) fn known(&self) -> Known {
+    pub fn known(&self) -> Known {
         self.known.clone()
     }
 
     /// Keeps answers until nobody wants any.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         let (contents, written) = watch::channel(Vec::new());
         let mut keeper = JoinSet::new();
         let (path, node) = self.file.clone();
@@ -189,13 +196,13 @@ impl Resolver {
     }
 
     fn publish(&self, contents: &watch::Sender<Vec<saved::Line>>, now: Instant) {
-        let book = self.known.lock();
-        let answers = book.answers();
+        let cache = self.known.lock();
+        let answers = cache.answers();
         if **self.answers.borrow() == answers {
             return;
         }
-        contents.send_replace(book.saved(now));
-        drop(book);
+        contents.send_replace(cache.saved(now));
+        drop(cache);
         self.answers.send_replace(Arc::new(answers));
     }
 }

@@ -16,7 +16,7 @@ const ETC: &str = "/etc/netns";
 const ANNOTATION: &str = "sekisho.dev/netns";
 
 /// The name servers of each pod that has such a file.
-pub(crate) fn of_pods(objects: &Objects) -> BTreeMap<PodId, Vec<IpAddr>> {
+pub fn of_pods(objects: &Objects) -> BTreeMap<PodId, Vec<IpAddr>> {
     let of_pod = |pod: &k8s_openapi::api::core::v1::Pod| {
         let metadata = &pod.metadata;
         let netns = Path::new(metadata.annotations.as_ref()?.get(ANNOTATION)?);
@@ -29,7 +29,7 @@ pub(crate) fn of_pods(objects: &Objects) -> BTreeMap<PodId, Vec<IpAddr>> {
 }
 
 /// Those of the agent itself; none where they cannot be read.
-pub(crate) fn own() -> Vec<IpAddr> {
+pub fn own() -> Vec<IpAddr> {
     in_file(Path::new(OWN)).unwrap_or_default()
 }
 

@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 256 << 20;
 
 /// Reads one directory again and again.
 #[derive(Debug)]
-pub(crate) struct Scanner {
+pub struct Scanner {
     root: PathBuf,
     seen: BTreeMap<Place, Seen>,
     /// Subdirectories that could not be listed.
@@ -34,19 +34,19 @@ struct Seen {
 
 impl Scanner {
     /// For the directory `root`.
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub fn new(root: PathBuf) -> Self {
         Self { root, seen: BTreeMap::new(), unlisted: BTreeSet::new() }
     }
 
     /// The directory and those in it that are read: where changes are watched for.
-    pub(crate) fn directories(&self) -> io::Result<Vec<PathBuf>> {
+    pub fn directories(&self) -> io::Result<Vec<PathBuf>> {
         let inner = entries(&self.root)?.into_iter().filter(|path| path.is_dir());
         Ok(std::iter::once(self.root.clone()).chain(inner).collect())
     }
 
     /// Brings the store up to date. An error means that the directory itself could not be listed;
     /// then nothing has changed.
-    pub(crate) fn scan(&mut self, store: &mut Store) -> io::Result<()> {
+    pub fn scan(&mut self, store: &mut Store) -> io::Result<()> {
         let files = self.files(store)?;
         let gone: Vec<Place> =
             self.seen.keys().filter(|place| !files.contains_key(*place)).cloned().collect();

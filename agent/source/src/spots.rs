@@ -9,11 +9,11 @@ use agent_model::{
 
 /// Where objects are, for people: `far.yaml, document 2 (line 14)`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Spots(BTreeMap<(Short, Short, Short), String>);
+pub struct Spots(BTreeMap<(Short, Short, Short), String>);
 
 impl Spots {
     /// Where the object of a finding is.
-    pub(crate) fn of(&self, finding: &Finding) -> Option<String> {
+    pub fn of(&self, finding: &Finding) -> Option<String> {
         let Finding { kind, namespace, name, .. } = finding;
         self.0.get(&(kind.clone(), namespace.clone(), name.clone())).cloned()
     }

@@ -17,46 +17,45 @@ use agent_model::{
 };
 use hashbrown::{HashMap, HashSet};
 
-use super::Observed;
-use crate::source::{note::Note, spots::Spots};
+use crate::{note::Note, observed::Observed, spots::Spots};
 
 /// Codes of notes that only a store makes.
-pub(crate) mod code {
+pub mod code {
     /// Two places name one object.
     pub(crate) const TWICE: &str = "SK0001";
     /// A kind of a cluster cannot be listed.
-    pub(crate) const LEFT_OUT: &str = "SK0004";
+    pub const LEFT_OUT: &str = "SK0004";
     /// A place cannot be read.
     pub(crate) const UNREADABLE: &str = "SK0002";
     /// What becomes of objects cannot be told to their authors.
-    pub(crate) const UNWRITTEN: &str = "SK0005";
+    pub const UNWRITTEN: &str = "SK0005";
     /// Changes of a place are not told by the kernel.
     pub(crate) const UNWATCHED: &str = "SK0003";
 }
 
 /// The name of a place; the order of names decides between places.
-pub(crate) type Place = Arc<str>;
+pub type Place = Arc<str>;
 
 /// What a place says about one object.
 #[derive(Clone, Debug)]
-pub(crate) struct Claim {
+pub struct Claim {
     /// The object.
-    pub(crate) key: Arc<ObjectKey>,
+    pub key: Arc<ObjectKey>,
     /// Where in the place, for people: `document 2 (line 14)`.
     pub(crate) spot: Short,
     /// Its form; `None` when it is broken, and then a finding says how.
-    pub(crate) form: Option<Object>,
+    pub form: Option<Object>,
     /// What is worth knowing about it.
-    pub(crate) findings: Vec<Finding>,
+    pub findings: Vec<Finding>,
 }
 
 /// What a place says.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Statement {
+pub struct Statement {
     /// Objects in the place's own order.
-    pub(crate) claims: Vec<Claim>,
+    pub claims: Vec<Claim>,
     /// What concerns no object that can be named.
-    pub(crate) loose: Vec<Note>,
+    pub loose: Vec<Note>,
     /// Something in the place cannot be told: what it said before about objects that it does not
     /// name now still counts.
     pub(crate) partial: bool,
@@ -65,7 +64,7 @@ pub(crate) struct Statement {
 /// See the module. A settling looks at the objects about which something was said since the one
 /// before, and at no others: a large cluster has tens of thousands.
 #[derive(Debug, Default)]
-pub(crate) struct Store {
+pub struct Store {
     places: BTreeMap<Place, Statement>,
     /// The places that name each object.
     named: HashMap<Arc<ObjectKey>, Places>,
@@ -123,7 +122,7 @@ impl Places {
 
 impl Store {
     /// Takes a place's newest statement.
-    pub(crate) fn say(&mut self, place: Place, mut statement: Statement) {
+    pub fn say(&mut self, place: Place, mut statement: Statement) {
         if let Some(old) = self.forget(&place) {
             take_over(old, &mut statement);
         }
@@ -171,7 +170,7 @@ impl Store {
     }
 
     /// Takes over all places of another store under a name of their own.
-    pub(crate) fn adopt(&mut self, name: &str, other: Self) {
+    pub fn adopt(&mut self, name: &str, other: Self) {
         for (place, mut statement) in other.places {
             for note in &mut statement.loose {
                 note.place = note.place.as_ref().map(|place| format!("{name}/{place}"));
@@ -181,7 +180,7 @@ impl Store {
     }
 
     /// Where each object is. Of several spots the one that counts.
-    pub(crate) fn spots(&self) -> Spots {
+    pub fn spots(&self) -> Spots {
         let spots = self.places.iter().rev().flat_map(|(place, statement)| {
             let claims = statement.claims.iter().rev();
             claims.map(move |claim| {
@@ -192,12 +191,12 @@ impl Store {
     }
 
     /// Every object that some place names.
-    pub(crate) fn named(&self) -> BTreeSet<ObjectKey> {
+    pub fn named(&self) -> BTreeSet<ObjectKey> {
         self.named.keys().map(|key| ObjectKey::clone(key)).collect()
     }
 
     /// Settles which form of each object is in force.
-    pub(crate) fn settle(&mut self) -> Observed {
+    pub fn settle(&mut self) -> Observed {
         let mut news = std::mem::take(&mut self.news);
         let mut changes = Vec::new();
         {
@@ -221,7 +220,7 @@ impl Store {
             self.told = None;
         }
         let objects = Arc::clone(&self.in_force);
-        Observed { objects, notes: self.tell(), spots: Arc::default(), sum: None, laps: None }
+        Observed { objects, notes: self.tell(), spots: Arc::default(), digests: None, laps: None }
     }
 
     /// What the places that name these objects say about them, in the order of the places.

@@ -8,6 +8,13 @@ use std::{
 };
 
 use agent_model::{analyze::analyze, snapshot::Severity};
+use agent_source::{
+    cluster::{self, LeftOut, Listing},
+    manifest,
+    note::Note,
+    scan::Scanner,
+    store::{Store, code},
+};
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -19,13 +26,6 @@ use super::{
 use crate::{
     args::{AnalyzeArgs, exit},
     observe::status,
-    source::{
-        cluster::{self, LeftOut, Listing},
-        manifest,
-        note::Note,
-        scan::Scanner,
-        store::{Store, code},
-    },
 };
 
 /// What was found.

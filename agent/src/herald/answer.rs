@@ -2,11 +2,11 @@
 
 use std::{future::Future, time::Duration};
 
+use agent_source::cluster::Presence;
 use kube::core::Status;
 use tokio::time::timeout;
 
 use super::ANSWER;
-use crate::source::cluster::Presence;
 
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use agent_source::cluster::pace::{Pace, jitter};
 use futures_util::{StreamExt as _, pin_mut};
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -30,7 +31,6 @@ use tokio::{
 };
 
 use super::{MANAGER, answer::Failure, state::State};
-use crate::source::cluster::pace::{Pace, jitter};
 
 /// The Lease.
 const NAME: &str = "sekisho-herald";

@@ -11,12 +11,11 @@ use agent_model::{
     resource::{Kind, ObjectKey, Objects},
     snapshot::{Finding, Severity, code},
 };
+use agent_source::{inventory::key_of, note::Note, observed::Observed};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::Instant,
 };
-
-use crate::source::{Observed, census::key_of, note::Note};
 
 /// An analysis is not begun again before this many times as long as the last one: 5% of a processor.
 const REST: u32 = 20;

@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
+use agent_source::inventory::Condition;
+
 use super::findings::Told;
-use crate::source::census::Condition;
 
 /// Whether the object is valid, and has an effect.
 pub(super) const ACCEPTED: &str = "sekisho.dev/Accepted";
@@ -30,7 +31,7 @@ pub(super) struct Tally {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Lack {
     /// It has another generation in force, or none: this one is invalid.
-    Behind(Option<i64>),
+    Stale(Option<i64>),
     /// It has not said so yet.
     Late,
     /// It could not bring anything new into force.
@@ -81,8 +82,8 @@ pub(super) fn enforced(generation: i64, tally: &Tally) -> Condition {
 impl Lack {
     fn text(&self) -> String {
         match self {
-            Self::Behind(Some(generation)) => format!("generation {generation} is in force"),
-            Self::Behind(None) => "no generation is in force".to_owned(),
+            Self::Stale(Some(generation)) => format!("generation {generation} is in force"),
+            Self::Stale(None) => "no generation is in force".to_owned(),
             Self::Late => "not yet".to_owned(),
             Self::Refused(why) => why.clone(),
             Self::Silent => "its agent is not heard of".to_owned(),
@@ -103,9 +104,9 @@ fn condition(
 #[cfg(test)]
 mod tests {
     use agent_model::snapshot::Severity;
+    use agent_source::note::Note;
 
     use super::*;
-    use crate::source::note::Note;
 
     fn told(refuses: bool) -> Told {
         let message = "70000 is no port; give one of 1 to 65535".to_owned();
@@ -148,7 +149,7 @@ mod tests {
             row("True", "AllNodes", "2 of 2 nodes enforce generation 3")
         );
         assert_eq!(
-            said(&tally(0, &[("n-1", Lack::Behind(Some(2)))])),
+            said(&tally(0, &[("n-1", Lack::Stale(Some(2)))])),
             row(
                 "False",
                 "NotAllNodes",

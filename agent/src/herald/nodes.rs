@@ -8,6 +8,10 @@ use std::{
 
 use agent_base::lock::lock;
 use agent_model::resource::Kind;
+use agent_source::{
+    cluster::pace::Pace,
+    inventory::{Inventory, Known, resource},
+};
 use futures_util::{StreamExt as _, pin_mut};
 use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node as KubeNode};
@@ -22,10 +26,6 @@ use super::{
     judge::{Lack, Tally},
     state::{Attempt, State},
     word::{LABEL, OF_NODE, Word},
-};
-use crate::source::{
-    census::{Census, Known, resource},
-    cluster::pace::Pace,
 };
 
 /// How long one watch lasts. Words come in between all the time.
@@ -65,7 +65,7 @@ pub(super) struct Nodes {
 pub(super) struct Standing {
     /// Objects that changed no later than this are in force on all nodes that speak.
     common: u64,
-    /// What that is, without the objects that are behind.
+    /// What that is, without the objects that are stale.
     tally: Tally,
     positions: Vec<(String, Option<u64>)>,
 }
@@ -74,8 +74,8 @@ pub(super) struct Standing {
 #[derive(Debug)]
 pub(super) struct Count {
     kinds: BTreeMap<Kind, Standing>,
-    /// Objects that are behind, and on which nodes.
-    behind: BTreeMap<String, BTreeMap<String, Option<i64>>>,
+    /// Objects that are stale, and on which nodes.
+    stale: BTreeMap<String, BTreeMap<String, Option<i64>>>,
     troubles: BTreeMap<String, String>,
     silent: BTreeSet<String>,
 }
@@ -116,18 +116,18 @@ impl Nodes {
     }
 
     /// Counts, for these kinds.
-    pub(super) fn count(&mut self, census: &Census, kinds: &[Kind]) -> Count {
+    pub(super) fn count(&mut self, inventory: &Inventory, kinds: &[Kind]) -> Count {
         let mut count = Count {
             kinds: BTreeMap::new(),
-            behind: BTreeMap::new(),
+            stale: BTreeMap::new(),
             troubles: BTreeMap::new(),
             silent: BTreeSet::new(),
         };
         for (name, node) in &mut self.nodes {
             for kind in kinds {
-                let digest = node.word.sum.kinds.get(&resource(*kind)).copied();
+                let digest = node.word.digests.kinds.get(&resource(*kind)).copied();
                 // One that is not known is of a moment that this agent did not see, or not yet.
-                if let Some(position) = census.position(*kind, digest.unwrap_or_default()) {
+                if let Some(position) = inventory.position(*kind, digest.unwrap_or_default()) {
                     node.positions.insert(*kind, position);
                 }
             }
@@ -138,8 +138,8 @@ impl Nodes {
             if let Some(trouble) = &node.word.trouble {
                 count.troubles.insert(name.clone(), trouble.clone());
             }
-            for (uid, generation) in &node.word.sum.behind {
-                let nodes = count.behind.entry(uid.clone()).or_default();
+            for (uid, generation) in &node.word.digests.stale {
+                let nodes = count.stale.entry(uid.clone()).or_default();
                 nodes.insert(name.clone(), *generation);
             }
         }
@@ -178,19 +178,19 @@ impl Count {
     /// How many nodes enforce an object as it is now, and what the others lack.
     pub(super) fn of(&self, kind: Kind, known: &Known) -> Tally {
         let Some(standing) = self.kinds.get(&kind) else { return Tally::default() };
-        let behind = self.behind.get(&*known.identity.uid);
-        if behind.is_none() && known.position <= standing.common {
+        let stale = self.stale.get(&*known.identity.uid);
+        if stale.is_none() && known.position <= standing.common {
             return standing.tally.clone();
         }
         let mut tally = Tally { enforcing: 0, ..standing.tally.clone() };
         for (name, position) in &standing.positions {
-            let older = behind.and_then(|behind| behind.get(name));
+            let older = stale.and_then(|stale| stale.get(name));
             let lack = match (older, self.troubles.get(name)) {
                 _ if position.is_none_or(|position| position < known.position) => {
                     let trouble = self.troubles.get(name);
                     trouble.map_or(Lack::Late, |trouble| Lack::Refused(trouble.clone()))
                 }
-                (Some(generation), _) => Lack::Behind(*generation),
+                (Some(generation), _) => Lack::Stale(*generation),
                 (None, _) => {
                     tally.enforcing += 1;
                     continue;

@@ -17,6 +17,10 @@ use std::{
 
 use agent_base::{lock::lock, rate_limit::RateLimit};
 use agent_model::resource::{Kind, ObjectKey};
+use agent_source::{
+    inventory::{Condition, Known, resource, said},
+    observed::Observed,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use tokio::{task::block_in_place, time::Instant};
@@ -27,10 +31,6 @@ use super::{
     findings::{Analyst, ByObject, by_object},
     judge::{ACCEPTED, Lack, accepted, enforced},
     nodes::{self, Count, Shared},
-};
-use crate::source::{
-    Observed,
-    census::{Condition, Known, resource, said},
 };
 
 /// Requests in a second, whatever there is to say, and as many at once.
@@ -98,7 +98,7 @@ impl<'a> Scribe<'a> {
         let now = Instant::now();
         let mut ledger = Ledger::default();
         let mut refused = BTreeSet::new();
-        herald.census.each(|key, known| {
+        herald.inventory.each(|key, known| {
             if known.identity.conditions.has(ACCEPTED, "False") {
                 refused.insert(key.clone());
             }
@@ -127,7 +127,7 @@ impl<'a> Scribe<'a> {
         nodes::bury(&self.herald.client, self.leases, &self.nodes, &self.herald.state).await;
         let Some(observed) = self.herald.reader.borrow().clone() else { return };
         // What was saved is not what the server has.
-        if observed.sum.is_none() || Instant::now() < self.rest_until {
+        if observed.digests.is_none() || Instant::now() < self.rest_until {
             return;
         }
         let analysed = self.analyst.look(&observed.objects).await;
@@ -159,10 +159,10 @@ impl<'a> Scribe<'a> {
     }
 
     fn plan(&mut self, observed: &Observed) -> (Vec<Write>, Vec<Due>) {
-        let census = Arc::clone(&self.herald.census);
+        let inventory = Arc::clone(&self.herald.inventory);
         let (count, nodes) = {
             let mut nodes = lock(&self.nodes);
-            (nodes.count(&census, &KINDS), nodes.len())
+            (nodes.count(&inventory, &KINDS), nodes.len())
         };
         self.herald.state.counted(nodes as u64);
         self.findings = by_object(observed, &self.analyst.found);
@@ -170,7 +170,7 @@ impl<'a> Scribe<'a> {
         let paused = |kind: Kind| self.paused.contains_key(&resource(kind));
         let kinds: BTreeSet<Kind> = KINDS.iter().copied().filter(|kind| !paused(*kind)).collect();
         let (mut writes, mut waits, mut there) = (Vec::new(), false, BTreeSet::new());
-        census.each(|key, known| {
+        inventory.each(|key, known| {
             if self.echoes.contains_key(key) {
                 there.insert(key.clone());
             }
@@ -186,7 +186,7 @@ impl<'a> Scribe<'a> {
         self.echoes.retain(|key, _| there.contains(key));
         // Refusals first, and then what has waited longest.
         writes.sort_by_key(|write| (write.conditions[0].status == "True", write.known.since));
-        let uid = |key: &ObjectKey| match census.get(key) {
+        let uid = |key: &ObjectKey| match inventory.get(key) {
             Some(known) => Some(known.identity.uid.into()),
             None => observed.objects.get(key)?.metadata().uid().map(str::to_owned),
         };

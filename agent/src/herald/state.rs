@@ -9,9 +9,9 @@ use std::{
 
 use agent_base::{error::chain, lock::lock};
 use agent_model::snapshot::Severity;
+use agent_source::{cluster::Presence, note::Note, store::code};
 
 use super::answer::{Failure, answer};
-use crate::source::{cluster::Presence, note::Note, store::code};
 
 /// As many Leases of nodes are written in a second, at most, when all nodes have news at once.
 const WORDS_A_SECOND: u64 = 50;

@@ -11,6 +11,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use agent_source::{
+    cluster::pace::{Pace, jitter},
+    inventory::Digests,
+};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -27,10 +31,6 @@ use tokio::{
 };
 
 use super::{MANAGER, answer::Failure, state::State};
-use crate::source::{
-    census::Sum,
-    cluster::pace::{Pace, jitter},
-};
 
 /// The label of these Leases, with the value [`OF_NODE`].
 pub(super) const LABEL: &str = "sekisho.dev/lease";
@@ -48,7 +48,7 @@ const TROUBLE: usize = 200;
 pub(super) struct Word {
     /// Which objects.
     #[serde(flatten)]
-    pub(super) sum: Arc<Sum>,
+    pub(super) digests: Arc<Digests>,
     /// Why it is not what the server has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) trouble: Option<String>,
@@ -188,8 +188,9 @@ impl Speaker {
 
 #[cfg(test)]
 mod tests {
+    use agent_source::inventory::Digest;
+
     use super::*;
-    use crate::source::census::Digest;
 
     #[test]
     fn a_lease_that_is_older_or_another_is_not_what_was_left() {
@@ -205,11 +206,11 @@ mod tests {
     #[test]
     fn a_word_is_read_from_its_lease() {
         let kinds = [("sidecars.networking.istio.io".to_owned(), Digest::default())].into();
-        let sum = Sum { kinds, behind: [("a".to_owned(), Some(2))].into() };
-        let word = Word { sum: Arc::new(sum), trouble: Some("é".repeat(300)) };
+        let digests = Digests { kinds, stale: [("a".to_owned(), Some(2))].into() };
+        let word = Word { digests: Arc::new(digests), trouble: Some("é".repeat(300)) };
         let lease = word.lease("node-1", Duration::from_secs(45));
         let read = Word::of(&lease).unwrap();
-        assert_eq!(read.sum, word.sum);
+        assert_eq!(read.digests, word.digests);
         assert_eq!(read.trouble.map(|text| text.chars().count()), Some(TROUBLE));
         assert_eq!(lease.spec.and_then(|spec| spec.lease_duration_seconds), Some(45));
         assert_eq!(Word::of(&Lease::default()), None);

@@ -1,12 +1,10 @@
 //! From the rooms' own views to the words of the status.
 
 use agent_kernel::mending;
+use agent_source::{cluster, note, resolve};
 
 use super::status::{Followed, Herald, Mend, Mended, Note, Resolved, ResolvedAddress, Source};
-use crate::{
-    herald, resolve,
-    source::{cluster, note},
-};
+use crate::herald;
 
 impl From<&note::Note> for Note {
     fn from(note: &note::Note) -> Self {

@@ -12,7 +12,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConnectError {
+pub enum ConnectError {
     /// A file that was named cannot be used.
     #[error("cannot use the kubeconfig {}; correct --kubeconfig or KUBECONFIG", path.display())]
     Kubeconfig {
@@ -45,7 +45,7 @@ pub(crate) enum ConnectError {
 }
 
 /// A client for a few requests, which it tries again by itself, and the server's address for people.
-pub(crate) async fn connect(
+pub async fn connect(
     files: Option<&str>,
     context: Option<&str>,
 ) -> Result<(Client, String), ConnectError> {

@@ -37,7 +37,7 @@ use super::{
     progress::Progress,
     trouble::Trouble,
 };
-use crate::source::store::Place;
+use crate::store::Place;
 
 /// How long an answer may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);

@@ -10,8 +10,8 @@ use super::{
     kinds::{Reach, Watched},
     saved::Text,
 };
-use crate::source::{
-    census::{Conditions, Identity},
+use crate::{
+    inventory::{Conditions, Identity},
     manifest,
     store::{Place, Statement},
 };

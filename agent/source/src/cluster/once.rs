@@ -21,27 +21,27 @@ use super::{
     object::{Item, item},
     trouble::Trouble,
 };
-use crate::source::store::{Place, Statement};
+use crate::store::{Place, Statement};
 
 /// What a cluster has.
-pub(crate) struct Listing {
+pub struct Listing {
     /// The server's address.
-    pub(crate) server: String,
+    pub server: String,
     /// What each object says, and its place.
-    pub(crate) objects: Vec<(Place, Statement)>,
+    pub objects: Vec<(Place, Statement)>,
     /// The kinds that could not be listed, and why.
-    pub(crate) left_out: Vec<LeftOut>,
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A kind that is not in a [`Listing`].
 #[derive(Debug)]
-pub(crate) struct LeftOut {
+pub struct LeftOut {
     /// As `kubectl` names it.
-    pub(crate) resource: String,
+    pub resource: String,
     /// What to tell a person.
-    pub(crate) why: String,
+    pub why: String,
     /// Whether the server said that it is not for this user.
-    pub(crate) forbidden: bool,
+    pub forbidden: bool,
 }
 
 impl fmt::Debug for Listing {
@@ -51,10 +51,7 @@ impl fmt::Debug for Listing {
 }
 
 /// Lists every kind that the program reads.
-pub(crate) async fn list(
-    files: Option<&str>,
-    context: Option<&str>,
-) -> Result<Listing, ConnectError> {
+pub async fn list(files: Option<&str>, context: Option<&str>) -> Result<Listing, ConnectError> {
     let (client, server) = connect::connect(files, context).await?;
     let discovery = Discovery::new(client.clone());
     let lists = kinds::ALL.iter().map(|watched| {

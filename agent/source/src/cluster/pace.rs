@@ -10,7 +10,7 @@ const MOST: Duration = Duration::from_secs(10);
 
 /// Waits that double from [`LEAST`] to [`MOST`].
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     next: Duration,
 }
 
@@ -22,20 +22,20 @@ impl Default for Pace {
 
 impl Pace {
     /// The next wait.
-    pub(crate) fn wait(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let wait = jitter(self.next);
         self.next = (self.next * 2).min(MOST);
         wait
     }
 
     /// All is well: the next wait is short again.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         *self = Self::default();
     }
 }
 
 /// Something between half of a time and all of it.
-pub(crate) fn jitter(time: Duration) -> Duration {
+pub fn jitter(time: Duration) -> Duration {
     time.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 

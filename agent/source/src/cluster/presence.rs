@@ -3,7 +3,7 @@
 //! Every follower asks before it begins, and again whenever its watch ended before its time. So
 //! while the server is away one request at a time looks for it, ever more seldom, and when it is
 //! back one connection is made and not one for each kind. Where it asks to be left alone, whatever
-//! the request was, it is left alone by all: by the [herald](crate::herald) too.
+//! the request was, it is left alone by all: by whoever writes statuses too.
 //!
 //! The answer tells the state's version too. A server that was restored from a backup counts on
 //! from an older one, and a watch that begins at a version which is not reached yet says nothing,
@@ -36,7 +36,7 @@ use super::{
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// What is asked of one server.
-pub(crate) struct Presence {
+pub struct Presence {
     client: Client,
     question: Question<Option<u64>>,
     quiet: Arc<Mutex<Quiet>>,
@@ -54,13 +54,13 @@ struct Quiet {
 }
 
 impl Presence {
-    pub(crate) fn new(client: Client) -> Self {
+    pub fn new(client: Client) -> Self {
         let (replacements, _) = watch::channel(());
         Self { client, question: Question::default(), quiet: Arc::default(), replacements }
     }
 
     /// Waits until a request may be sent: by one that needs no more than that.
-    pub(crate) async fn ready(&self) {
+    pub async fn ready(&self) {
         while let Some(trouble) = self.calm().await {
             // Without a good answer there is more to wait for.
             let _ = self.after(Some(trouble)).await;
@@ -69,7 +69,7 @@ impl Presence {
 
     /// The server lacks what it had: its state was replaced by an older one, whatever that has
     /// counted up to since.
-    pub(crate) fn replaced(&self) {
+    pub fn replaced(&self) {
         self.replacements.send_replace(());
     }
 
@@ -91,7 +91,7 @@ impl Presence {
     }
 
     /// Takes a server at its word that it wants to be left alone.
-    pub(crate) fn heed(&self, status: &Status) {
+    pub fn heed(&self, status: &Status) {
         let pause = retry_after(status);
         if !pause.is_zero() {
             // And then not all nodes at once.

@@ -9,31 +9,31 @@ use super::kinds::{self, Watched};
 
 /// An API server, and how far it is followed.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+pub struct Source {
     /// Its address.
-    pub(crate) server: String,
+    pub server: String,
     /// When the objects in force were saved, while they come from the disk and not from the server.
-    pub(crate) saved: Option<Timestamp>,
+    pub saved: Option<Timestamp>,
     /// The kinds.
-    pub(crate) kinds: Vec<Followed>,
+    pub kinds: Vec<Followed>,
 }
 
 /// How far a kind is followed.
 #[derive(Clone, Debug)]
-pub(crate) struct Followed {
+pub struct Followed {
     /// The resource, as `kubectl` and an RBAC rule name it.
-    pub(crate) resource: String,
+    pub resource: String,
     /// How far.
-    pub(crate) state: FollowState,
+    pub state: FollowState,
     /// When the server last said something about it, if only that nothing changed.
-    pub(crate) synced: Option<Timestamp>,
+    pub synced: Option<Timestamp>,
     /// What keeps it from being current, and what to do.
-    pub(crate) why: Option<String>,
+    pub why: Option<String>,
 }
 
 /// See [`Followed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FollowState {
+pub enum FollowState {
     /// Nothing of it has come yet.
     Listing,
     /// All that the server has.
@@ -46,7 +46,7 @@ pub(crate) enum FollowState {
 
 impl FollowState {
     /// The name that users see.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Listing => "listing",
             Self::Current => "current",
@@ -65,7 +65,7 @@ impl Followed {
 
 /// How far all kinds are followed.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     source: Mutex<Source>,
 }
 
@@ -89,7 +89,7 @@ impl Progress {
     }
 
     /// A copy.
-    pub(crate) fn view(&self) -> Source {
+    pub fn view(&self) -> Source {
         self.lock().clone()
     }
 

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::source::{census::Identity, manifest};
+use crate::{inventory::Identity, manifest};
 
 fn watched(kind: Kind) -> Arc<Watched> {
     Arc::clone(kinds::of(kind).unwrap())
@@ -109,7 +109,7 @@ async fn a_status_that_is_written_is_no_news() {
     assert!(!apply(&mut state, again()));
     let key = key(Kind::ServiceEntry, &again().place).unwrap();
     // Whoever writes it is told all the same.
-    assert_eq!(state.census.get(&key).unwrap().identity.version, "9".into());
+    assert_eq!(state.inventory.get(&key).unwrap().identity.version, "9".into());
     // What is mended to what it was before is news.
     assert!(apply(&mut state, broken));
     assert!(apply(&mut state, again()));

@@ -13,18 +13,18 @@ const OURS: &str = "sekisho.dev/";
 /// A condition of ours, but for its time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct Condition {
+pub struct Condition {
     /// `sekisho.dev/…`.
     #[serde(rename = "type")]
-    pub(crate) name: String,
+    pub name: String,
     /// `True`, `False` or `Unknown`.
-    pub(crate) status: String,
+    pub status: String,
     /// One word for programs.
-    pub(crate) reason: String,
+    pub reason: String,
     /// For people.
-    pub(crate) message: String,
+    pub message: String,
     /// The generation that it is about.
-    pub(crate) observed_generation: i64,
+    pub observed_generation: i64,
 }
 
 /// The type of a condition, its status, and since when it has been that.
@@ -32,17 +32,17 @@ type Since = (Box<str>, Box<str>, Timestamp);
 
 /// The conditions of an object, as far as whoever writes ours needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Conditions {
+pub struct Conditions {
     /// What ours say ([`said`]); none where there are none.
-    pub(crate) said: Option<u64>,
+    pub said: Option<u64>,
     /// The times of ours.
     since: Box<[Since]>,
     /// Everybody else's, as a JSON list; none where there are none.
-    pub(crate) others: Option<Box<str>>,
+    pub others: Option<Box<str>>,
 }
 
 /// What some conditions of ours say, in any order, for comparison within this process.
-pub(crate) fn said<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> u64 {
+pub fn said<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> u64 {
     let one = |condition: &Condition| {
         let mut hasher = DefaultHasher::new();
         condition.hash(&mut hasher);
@@ -53,7 +53,7 @@ pub(crate) fn said<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> u
 
 impl Conditions {
     /// Those of a `status`.
-    pub(crate) fn read(status: Option<&Value>) -> Self {
+    pub fn read(status: Option<&Value>) -> Self {
         let all = status.and_then(|status| status["conditions"].as_array());
         let Some(all) = all.filter(|all| !all.is_empty()) else { return Self::default() };
         let is_ours = |one: &&Value| one["type"].as_str().unwrap_or_default().starts_with(OURS);
@@ -73,7 +73,7 @@ impl Conditions {
     }
 
     /// The whole list that is to be written: everybody else's as they are, and these of ours.
-    pub(crate) fn with(&self, ours: &[Condition], now: Timestamp) -> Value {
+    pub fn with(&self, ours: &[Condition], now: Timestamp) -> Value {
         let others = self.others.as_deref().and_then(|text| serde_json::from_str(text).ok());
         let mut all: Vec<Value> = others.unwrap_or_default();
         all.extend(ours.iter().map(|one| {
@@ -87,7 +87,7 @@ impl Conditions {
     }
 
     /// Whether one of ours is there with this status.
-    pub(crate) fn has(&self, name: &str, status: &str) -> bool {
+    pub fn has(&self, name: &str, status: &str) -> bool {
         self.since(name, status).is_some()
     }
 

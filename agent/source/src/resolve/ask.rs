@@ -1,7 +1,7 @@
 //! Asks name servers: those of `--dns-server`, else those of `/etc/resolv.conf`.
 //!
 //! Each name is asked for as it is: search lists are for people. There is no cache here, since the
-//! book keeps what it heard, and `/etc/hosts` is the node's and says nothing to pods.
+//! cache keeps what it heard, and `/etc/hosts` is the node's and says nothing to pods.
 
 use std::{
     fmt,
@@ -28,9 +28,9 @@ use hickory_resolver::{
 
 use super::{
     Ask,
-    book::{Heard, Reply},
+    cache::{Heard, Reply},
 };
-use crate::source::resolvers::{self, name_servers};
+use crate::resolvers::{self, name_servers};
 
 /// For one try at one server.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PORT: u16 = 53;
 
 /// The name servers.
-pub(crate) struct Servers(Arc<Inner>);
+pub struct Servers(Arc<Inner>);
 
 struct Inner {
     given: Vec<SocketAddr>,
@@ -55,7 +55,7 @@ impl fmt::Debug for Servers {
 
 impl Servers {
     /// These, or those of `/etc/resolv.conf` where there is none.
-    pub(crate) fn new(given: Vec<SocketAddr>) -> Self {
+    pub fn new(given: Vec<SocketAddr>) -> Self {
         Self::with_file(given, resolvers::OWN.into())
     }
 

@@ -21,16 +21,16 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How long things last.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rates {
+pub struct Rates {
     /// A shorter TTL counts as this.
-    pub(crate) least: Duration,
+    pub least: Duration,
     /// How long an address is allowed after its TTL.
-    pub(crate) grace: Duration,
+    pub grace: Duration,
 }
 
 /// What was heard about one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub enum Heard {
     /// Addresses, and for how long they hold.
     Addresses(Vec<IpAddr>, Duration),
     /// That there is none.
@@ -41,38 +41,38 @@ pub(crate) enum Heard {
 
 /// What was heard about both.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
-    pub(crate) v4: Heard,
-    pub(crate) v6: Heard,
+pub struct Reply {
+    pub v4: Heard,
+    pub v6: Heard,
 }
 
 /// A name that rules follow from, for people.
 #[derive(Clone, Debug)]
-pub(crate) struct Resolved {
+pub struct Resolved {
     /// The name.
-    pub(crate) name: String,
+    pub name: String,
     /// What is allowed of it.
-    pub(crate) addresses: Vec<ResolvedAddress>,
+    pub addresses: Vec<ResolvedAddress>,
     /// When an answer with an address came last.
-    pub(crate) answered: Option<Timestamp>,
+    pub answered: Option<Timestamp>,
     /// When it is asked for next; none while it is being asked for.
-    pub(crate) next: Option<Timestamp>,
+    pub next: Option<Timestamp>,
     /// What was wrong with the last answer.
-    pub(crate) error: Option<String>,
+    pub error: Option<String>,
 }
 
 /// An address of a name.
 #[derive(Clone, Debug)]
-pub(crate) struct ResolvedAddress {
+pub struct ResolvedAddress {
     /// The address.
-    pub(crate) address: IpAddr,
+    pub address: IpAddr,
     /// When new connections may no longer go there, where the newest answer lacks it.
-    pub(crate) until: Option<Timestamp>,
+    pub until: Option<Timestamp>,
 }
 
 /// All wanted names.
 #[derive(Debug)]
-pub(crate) struct Book {
+pub(crate) struct Cache {
     rates: Rates,
     refresh: Duration,
     entries: BTreeMap<Arc<str>, Entry>,
@@ -102,7 +102,7 @@ struct Family {
     expires: Instant,
 }
 
-impl Book {
+impl Cache {
     /// An empty one.
     pub(crate) fn new(rates: Rates) -> Self {
         let refresh = Wanted::default().refresh;

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use tempfile::TempDir;
 use tokio::time::{advance, sleep};
 
-use super::{book::Heard, *};
+use super::{cache::Heard, *};
 
 const DB: &str = "db.example.com";
 const TTL: u64 = 20;

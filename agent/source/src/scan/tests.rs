@@ -3,7 +3,7 @@ use std::os::unix::fs::symlink;
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::Observed;
+use crate::observed::Observed;
 
 fn service(name: &str, address: u8) -> String {
     format!(

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::source::manifest;
+use crate::manifest;
 
 fn service(name: &str, address: &str) -> String {
     format!(

@@ -1,8 +1,8 @@
 use agent_model::{resource::Kind, snapshot::Severity};
+use agent_source::note::Note;
 use tokio::time::advance;
 
 use super::*;
-use crate::source::note::Note;
 
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new(Kind::ServiceEntry, "shop", name)

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use agent_model::resource::{ObjectKey, Objects};
+use agent_source::inventory::{Digests, Identity};
 use k8s_openapi::{
     api::coordination::v1::LeaseSpec,
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
@@ -8,7 +9,6 @@ use k8s_openapi::{
 use tokio::time::advance;
 
 use super::*;
-use crate::source::census::{Identity, Sum};
 
 const KIND: Kind = Kind::ServiceEntry;
 
@@ -16,9 +16,9 @@ fn key(name: &str) -> ObjectKey {
     ObjectKey::new(KIND, "shop", name)
 }
 
-fn apply(census: &Census, name: &str, generation: i64) {
+fn apply(inventory: &Inventory, name: &str, generation: i64) {
     let identity = Identity { uid: name.into(), generation, ..Identity::default() };
-    census.apply(key(name), identity);
+    inventory.apply(key(name), identity);
 }
 
 fn lease(node: &str, word: &Word, renewed: Timestamp) -> Lease {
@@ -38,80 +38,82 @@ fn lease(node: &str, word: &Word, renewed: Timestamp) -> Lease {
     }
 }
 
-fn now(census: &Census) -> Word {
-    Word { sum: census.sum(&Objects::default(), &[]), trouble: None }
+fn now(inventory: &Inventory) -> Word {
+    Word { digests: inventory.digests(&Objects::default(), &[]), trouble: None }
 }
 
 /// How many nodes enforce an object, and what each other one lacks.
-fn tally(nodes: &mut Nodes, census: &Census, name: &str) -> (usize, Vec<Lack>) {
-    let tally = nodes.count(census, &[KIND]).of(KIND, &census.get(&key(name)).unwrap());
+fn tally(nodes: &mut Nodes, inventory: &Inventory, name: &str) -> (usize, Vec<Lack>) {
+    let tally = nodes.count(inventory, &[KIND]).of(KIND, &inventory.get(&key(name)).unwrap());
     assert_eq!(tally.all, tally.enforcing + tally.lacking.len());
     (tally.enforcing, tally.lacking.into_iter().map(|(_, lack)| lack).collect())
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_node_counts_for_what_it_has_said() {
-    let (census, mut nodes) = (Census::default(), Nodes::default());
-    apply(&census, "a", 1);
-    let first = now(&census);
-    apply(&census, "b", 1);
+    let (inventory, mut nodes) = (Inventory::default(), Nodes::default());
+    apply(&inventory, "a", 1);
+    let first = now(&inventory);
+    apply(&inventory, "b", 1);
     nodes.take(&lease("n-1", &first, Timestamp::now()), true);
-    nodes.take(&lease("n-2", &now(&census), Timestamp::now()), true);
-    assert_eq!(tally(&mut nodes, &census, "a"), (2, vec![]));
-    assert_eq!(tally(&mut nodes, &census, "b"), (1, vec![Lack::Late]));
+    nodes.take(&lease("n-2", &now(&inventory), Timestamp::now()), true);
+    assert_eq!(tally(&mut nodes, &inventory, "a"), (2, vec![]));
+    assert_eq!(tally(&mut nodes, &inventory, "b"), (1, vec![Lack::Late]));
     let mut troubled = first;
     troubled.trouble = Some("full".to_owned());
     nodes.take(&lease("n-1", &troubled, Timestamp::now()), false);
-    assert_eq!(tally(&mut nodes, &census, "b"), (1, vec![Lack::Refused("full".to_owned())]));
-    nodes.take(&lease("n-1", &now(&census), Timestamp::now()), false);
-    assert_eq!(tally(&mut nodes, &census, "b"), (2, vec![]));
+    assert_eq!(tally(&mut nodes, &inventory, "b"), (1, vec![Lack::Refused("full".to_owned())]));
+    nodes.take(&lease("n-1", &now(&inventory), Timestamp::now()), false);
+    assert_eq!(tally(&mut nodes, &inventory, "b"), (2, vec![]));
     // A change that nobody has in force.
-    apply(&census, "a", 2);
-    assert_eq!(tally(&mut nodes, &census, "a"), (0, vec![Lack::Late, Lack::Late]));
-    assert_eq!(tally(&mut nodes, &census, "b"), (2, vec![]));
+    apply(&inventory, "a", 2);
+    assert_eq!(tally(&mut nodes, &inventory, "a"), (0, vec![Lack::Late, Lack::Late]));
+    assert_eq!(tally(&mut nodes, &inventory, "b"), (2, vec![]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_word_of_a_moment_not_yet_seen_counts_once_it_is() {
-    let (census, other, mut nodes) = (Census::default(), Census::default(), Nodes::default());
+    let (inventory, other, mut nodes) =
+        (Inventory::default(), Inventory::default(), Nodes::default());
     apply(&other, "a", 1);
     apply(&other, "b", 1);
     nodes.take(&lease("n-1", &now(&other), Timestamp::now()), false);
-    apply(&census, "a", 1);
-    assert_eq!(tally(&mut nodes, &census, "a"), (0, vec![Lack::Late]));
-    apply(&census, "b", 1);
-    assert_eq!(tally(&mut nodes, &census, "a"), (1, vec![]));
+    apply(&inventory, "a", 1);
+    assert_eq!(tally(&mut nodes, &inventory, "a"), (0, vec![Lack::Late]));
+    apply(&inventory, "b", 1);
+    assert_eq!(tally(&mut nodes, &inventory, "a"), (1, vec![]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_object_is_behind_where_its_older_form_is_in_force() {
-    let (census, mut nodes) = (Census::default(), Nodes::default());
-    apply(&census, "a", 2);
-    let sum = Sum { behind: [("a".to_owned(), Some(1))].into(), ..(*now(&census).sum).clone() };
-    let word = Word { sum: Arc::new(sum), trouble: None };
+async fn a_broken_object_is_stale_where_its_older_form_is_in_force() {
+    let (inventory, mut nodes) = (Inventory::default(), Nodes::default());
+    apply(&inventory, "a", 2);
+    let digests =
+        Digests { stale: [("a".to_owned(), Some(1))].into(), ..(*now(&inventory).digests).clone() };
+    let word = Word { digests: Arc::new(digests), trouble: None };
     nodes.take(&lease("n-1", &word, Timestamp::now()), false);
-    nodes.take(&lease("n-2", &now(&census), Timestamp::now()), false);
-    assert_eq!(tally(&mut nodes, &census, "a"), (1, vec![Lack::Behind(Some(1))]));
+    nodes.take(&lease("n-2", &now(&inventory), Timestamp::now()), false);
+    assert_eq!(tally(&mut nodes, &inventory, "a"), (1, vec![Lack::Stale(Some(1))]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_node_is_not_confirmed_and_one_that_speaks_again_is() {
-    let (census, mut nodes) = (Census::default(), Nodes::default());
-    apply(&census, "a", 1);
+    let (inventory, mut nodes) = (Inventory::default(), Nodes::default());
+    apply(&inventory, "a", 1);
     let start = Timestamp::now();
-    nodes.take(&lease("n-1", &now(&census), start), false);
+    nodes.take(&lease("n-1", &now(&inventory), start), false);
     // One that has been silent for long when this agent is elected.
     let old = start - jiff::SignedDuration::from_mins(5);
-    nodes.take(&lease("n-2", &now(&census), old), true);
-    assert_eq!(tally(&mut nodes, &census, "a"), (1, vec![Lack::Silent]));
+    nodes.take(&lease("n-2", &now(&inventory), old), true);
+    assert_eq!(tally(&mut nodes, &inventory, "a"), (1, vec![Lack::Silent]));
     assert_eq!(nodes.doubtful().map(|(name, _)| name).as_deref(), Some("n-2"));
     assert_eq!(nodes.doubtful(), None);
     advance(Duration::from_secs(46)).await;
     // Listed again, which is no sign of life.
-    nodes.take(&lease("n-1", &now(&census), start), true);
-    assert_eq!(tally(&mut nodes, &census, "a").0, 0);
-    nodes.take(&lease("n-1", &now(&census), start + jiff::SignedDuration::from_secs(1)), false);
-    assert_eq!(tally(&mut nodes, &census, "a"), (1, vec![Lack::Silent]));
+    nodes.take(&lease("n-1", &now(&inventory), start), true);
+    assert_eq!(tally(&mut nodes, &inventory, "a").0, 0);
+    nodes.take(&lease("n-1", &now(&inventory), start + jiff::SignedDuration::from_secs(1)), false);
+    assert_eq!(tally(&mut nodes, &inventory, "a"), (1, vec![Lack::Silent]));
     nodes.forget("of-n-2");
-    assert_eq!(tally(&mut nodes, &census, "a"), (1, vec![]));
+    assert_eq!(tally(&mut nodes, &inventory, "a"), (1, vec![]));
 }

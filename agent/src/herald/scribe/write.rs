@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use agent_model::resource::{Kind, ObjectKey};
+use agent_source::inventory::{Conditions, resource};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event},
@@ -17,14 +18,11 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Echo, Scribe, Write};
-use crate::{
-    herald::{
-        MANAGER,
-        answer::Failure,
-        events::{self, AGAIN, Due},
-        state::Attempt,
-    },
-    source::census::{Conditions, resource},
+use crate::herald::{
+    MANAGER,
+    answer::Failure,
+    events::{self, AGAIN, Due},
+    state::Attempt,
 };
 
 /// Where Events are.
@@ -186,7 +184,7 @@ impl Scribe<'_> {
     /// The object, as an Event names it.
     fn regarding(&self, due: &Due) -> Option<ObjectReference> {
         let ObjectKey { kind, namespace, name } = &due.key;
-        let known = self.herald.census.get(&due.key);
+        let known = self.herald.inventory.get(&due.key);
         let observed = self.seen.as_ref().and_then(|(observed, _)| observed.objects.get(&due.key));
         let (api, uid, version) = match known {
             Some(known) => {

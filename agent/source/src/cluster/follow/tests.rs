@@ -16,7 +16,7 @@ use tokio::sync::{
 };
 
 use super::*;
-use crate::source::cluster::{
+use crate::cluster::{
     kinds,
     progress::{FollowState, Followed},
 };

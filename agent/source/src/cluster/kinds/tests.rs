@@ -15,7 +15,7 @@ fn texts(value: &Value) -> Vec<&str> {
 
 /// Group, resource and names of everything that the cluster role grants, by its verbs.
 fn granted() -> BTreeMap<String, BTreeSet<(String, String, String)>> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/base/rbac.yaml");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/base/rbac.yaml");
     let all = documents(&fs::read_to_string(file).unwrap());
     let mut values = all.into_iter().filter_map(|document| document.value.ok());
     let role = values.find(|value| value["kind"] == "ClusterRole").unwrap();

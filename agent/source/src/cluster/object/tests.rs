@@ -3,11 +3,11 @@ use std::{fs, path::Path};
 use agent_model::resource::{Kind, documents};
 
 use super::*;
-use crate::source::{cluster::kinds, store::Claim};
+use crate::{cluster::kinds, store::Claim};
 
 /// Every object of the golden cases, as it is written.
 fn written() -> Vec<Value> {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("model/tests/golden");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/golden");
     let mut values = Vec::new();
     for case in fs::read_dir(golden).unwrap() {
         for file in fs::read_dir(case.unwrap().path()).unwrap() {

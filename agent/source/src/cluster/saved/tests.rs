@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use serde_json::json;
 
 use super::*;
-use crate::source::{manifest, store::Store};
+use crate::{manifest, store::Store};
 
 fn contents() -> Contents {
     let objects = [
