@@ -32,6 +32,10 @@ use agent_source::{
     observed::Reader,
     resolve::{Rates, Resolver, Servers},
 };
+use agent_status::{
+    state::State,
+    status_writer::{Reporter, StatusWriter},
+};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -48,7 +52,6 @@ use crate::{
         gate::{self, Gate},
         install,
     },
-    herald::{self, Herald, Teller},
     members::Members,
     observe::{events, flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
     pods::{
@@ -83,7 +86,8 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let flows = Arc::new(FlowLog::new(vec![Box::new(FlowLines::default())]));
     let metrics = Arc::new(Metrics::default());
     let mut tasks = Tasks::new();
-    let (herald, teller) = start_herald(&mut tasks, &args, &source, &reader).unzip();
+    let (status_writer, reporter) =
+        start_status_writer(&mut tasks, &args, &source, &reader).unzip();
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
     let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
     let (resolver, names) = Resolver::new(servers, rates, (run_dir.names(), &args.node_name));
@@ -91,7 +95,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let plugin = keep_plugin(&mut tasks, &args, &run_dir)?;
     let views = Views {
         source: source.progress(),
-        herald,
+        status_writer,
         names: resolver.known(),
         cni: plugin,
         standings: Arc::clone(&standings),
@@ -118,31 +122,31 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         resolver.run().await;
         Ok(())
     });
-    let publisher = Publisher::new(context(&args), sync, (report, metrics, teller), evidence);
+    let publisher = Publisher::new(context(&args), sync, (report, metrics, reporter), evidence);
     tasks.spawn(publisher.run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
 }
 
 /// Starts what tells the authors of objects, on an API server.
-fn start_herald(
+fn start_status_writer(
     tasks: &mut Tasks,
     args: &AgentArgs,
     source: &Source,
     reader: &Reader,
-) -> Option<(Arc<herald::State>, Teller)> {
+) -> Option<(Arc<State>, Reporter)> {
     let Source::Cluster(cluster) = source else { return None };
     if !args.write_status {
         return None;
     }
-    let (herald, teller) =
-        Herald::new(cluster.server(), cluster.inventory(), &args.node_name, reader.clone());
-    let state = herald.state();
+    let (writer, reporter) =
+        StatusWriter::new(cluster.server(), cluster.inventory(), &args.node_name, reader.clone());
+    let state = writer.state();
     tasks.spawn(async move {
-        herald.run().await;
+        writer.run().await;
         Ok(())
     });
-    Some((state, teller))
+    Some((state, reporter))
 }
 
 /// Keeps the CNI plugin in the node's directories, where the agent is told of them.

@@ -6,7 +6,6 @@ mod args;
 mod cli;
 mod cni;
 mod heap;
-mod herald;
 mod members;
 mod observe;
 mod pods;

@@ -18,13 +18,13 @@ use agent_source::{
     resolve::Ends,
     resolvers,
 };
+use agent_status::status_writer::Reporter;
 use tokio::{
     task::block_in_place,
     time::{Instant, MissedTickBehavior, interval},
 };
 
 use crate::{
-    herald::Teller,
     observe::metrics::Metrics,
     pods::{enrol::Lack, evidence::Evidence, runtime::Strays},
     report::Report,
@@ -56,7 +56,7 @@ pub(crate) struct Publisher {
     /// longer than a pod that is being made should wait.
     unlooked: Option<Vec<PodId>>,
     /// Who tells other nodes, on an API server.
-    teller: Option<Teller>,
+    reporter: Option<Reporter>,
     /// Why the last attempt failed: told once, however often it is tried again.
     refused: Option<String>,
 }
@@ -66,7 +66,7 @@ impl Publisher {
     pub(crate) fn new(
         context: NodeContext,
         sync: Sync,
-        (report, metrics, teller): (Arc<Report>, Arc<Metrics>, Option<Teller>),
+        (report, metrics, reporter): (Arc<Report>, Arc<Metrics>, Option<Reporter>),
         evidence: Evidence,
     ) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Publisher {
             latest: None,
             links_due: false,
             unlooked: None,
-            teller,
+            reporter,
             refused: None,
         }
     }
@@ -217,8 +217,8 @@ impl Publisher {
             tracing::error!(target: "config", error = why, "generation refused");
         }
         self.refused.clone_from(&refused);
-        if let Some(teller) = &self.teller {
-            teller.published(observed, refused.as_ref());
+        if let Some(reporter) = &self.reporter {
+            reporter.published(observed, refused.as_ref());
         }
         self.report.update(&self.sync, (observed, snapshot), (refused, trouble));
         laps.end(Phase::Report);

@@ -17,12 +17,12 @@ use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
 use agent_source::{
     cluster::Progress, note::Note, observed::Observed, resolve::Known, spots::Spots,
 };
+use agent_status::state;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
 use crate::{
     admin::Answers,
-    herald,
     observe::status::{self, Cni, Hook, State, Status, default_action},
     pods::{
         canary::Standings,
@@ -75,7 +75,7 @@ pub(crate) struct Views {
     /// How far an API server is followed; none on a directory.
     pub(crate) source: Option<Arc<Progress>>,
     /// Who tells the authors of objects; none where nobody does.
-    pub(crate) herald: Option<Arc<herald::State>>,
+    pub(crate) status_writer: Option<Arc<state::State>>,
     /// What names resolve to.
     pub(crate) names: Known,
     /// The CNI plugin, where the agent keeps it.
@@ -199,12 +199,12 @@ impl Answers for Report {
         status.hooks = hooks_of(&self.kernel);
         let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
         status.counters = (0..).zip(&counter::NAMES).map(count).collect();
-        let Views { source, herald, names, cni, standings: _ } = &self.views;
+        let Views { source, status_writer, names, cni, standings: _ } = &self.views;
         status.cni = cni.as_ref().map(|cni| (**cni.load()).clone());
         status.mended = self.kernel.mending.done().into();
         status.source = source.as_ref().map(|source| source.view().into());
         status.names = names.view().into_iter().map(Into::into).collect();
-        status.herald = herald.as_ref().map(|herald| herald.view().into());
+        status.status_writer = status_writer.as_ref().map(|writer| writer.view().into());
         let Some(latest) = self.latest.load_full() else { return status };
         name_wanters(&mut status.names, &latest.snapshot);
         status.state = latest.state.clone();
@@ -216,7 +216,7 @@ impl Answers for Report {
         let found = found.map(|finding| status::Note::of(finding, latest.spots.of(finding)));
         status.findings =
             latest.notes.iter().map(|note| note.as_ref().into()).chain(found).collect();
-        let unsaid = herald.iter().flat_map(|herald| herald.findings());
+        let unsaid = status_writer.iter().flat_map(|writer| writer.findings());
         status.findings.extend(unsaid.map(|note| status::Note::from(&note)));
         status.pods = latest.pods.iter().map(|judged| self.with_hooks(judged)).collect();
         if matches!(status.state, State::Ready)

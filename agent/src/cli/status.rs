@@ -12,7 +12,7 @@ use crate::{
     admin::client::Client,
     args::{StatusArgs, exit},
     observe::status::{
-        Canary, Cni, Enrolment, Herald, Hook, Note, Pod, Resolved, Source, State, Status,
+        Canary, Cni, Enrolment, Hook, Note, Pod, Resolved, Source, State, Status, StatusWriter,
     },
 };
 
@@ -78,8 +78,8 @@ fn head(status: &Status, paint: Paint) -> String {
         line("cni", &installed(cni, paint));
     }
     line("unknown", &format!("pods are {unknown}; connections whose rule goes {revoked}"));
-    if let Some(herald) = &status.herald {
-        line("herald", &elected(herald, paint));
+    if let Some(writer) = &status.status_writer {
+        line("writer", &elected(writer, paint));
     }
     if let Some(last) = &status.mended.last {
         let (count, at) = (status.mended.count, last.at.strftime(time));
@@ -92,8 +92,8 @@ fn head(status: &Status, paint: Paint) -> String {
 }
 
 /// Who writes Events and conditions, and whether anything is in the way.
-fn elected(herald: &Herald, paint: Paint) -> String {
-    let Herald { leader, holder, namespace, nodes, conditions, events, problems } = herald;
+fn elected(writer: &StatusWriter, paint: Paint) -> String {
+    let StatusWriter { leader, holder, namespace, nodes, conditions, events, problems } = writer;
     let who = match holder {
         _ if *leader => format!(
             "this agent is elected, of {nodes} nodes: {conditions} statuses and {events} events \

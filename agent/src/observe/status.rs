@@ -63,12 +63,12 @@ pub(crate) struct Status {
     pub(crate) source: Option<Source>,
     /// Who tells the authors of objects what becomes of them; none where nobody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) herald: Option<Herald>,
+    pub(crate) status_writer: Option<StatusWriter>,
 }
 
 /// The agent of the cluster that writes Events and conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Herald {
+pub(crate) struct StatusWriter {
     /// Whether it is this one.
     pub(crate) leader: bool,
     /// The node of the one that it is, where that is known.

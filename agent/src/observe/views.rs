@@ -2,9 +2,11 @@
 
 use agent_kernel::mending;
 use agent_source::{cluster, note, resolve};
+use agent_status::state;
 
-use super::status::{Followed, Herald, Mend, Mended, Note, Resolved, ResolvedAddress, Source};
-use crate::herald;
+use super::status::{
+    Followed, Mend, Mended, Note, Resolved, ResolvedAddress, Source, StatusWriter,
+};
 
 impl From<&note::Note> for Note {
     fn from(note: &note::Note) -> Self {
@@ -44,9 +46,9 @@ impl From<resolve::Resolved> for Resolved {
     }
 }
 
-impl From<herald::View> for Herald {
-    fn from(view: herald::View) -> Self {
-        let herald::View { leader, holder, namespace, nodes, conditions, events, problems } = view;
+impl From<state::View> for StatusWriter {
+    fn from(view: state::View) -> Self {
+        let state::View { leader, holder, namespace, nodes, conditions, events, problems } = view;
         Self { leader, holder, namespace, nodes, conditions, events, problems }
     }
 }

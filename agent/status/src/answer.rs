@@ -6,7 +6,10 @@ use agent_source::cluster::Presence;
 use kube::core::Status;
 use tokio::time::timeout;
 
-use super::ANSWER;
+/// What we call ourselves towards the API server.
+pub(super) const MANAGER: &str = "sekisho";
+/// How long the API server may take to answer.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
 
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]

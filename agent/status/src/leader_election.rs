@@ -1,4 +1,4 @@
-//! Who writes: the agent that holds the Lease `sekisho-herald`.
+//! Who writes: the agent that holds the Lease `sekisho-status-writer`.
 //!
 //! ```text
 //! stand by: watch the Lease ─► unchanged for longer than it lasts, or gone ─► claim it ─► lead
@@ -30,10 +30,11 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{MANAGER, answer::Failure, state::State};
+use super::{answer::Failure, state::State};
+use crate::answer::MANAGER;
 
 /// The Lease.
-const NAME: &str = "sekisho-herald";
+const NAME: &str = "sekisho-status-writer";
 /// How long it lasts.
 const LAST: Duration = Duration::from_secs(10);
 /// How often it is renewed.
@@ -46,7 +47,7 @@ const DEADLINE: Duration = Duration::from_secs(8);
 const SPREAD: Duration = Duration::from_secs(2);
 /// How long one watch lasts.
 const WATCH: u32 = 290;
-/// How many nodes the elected one counts: the others' manners follow from it.
+/// How many nodes the elected one counts: how often the others write follows from it.
 const NODES: &str = "sekisho.dev/nodes";
 
 /// Whether this agent is the one.

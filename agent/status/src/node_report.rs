@@ -3,7 +3,7 @@
 //!
 //! A Lease is the smallest object that a server keeps, and one that nothing else watches; kubelets
 //! say the same of themselves in the same way. In a large cluster the agents speak less, as the
-//! elected one says ([`Manners`](super::state::Manners)).
+//! elected one says ([`WriteRates`](super::state::WriteRates)).
 //!
 //! The Lease is a witness too. Nobody else writes it, so a server that has an older one than this agent
 //! left there, or none, has lost more than that: its state was replaced by an older one. Each write
@@ -30,22 +30,23 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{MANAGER, answer::Failure, state::State};
+use super::{answer::Failure, state::State};
+use crate::answer::MANAGER;
 
 /// The label of these Leases, with the value [`OF_NODE`].
 pub(super) const LABEL: &str = "sekisho.dev/lease";
 /// See [`LABEL`].
 pub(super) const OF_NODE: &str = "node";
-/// Where the word is.
+/// Where the report is.
 const ANNOTATION: &str = "sekisho.dev/in-force";
-/// Changes that come together make one word.
+/// Changes that come together make one report.
 const GATHER: Duration = Duration::from_millis(200);
 /// As much of an error is passed on.
 const TROUBLE: usize = 200;
 
 /// What a node has in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Word {
+pub(super) struct NodeReport {
     /// Which objects.
     #[serde(flatten)]
     pub(super) digests: Arc<Digests>,
@@ -54,17 +55,17 @@ pub(super) struct Word {
     pub(super) trouble: Option<String>,
 }
 
-impl Word {
-    /// The word in a Lease.
+impl NodeReport {
+    /// The report in a Lease.
     pub(super) fn of(lease: &Lease) -> Option<Self> {
         let text = lease.metadata.annotations.as_ref()?.get(ANNOTATION)?;
         serde_json::from_str(text).ok()
     }
 
     fn lease(&self, node: &str, patience: Duration) -> Lease {
-        let mut word = self.clone();
-        word.trouble = word.trouble.map(|text| text.chars().take(TROUBLE).collect());
-        let text = serde_json::to_string(&word).unwrap_or_default();
+        let mut report = self.clone();
+        report.trouble = report.trouble.map(|text| text.chars().take(TROUBLE).collect());
+        let text = serde_json::to_string(&report).unwrap_or_default();
         Lease {
             metadata: ObjectMeta {
                 name: Some(name(node)),
@@ -107,38 +108,38 @@ impl Left {
 }
 
 /// Keeps the node's Lease.
-pub(super) struct Speaker {
+pub(super) struct LeaseWriter {
     pub(super) leases: Api<Lease>,
     pub(super) node: String,
-    pub(super) word: watch::Receiver<Option<Word>>,
+    pub(super) report: watch::Receiver<Option<NodeReport>>,
     pub(super) state: Arc<State>,
 }
 
-impl Speaker {
+impl LeaseWriter {
     /// Until nothing is published any more.
     pub(super) async fn run(mut self) {
         let (mut last, mut left) = (None::<Instant>, None);
         let mut pace = Pace::default();
         loop {
-            let beat = last.map(|last| last + jitter(self.state.manners().beat));
+            let beat = last.map(|last| last + jitter(self.state.write_rates().beat));
             tokio::select! {
-                changed = self.word.changed() => if changed.is_err() { return },
+                changed = self.report.changed() => if changed.is_err() { return },
                 () = sleep_until(beat.unwrap_or_else(Instant::now)), if beat.is_some() => {}
             }
             sleep(GATHER).await;
             if let Some(last) = last {
-                sleep_until(last + self.state.manners().word).await;
+                sleep_until(last + self.state.write_rates().report).await;
             }
-            let Some(word) = self.word.borrow_and_update().clone() else { continue };
+            let Some(report) = self.report.borrow_and_update().clone() else { continue };
             let attempt = self.state.leases("patch");
-            while let Err(failure) = self.say(&word, &mut left).await {
+            while let Err(failure) = self.say(&report, &mut left).await {
                 self.state.failed(attempt, &failure);
                 sleep(pace.wait()).await;
-                if self.word.has_changed().unwrap_or(true) {
+                if self.report.has_changed().unwrap_or(true) {
                     break;
                 }
             }
-            if !self.word.has_changed().unwrap_or(true) {
+            if !self.report.has_changed().unwrap_or(true) {
                 self.state.worked(attempt);
                 pace.reset();
             }
@@ -146,10 +147,10 @@ impl Speaker {
         }
     }
 
-    async fn say(&self, word: &Word, left: &mut Option<Left>) -> Result<(), Failure> {
+    async fn say(&self, report: &NodeReport, left: &mut Option<Left>) -> Result<(), Failure> {
         let (name, parameters) = (name(&self.node), PatchParams::apply(MANAGER).force());
         loop {
-            let mut lease = word.lease(&self.node, self.state.manners().patience());
+            let mut lease = report.lease(&self.node, self.state.write_rates().patience());
             if let Some(left) = left {
                 lease.metadata.uid.clone_from(&left.uid);
                 lease.metadata.resource_version.clone_from(&left.version);
@@ -204,15 +205,15 @@ mod tests {
     }
 
     #[test]
-    fn a_word_is_read_from_its_lease() {
+    fn a_report_is_read_from_its_lease() {
         let kinds = [("sidecars.networking.istio.io".to_owned(), Digest::default())].into();
         let digests = Digests { kinds, stale: [("a".to_owned(), Some(2))].into() };
-        let word = Word { digests: Arc::new(digests), trouble: Some("é".repeat(300)) };
-        let lease = word.lease("node-1", Duration::from_secs(45));
-        let read = Word::of(&lease).unwrap();
-        assert_eq!(read.digests, word.digests);
+        let report = NodeReport { digests: Arc::new(digests), trouble: Some("é".repeat(300)) };
+        let lease = report.lease("node-1", Duration::from_secs(45));
+        let read = NodeReport::of(&lease).unwrap();
+        assert_eq!(read.digests, report.digests);
         assert_eq!(read.trouble.map(|text| text.chars().count()), Some(TROUBLE));
         assert_eq!(lease.spec.and_then(|spec| spec.lease_duration_seconds), Some(45));
-        assert_eq!(Word::of(&Lease::default()), None);
+        assert_eq!(NodeReport::of(&Lease::default()), None);
     }
 }

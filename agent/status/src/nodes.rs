@@ -23,12 +23,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     answer::Failure,
-    judge::{Lack, Tally},
     state::{Attempt, State},
-    word::{LABEL, OF_NODE, Word},
+};
+use crate::{
+    conditions::{Lack, Tally},
+    node_report::{LABEL, NodeReport, OF_NODE},
 };
 
-/// How long one watch lasts. Words come in between all the time.
+/// How long one watch lasts. Reports come in between all the time.
 const WATCH: u32 = 290;
 /// A watch that says nothing for so long is not alive.
 const SILENCE: Duration = Duration::from_mins(5);
@@ -38,11 +40,11 @@ const LOOK: Duration = Duration::from_secs(30);
 /// All nodes, by name.
 pub(super) type Shared = Arc<Mutex<Nodes>>;
 
-/// One node's word.
+/// One node's report.
 #[derive(Debug)]
 struct Node {
     lease: String,
-    word: Word,
+    report: NodeReport,
     /// Up to which change of each kind it is.
     positions: BTreeMap<Kind, u64>,
     heard: Instant,
@@ -83,7 +85,7 @@ pub(super) struct Count {
 impl Nodes {
     /// Takes in a node's Lease. `first`: it is not known when it was written.
     fn take(&mut self, lease: &Lease, first: bool) {
-        let Some(word) = Word::of(lease) else { return };
+        let Some(report) = NodeReport::of(lease) else { return };
         let spec = lease.spec.as_ref();
         let Some(name) = spec.and_then(|spec| spec.holder_identity.clone()) else { return };
         let renewed = spec.and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
@@ -101,7 +103,7 @@ impl Nodes {
         }
         let positions = before.map(|before| before.positions).unwrap_or_default();
         let lease = lease.metadata.name.clone().unwrap_or_default();
-        let node = Node { lease, word, positions, heard, renewed, patience, asked: None };
+        let node = Node { lease, report, positions, heard, renewed, patience, asked: None };
         self.nodes.insert(name, node);
     }
 
@@ -125,7 +127,7 @@ impl Nodes {
         };
         for (name, node) in &mut self.nodes {
             for kind in kinds {
-                let digest = node.word.digests.kinds.get(&resource(*kind)).copied();
+                let digest = node.report.digests.kinds.get(&resource(*kind)).copied();
                 // One that is not known is of a moment that this agent did not see, or not yet.
                 if let Some(position) = inventory.position(*kind, digest.unwrap_or_default()) {
                     node.positions.insert(*kind, position);
@@ -135,10 +137,10 @@ impl Nodes {
                 count.silent.insert(name.clone());
                 continue;
             }
-            if let Some(trouble) = &node.word.trouble {
+            if let Some(trouble) = &node.report.trouble {
                 count.troubles.insert(name.clone(), trouble.clone());
             }
-            for (uid, generation) in &node.word.digests.stale {
+            for (uid, generation) in &node.report.digests.stale {
                 let nodes = count.stale.entry(uid.clone()).or_default();
                 nodes.insert(name.clone(), *generation);
             }
@@ -264,7 +266,12 @@ async fn once(
 }
 
 /// Removes the Lease of a silent node that the cluster no longer has; at most one at a time.
-pub(super) async fn bury(client: &Client, leases: &Api<Lease>, nodes: &Shared, state: &State) {
+pub(super) async fn delete_gone(
+    client: &Client,
+    leases: &Api<Lease>,
+    nodes: &Shared,
+    state: &State,
+) {
     let doubtful = lock(nodes).doubtful();
     let Some((name, lease)) = doubtful else { return };
     let attempt = Attempt { verb: "get", resource: "nodes", namespace: None };

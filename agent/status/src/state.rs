@@ -1,4 +1,4 @@
-//! What the herald says of itself, for `sekisho status`: who is elected, and what cannot be written.
+//! What the status writer says of itself, for `sekisho status`: who is elected, and what cannot be written.
 
 use std::{
     collections::BTreeMap,
@@ -14,17 +14,17 @@ use agent_source::{cluster::Presence, note::Note, store::code};
 use super::answer::{Failure, answer};
 
 /// As many Leases of nodes are written in a second, at most, when all nodes have news at once.
-const WORDS_A_SECOND: u64 = 50;
+const REPORTS_A_SECOND: u64 = 50;
 /// And as many only to say that a node is there.
 const BEATS_A_SECOND: u64 = 20;
-/// The least time between two words of one node.
-const WORD: Duration = Duration::from_secs(2);
+/// The least time between two reports of one node.
+const REPORT: Duration = Duration::from_secs(2);
 /// The time between two beats in a cluster that is not large.
 const BEAT: Duration = Duration::from_secs(15);
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct State {
+pub struct State {
     namespace: String,
     presence: Arc<Presence>,
     inner: Mutex<Inner>,
@@ -32,21 +32,21 @@ pub(crate) struct State {
 
 /// The agent of the cluster that writes Events and conditions.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct View {
+pub struct View {
     /// Whether it is this one.
-    pub(crate) leader: bool,
+    pub leader: bool,
     /// The node of the one that it is, where that is known.
-    pub(crate) holder: Option<String>,
+    pub holder: Option<String>,
     /// Where the agents' Leases are.
-    pub(crate) namespace: String,
+    pub namespace: String,
     /// How many nodes it counts.
-    pub(crate) nodes: u64,
+    pub nodes: u64,
     /// How many statuses this agent has written since it started.
-    pub(crate) conditions: u64,
+    pub conditions: u64,
     /// How many Events.
-    pub(crate) events: u64,
+    pub events: u64,
     /// What this agent cannot write, and what to do.
-    pub(crate) problems: Vec<String>,
+    pub problems: Vec<String>,
 }
 
 #[derive(Debug, Default)]
@@ -58,18 +58,18 @@ struct Inner {
 
 /// How often a node may and must speak: the more there are, the less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Manners {
-    /// Between two words with news.
-    pub(super) word: Duration,
-    /// Between two words at all.
+pub(super) struct WriteRates {
+    /// Between two reports with news.
+    pub(super) report: Duration,
+    /// Between two reports at all.
     pub(super) beat: Duration,
 }
 
-impl Manners {
+impl WriteRates {
     /// In a cluster of so many nodes.
     pub(super) fn among(nodes: u64) -> Self {
         Self {
-            word: WORD.max(Duration::from_secs(nodes / WORDS_A_SECOND)),
+            report: REPORT.max(Duration::from_secs(nodes / REPORTS_A_SECOND)),
             beat: BEAT.max(Duration::from_secs(nodes / BEATS_A_SECOND)),
         }
     }
@@ -108,7 +108,7 @@ impl State {
     }
 
     /// A copy.
-    pub(crate) fn view(&self) -> View {
+    pub fn view(&self) -> View {
         let inner = self.lock();
         View {
             problems: inner.problems.values().cloned().collect(),
@@ -118,7 +118,7 @@ impl State {
     }
 
     /// The same problems as findings.
-    pub(crate) fn findings(&self) -> Vec<Note> {
+    pub fn findings(&self) -> Vec<Note> {
         let note =
             |message: &String| Note::loose(Severity::Warning, code::UNWRITTEN, message.clone());
         self.lock().problems.values().map(note).collect()
@@ -182,12 +182,12 @@ impl State {
     }
 
     /// How often nodes speak.
-    pub(super) fn manners(&self) -> Manners {
-        Manners::among(self.nodes())
+    pub(super) fn write_rates(&self) -> WriteRates {
+        WriteRates::among(self.nodes())
     }
 
     /// What only the elected one tries does not fail any more.
-    pub(super) fn left_office(&self) {
+    pub(super) fn stepped_down(&self) {
         self.lock().problems.retain(|tried, _| tried.contains("leases"));
     }
 
@@ -229,11 +229,11 @@ mod tests {
 
     #[test]
     fn the_more_nodes_there_are_the_less_each_one_says() {
-        assert_eq!(Manners::among(0), Manners { word: WORD, beat: BEAT });
-        assert_eq!(Manners::among(14), Manners { word: WORD, beat: BEAT });
+        assert_eq!(WriteRates::among(0), WriteRates { report: REPORT, beat: BEAT });
+        assert_eq!(WriteRates::among(14), WriteRates { report: REPORT, beat: BEAT });
         for nodes in [300_u64, 1_000, 5_000] {
-            let Manners { word, beat } = Manners::among(nodes);
-            assert!(nodes / word.as_secs() <= WORDS_A_SECOND, "{nodes}: {word:?}");
+            let WriteRates { report, beat } = WriteRates::among(nodes);
+            assert!(nodes / report.as_secs() <= REPORTS_A_SECOND, "{nodes}: {report:?}");
             assert!(nodes / beat.as_secs() <= BEATS_A_SECOND, "{nodes}: {beat:?}");
         }
     }

@@ -18,19 +18,21 @@ use std::{
 use agent_base::{lock::lock, rate_limit::RateLimit};
 use agent_model::resource::{Kind, ObjectKey};
 use agent_source::{
-    inventory::{Condition, Known, resource, said},
-    observed::Observed,
+    inventory::{Condition, Inventory, Known, resource, said},
+    observed::{Observed, Reader},
 };
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
+use kube::{Api, Client};
 use tokio::{task::block_in_place, time::Instant};
 
 use super::{
-    Herald,
     events::{Due, Ledger},
     findings::{Analyst, ByObject, by_object},
-    judge::{ACCEPTED, Lack, accepted, enforced},
     nodes::{self, Count, Shared},
+};
+use crate::{
+    conditions::{ACCEPTED, Lack, accepted, enforced},
+    state::State,
 };
 
 /// Requests in a second, whatever there is to say, and as many at once.
@@ -39,13 +41,13 @@ const RATE: u32 = 10;
 const ECHO: Duration = Duration::from_secs(5);
 /// How long an object may wait for an analysis that knows it.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What nodes are given beyond the time between two of their words.
+/// What nodes are given beyond the time between two of their reports.
 const GRACE: Duration = Duration::from_secs(3);
 /// How often everything is looked at where nothing has come.
 const IDLE: Duration = Duration::from_secs(5);
 /// A look is not begun again before this many times as long as the last one: 5% of a processor.
 const REST: u32 = 20;
-/// How long an agent in office waits for its own node's word.
+/// How long the elected agent waits for its own node's report.
 const SETTLE: Duration = Duration::from_secs(20);
 
 /// The kinds that have a status to write: custom resources.
@@ -72,10 +74,26 @@ struct Write {
     said: u64,
 }
 
+/// What a writer works with.
+#[derive(Clone)]
+pub(super) struct Tools {
+    /// The API server.
+    pub(super) client: Client,
+    /// Where the agents' Leases are.
+    pub(super) leases: Api<Lease>,
+    /// The node of this agent.
+    pub(super) node: String,
+    /// What the server has.
+    pub(super) inventory: Arc<Inventory>,
+    /// What is in force here.
+    pub(super) reader: Reader,
+    /// What is in the way.
+    pub(super) state: Arc<State>,
+}
+
 /// See the module.
-pub(super) struct Scribe<'a> {
-    herald: &'a Herald,
-    leases: &'a Api<Lease>,
+pub(super) struct Writer<'a> {
+    tools: &'a Tools,
     nodes: Shared,
     analyst: Analyst,
     ledger: Ledger,
@@ -92,21 +110,20 @@ pub(super) struct Scribe<'a> {
     idle: bool,
 }
 
-impl<'a> Scribe<'a> {
-    /// One that has just come into office.
-    pub(super) fn new(herald: &'a Herald, leases: &'a Api<Lease>, nodes: Shared) -> Self {
+impl<'a> Writer<'a> {
+    /// One of an agent that has just been elected.
+    pub(super) fn new(tools: &'a Tools, nodes: Shared) -> Self {
         let now = Instant::now();
         let mut ledger = Ledger::default();
         let mut refused = BTreeSet::new();
-        herald.inventory.each(|key, known| {
+        tools.inventory.each(|key, known| {
             if known.identity.conditions.has(ACCEPTED, "False") {
                 refused.insert(key.clone());
             }
         });
         ledger.remember(refused);
         Self {
-            herald,
-            leases,
+            tools,
             nodes,
             analyst: Analyst::default(),
             ledger,
@@ -124,8 +141,9 @@ impl<'a> Scribe<'a> {
 
     /// Looks once, and writes what there is time for.
     pub(super) async fn look(&mut self) {
-        nodes::bury(&self.herald.client, self.leases, &self.nodes, &self.herald.state).await;
-        let Some(observed) = self.herald.reader.borrow().clone() else { return };
+        nodes::delete_gone(&self.tools.client, &self.tools.leases, &self.nodes, &self.tools.state)
+            .await;
+        let Some(observed) = self.tools.reader.borrow().clone() else { return };
         // What was saved is not what the server has.
         if observed.digests.is_none() || Instant::now() < self.rest_until {
             return;
@@ -135,10 +153,10 @@ impl<'a> Scribe<'a> {
         if counted == 0 && self.since.elapsed() < SETTLE {
             return;
         }
-        let same = |(before, words): &(Observed, u64)| {
+        let same = |(before, reports): &(Observed, u64)| {
             Arc::ptr_eq(&before.objects, &observed.objects)
                 && Arc::ptr_eq(&before.notes, &observed.notes)
-                && *words == news
+                && *reports == news
         };
         let changed = analysed || !self.seen.as_ref().is_some_and(same);
         let rested = self.looked.is_some_and(|looked| looked.elapsed() < IDLE);
@@ -159,12 +177,12 @@ impl<'a> Scribe<'a> {
     }
 
     fn plan(&mut self, observed: &Observed) -> (Vec<Write>, Vec<Due>) {
-        let inventory = Arc::clone(&self.herald.inventory);
+        let inventory = Arc::clone(&self.tools.inventory);
         let (count, nodes) = {
             let mut nodes = lock(&self.nodes);
             (nodes.count(&inventory, &KINDS), nodes.len())
         };
-        self.herald.state.counted(nodes as u64);
+        self.tools.state.counted(nodes as u64);
         self.findings = by_object(observed, &self.analyst.found);
         self.paused.retain(|_, until| Instant::now() < *until);
         let paused = |kind: Kind| self.paused.contains_key(&resource(kind));
@@ -205,7 +223,7 @@ impl<'a> Scribe<'a> {
         }
         let tally = count.of(key.kind, known);
         let is_late = tally.lacking.iter().any(|(_, lack)| *lack == Lack::Late);
-        if is_late && age < self.herald.state.manners().word + GRACE {
+        if is_late && age < self.tools.state.write_rates().report + GRACE {
             return Wanted::Later;
         }
         let generation = known.identity.generation;
@@ -226,7 +244,7 @@ impl<'a> Scribe<'a> {
     }
 }
 
-/// See [`Scribe::wanted`].
+/// See [`Writer::wanted`].
 enum Wanted {
     /// It is all there.
     Nothing,

@@ -21,8 +21,8 @@ fn apply(inventory: &Inventory, name: &str, generation: i64) {
     inventory.apply(key(name), identity);
 }
 
-fn lease(node: &str, word: &Word, renewed: Timestamp) -> Lease {
-    let text = serde_json::to_string(word).unwrap();
+fn lease(node: &str, report: &NodeReport, renewed: Timestamp) -> Lease {
+    let text = serde_json::to_string(report).unwrap();
     Lease {
         metadata: ObjectMeta {
             name: Some(format!("of-{node}")),
@@ -38,8 +38,8 @@ fn lease(node: &str, word: &Word, renewed: Timestamp) -> Lease {
     }
 }
 
-fn now(inventory: &Inventory) -> Word {
-    Word { digests: inventory.digests(&Objects::default(), &[]), trouble: None }
+fn now(inventory: &Inventory) -> NodeReport {
+    NodeReport { digests: inventory.digests(&Objects::default(), &[]), trouble: None }
 }
 
 /// How many nodes enforce an object, and what each other one lacks.
@@ -72,7 +72,7 @@ async fn a_node_counts_for_what_it_has_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_word_of_a_moment_not_yet_seen_counts_once_it_is() {
+async fn a_report_of_a_moment_not_yet_seen_counts_once_it_is() {
     let (inventory, other, mut nodes) =
         (Inventory::default(), Inventory::default(), Nodes::default());
     apply(&other, "a", 1);
@@ -90,8 +90,8 @@ async fn a_broken_object_is_stale_where_its_older_form_is_in_force() {
     apply(&inventory, "a", 2);
     let digests =
         Digests { stale: [("a".to_owned(), Some(1))].into(), ..(*now(&inventory).digests).clone() };
-    let word = Word { digests: Arc::new(digests), trouble: None };
-    nodes.take(&lease("n-1", &word, Timestamp::now()), false);
+    let report = NodeReport { digests: Arc::new(digests), trouble: None };
+    nodes.take(&lease("n-1", &report, Timestamp::now()), false);
     nodes.take(&lease("n-2", &now(&inventory), Timestamp::now()), false);
     assert_eq!(tally(&mut nodes, &inventory, "a"), (1, vec![Lack::Stale(Some(1))]));
 }

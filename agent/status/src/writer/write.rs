@@ -17,10 +17,9 @@ use kube::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Echo, Scribe, Write};
-use crate::herald::{
-    MANAGER,
-    answer::Failure,
+use super::{Echo, Write, Writer};
+use crate::{
+    answer::{Failure, MANAGER},
     events::{self, AGAIN, Due},
     state::Attempt,
 };
@@ -36,7 +35,7 @@ const AWAY: Duration = Duration::from_secs(5);
 /// An Event that is this young is not said once more.
 const YOUNG: Duration = Duration::from_mins(1);
 
-impl Scribe<'_> {
+impl Writer<'_> {
     /// Writes as much as the rate allows: Events at most half of it while conditions wait.
     pub(super) async fn carry_out(&mut self, writes: Vec<Write>, due: Vec<Due>) {
         self.requests.refill(Instant::now().into_std());
@@ -72,14 +71,14 @@ impl Scribe<'_> {
         self.requests.spend();
         let api = self.objects(&key, identity.api);
         let written =
-            self.herald.state.answer(api.patch_status(&key.name, &parameters(), &patch)).await;
+            self.tools.state.answer(api.patch_status(&key.name, &parameters(), &patch)).await;
         let name = format!("{}/status", resource(key.kind));
         let attempt = Attempt { verb: "patch", resource: &name, namespace: None };
-        let state = &self.herald.state;
+        let state = &self.tools.state;
         match written {
             Ok(object) => {
                 state.worked(attempt);
-                state.wrote(|herald| &mut herald.conditions);
+                state.wrote(|view| &mut view.conditions);
                 let got = Conditions::read(object.data.get("status")).said;
                 self.echoes.insert(key, Echo { wanted: said, got, at: Instant::now() });
             }
@@ -106,7 +105,7 @@ impl Scribe<'_> {
                 self.ledger.said(due, 1, Duration::ZERO);
             }
             Err((verb, failure)) => {
-                self.herald.state.failed(events(verb), &failure);
+                self.tools.state.failed(events(verb), &failure);
                 self.pause(EVENTS.to_owned(), patience(&failure));
             }
         }
@@ -119,20 +118,20 @@ impl Scribe<'_> {
         regarding: ObjectReference,
     ) -> Result<(i32, Duration), (&'static str, Failure)> {
         let (name, namespace) = events::place(due);
-        let api: Api<Event> = Api::namespaced(self.herald.client.clone(), &namespace);
+        let api: Api<Event> = Api::namespaced(self.tools.client.clone(), &namespace);
         if due.said > 0 {
             match self.again(&api, &name, due.said + 1).await {
                 Err(failure) if failure.is_missing_object() => {}
                 other => return other.map_err(|failure| ("patch", failure)),
             }
         }
-        let event = events::event(due, regarding, &self.herald.node);
+        let event = events::event(due, regarding, &self.tools.node);
         let by = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         self.requests.spend();
-        match self.herald.state.answer(api.create(&by, &event)).await {
+        match self.tools.state.answer(api.create(&by, &event)).await {
             Ok(_) => {
-                self.herald.state.worked(events("create"));
-                self.herald.state.wrote(|herald| &mut herald.events);
+                self.tools.state.worked(events("create"));
+                self.tools.state.wrote(|view| &mut view.events);
                 Ok((1, Duration::ZERO))
             }
             Err(failure) if failure.is_conflict() => {
@@ -152,7 +151,7 @@ impl Scribe<'_> {
         // A patch that changes nothing is the way to read with the right to patch.
         self.requests.spend();
         let nothing = Patch::Merge(json!({}));
-        let there = self.herald.state.answer(api.patch(name, &parameters(), &nothing)).await?;
+        let there = self.tools.state.answer(api.patch(name, &parameters(), &nothing)).await?;
         let (count, last) = match &there.series {
             Some(series) => (series.count, Some(series.last_observed_time.0)),
             None => (1, there.event_time.as_ref().map(|time| time.0)),
@@ -175,16 +174,16 @@ impl Scribe<'_> {
         let now = MicroTime(Timestamp::now());
         let series = json!({"series": {"count": count, "lastObservedTime": now}});
         self.requests.spend();
-        self.herald.state.answer(api.patch(name, &parameters(), &Patch::Merge(series))).await?;
-        self.herald.state.worked(events("patch"));
-        self.herald.state.wrote(|herald| &mut herald.events);
+        self.tools.state.answer(api.patch(name, &parameters(), &Patch::Merge(series))).await?;
+        self.tools.state.worked(events("patch"));
+        self.tools.state.wrote(|view| &mut view.events);
         Ok((count, Duration::ZERO))
     }
 
     /// The object, as an Event names it.
     fn regarding(&self, due: &Due) -> Option<ObjectReference> {
         let ObjectKey { kind, namespace, name } = &due.key;
-        let known = self.herald.inventory.get(&due.key);
+        let known = self.tools.inventory.get(&due.key);
         let observed = self.seen.as_ref().and_then(|(observed, _)| observed.objects.get(&due.key));
         let (api, uid, version) = match known {
             Some(known) => {
@@ -214,7 +213,7 @@ impl Scribe<'_> {
             kind: kind.name().to_owned(),
             plural: kind.plural().to_owned(),
         };
-        let client = self.herald.client.clone();
+        let client = self.tools.client.clone();
         match key.namespace.as_str() {
             "" => Api::all_with(client, &resource),
             namespace => Api::namespaced_with(client, namespace, &resource),
