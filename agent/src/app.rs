@@ -25,6 +25,13 @@ use agent_kernel::{
     plan::Planner,
 };
 use agent_model::translate::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
+use agent_pods::{
+    canary::{Canaries, Standings},
+    enrol::Pods,
+    evidence::Evidence,
+    runtime::{self, Follower},
+    sandboxes::Sandboxes,
+};
 use agent_proxy::{Limits, Proxy, Seams};
 use agent_source::{
     cluster::{Cluster, Progress},
@@ -54,13 +61,6 @@ use crate::{
     },
     members::Members,
     observe::{events, flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
-    pods::{
-        canary::{Canaries, Standings},
-        enrol::Pods,
-        evidence::Evidence,
-        runtime::{self, Follower},
-        whereabouts::Whereabouts,
-    },
     proxied::Borrowed,
     publisher::Publisher,
     report::{self, Report, Views},
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let (source, reader) = Source::open(&args, &run_dir).await?;
     let socket = server::bind_socket(&run_dir).await?;
     let gate = server::bind(run_dir.cni_socket()).await?;
-    let whereabouts = Arc::new(Whereabouts::open(run_dir.sandboxes()));
+    let sandboxes = Arc::new(Sandboxes::open(run_dir.sandboxes()));
     let port = bind_port(args.admin).await?;
     let worker = Arc::new(Worker::start()?);
     let keep_revoked = args.on_revoke == OnRevoke::Keep;
@@ -110,10 +110,10 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
     };
     serve_admin(&mut tasks, admin, socket, port);
-    let cni = Gate { report: Arc::clone(&report), whereabouts: Arc::clone(&whereabouts) };
+    let cni = Gate { report: Arc::clone(&report), sandboxes: Arc::clone(&sandboxes) };
     tasks
         .spawn(async move { gate::serve(gate, cni).await.context("the socket of the CNI plugin") });
-    let evidence = Evidence { whereabouts, runtime: follow_runtime(&args, &mut tasks)? };
+    let evidence = Evidence { sandboxes, runtime: follow_runtime(&args, &mut tasks)? };
     let pods = (Arc::clone(&worker), evidence.clone());
     let sync = start_sync(&mut tasks, &kernel, pods, (&flows, keep_revoked))?;
     send_canaries(&mut tasks, &args, (&kernel, worker), (&sync, standings));

@@ -8,7 +8,6 @@ mod cni;
 mod heap;
 mod members;
 mod observe;
-mod pods;
 mod proxied;
 mod publisher;
 mod report;

@@ -10,6 +10,7 @@ use agent_kernel::{
     rule_names::RuleNames,
 };
 use agent_model::egress::Action;
+use agent_pods::sockets::{self, SocketError};
 use agent_proxy::{
     Blame, Dial, DialError, Dialling, Judge, Origin, OriginError, OriginalDst, Origins, Record,
     Records, Ruling, UpstreamAddr, WorkloadId,
@@ -21,7 +22,6 @@ use tokio::net::TcpStream;
 use crate::{
     members::Members,
     observe::flows::{Carried, FlowLog, FlowRecord, ip},
-    pods::sockets::{self, SocketError},
 };
 
 /// The four seams.

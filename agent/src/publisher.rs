@@ -12,6 +12,7 @@ use agent_model::{
     snapshot::{PodId, Snapshot},
     translate::{Interner, NodeContext, translate},
 };
+use agent_pods::{enrol::Lack, evidence::Evidence, runtime::RuntimeOnly};
 use agent_source::{
     note::Note,
     observed::{Observed, Reader},
@@ -24,12 +25,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::{
-    observe::metrics::Metrics,
-    pods::{enrol::Lack, evidence::Evidence, runtime::Strays},
-    report::Report,
-    sync::Sync,
-};
+use crate::{observe::metrics::Metrics, report::Report, sync::Sync};
 
 /// How often pods are looked after without a change of objects: namespaces that have vanished or
 /// come, links, and what failed the last time.
@@ -48,7 +44,7 @@ pub(crate) struct Publisher {
     report: Arc<Report>,
     metrics: Arc<Metrics>,
     evidence: Evidence,
-    strays: Strays,
+    runtime_only: RuntimeOnly,
     latest: Option<(Observed, Arc<Snapshot>)>,
     /// Whether pods' links are to be looked at: they may change whenever something else does.
     links_due: bool,
@@ -76,7 +72,7 @@ impl Publisher {
             report,
             metrics,
             evidence,
-            strays: Strays::default(),
+            runtime_only: RuntimeOnly::default(),
             latest: None,
             links_due: false,
             unlooked: None,
@@ -87,7 +83,7 @@ impl Publisher {
 
     /// Publishes what the source says, as long as it says anything.
     pub(crate) async fn run(mut self, mut reader: Reader, mut names: Ends) -> anyhow::Result<()> {
-        let mut sandboxes = self.evidence.whereabouts.changes();
+        let mut sandboxes = self.evidence.sandboxes.changes();
         self.context.answers = Arc::clone(&names.answers.borrow_and_update());
         let mut looks = interval(LOOK_AFTER);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -126,8 +122,8 @@ impl Publisher {
     /// The runtime says something else: of pods that objects name, or of others.
     async fn hear(&mut self, names: &Ends) {
         let Some((observed, _)) = &self.latest else { return };
-        let strays = self.evidence.strays(&mut self.strays, &observed.objects);
-        if strays == self.context.strays {
+        let pods = self.evidence.runtime_only(&mut self.runtime_only, &observed.objects);
+        if pods == self.context.strays {
             self.publish(&mut Laps::default()).await;
         } else {
             let observed = observed.clone();
@@ -143,7 +139,7 @@ impl Publisher {
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
         self.context.own_resolvers = resolvers::own();
-        self.context.strays = self.evidence.strays(&mut self.strays, &observed.objects);
+        self.context.strays = self.evidence.runtime_only(&mut self.runtime_only, &observed.objects);
         let mut laps = observed.laps.take().unwrap_or_default();
         laps.end(Phase::Queue);
         let translated =
@@ -196,7 +192,7 @@ impl Publisher {
             }
             return false;
         }
-        let newest = self.evidence.whereabouts.newest();
+        let newest = self.evidence.sandboxes.newest();
         let outcome = self.sync.publish(snapshot, laps).await;
         if let Ok(published) = &outcome
             && published.writes > 0
@@ -222,7 +218,7 @@ impl Publisher {
         }
         self.report.update(&self.sync, (observed, snapshot), (refused, trouble));
         laps.end(Phase::Report);
-        self.evidence.whereabouts.took_in(newest);
+        self.evidence.sandboxes.took_in(newest);
         self.sync.narrow();
         laps.end(Phase::Narrow);
         self.links_due = true;

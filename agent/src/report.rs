@@ -14,6 +14,10 @@ use agent_kernel::{
     preflight::Layer3,
 };
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
+use agent_pods::{
+    canary::Standings,
+    enrol::{Lack, Pod, Pods},
+};
 use agent_source::{
     cluster::Progress, note::Note, observed::Observed, resolve::Known, spots::Spots,
 };
@@ -24,10 +28,6 @@ use jiff::Timestamp;
 use crate::{
     admin::Answers,
     observe::status::{self, Cni, Hook, State, Status, default_action},
-    pods::{
-        canary::Standings,
-        enrol::{Lack, Pod, Pods},
-    },
     sync::Sync,
 };
 

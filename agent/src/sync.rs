@@ -29,6 +29,11 @@ use agent_model::{
     snapshot::{Enrolment, PodId, Snapshot},
     tables::Pod as ModelPod,
 };
+use agent_pods::{
+    canary::Subject,
+    connections::{self, Change},
+    enrol::{Pod, Pods, Wanting},
+};
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::{sync::watch, task::block_in_place};
@@ -36,11 +41,6 @@ use tokio::{sync::watch, task::block_in_place};
 use crate::{
     members::{Member, Members},
     observe::flows::{FlowLog, FlowRecord},
-    pods::{
-        canary::Subject,
-        connections::{self, Change},
-        enrol::{Pod, Pods, Wanting},
-    },
 };
 
 /// Why a generation is not in force.

@@ -23,7 +23,7 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use socket2::Socket;
 use tokio::{
-    sync::watch,
+    sync::watch::{self, error::RecvError},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep},
 };
@@ -53,7 +53,7 @@ const AT_ONCE: usize = 16;
 
 /// A pod that is to be proved.
 #[derive(Clone, Debug)]
-pub(crate) struct Subject {
+pub struct Subject {
     id: PodId,
     netns: NetNs,
     /// As the Pod's status has them; none while the API server has not heard of any.
@@ -72,7 +72,7 @@ impl PartialEq for Subject {
 
 impl Subject {
     /// A pod that is judged, with the addresses that its status says.
-    pub(crate) fn new(id: &PodId, pod: &super::enrol::Pod, addresses: &[IpAddr]) -> Self {
+    pub fn new(id: &PodId, pod: &super::enrol::Pod, addresses: &[IpAddr]) -> Self {
         let link = |end: &super::veth::HostEnd| Link {
             inside: end.inside,
             outside: end.ifindex,
@@ -89,23 +89,23 @@ impl Subject {
 
 /// What is known of a pod's proof.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Standing {
+pub struct Standing {
     /// When every hook refused the canary the last time, and the generation that all judged by.
-    pub(crate) proved: Option<(Timestamp, u64)>,
+    pub proved: Option<(Timestamp, u64)>,
     /// The layers that refused it at the last try.
-    pub(crate) layers: Vec<u8>,
+    pub layers: Vec<u8>,
     /// What was wrong at the last try.
-    pub(crate) failing: Option<String>,
+    pub failing: Option<String>,
     tried: Option<Instant>,
 }
 
 /// Every pod's standing, by the cookie of its namespace.
 #[derive(Debug, Default)]
-pub(crate) struct Standings(Mutex<BTreeMap<u64, Standing>>);
+pub struct Standings(Mutex<BTreeMap<u64, Standing>>);
 
 impl Standings {
     /// What is known of the pod of a namespace.
-    pub(crate) fn of(&self, netns: u64) -> Option<Standing> {
+    pub fn of(&self, netns: u64) -> Option<Standing> {
         self.lock().get(&netns).cloned()
     }
 
@@ -116,19 +116,19 @@ impl Standings {
 
 /// The task that sends canaries.
 #[derive(Debug)]
-pub(crate) struct Canaries {
-    pub(crate) kernel: Arc<Kernel>,
-    pub(crate) worker: Arc<Worker>,
-    pub(crate) subjects: watch::Receiver<Vec<Subject>>,
-    pub(crate) standings: Arc<Standings>,
-    pub(crate) interval: Duration,
+pub struct Canaries {
+    pub kernel: Arc<Kernel>,
+    pub worker: Arc<Worker>,
+    pub subjects: watch::Receiver<Vec<Subject>>,
+    pub standings: Arc<Standings>,
+    pub interval: Duration,
     /// Sockets that are to be closed where nobody waits for it.
-    pub(crate) spent: Mutex<Vec<Socket>>,
+    pub spent: Mutex<Vec<Socket>>,
 }
 
 impl Canaries {
     /// Proves pods as long as the agent runs.
-    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+    pub async fn run(mut self) -> Result<(), RecvError> {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut subjects: Vec<Subject> = Vec::new();

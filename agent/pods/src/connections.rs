@@ -15,7 +15,7 @@ use super::{
 
 /// Tells the wire layer which connections of newly enrolled pods their peers have opened, so that
 /// what the pods send on them passes as answers.
-pub(crate) async fn learn(pods: &Pods, maps: &Maps, fresh: &[PodId]) {
+pub async fn learn(pods: &Pods, maps: &Maps, fresh: &[PodId]) {
     for id in fresh {
         let Some(pod) = pods.known().get(id) else { continue };
         if let Err(error) = learn_one(pods, pod, maps).await {
@@ -33,28 +33,28 @@ async fn learn_one(pods: &Pods, pod: &Pod, maps: &Maps) -> Result<(), RevokeErro
 
 /// A connection that was reset.
 #[derive(Clone, Debug)]
-pub(crate) struct Reset {
+pub struct Reset {
     /// Whose it was.
-    pub(crate) pod: PodId,
+    pub pod: PodId,
     /// The cookie of the pod's namespace.
-    pub(crate) netns: u64,
+    pub netns: u64,
     /// The socket, and why.
-    pub(crate) revoked: Revoked,
+    pub revoked: Revoked,
 }
 
 /// After which change connections are gone through.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Change<'a> {
+pub struct Change<'a> {
     /// The cookies of the pods whose rules are others now.
-    pub(crate) netns: &'a [u64],
+    pub netns: &'a [u64],
     /// What leads to an address that a name has left stays, as this has it.
-    pub(crate) registry: &'a Registry,
+    pub registry: &'a Registry,
     /// All stay (`--on-revoke keep`).
-    pub(crate) keep_all: bool,
+    pub keep_all: bool,
 }
 
 /// Goes through the open connections of pods after a change of their rules; those that were reset.
-pub(crate) async fn settle(pods: &Pods, maps: &Arc<Maps>, change: Change<'_>) -> Vec<Reset> {
+pub async fn settle(pods: &Pods, maps: &Arc<Maps>, change: Change<'_>) -> Vec<Reset> {
     let Change { netns: changed, registry, keep_all } = change;
     let mut resets = Vec::new();
     for (id, pod) in pods.known() {

@@ -91,7 +91,7 @@ pub(crate) enum EnrolError {
 
 /// What is to be thought of a pod that is not enrolled whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lack {
+pub enum Lack {
     /// It is being made, and nothing is wrong.
     Waiting,
     /// It cannot be enrolled, by its nature.
@@ -112,7 +112,7 @@ impl EnrolError {
 
 /// The links on which the wire layer is to be put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanting {
+pub enum Wanting {
     /// Those that have never had it. To find out whether another still has it costs six calls.
     New,
     /// And those from which somebody else has taken it.
@@ -123,13 +123,13 @@ pub(crate) enum Wanting {
 
 /// A pod with its namespace open.
 #[derive(Debug)]
-pub(crate) struct Pod {
+pub struct Pod {
     /// Kept open, so that its cookie stays its own.
-    pub(crate) netns: NetNs,
+    pub netns: NetNs,
     /// The manifest's.
-    pub(crate) addresses: Vec<IpAddr>,
+    pub addresses: Vec<IpAddr>,
     /// Judged or let be.
-    pub(crate) enrolment: Enrolment,
+    pub enrolment: Enrolment,
     /// The proxy inside it, when judged.
     proxy: Option<InPod>,
     /// The host's ends of its links, when judged.
@@ -140,17 +140,17 @@ pub(crate) struct Pod {
 
 impl Pod {
     /// The port of the proxy's listeners.
-    pub(crate) fn proxy_port(&self) -> Option<u16> {
+    pub fn proxy_port(&self) -> Option<u16> {
         self.proxy.as_ref().map(|proxy| proxy.port)
     }
 
     /// The host's ends of its links.
-    pub(crate) fn ends(&self) -> &[HostEnd] {
+    pub fn ends(&self) -> &[HostEnd] {
         &self.ends.ends
     }
 
     /// True when it is to be judged.
-    pub(crate) fn is_enrolled(&self) -> bool {
+    pub fn is_enrolled(&self) -> bool {
         matches!(self.enrolment, Enrolment::Enrolled(_))
     }
 }
@@ -168,7 +168,7 @@ impl fmt::Debug for InPod {
 
 /// All pods of this node.
 #[derive(Debug)]
-pub(crate) struct Pods {
+pub struct Pods {
     worker: Arc<Worker>,
     maps: Arc<Maps>,
     proxy: Arc<Proxy>,
@@ -182,7 +182,7 @@ pub(crate) struct Pods {
 
 impl Pods {
     /// No pods yet.
-    pub(crate) fn new(
+    pub fn new(
         worker: Arc<Worker>,
         maps: Arc<Maps>,
         proxy: Arc<Proxy>,
@@ -201,28 +201,28 @@ impl Pods {
     }
 
     /// The pods whose namespaces are open.
-    pub(crate) fn known(&self) -> &BTreeMap<PodId, Pod> {
+    pub fn known(&self) -> &BTreeMap<PodId, Pod> {
         &self.known
     }
 
     /// The thread that enters namespaces.
-    pub(crate) fn worker(&self) -> &Worker {
+    pub fn worker(&self) -> &Worker {
         &self.worker
     }
 
     /// Why a pod is not enrolled whole.
-    pub(crate) fn problem(&self, id: &PodId) -> Option<(Lack, &str)> {
+    pub fn problem(&self, id: &PodId) -> Option<(Lack, &str)> {
         self.problems.get(id).map(|(lack, why)| (*lack, why.as_str()))
     }
 
     /// How many pods are like that.
-    pub(crate) fn count(&self, lack: Lack) -> usize {
+    pub fn count(&self, lack: Lack) -> usize {
         self.problems.values().filter(|(one, _)| *one == lack).count()
     }
 
     /// Opens what the snapshot's pods need and closes what the others had. Pods that are enrolled
     /// by this call while they run are returned: they want their old connections looked at.
-    pub(crate) async fn prepare(&mut self, snapshot: &Snapshot) -> Vec<PodId> {
+    pub async fn prepare(&mut self, snapshot: &Snapshot) -> Vec<PodId> {
         self.reap();
         self.problems_before = std::mem::take(&mut self.problems);
         let seen = self.evidence.known();
@@ -302,7 +302,7 @@ impl Pods {
         let was_judged = port_before(&self.maps, pod.netns.cookie()).is_some();
         let listeners = listen(&self.worker, &self.maps, &pod.netns).await?;
         pod.proxy = Some(serve(&self.proxy, &mut self.servers, &pod.netns, listeners));
-        Ok(!was_judged && !self.evidence.whereabouts.is_asked_for(id))
+        Ok(!was_judged && !self.evidence.sandboxes.is_asked_for(id))
     }
 
     async fn open(&self, id: &PodId, plan: &PodPlan, place: &Place) -> Result<Pod, EnrolError> {
@@ -335,7 +335,7 @@ impl Pods {
     ///
     /// In a pod that the runtime waits for nobody answers yet: what learns from arriving frames
     /// is left to [`Pods::finish_wiring`].
-    pub(crate) fn wire(&mut self, kernel: &Kernel, which: Wanting) {
+    pub fn wire(&mut self, kernel: &Kernel, which: Wanting) {
         let mut failures = Vec::new();
         for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
             for end in &pod.ends.ends {
@@ -347,7 +347,7 @@ impl Pods {
                 if was_wired && !is_lost && which != Wanting::All {
                     continue;
                 }
-                let is_young = !was_wired && self.evidence.whereabouts.is_asked_for(id);
+                let is_young = !was_wired && self.evidence.sandboxes.is_asked_for(id);
                 let wire = if is_young { wire_young } else { wire_one };
                 match wire(kernel, pod.netns.cookie(), end) {
                     Ok(moved) if is_lost || (was_wired && moved) => {
@@ -369,7 +369,7 @@ impl Pods {
     }
 
     /// Attaches what [`Pods::wire`] has left for later.
-    pub(crate) fn finish_wiring(&mut self, kernel: &Kernel) {
+    pub fn finish_wiring(&mut self, kernel: &Kernel) {
         let due = kernel.links.due();
         let mut failures = Vec::new();
         for (id, pod) in &mut self.known {
@@ -386,7 +386,7 @@ impl Pods {
     }
 
     /// Looks at the links of a pod that is enrolled already, which may have others by now.
-    pub(crate) async fn look_at_links(&mut self, id: &PodId) {
+    pub async fn look_at_links(&mut self, id: &PodId) {
         let Some(pod) = self.known.get_mut(id).filter(|pod| pod.is_enrolled()) else { return };
         match veth::host_ends(&self.worker, &pod.netns).await {
             Ok(ends) => pod.ends = ends,
@@ -395,7 +395,7 @@ impl Pods {
     }
 
     /// Takes the wire layer from the links that no judged pod has (any more).
-    pub(crate) fn unwire(&self, kernel: &Kernel) {
+    pub fn unwire(&self, kernel: &Kernel) {
         let judged = self.known.values().filter(|pod| pod.is_enrolled());
         let wanted: BTreeSet<u32> =
             judged.flat_map(|pod| &pod.ends.ends).map(|end| end.ifindex).collect();
@@ -410,7 +410,7 @@ impl Pods {
     }
 
     /// True when somebody has taken the wire layer off a link, or put theirs before it.
-    pub(crate) fn has_lost_a_wire(&self, kernel: &Kernel) -> bool {
+    pub fn has_lost_a_wire(&self, kernel: &Kernel) -> bool {
         let judged = self.known.values().filter(|pod| pod.is_enrolled());
         let mut wired =
             judged.flat_map(|pod| pod.ends().iter().filter(|end| pod.wired.contains(&end.ifindex)));
@@ -419,7 +419,7 @@ impl Pods {
 
     /// True when a namespace has vanished, or something failed the last time: nobody sends an
     /// event for either.
-    pub(crate) fn want_another_look(&self) -> bool {
+    pub fn want_another_look(&self) -> bool {
         self.count(Lack::Failing) > 0 || self.known.values().any(|pod| !pod.netns.is_current())
     }
 }

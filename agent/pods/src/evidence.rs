@@ -14,25 +14,24 @@ use agent_model::{
     translate::Stray,
 };
 use thiserror::Error;
+use tokio::sync::watch::error::RecvError;
 
-use super::{
-    runtime::{self, Heard, Network, Reader, Strays},
-    whereabouts::{self, Whereabouts},
-};
+use super::runtime::{self, Heard, Network, Reader, RuntimeOnly};
+use crate::sandboxes::{self, Sandboxes};
 
 /// What is believed.
 #[derive(Clone, Debug)]
-pub(crate) struct Evidence {
+pub struct Evidence {
     /// What the CNI plugin was told.
-    pub(crate) whereabouts: Arc<Whereabouts>,
+    pub sandboxes: Arc<Sandboxes>,
     /// The container runtime; without it the annotation `sekisho.dev/netns`.
-    pub(crate) runtime: Option<Reader>,
+    pub runtime: Option<Reader>,
 }
 
 /// What is known at one moment: it does not change while pods are paired by it.
 #[derive(Debug)]
 pub(super) struct Known {
-    whereabouts: Arc<Whereabouts>,
+    sandboxes: Arc<Sandboxes>,
     runtime: Option<Heard>,
 }
 
@@ -75,38 +74,38 @@ impl Evidence {
     /// What is known now.
     pub(super) fn known(&self) -> Known {
         let runtime = self.runtime.as_ref().map(Reader::heard);
-        Known { whereabouts: Arc::clone(&self.whereabouts), runtime }
+        Known { sandboxes: Arc::clone(&self.sandboxes), runtime }
     }
 
     /// Waits until the runtime says something else.
-    pub(crate) async fn changed(&mut self) -> anyhow::Result<()> {
+    pub async fn changed(&mut self) -> Result<(), RecvError> {
         match &mut self.runtime {
             None => std::future::pending().await,
-            Some(runtime) => Ok(runtime.changed().await?),
+            Some(runtime) => runtime.changed().await,
         }
     }
 
     /// Pods are known that have no namespace yet.
-    pub(crate) fn expect_pods(&self) {
+    pub fn expect_pods(&self) {
         if let Some(runtime) = &self.runtime {
             runtime.expect_pods();
         }
     }
 
     /// The pods that only the runtime knows.
-    pub(crate) fn strays(&self, among: &mut Strays, objects: &Objects) -> Vec<Stray> {
+    pub fn runtime_only(&self, among: &mut RuntimeOnly, objects: &Objects) -> Vec<Stray> {
         let heard = self.runtime.as_ref().map(Reader::heard).unwrap_or_default();
         among.among(heard.sandboxes.as_deref().unwrap_or_default(), objects)
     }
 
     /// Why nothing new is known.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub fn trouble(&self) -> Option<String> {
         self.runtime.as_ref().and_then(|runtime| runtime.heard().away.as_deref().map(str::to_owned))
     }
 
     /// False until the runtime has answered once. Where pods are is not known until then, and to
     /// publish without them would hold every pod that runs.
-    pub(crate) fn is_there(&self) -> bool {
+    pub fn is_there(&self) -> bool {
         let heard = |runtime: &Reader| runtime.heard().sandboxes.is_some();
         self.runtime.as_ref().is_none_or(heard)
     }
@@ -117,7 +116,7 @@ impl Known {
     /// to be known; what it says later still tells which pods cannot be judged.
     pub(super) fn place(&self, id: &PodId, plan: &PodPlan) -> Result<Place, NoPlace> {
         let listed = self.runtime.as_ref().map(|heard| listed(heard, id, plan));
-        let told = self.whereabouts.of(id, &plan.uid).filter(whereabouts::Sandbox::is_current);
+        let told = self.sandboxes.of(id, &plan.uid).filter(sandboxes::Sandbox::is_current);
         match (listed, told) {
             (Some(Err(no @ (NoPlace::Sandboxed(_) | NoPlace::Host))), _) => Err(no),
             (_, Some(told)) => Ok(Place {

@@ -42,29 +42,29 @@ pub(crate) enum RevokeError {
 
 /// A socket that is to be reset, and why.
 #[derive(Clone, Debug)]
-pub(crate) struct Revoked {
+pub struct Revoked {
     /// The socket.
-    pub(crate) socket: OpenSocket,
+    pub socket: OpenSocket,
     /// Where its owner believes it to lead.
-    pub(crate) dst: (Addr, u16),
+    pub dst: (Addr, u16),
     /// What is said of it now.
-    pub(crate) judgement: Judgement,
+    pub judgement: Judgement,
 }
 
 /// What a change of rules means for the open connections of a pod.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// Reset: the rules deny them now.
-    pub(crate) reset: Vec<Revoked>,
+    pub reset: Vec<Revoked>,
     /// Go on as they are although the rules would have them go another way, or not at all where
     /// open connections are kept. The packet layers have to be told of these, each with a value of
     /// [`OpenedBy`].
-    pub(crate) outlive: Vec<(FlowKey, u32)>,
+    pub outlive: Vec<(FlowKey, u32)>,
 }
 
 /// Which open connections stay although the rules deny them now.
 #[derive(Clone, Debug)]
-pub(crate) enum Keep {
+pub enum Keep {
     /// Each (`--on-revoke keep`).
     All,
     /// Those that one of these rules still speaks for.

@@ -12,14 +12,14 @@
 
 mod cri;
 mod follow;
+mod runtime_only;
 mod sandbox;
-mod strays;
 
 use std::{path::PathBuf, sync::Arc};
 
-pub(crate) use follow::{Follower, Reader};
-pub(crate) use sandbox::{Network, Sandbox, of_pod};
-pub(crate) use strays::Strays;
+pub use follow::{Follower, Reader};
+pub use runtime_only::RuntimeOnly;
+pub use sandbox::{Network, Sandbox, of_pod};
 
 /// Where container runtimes listen.
 const SOCKETS: [&str; 3] =
@@ -27,11 +27,11 @@ const SOCKETS: [&str; 3] =
 
 /// What is known of the runtime at one moment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heard {
+pub struct Heard {
     /// Those that run; `None` until it has answered once.
-    pub(crate) sandboxes: Option<Arc<[Sandbox]>>,
+    pub sandboxes: Option<Arc<[Sandbox]>>,
     /// Why it does not answer (any more).
-    pub(crate) away: Option<Arc<str>>,
+    pub away: Option<Arc<str>>,
 }
 
 impl Heard {
@@ -50,7 +50,7 @@ impl Heard {
 }
 
 /// The first socket that is there, or the first of all: a runtime may start after the agent.
-pub(crate) fn default_socket() -> PathBuf {
+pub fn default_socket() -> PathBuf {
     let sockets = SOCKETS.map(PathBuf::from);
     let there = sockets.iter().find(|socket| socket.exists());
     there.unwrap_or(&sockets[0]).clone()

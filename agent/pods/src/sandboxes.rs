@@ -25,23 +25,23 @@ mod tests;
 /// A pod's sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     /// The pod's namespace in Kubernetes.
-    pub(crate) namespace: String,
+    pub namespace: String,
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its UID; empty when the runtime does not say.
     #[serde(default)]
-    pub(crate) uid: String,
+    pub uid: String,
     /// What the runtime calls the sandbox.
-    pub(crate) id: String,
+    pub id: String,
     /// The path of its network namespace.
-    pub(crate) netns: PathBuf,
+    pub netns: PathBuf,
     /// The device and inode that the path led to: a namespace's own, in whatever mount namespace.
-    pub(crate) identity: (u64, u64),
+    pub identity: (u64, u64),
     /// The addresses that it was given.
     #[serde(default)]
-    pub(crate) addresses: Vec<IpAddr>,
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Sandbox {
@@ -56,13 +56,13 @@ impl Sandbox {
 }
 
 /// The device and inode of what a path names.
-pub(crate) fn identity(path: &Path) -> io::Result<(u64, u64)> {
+pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// What is known, and who waits for what came of it.
 #[derive(Debug)]
-pub(crate) struct Whereabouts {
+pub struct Sandboxes {
     file: PathBuf,
     known: Mutex<BTreeMap<PodId, Sandbox>>,
     /// The pods that are being made, with the change that no publication has taken in yet.
@@ -73,9 +73,9 @@ pub(crate) struct Whereabouts {
     taken_in: watch::Sender<u64>,
 }
 
-impl Whereabouts {
+impl Sandboxes {
     /// What an agent before has left in a file, as far as it is still so.
-    pub(crate) fn open(file: PathBuf) -> Self {
+    pub fn open(file: PathBuf) -> Self {
         let known = read(&file).unwrap_or_else(|error| {
             tracing::warn!(path = %file.display(), %error, "cannot read where pods are");
             Vec::new()
@@ -87,15 +87,15 @@ impl Whereabouts {
     }
 
     /// The sandbox of a pod with this UID.
-    pub(crate) fn of(&self, pod: &PodId, uid: &str) -> Option<Sandbox> {
+    pub fn of(&self, pod: &PodId, uid: &str) -> Option<Sandbox> {
         let known = lock(&self.known);
         let sandbox = known.get(pod)?;
         let is_it = uid.is_empty() || sandbox.uid.is_empty() || sandbox.uid == uid;
         is_it.then(|| sandbox.clone())
     }
 
-    /// Takes in a sandbox; returns the change to wait for in [`Whereabouts::publications`].
-    pub(crate) fn put(&self, sandbox: Sandbox) -> io::Result<u64> {
+    /// Takes in a sandbox; returns the change to wait for in [`Sandboxes::publications`].
+    pub fn put(&self, sandbox: Sandbox) -> io::Result<u64> {
         let pod = sandbox.pod();
         let change = self.change(|known| {
             // What nobody has said goodbye to would stay for ever.
@@ -112,34 +112,34 @@ impl Whereabouts {
     }
 
     /// Forgets a sandbox.
-    pub(crate) fn forget(&self, id: &str) -> io::Result<u64> {
+    pub fn forget(&self, id: &str) -> io::Result<u64> {
         self.change(|known| known.retain(|_, sandbox| sandbox.id != id))
     }
 
     /// Forgets every sandbox but these.
-    pub(crate) fn keep(&self, ids: &BTreeSet<String>) -> io::Result<u64> {
+    pub fn keep(&self, ids: &BTreeSet<String>) -> io::Result<u64> {
         self.change(|known| known.retain(|_, sandbox| ids.contains(&sandbox.id)))
     }
 
     /// Tells of changes from here on.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+    pub fn changes(&self) -> watch::Receiver<u64> {
         self.said.subscribe()
     }
 
     /// The newest change: to be read before a publication and handed to
-    /// [`Whereabouts::took_in`] after it.
-    pub(crate) fn newest(&self) -> u64 {
+    /// [`Sandboxes::took_in`] after it.
+    pub fn newest(&self) -> u64 {
         *self.said.borrow()
     }
 
     /// A publication has taken in everything up to a change.
-    pub(crate) fn took_in(&self, change: u64) {
+    pub fn took_in(&self, change: u64) {
         lock(&self.asked).retain(|_, asked| *asked > change);
         self.taken_in.send_replace(change);
     }
 
     /// Tells of publications.
-    pub(crate) fn publications(&self) -> watch::Receiver<u64> {
+    pub fn publications(&self) -> watch::Receiver<u64> {
         self.taken_in.subscribe()
     }
 

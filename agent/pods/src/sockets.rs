@@ -38,7 +38,7 @@ const BACKLOG: i32 = 4_096;
 
 /// Why a socket inside a namespace could not be had.
 #[derive(Debug, Error)]
-pub(crate) enum SocketError {
+pub enum SocketError {
     /// The namespace cannot be entered.
     #[error("the pod's namespace cannot be entered")]
     Namespace(#[from] NetNsError),
@@ -88,7 +88,7 @@ pub(crate) enum SocketError {
 
 /// Which port the listeners take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Port {
+pub enum Port {
     /// The first of [`PORTS`] that is free in both families.
     FirstFree,
     /// The one that the agent before listens on, or listened on until it died.
@@ -97,17 +97,17 @@ pub(crate) enum Port {
 
 /// The proxy's listeners in one namespace: one port, both families.
 #[derive(Debug)]
-pub(crate) struct Listeners {
+pub struct Listeners {
     /// The port of both.
-    pub(crate) port: u16,
+    pub port: u16,
     /// On 127.0.0.1.
-    pub(crate) v4: TcpListener,
+    pub v4: TcpListener,
     /// On `::1`; `None` where the namespace has no IPv6.
-    pub(crate) v6: Option<TcpListener>,
+    pub v6: Option<TcpListener>,
 }
 
 /// Opens the proxy's listeners inside a namespace.
-pub(crate) async fn listen(
+pub async fn listen(
     worker: &Worker,
     namespace: &NetNs,
     port: Port,
@@ -120,7 +120,7 @@ pub(crate) async fn listen(
 }
 
 /// Connects to an address from inside a namespace.
-pub(crate) async fn dial(
+pub async fn dial(
     worker: &Worker,
     namespace: &NetNs,
     addr: SocketAddr,

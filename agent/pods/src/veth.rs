@@ -36,34 +36,34 @@ pub(crate) enum VethError {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct HostEnds {
     /// Where the wire layer attaches.
-    pub(crate) ends: Vec<HostEnd>,
+    pub ends: Vec<HostEnd>,
     /// Links that lead out of the pod, and not to an interface of ours.
     pub(crate) unseen: Vec<Unseen>,
 }
 
 /// The end, in the agent's namespace, of a pod's veth.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct HostEnd {
+pub struct HostEnd {
     /// The number of the pod's end, in the pod's namespace.
-    pub(crate) inside: u32,
+    pub inside: u32,
     /// Its number in the agent's namespace.
-    pub(crate) ifindex: u32,
+    pub ifindex: u32,
     /// Its name there.
-    pub(crate) name: String,
+    pub name: String,
 }
 
 /// A pod's link whose frames the wire layer cannot see.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Unseen {
     /// Its name inside the pod.
-    pub(crate) link: String,
+    pub link: String,
     /// Why.
-    pub(crate) why: Why,
+    pub why: Why,
 }
 
 /// Why a link has no end in the agent's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Why {
+pub enum Why {
     /// A veth whose other end lies in a namespace that is neither the pod's nor the agent's.
     PeerElsewhere,
     /// A link of another kind that leads out of the pod, such as macvlan.

@@ -19,6 +19,7 @@ use std::{
 };
 
 use agent_base::{error::chain, file::Draft};
+use agent_pods::sandboxes::identity;
 use arc_swap::ArcSwap;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::AccessKind};
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ use super::{
     conflist::{self, ConflistError, Shape},
     plugin::NAME,
 };
-use crate::{observe::status::Cni, pods::whereabouts::identity};
+use crate::observe::status::Cni;
 
 #[cfg(test)]
 mod tests;

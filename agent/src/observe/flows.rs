@@ -16,12 +16,12 @@ use agent_abi::{
     Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_PACKET, Reason, Verdict, protocol,
 };
 use agent_base::lock::lock;
+use agent_pods::connections::Reset;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
 use super::status::Word;
-use crate::pods::connections::Reset;
 
 /// Flows kept for `sekisho flows`. About 300 bytes each, so a little over a megabyte.
 pub(crate) const RING: usize = 4_096;

@@ -1,9 +1,9 @@
 use agent_model::snapshot::Enrolment;
 
 use super::*;
-use crate::pods::{
+use crate::{
     runtime::{Sandbox, testing},
-    whereabouts::identity,
+    sandboxes::identity,
 };
 
 const PATH: &str = "/run/netns/cni-1";
@@ -21,11 +21,11 @@ fn plan(uid: &str, netns: Option<&str>) -> PodPlan {
     }
 }
 
-/// Whereabouts of nobody, in a directory that goes with the test.
+/// Nobody's sandboxes, in a directory that goes with the test.
 fn known(directory: &tempfile::TempDir, sandboxes: Option<Vec<Sandbox>>) -> Known {
-    let whereabouts = Arc::new(Whereabouts::open(directory.path().join("known")));
+    let told = Arc::new(Sandboxes::open(directory.path().join("known")));
     let runtime = sandboxes.map(|all| Heard { sandboxes: Some(all.into()), away: None });
-    Known { whereabouts, runtime }
+    Known { sandboxes: told, runtime }
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn what_was_told_at_the_making_counts_while_it_is_so() {
     std::fs::write(&here, "").unwrap();
     let sandbox = testing::sandbox(&pod(), "u1", Network::At(PATH.into()));
     let known = known(&directory, Some(vec![sandbox]));
-    let told = whereabouts::Sandbox {
+    let told = sandboxes::Sandbox {
         namespace: "shop".into(),
         name: "web-0".into(),
         uid: "u1".into(),
@@ -66,7 +66,7 @@ fn what_was_told_at_the_making_counts_while_it_is_so() {
         identity: identity(&here).unwrap(),
         addresses: Vec::new(),
     };
-    known.whereabouts.put(told).unwrap();
+    known.sandboxes.put(told).unwrap();
     let path = || known.place(&pod(), &plan("u1", None)).unwrap().path;
     assert_eq!(path(), here);
     std::fs::remove_file(&here).unwrap();

@@ -22,7 +22,7 @@ const SANDBOX_READY: i32 = 0;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub(crate) enum CriError {
+pub enum CriError {
     /// The socket's path is no URI.
     #[error("--cri-socket cannot be used")]
     Address(#[source] tonic::transport::Error),

@@ -27,31 +27,31 @@ const NAMESPACES: &str = "/run/netns";
 
 /// What is heard, and the way to ask for a look.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader {
+pub struct Reader {
     heard: watch::Receiver<Heard>,
     wake: Arc<Notify>,
 }
 
 impl Reader {
     /// What is known now.
-    pub(crate) fn heard(&self) -> Heard {
+    pub fn heard(&self) -> Heard {
         self.heard.borrow().clone()
     }
 
     /// Waits for something else to be known.
-    pub(crate) async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+    pub async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
         self.heard.changed().await
     }
 
     /// A pod is expected: look often for a while.
-    pub(crate) fn expect_pods(&self) {
+    pub fn expect_pods(&self) {
         self.wake.notify_one();
     }
 }
 
 /// The task that asks.
 #[derive(Debug)]
-pub(crate) struct Follower {
+pub struct Follower {
     client: Client,
     socket: String,
     heard: watch::Sender<Heard>,
@@ -63,7 +63,7 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// A follower that has not asked yet, and its reader.
-    pub(crate) fn new(socket: &Path) -> Result<(Self, Reader), CriError> {
+    pub fn new(socket: &Path) -> Result<(Self, Reader), CriError> {
         let (heard, receiver) = watch::channel(Heard::default());
         let wake = Arc::new(Notify::new());
         let follower = Self {
@@ -78,7 +78,7 @@ impl Follower {
     }
 
     /// Asks until the process ends.
-    pub(crate) async fn run(mut self) {
+    pub async fn run(mut self) {
         let mut often_until = Instant::now();
         loop {
             self.watch();

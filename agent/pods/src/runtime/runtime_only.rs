@@ -2,7 +2,7 @@
 //! and those that are made while it cannot be asked. What the kubelet told the runtime of them is
 //! enough to judge them, and who may write it may write the Pod.
 //!
-//! A sandbox whose Pod was there once and has been deleted is no stray: it is about to go.
+//! A sandbox whose Pod was there once and has been deleted is not among them: it is about to go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,16 +14,16 @@ use super::{Network, Sandbox};
 /// Where the API server has a static pod's UID.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// Tells strays from others.
+/// Tells the pods that only the runtime knows from others.
 #[derive(Debug, Default)]
-pub(crate) struct Strays {
+pub struct RuntimeOnly {
     /// The UIDs of listed sandboxes whose Pods are there or were.
     named: BTreeSet<String>,
 }
 
-impl Strays {
+impl RuntimeOnly {
     /// The newest sandbox of each pod that no object is, in the order of their names.
-    pub(crate) fn among(&mut self, sandboxes: &[Sandbox], objects: &Objects) -> Vec<Stray> {
+    pub fn among(&mut self, sandboxes: &[Sandbox], objects: &Objects) -> Vec<Stray> {
         let objects: BTreeSet<_> = objects.pods().map(|pod| uid(pod)).collect();
         let listed = sandboxes.iter().map(|one| one.uid.as_str());
         let is_named = |uid: &&str| objects.contains(uid) || self.named.contains(*uid);
@@ -35,7 +35,7 @@ impl Strays {
                 *held = one;
             }
         }
-        newest.into_values().map(stray).collect()
+        newest.into_values().map(pod_of).collect()
     }
 }
 
@@ -46,7 +46,7 @@ fn uid(pod: &Pod) -> &str {
     mirrored.or(metadata.uid.as_ref()).map_or("", String::as_str)
 }
 
-fn stray(sandbox: &Sandbox) -> Stray {
+fn pod_of(sandbox: &Sandbox) -> Stray {
     Stray {
         namespace: sandbox.pod.namespace.clone(),
         name: sandbox.pod.name.clone(),
@@ -66,7 +66,7 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     use super::*;
-    use crate::pods::runtime::testing;
+    use crate::runtime::testing;
 
     fn sandbox(name: &str, uid: &str, age: (u32, i64)) -> Sandbox {
         let pod = PodId { namespace: "shop".into(), name: name.into() };
@@ -96,13 +96,13 @@ mod tests {
         objects
     }
 
-    fn uids(strays: &[Stray]) -> Vec<&str> {
-        strays.iter().map(|one| one.uid.as_str()).collect()
+    fn uids(pods: &[Stray]) -> Vec<&str> {
+        pods.iter().map(|one| one.uid.as_str()).collect()
     }
 
     #[test]
     fn a_pod_that_no_object_is_is_told_with_all_that_the_runtime_knows() {
-        let found = Strays::default().among(&[sandbox("web-0", "u1", (0, 1))], &objects([]));
+        let found = RuntimeOnly::default().among(&[sandbox("web-0", "u1", (0, 1))], &objects([]));
         assert_eq!(uids(&found), ["u1"]);
         assert_eq!((&*found[0].namespace, &*found[0].name), ("shop", "web-0"));
         assert_eq!(found[0].labels["app"], "web");
@@ -114,22 +114,22 @@ mod tests {
     fn a_static_pods_picture_is_its_object() {
         let all = [sandbox("static", "hash", (0, 1)), sandbox("web-0", "u1", (0, 1))];
         let objects = objects([pod("static", "u9", Some("hash")), pod("web-0", "u1", None)]);
-        assert_eq!(Strays::default().among(&all, &objects), []);
+        assert_eq!(RuntimeOnly::default().among(&all, &objects), []);
     }
 
     #[test]
     fn of_two_pods_of_one_name_the_newer_counts() {
         let all = [sandbox("web-0", "u2", (0, 7)), sandbox("web-0", "u1", (3, 5))];
-        assert_eq!(uids(&Strays::default().among(&all, &objects([]))), ["u2"]);
+        assert_eq!(uids(&RuntimeOnly::default().among(&all, &objects([]))), ["u2"]);
     }
 
     #[test]
     fn a_pod_that_was_deleted_is_no_stray_while_its_sandbox_goes() {
-        let mut strays = Strays::default();
+        let mut pods = RuntimeOnly::default();
         let all = [sandbox("web-0", "u1", (0, 1))];
-        assert_eq!(strays.among(&all, &objects([pod("web-0", "u1", None)])), []);
-        assert_eq!(strays.among(&all, &objects([])), []);
-        assert_eq!(strays.among(&[], &objects([])), []);
-        assert!(strays.named.is_empty(), "and it is forgotten with it");
+        assert_eq!(pods.among(&all, &objects([pod("web-0", "u1", None)])), []);
+        assert_eq!(pods.among(&all, &objects([])), []);
+        assert_eq!(pods.among(&[], &objects([])), []);
+        assert!(pods.named.is_empty(), "and it is forgotten with it");
     }
 }

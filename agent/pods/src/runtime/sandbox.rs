@@ -16,28 +16,28 @@ const SANDBOXING: [&str; 3] = ["runsc", "gvisor", "kata"];
 
 /// A sandbox that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     /// The runtime's name for it.
     pub(super) id: String,
     /// The pod that it was made for.
-    pub(crate) pod: PodId,
+    pub pod: PodId,
     /// That pod's UID, as the kubelet knows it.
-    pub(crate) uid: String,
+    pub uid: String,
     /// Of several of one pod, the newest counts.
     pub(super) age: (u32, i64),
     /// Where its pod is on the network.
-    pub(crate) network: Network,
+    pub network: Network,
     /// Its addresses: known before the API server is told of them.
-    pub(crate) addresses: Vec<IpAddr>,
+    pub addresses: Vec<IpAddr>,
     /// The Pod's labels when it was made, and the kubelet's own.
-    pub(crate) labels: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// The Pod's annotations.
-    pub(crate) annotations: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Where a pod is on the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Network {
+pub enum Network {
     /// In a namespace of its own.
     At(PathBuf),
     /// In the node's own namespace.
@@ -104,7 +104,7 @@ impl Sandbox {
 
 /// The newest sandbox of a pod. Name, namespace and UID agree, or it is another pod's: one that was
 /// made again under the same name is a pod of its own.
-pub(crate) fn of_pod<'a>(sandboxes: &'a [Sandbox], pod: &PodId, uid: &str) -> Option<&'a Sandbox> {
+pub fn of_pod<'a>(sandboxes: &'a [Sandbox], pod: &PodId, uid: &str) -> Option<&'a Sandbox> {
     let its = sandboxes.iter().filter(|one| one.pod == *pod && one.uid == uid);
     its.max_by_key(|one| one.age)
 }

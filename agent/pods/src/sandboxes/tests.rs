@@ -19,7 +19,7 @@ fn pod(name: &str) -> PodId {
 #[test]
 fn a_pod_is_known_by_its_uid_and_forgotten_by_its_sandbox() {
     let dir = tempfile::tempdir().unwrap();
-    let known = Whereabouts::open(dir.path().join("known"));
+    let known = Sandboxes::open(dir.path().join("known"));
     let one = sandbox("web-0", "u1", "s1", dir.path());
     assert_eq!(known.put(one.clone()).unwrap(), 1);
     assert_eq!(known.of(&pod("web-0"), "u1"), Some(one.clone()));
@@ -44,7 +44,7 @@ fn what_is_still_so_is_known_to_the_next_agent() {
     let (stays, goes) = (dir.path().join("a"), dir.path().join("b"));
     fs::write(&stays, "").unwrap();
     fs::write(&goes, "").unwrap();
-    let known = Whereabouts::open(file.clone());
+    let known = Sandboxes::open(file.clone());
     let one = sandbox("web-0", "u1", "s1", &stays);
     known.put(one.clone()).unwrap();
     known.put(sandbox("web-1", "u2", "s2", &goes)).unwrap();
@@ -52,17 +52,17 @@ fn what_is_still_so_is_known_to_the_next_agent() {
     let other = dir.path().join("c");
     fs::write(&other, "").unwrap();
     fs::rename(&other, &goes).unwrap();
-    let next = Whereabouts::open(file.clone());
+    let next = Sandboxes::open(file.clone());
     assert_eq!(next.of(&pod("web-0"), "u1"), Some(one));
     assert_eq!(next.of(&pod("web-1"), "u2"), None);
     fs::write(&file, "{").unwrap();
-    assert_eq!(Whereabouts::open(file).of(&pod("web-0"), "u1"), None);
+    assert_eq!(Sandboxes::open(file).of(&pod("web-0"), "u1"), None);
 }
 
 #[test]
 fn what_cannot_be_written_is_not_known() {
     let dir = tempfile::tempdir().unwrap();
-    let known = Whereabouts::open(dir.path().join("missing/known"));
+    let known = Sandboxes::open(dir.path().join("missing/known"));
     assert!(known.put(sandbox("web-0", "u1", "s1", dir.path())).is_err());
     assert_eq!(known.of(&pod("web-0"), "u1"), None);
     assert_eq!(known.newest(), 0);

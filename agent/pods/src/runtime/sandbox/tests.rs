@@ -1,9 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::pods::runtime::cri::{
-    PodIp, PodSandboxMetadata, PodSandboxNetworkStatus, PodSandboxStatus,
-};
+use crate::runtime::cri::{PodIp, PodSandboxMetadata, PodSandboxNetworkStatus, PodSandboxStatus};
 
 fn listed(id: &str, uid: &str, attempt: u32, created_at: i64) -> PodSandbox {
     PodSandbox {
