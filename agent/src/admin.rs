@@ -18,6 +18,7 @@ use crate::observe::{flows::FlowLog, metrics::Metrics, status::Status};
 
 pub(crate) mod client;
 mod follow;
+pub(crate) mod question;
 pub(crate) mod rundir;
 pub(crate) mod server;
 pub(crate) mod why;

@@ -16,7 +16,33 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use agent_kernel::{
+    event_ring::{self, EventRing},
+    found,
+    lifecycle::{Kernel, Setup},
+    maps::Maps,
+    netns::Worker,
+    plan::Planner,
+};
+use agent_model::translate::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
+use agent_pods::{
+    canary::{Canaries, Standings},
+    enrol::Pods,
+    evidence::Evidence,
+    runtime::{self, Follower},
+    sandboxes::Sandboxes,
+};
 use agent_proxy::{Limits, Proxy, Seams};
+use agent_source::{
+    cluster::{Cluster, Progress},
+    directory::Directory,
+    observed::Reader,
+    resolve::{Rates, Resolver, Servers},
+};
+use agent_status::{
+    state::State,
+    status_writer::{Reporter, StatusWriter},
+};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -28,28 +54,17 @@ use tokio::{
 
 use crate::{
     admin::{Admin, rundir::RunDir, server},
-    args::{AgentArgs, OnRevoke, PodNamespaces},
+    args::{AgentArgs, OnRevoke, PodExclusions, PodNamespaces},
     cni::{
         gate::{self, Gate},
         install,
     },
-    herald::{Herald, Teller},
-    kernel::{Kernel, Setup, events, maps::Maps},
-    observe::{flows::FlowLog, metrics::Metrics, status::Cni},
-    pods::{
-        canary::{Canaries, Standings},
-        enrol::Pods,
-        evidence::Evidence,
-        netns::Worker,
-        proxied::{Borrowed, Members},
-        runtime::{self, Follower},
-        whereabouts::Whereabouts,
-    },
+    members::Members,
+    observe::{events, flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
+    proxied::Borrowed,
     publisher::Publisher,
-    report::{Followed, Report},
-    resolve::{Rates, Resolver, Servers},
-    source::{Reader, cluster::Cluster, directory::Directory},
-    sync::{Sync, found, plan::Planner},
+    report::{self, Report, Views},
+    sync::Sync,
 };
 
 type Tasks = JoinSet<anyhow::Result<()>>;
@@ -61,27 +76,33 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let (source, reader) = Source::open(&args, &run_dir).await?;
     let socket = server::bind_socket(&run_dir).await?;
     let gate = server::bind(run_dir.cni_socket()).await?;
-    let whereabouts = Arc::new(Whereabouts::open(run_dir.sandboxes()));
+    let sandboxes = Arc::new(Sandboxes::open(run_dir.sandboxes()));
     let port = bind_port(args.admin).await?;
     let worker = Arc::new(Worker::start()?);
     let keep_revoked = args.on_revoke == OnRevoke::Keep;
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
     let kernel = Arc::new(kernel);
-    let flows = Arc::new(FlowLog::default());
+    let flows = Arc::new(FlowLog::new(vec![Box::new(FlowLines::default())]));
     let metrics = Arc::new(Metrics::default());
     let mut tasks = Tasks::new();
-    let (followed, teller) = start_herald(&mut tasks, &args, &source, &reader);
+    let (status_writer, reporter) =
+        start_status_writer(&mut tasks, &args, &source, &reader).unzip();
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
     let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
     let (resolver, names) = Resolver::new(servers, rates, (run_dir.names(), &args.node_name));
     let standings = Arc::new(Standings::default());
     let plugin = keep_plugin(&mut tasks, &args, &run_dir)?;
-    let sources = (followed, resolver.known(), Arc::clone(&standings));
-    let report = Report::new(&args, Arc::clone(&kernel), sources, plugin);
-    let report = Arc::new(report);
+    let views = Views {
+        source: source.progress(),
+        status_writer,
+        names: resolver.known(),
+        cni: plugin,
+        standings: Arc::clone(&standings),
+    };
+    let report = Arc::new(Report::new(settings(&args), Arc::clone(&kernel), views));
     if let Some(log) = log {
-        tasks.spawn(async move { events::read_log(log).await.context("the programs' log") });
+        tasks.spawn(async move { event_ring::read_log(log).await.context("the programs' log") });
     }
     let admin = Admin {
         answers: Arc::clone(&report) as _,
@@ -89,10 +110,10 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
     };
     serve_admin(&mut tasks, admin, socket, port);
-    let cni = Gate { report: Arc::clone(&report), whereabouts: Arc::clone(&whereabouts) };
+    let cni = Gate { report: Arc::clone(&report), sandboxes: Arc::clone(&sandboxes) };
     tasks
         .spawn(async move { gate::serve(gate, cni).await.context("the socket of the CNI plugin") });
-    let evidence = Evidence { whereabouts, runtime: follow_runtime(&args, &mut tasks)? };
+    let evidence = Evidence { sandboxes, runtime: follow_runtime(&args, &mut tasks)? };
     let pods = (Arc::clone(&worker), evidence.clone());
     let sync = start_sync(&mut tasks, &kernel, pods, (&flows, keep_revoked))?;
     send_canaries(&mut tasks, &args, (&kernel, worker), (&sync, standings));
@@ -101,32 +122,31 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         resolver.run().await;
         Ok(())
     });
-    let publisher = Publisher::new(&args, sync, (report, metrics, teller), evidence);
+    let publisher = Publisher::new(context(&args), sync, (report, metrics, reporter), evidence);
     tasks.spawn(publisher.run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
 }
 
 /// Starts what tells the authors of objects, on an API server.
-fn start_herald(
+fn start_status_writer(
     tasks: &mut Tasks,
     args: &AgentArgs,
     source: &Source,
     reader: &Reader,
-) -> (Followed, Option<Teller>) {
-    let Source::Cluster(cluster) = source else { return ((None, None), None) };
-    let progress = Some(cluster.progress());
+) -> Option<(Arc<State>, Reporter)> {
+    let Source::Cluster(cluster) = source else { return None };
     if !args.write_status {
-        return ((progress, None), None);
+        return None;
     }
-    let (herald, teller) =
-        Herald::new(cluster.server(), cluster.census(), &args.node_name, reader.clone());
-    let state = herald.state();
+    let (writer, reporter) =
+        StatusWriter::new(cluster.server(), cluster.inventory(), &args.node_name, reader.clone());
+    let state = writer.state();
     tasks.spawn(async move {
-        herald.run().await;
+        writer.run().await;
         Ok(())
     });
-    ((progress, Some(state)), Some(teller))
+    Some((state, reporter))
 }
 
 /// Keeps the CNI plugin in the node's directories, where the agent is told of them.
@@ -154,9 +174,37 @@ fn setup(args: &AgentArgs, host_netns: u64) -> Setup {
         host_netns,
         hold_unknown: args.holds_unknown_pods(),
         keep_revoked: args.on_revoke == OnRevoke::Keep,
-        layer3: args.layer3,
-        log: args.kernel_log,
+        layer3: args.layer3.into(),
+        log: args.kernel_log.into(),
     }
+}
+
+/// What the status says of how the agent was started.
+fn settings(args: &AgentArgs) -> report::Settings {
+    report::Settings {
+        node: args.node_name.clone(),
+        hold_unknown: args.holds_unknown_pods(),
+        keep_revoked: args.on_revoke == OnRevoke::Keep,
+        layer3: args.layer3.into(),
+    }
+}
+
+/// What a snapshot depends on beside objects.
+fn context(args: &AgentArgs) -> NodeContext {
+    let mut context = NodeContext::new(&args.node_name);
+    context.admin = args.admin;
+    context.netns = match args.namespaces_from() {
+        PodNamespaces::Annotation => NetnsAnnotation::Honour,
+        PodNamespaces::Runtime => NetnsAnnotation::Ignore,
+    };
+    context.exclusions = match args.pod_exclusions {
+        PodExclusions::Honour => Exclusions::Honour,
+        PodExclusions::Ignore => Exclusions::Ignore,
+    };
+    if args.holds_unknown_pods() {
+        context.unknown = UnknownPods::Hold;
+    }
+    context
 }
 
 /// Where objects come from.
@@ -177,6 +225,13 @@ impl Source {
         let (cluster, reader) =
             Cluster::open(credentials, &args.node_name, run_dir.objects()).await?;
         Ok((Self::Cluster(Box::new(cluster)), reader))
+    }
+
+    fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Self::Directory(_) => None,
+            Self::Cluster(cluster) => Some(cluster.progress()),
+        }
     }
 
     async fn run(self) -> anyhow::Result<()> {
@@ -237,7 +292,7 @@ fn start_sync(
     let maps: &Arc<Maps> = &kernel.maps;
     let planner = Planner::new(found::found(maps)?);
     let members: Arc<ArcSwap<Members>> = Arc::default();
-    let ring = Maps::events(&kernel.maps_directory())?;
+    let ring = EventRing::open(&kernel.maps_directory())?;
     let sink = events::Sink {
         flows: Arc::clone(flows),
         members: Arc::clone(&members),

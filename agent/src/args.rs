@@ -3,7 +3,6 @@
 
 mod choices;
 pub(crate) mod cni;
-pub(crate) mod question;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,12 +10,14 @@ use std::{
     time::Duration,
 };
 
+use crate::observe::log::LogFormat;
+
 pub(crate) use choices::{
-    Format, KernelLog, Layer3, LogFormat, OnRevoke, PodExclusions, PodNamespaces, SelftestFamily,
-    UnknownPods,
+    Format, KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, SelftestFamily, UnknownPods,
 };
 use clap::{Parser, Subcommand};
-use question::{PodRef, Target};
+
+use crate::admin::question::{PodRef, Target};
 
 /// Where an agent keeps its socket and state when nothing else is said.
 pub(crate) const DEFAULT_RUN_DIR: &str = "/run/sekisho";

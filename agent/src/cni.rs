@@ -5,7 +5,7 @@
 //!                                                        │ ADD: pod, UID, sandbox, namespace
 //!                                          <run-dir>/cni.sock
 //!                                                        ▼
-//!                                   gate (the agent) ─► pods::whereabouts ─► a publication
+//!                                   gate (the agent) ─► pods::sandboxes ─► a publication
 //! ```
 //!
 //! call reads what the runtime says, answer is what it is told, plugin is the process in between;

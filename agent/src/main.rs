@@ -6,15 +6,11 @@ mod args;
 mod cli;
 mod cni;
 mod heap;
-mod herald;
-mod kernel;
+mod members;
 mod observe;
-mod pods;
+mod proxied;
 mod publisher;
 mod report;
-mod resolve;
-mod sealed;
-mod source;
 mod sync;
 
 use std::process::ExitCode;

@@ -1,8 +1,9 @@
 //! What a person or a machine may know of a running agent: its status, the flows that it judged,
 //! its metrics and its log. Nothing here decides anything.
 
+pub(crate) mod events;
 pub(crate) mod flows;
-pub(crate) mod laps;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod status;
+mod views;

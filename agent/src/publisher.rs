@@ -3,34 +3,29 @@
 
 use std::{future::ready, sync::Arc, time::Duration};
 
+use agent_base::{
+    error::chain,
+    laps::{Laps, Phase},
+};
 use agent_model::{
     resource::Kind,
     snapshot::{PodId, Snapshot},
-    translate::{Exclusions, Interner, NetnsAnnotation, NodeContext, UnknownPods, translate},
+    translate::{Interner, NodeContext, translate},
 };
+use agent_pods::{enrol::Lack, evidence::Evidence, runtime::RuntimeOnly};
+use agent_source::{
+    note::Note,
+    observed::{Observed, Reader},
+    resolve::Ends,
+    resolvers,
+};
+use agent_status::status_writer::Reporter;
 use tokio::{
     task::block_in_place,
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::{
-    args::{AgentArgs, PodExclusions, PodNamespaces},
-    herald::Teller,
-    observe::{
-        laps::{Laps, Phase},
-        metrics::Metrics,
-        status::Note,
-    },
-    pods::{
-        enrol::{Lack, chain},
-        evidence::Evidence,
-        runtime::Strays,
-    },
-    report::Report,
-    resolve::Ends,
-    source::{Observed, Reader, resolvers},
-    sync::Sync,
-};
+use crate::{observe::metrics::Metrics, report::Report, sync::Sync};
 
 /// How often pods are looked after without a change of objects: namespaces that have vanished or
 /// come, links, and what failed the last time.
@@ -49,7 +44,7 @@ pub(crate) struct Publisher {
     report: Arc<Report>,
     metrics: Arc<Metrics>,
     evidence: Evidence,
-    strays: Strays,
+    runtime_only: RuntimeOnly,
     latest: Option<(Observed, Arc<Snapshot>)>,
     /// Whether pods' links are to be looked at: they may change whenever something else does.
     links_due: bool,
@@ -57,7 +52,7 @@ pub(crate) struct Publisher {
     /// longer than a pod that is being made should wait.
     unlooked: Option<Vec<PodId>>,
     /// Who tells other nodes, on an API server.
-    teller: Option<Teller>,
+    reporter: Option<Reporter>,
     /// Why the last attempt failed: told once, however often it is tried again.
     refused: Option<String>,
 }
@@ -65,24 +60,11 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// A publisher that has not seen any objects yet.
     pub(crate) fn new(
-        args: &AgentArgs,
+        context: NodeContext,
         sync: Sync,
-        (report, metrics, teller): (Arc<Report>, Arc<Metrics>, Option<Teller>),
+        (report, metrics, reporter): (Arc<Report>, Arc<Metrics>, Option<Reporter>),
         evidence: Evidence,
     ) -> Self {
-        let mut context = NodeContext::new(&args.node_name);
-        context.admin = args.admin;
-        context.netns = match args.namespaces_from() {
-            PodNamespaces::Annotation => NetnsAnnotation::Honour,
-            PodNamespaces::Runtime => NetnsAnnotation::Ignore,
-        };
-        context.exclusions = match args.pod_exclusions {
-            PodExclusions::Honour => Exclusions::Honour,
-            PodExclusions::Ignore => Exclusions::Ignore,
-        };
-        if args.holds_unknown_pods() {
-            context.unknown = UnknownPods::Hold;
-        }
         Self {
             context,
             interner: Interner::default(),
@@ -90,18 +72,18 @@ impl Publisher {
             report,
             metrics,
             evidence,
-            strays: Strays::default(),
+            runtime_only: RuntimeOnly::default(),
             latest: None,
             links_due: false,
             unlooked: None,
-            teller,
+            reporter,
             refused: None,
         }
     }
 
     /// Publishes what the source says, as long as it says anything.
     pub(crate) async fn run(mut self, mut reader: Reader, mut names: Ends) -> anyhow::Result<()> {
-        let mut sandboxes = self.evidence.whereabouts.changes();
+        let mut sandboxes = self.evidence.sandboxes.changes();
         self.context.answers = Arc::clone(&names.answers.borrow_and_update());
         let mut looks = interval(LOOK_AFTER);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -140,8 +122,8 @@ impl Publisher {
     /// The runtime says something else: of pods that objects name, or of others.
     async fn hear(&mut self, names: &Ends) {
         let Some((observed, _)) = &self.latest else { return };
-        let strays = self.evidence.strays(&mut self.strays, &observed.objects);
-        if strays == self.context.runtime_only {
+        let pods = self.evidence.runtime_only(&mut self.runtime_only, &observed.objects);
+        if pods == self.context.strays {
             self.publish(&mut Laps::default()).await;
         } else {
             let observed = observed.clone();
@@ -157,7 +139,7 @@ impl Publisher {
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
         self.context.own_resolvers = resolvers::own();
-        self.context.runtime_only = self.evidence.strays(&mut self.strays, &observed.objects);
+        self.context.strays = self.evidence.runtime_only(&mut self.runtime_only, &observed.objects);
         let mut laps = observed.laps.take().unwrap_or_default();
         laps.end(Phase::Queue);
         let translated =
@@ -210,7 +192,7 @@ impl Publisher {
             }
             return false;
         }
-        let newest = self.evidence.whereabouts.newest();
+        let newest = self.evidence.sandboxes.newest();
         let outcome = self.sync.publish(snapshot, laps).await;
         if let Ok(published) = &outcome
             && published.writes > 0
@@ -231,12 +213,12 @@ impl Publisher {
             tracing::error!(target: "config", error = why, "generation refused");
         }
         self.refused.clone_from(&refused);
-        if let Some(teller) = &self.teller {
-            teller.published(observed, refused.as_ref());
+        if let Some(reporter) = &self.reporter {
+            reporter.published(observed, refused.as_ref());
         }
         self.report.update(&self.sync, (observed, snapshot), (refused, trouble));
         laps.end(Phase::Report);
-        self.evidence.whereabouts.took_in(newest);
+        self.evidence.sandboxes.took_in(newest);
         self.sync.narrow();
         laps.end(Phase::Narrow);
         self.links_due = true;
@@ -248,7 +230,8 @@ impl Publisher {
 /// everything out (`ALLOW_ANY`).
 fn lacks_mesh_config(observed: &Observed) -> bool {
     let kind = Kind::ConfigMap;
-    let is_broken =
-        |note: &Note| note.severity == "error" && note.kind == kind.name() && note.name == "istio";
+    let is_broken = |note: &Note| {
+        note.is_error() && note.finding.kind == kind.name() && note.finding.name == "istio"
+    };
     observed.objects.of_kind(kind).next().is_none() && observed.notes.iter().any(|n| is_broken(n))
 }

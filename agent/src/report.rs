@@ -3,29 +3,31 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use agent_abi::{Flow, Judgement, counter, decide};
+use agent_base::lock::lock;
+use agent_kernel::{
+    hooks::{self, Wire},
+    lifecycle::Kernel,
+    preflight::Layer3,
+};
 use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
+use agent_pods::{
+    canary::Standings,
+    enrol::{Lack, Pod, Pods},
+};
+use agent_source::{
+    cluster::Progress, note::Note, observed::Observed, resolve::Known, spots::Spots,
+};
+use agent_status::state;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
 
 use crate::{
     admin::Answers,
-    args::{AgentArgs, Layer3, OnRevoke},
-    herald,
-    kernel::{
-        Kernel,
-        hooks::{self, Wire},
-    },
-    observe::status::{self, Cni, Hook, Note, State, Status, default_action},
-    pods::{
-        canary::Standings,
-        enrol::{Lack, Pod, Pods},
-    },
-    resolve::Known,
-    source::{Observed, cluster::Progress, store::Spots},
+    observe::status::{self, Cni, Hook, State, Status, default_action},
     sync::Sync,
 };
 
@@ -54,8 +56,33 @@ struct Judged {
     ends: Vec<(u32, String)>,
 }
 
-/// How far an API server is followed, and what is told there; nothing of a directory.
-pub(crate) type Followed = (Option<Arc<Progress>>, Option<Arc<herald::State>>);
+/// What an agent was started with, as far as its status says it.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// `--node-name`.
+    pub(crate) node: String,
+    /// Unknown pods are held.
+    pub(crate) hold_unknown: bool,
+    /// Open connections outlive their rule.
+    pub(crate) keep_revoked: bool,
+    /// How layer 3 is to be attached.
+    pub(crate) layer3: Layer3,
+}
+
+/// What is asked when somebody wants to know.
+#[derive(Debug)]
+pub(crate) struct Views {
+    /// How far an API server is followed; none on a directory.
+    pub(crate) source: Option<Arc<Progress>>,
+    /// Who tells the authors of objects; none where nobody does.
+    pub(crate) status_writer: Option<Arc<state::State>>,
+    /// What names resolve to.
+    pub(crate) names: Known,
+    /// The CNI plugin, where the agent keeps it.
+    pub(crate) cni: Option<Arc<ArcSwap<Cni>>>,
+    /// What canaries have shown.
+    pub(crate) standings: Arc<Standings>,
+}
 
 /// The agent's report.
 #[derive(Debug)]
@@ -64,37 +91,25 @@ pub(crate) struct Report {
     kernel: Arc<Kernel>,
     latest: ArcSwapOption<Latest>,
     published: Mutex<(u64, Option<Timestamp>)>,
-    source: Option<Arc<Progress>>,
-    herald: Option<Arc<herald::State>>,
-    names: Known,
-    cni: Option<Arc<ArcSwap<Cni>>>,
-    standings: Arc<Standings>,
+    views: Views,
 }
 
 impl Report {
     /// A report of an agent that has just started.
-    pub(crate) fn new(
-        args: &AgentArgs,
-        kernel: Arc<Kernel>,
-        (source, names, standings): (Followed, Known, Arc<Standings>),
-        cni: Option<Arc<ArcSwap<Cni>>>,
-    ) -> Self {
-        let hold = args.holds_unknown_pods();
-        let keep = args.on_revoke == OnRevoke::Keep;
+    pub(crate) fn new(settings: Settings, kernel: Arc<Kernel>, views: Views) -> Self {
+        let Settings { node, hold_unknown, keep_revoked, layer3 } = settings;
         let fixed = Status {
-            node: args.node_name.clone(),
+            node,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: Timestamp::now(),
-            unknown_pods: if hold { "hold" } else { "allow" }.into(),
-            on_revoke: if keep { "keep" } else { "reset" }.into(),
+            unknown_pods: if hold_unknown { "hold" } else { "allow" }.into(),
+            on_revoke: if keep_revoked { "keep" } else { "reset" }.into(),
             layer3: kernel.links.wire().name().into(),
-            layer3_why: layer3_why(args.layer3, kernel.links.wire()).map(Into::into),
+            layer3_why: layer3_why(layer3, kernel.links.wire()).map(Into::into),
             ..Status::default()
         };
         let published = Mutex::new((0, None));
-        let (source, herald) = source;
-        let latest = ArcSwapOption::empty();
-        Self { fixed, kernel, latest, published, source, herald, names, cni, standings }
+        Self { fixed, kernel, latest: ArcSwapOption::empty(), published, views }
     }
 
     /// True when something of the latest snapshot is not in force.
@@ -160,7 +175,7 @@ impl Report {
     }
 
     fn since(&self, generation: u64) -> Option<Timestamp> {
-        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut published = lock(&self.published);
         if published.0 != generation {
             *published = (generation, Some(Timestamp::now()));
         }
@@ -184,11 +199,12 @@ impl Answers for Report {
         status.hooks = hooks_of(&self.kernel);
         let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
         status.counters = (0..).zip(&counter::NAMES).map(count).collect();
-        status.cni = self.cni.as_ref().map(|cni| (**cni.load()).clone());
-        status.mended = self.kernel.mending.done();
-        status.source = self.source.as_ref().map(|source| source.view());
-        status.names = self.names.view();
-        status.herald = self.herald.as_ref().map(|herald| herald.view());
+        let Views { source, status_writer, names, cni, standings: _ } = &self.views;
+        status.cni = cni.as_ref().map(|cni| (**cni.load()).clone());
+        status.mended = self.kernel.mending.done().into();
+        status.source = source.as_ref().map(|source| source.view().into());
+        status.names = names.view().into_iter().map(Into::into).collect();
+        status.status_writer = status_writer.as_ref().map(|writer| writer.view().into());
         let Some(latest) = self.latest.load_full() else { return status };
         name_wanters(&mut status.names, &latest.snapshot);
         status.state = latest.state.clone();
@@ -196,11 +212,12 @@ impl Answers for Report {
         status.rules = latest.rules;
         status.prefixes = latest.prefixes;
         status.objects.clone_from(&latest.objects);
-        let note = |finding| Arc::new(Note::new(finding, latest.spots.of(finding)));
-        let found = latest.snapshot.findings.iter().map(note);
-        status.findings = latest.notes.iter().map(Arc::clone).chain(found).collect();
-        let unsaid = self.herald.iter().flat_map(|herald| herald.findings());
-        status.findings.extend(unsaid.map(Arc::new));
+        let found = latest.snapshot.findings.iter();
+        let found = found.map(|finding| status::Note::of(finding, latest.spots.of(finding)));
+        status.findings =
+            latest.notes.iter().map(|note| note.as_ref().into()).chain(found).collect();
+        let unsaid = status_writer.iter().flat_map(|writer| writer.findings());
+        status.findings.extend(unsaid.map(|note| status::Note::from(&note)));
         status.pods = latest.pods.iter().map(|judged| self.with_hooks(judged)).collect();
         if matches!(status.state, State::Ready)
             && let Some(missing) = missing(&status)
@@ -222,7 +239,9 @@ impl Report {
         if matches!(pod.enrolment, status::Enrolment::Outside { .. }) {
             return;
         }
-        let Some(standing) = pod.netns.and_then(|netns| self.standings.of(netns)) else { return };
+        let Some(standing) = pod.netns.and_then(|netns| self.views.standings.of(netns)) else {
+            return;
+        };
         if let (status::Enrolment::Enrolled, Some(why)) = (&pod.enrolment, &standing.failing) {
             pod.enrolment = status::Enrolment::Failing { why: why.clone() };
         }

@@ -15,34 +15,33 @@ use std::{
     sync::Arc,
 };
 
+use agent_base::{
+    error::chain,
+    laps::{Laps, Phase},
+};
+use agent_kernel::{
+    found,
+    lifecycle::{Kernel, KernelError},
+    plan::{Desired, PlanError, Planner},
+    sys::{self, SysError},
+};
 use agent_model::{
     snapshot::{Enrolment, PodId, Snapshot},
     tables::Pod as ModelPod,
+};
+use agent_pods::{
+    canary::Subject,
+    connections::{self, Change},
+    enrol::{Pod, Pods, Wanting},
 };
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::{sync::watch, task::block_in_place};
 
-pub(crate) mod found;
-pub(crate) mod plan;
-
 use crate::{
-    kernel::{
-        Kernel, KernelError,
-        sys::{self, SysError},
-    },
-    observe::{
-        flows::FlowLog,
-        laps::{Laps, Phase},
-    },
-    pods::{
-        canary::Subject,
-        connections,
-        enrol::{Pods, Wanting, chain},
-        proxied::{Member, Members},
-    },
+    members::{Member, Members},
+    observe::flows::{FlowLog, FlowRecord},
 };
-use plan::{Desired, PlanError, Planner};
 
 /// Why a generation is not in force.
 #[derive(Debug, Error)]
@@ -179,8 +178,11 @@ impl Sync {
         self.pods.unwire(&self.kernel);
         if let Some(changed) = changed {
             let maps = &self.kernel.maps;
-            let changed = (&changed[..], &*snapshot.registry, self.keep_revoked);
-            published.resets = connections::settle(&self.pods, maps, changed, &self.flows).await;
+            let registry = &*snapshot.registry;
+            let change = Change { netns: &changed, registry, keep_all: self.keep_revoked };
+            let resets = connections::settle(&self.pods, maps, change).await;
+            resets.iter().for_each(|reset| self.flows.record(FlowRecord::of_reset(reset)));
+            published.resets = resets.len();
             self.said = Some(desired);
             laps.end(Phase::Revoke);
         }
@@ -274,7 +276,7 @@ impl Sync {
     }
 
     fn desired(&self) -> Desired {
-        let word = |pod: &crate::pods::enrol::Pod| ModelPod {
+        let word = |pod: &Pod| ModelPod {
             policy: match &pod.enrolment {
                 Enrolment::Enrolled(policy) => Some(Arc::clone(policy)),
                 Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
@@ -286,7 +288,7 @@ impl Sync {
     }
 
     fn members_now(&self, snapshot: &Snapshot) -> Members {
-        let member = |(id, pod): (&PodId, &crate::pods::enrol::Pod)| {
+        let member = |(id, pod): (&PodId, &Pod)| {
             let default_action = match &pod.enrolment {
                 Enrolment::Enrolled(policy) => Some(policy.default_action),
                 Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,

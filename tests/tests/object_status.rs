@@ -184,7 +184,7 @@ impl Scene {
     fn leader(&self) -> Result<Option<usize>> {
         let mut leaders = Vec::new();
         for (at, agent) in self.agents.iter().enumerate() {
-            if agent.pid().is_some() && agent.status()?["herald"]["leader"] == true {
+            if agent.pid().is_some() && agent.status()?["status_writer"]["leader"] == true {
                 leaders.push(at);
             }
         }
@@ -298,14 +298,15 @@ fn another_agent_takes_over_and_a_silent_node_does_not_count() -> Result<()> {
     // Who cannot renew it lets go before anybody else can have it.
     let before_pause = scene.wait_leader(SOON)?;
     scene.plane.pause_server(true)?;
-    scene.agents[before_pause]
-        .wait_until("it lets go", |agent| Ok(agent.status()?["herald"]["leader"] == false))?;
+    scene.agents[before_pause].wait_until("it lets go", |agent| {
+        Ok(agent.status()?["status_writer"]["leader"] == false)
+    })?;
     scene.plane.pause_server(false)?;
     let first = scene.wait_leader(SOON)?;
     let other = 1 - first;
     scene.agents[first].kill()?;
     assert_eq!(scene.wait_leader(Duration::from_secs(15))?, other);
-    assert_eq!(scene.agents[other].status()?["herald"]["holder"], node(other).as_str());
+    assert_eq!(scene.agents[other].status()?["status_writer"]["holder"], node(other).as_str());
     let words =
         format!("1 of 2 nodes enforce generation 1; {}: its agent is not heard", node(first));
     let entry_a = ["-n", "shop", ENTRIES, "a"];
@@ -362,12 +363,12 @@ fn a_missing_right_is_named_and_costs_nothing_else() -> Result<()> {
     let Scene { agents, world, .. } = &mut scene;
     agents[0].start(world)?;
     agents[0].wait_until("the verb is named", |agent| {
-        let problems = agent.status()?["herald"]["problems"].to_string();
+        let problems = agent.status()?["status_writer"]["problems"].to_string();
         Ok(problems.contains("watch leases.coordination.k8s.io in the namespace sekisho-system"))
     })?;
     let status = scene.agents[0].status()?;
     assert_eq!(
-        (&status["state"]["state"], &status["herald"]["leader"]),
+        (&status["state"]["state"], &status["status_writer"]["leader"]),
         (&json!("ready"), &json!(false))
     );
     scene.apply(&entry("c", "203.0.113.201"))?;

@@ -1,8 +1,8 @@
 //! `cargo xtask ebpf`: builds the kernel programs alone and prints the size of each.
 
 mod listing;
-/// The same file that the agent's build script uses: one way to build the programs.
-#[path = "../../agent/build/programs.rs"]
+/// The same file that the build script of agent-kernel uses: one way to build the programs.
+#[path = "../../agent/kernel/build/programs.rs"]
 pub(crate) mod programs;
 
 use std::fs;

@@ -20,15 +20,13 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::{
     Admin, follow,
+    question::Target,
     rundir::RunDir,
     why::{self, WhyError, WhyQuery},
 };
-use crate::{
-    args::question::Target,
-    observe::{
-        metrics::CONTENT_TYPE,
-        status::{self, Status},
-    },
+use crate::observe::{
+    metrics::CONTENT_TYPE,
+    status::{self, Status},
 };
 
 /// Why the server cannot listen.
@@ -161,7 +159,7 @@ async fn flows(State(admin): State<Admin>, Query(query): Query<FlowsQuery>) -> R
 
 async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery>) -> Response {
     let Some((pod, to)) = query.words() else {
-        return (StatusCode::BAD_REQUEST, crate::args::question::PodRefError.to_string())
+        return (StatusCode::BAD_REQUEST, crate::admin::question::PodRefError.to_string())
             .into_response();
     };
     let answers = &*admin.answers;

@@ -12,11 +12,11 @@ use agent_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::Answers;
-use crate::{
-    args::question::{Destination, PodRef, Target},
-    observe::status::Word,
+use super::{
+    Answers,
+    question::{Destination, PodRef, Target},
 };
+use crate::observe::status::Word;
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! What flags let choose among.
 
+use agent_kernel::{load, preflight};
 use clap::ValueEnum;
 
 /// What a pod that asks to leave its allowlist gets.
@@ -49,15 +50,6 @@ pub(crate) enum Layer3 {
     Clsact,
 }
 
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// One line of text an event
-    Text,
-    /// One JSON object an event
-    Json,
-}
-
 /// How much the kernel programs say about their own trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KernelLog {
@@ -90,4 +82,24 @@ pub(crate) enum SelftestFamily {
     V6,
     /// By IPv6 sockets that dial `::ffff:a.b.c.d`
     Mapped,
+}
+
+impl From<Layer3> for preflight::Layer3 {
+    fn from(chosen: Layer3) -> Self {
+        match chosen {
+            Layer3::Auto => Self::Auto,
+            Layer3::Tcx => Self::Tcx,
+            Layer3::Clsact => Self::Clsact,
+        }
+    }
+}
+
+impl From<KernelLog> for load::KernelLog {
+    fn from(chosen: KernelLog) -> Self {
+        match chosen {
+            KernelLog::Off => Self::Off,
+            KernelLog::Warn => Self::Warn,
+            KernelLog::Debug => Self::Debug,
+        }
+    }
 }

@@ -8,6 +8,13 @@ use std::{
 };
 
 use agent_model::{analyze::analyze, snapshot::Severity};
+use agent_source::{
+    cluster::{self, LeftOut, Listing},
+    manifest,
+    note::Note,
+    scan::Scanner,
+    store::{Store, code},
+};
 use anyhow::Context as _;
 use serde::Serialize;
 
@@ -18,13 +25,7 @@ use super::{
 };
 use crate::{
     args::{AnalyzeArgs, exit},
-    observe::status::Note,
-    source::{
-        cluster::{self, LeftOut, Listing},
-        manifest,
-        scan::Scanner,
-        store::{Store, code},
-    },
+    observe::status,
 };
 
 /// What was found.
@@ -36,7 +37,7 @@ struct Report {
     objects: usize,
     errors: usize,
     warnings: usize,
-    findings: Vec<Arc<Note>>,
+    findings: Vec<status::Note>,
 }
 
 pub(super) async fn run(args: &AnalyzeArgs, paint: Paint) -> anyhow::Result<Answer> {
@@ -86,12 +87,8 @@ fn report<P: AsRef<Path>>(
     let spots = store.spots();
     let mut findings = observed.notes.to_vec();
     let left_out = left_out.into_iter().map(|one| Note {
-        severity: Severity::Warning.name().into(),
-        code: code::LEFT_OUT.into(),
-        field: one.resource.into(),
-        message: one.why,
         place: server.clone(),
-        ..Note::default()
+        ..Note::loose(Severity::Warning, code::LEFT_OUT, one.why).about(one.resource)
     });
     findings.extend(left_out.map(Arc::new));
     let objects = analyze(&observed.objects);
@@ -100,14 +97,13 @@ fn report<P: AsRef<Path>>(
     // Each object is checked by itself when it is read and again among the others.
     let mut seen = std::collections::BTreeSet::new();
     findings.retain(|note| seen.insert(format!("{note:?}")));
-    let rank = |note: &Note| match note.severity.as_ref() {
-        "error" => 0,
-        "warning" => 1,
-        _ => 2,
-    };
-    findings.sort_by(|one, other| (rank(one), &one.place).cmp(&(rank(other), &other.place)));
-    let count = |wanted| findings.iter().filter(|note| rank(note) == wanted).count();
-    let (errors, warnings) = (count(0), count(1));
+    let severity = |note: &Note| note.finding.severity;
+    findings.sort_by(|one, other| {
+        severity(other).cmp(&severity(one)).then_with(|| one.place.cmp(&other.place))
+    });
+    let count = |wanted| findings.iter().filter(|note| severity(note) == wanted).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let findings = findings.iter().map(|note| note.as_ref().into()).collect();
     Ok(Report { server, objects: observed.objects.len(), errors, warnings, findings })
 }
 

@@ -1,6 +1,7 @@
 //! `sekisho crds`: definitions of custom resources for clusters that lack them. They are created,
 //! never applied, so one that Istio or App Mesh has installed stays as it is.
 
+use agent_source::cluster::connect;
 use anyhow::{Context as _, bail};
 use kube::{
     Api, Client,
@@ -10,10 +11,7 @@ use kube::{
 use serde::Serialize;
 
 use super::{Answer, output::encode};
-use crate::{
-    args::{CrdsArgs, CrdsInstallArgs, CrdsVerb, exit},
-    source::cluster::connect,
-};
+use crate::args::{CrdsArgs, CrdsInstallArgs, CrdsVerb, exit};
 
 /// Written by `cargo xtask crds`, which a test holds against the types.
 const DEFINITIONS: [&str; 19] = [

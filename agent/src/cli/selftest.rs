@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use agent_kernel::preflight;
 use anyhow::{Context as _, anyhow, bail};
 use sekisho_selftest::{
     matrix::{self, Check},
@@ -22,10 +23,7 @@ use super::{
     output::{Paint, Table, Tone, encode},
     until_signal,
 };
-use crate::{
-    args::{SelftestArgs, SelftestFamily, exit},
-    kernel::preflight,
-};
+use crate::args::{SelftestArgs, SelftestFamily, exit};
 
 /// What came of it.
 #[derive(Debug, Serialize)]

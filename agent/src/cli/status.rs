@@ -1,6 +1,6 @@
 //! `sekisho status`.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use crate::{
     admin::client::Client,
     args::{StatusArgs, exit},
     observe::status::{
-        Canary, Cni, Enrolment, Herald, Hook, Note, Pod, Resolved, Source, State, Status,
+        Canary, Cni, Enrolment, Hook, Note, Pod, Resolved, Source, State, Status, StatusWriter,
     },
 };
 
@@ -78,8 +78,8 @@ fn head(status: &Status, paint: Paint) -> String {
         line("cni", &installed(cni, paint));
     }
     line("unknown", &format!("pods are {unknown}; connections whose rule goes {revoked}"));
-    if let Some(herald) = &status.herald {
-        line("herald", &elected(herald, paint));
+    if let Some(writer) = &status.status_writer {
+        line("writer", &elected(writer, paint));
     }
     if let Some(last) = &status.mended.last {
         let (count, at) = (status.mended.count, last.at.strftime(time));
@@ -92,8 +92,8 @@ fn head(status: &Status, paint: Paint) -> String {
 }
 
 /// Who writes Events and conditions, and whether anything is in the way.
-fn elected(herald: &Herald, paint: Paint) -> String {
-    let Herald { leader, holder, namespace, nodes, conditions, events, problems } = herald;
+fn elected(writer: &StatusWriter, paint: Paint) -> String {
+    let StatusWriter { leader, holder, namespace, nodes, conditions, events, problems } = writer;
     let who = match holder {
         _ if *leader => format!(
             "this agent is elected, of {nodes} nodes: {conditions} statuses and {events} events \
@@ -266,7 +266,7 @@ fn counters(status: &Status) -> String {
 }
 
 /// Findings, a line each.
-pub(super) fn findings(notes: &[Arc<Note>], paint: Paint) -> String {
+pub(super) fn findings(notes: &[Note], paint: Paint) -> String {
     let mut text = String::new();
     for note in notes {
         let tone = match note.severity.as_ref() {
@@ -362,7 +362,7 @@ mod tests {
             },
             counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 0)].into(),
             objects: [("Pod".to_owned(), 3), ("ServiceEntry".to_owned(), 1)].into(),
-            findings: vec![Arc::new(Note {
+            findings: vec![Note {
                 severity: "error".into(),
                 code: "SK0209".into(),
                 kind: "ServiceEntry".into(),
@@ -371,7 +371,7 @@ mod tests {
                 field: "spec.ports[0].protocol".into(),
                 message: "no such protocol".into(),
                 place: Some("db.yaml, document 2 (line 5)".into()),
-            })],
+            }],
             ..Status::default()
         }
     }

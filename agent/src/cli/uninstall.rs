@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use agent_kernel::lifecycle;
 use anyhow::bail;
 
 use super::{Answer, output::encode};
@@ -9,7 +10,6 @@ use crate::{
     admin::rundir,
     args::{UninstallArgs, exit},
     cni::install,
-    kernel,
 };
 
 pub(super) fn run(args: &UninstallArgs) -> anyhow::Result<Answer> {
@@ -25,7 +25,7 @@ pub(super) fn run(args: &UninstallArgs) -> anyhow::Result<Answer> {
         Some(directories) => install::uninstall(&directories)?,
         None => Vec::new(),
     };
-    removed.extend(kernel::uninstall(&args.pin_dir)?);
+    removed.extend(lifecycle::uninstall(&args.pin_dir)?);
     let text = match encode(args.ask.output.format, &removed)? {
         Some(text) => text,
         None => table(&args.pin_dir, &removed),

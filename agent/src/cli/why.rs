@@ -11,9 +11,10 @@ use super::{
 use crate::{
     admin::{
         client::Client,
+        question::Target,
         why::{self, Live, NamedAnswer, WhyAnswer},
     },
-    args::{WhyArgs, exit, question::Target},
+    args::{WhyArgs, exit},
 };
 
 pub(super) async fn run(args: &WhyArgs, paint: Paint) -> anyhow::Result<Answer> {

@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use agent_abi::{Flow, Reason};
 use agent_model::snapshot::{Enrolment, PodId, PodPlan};
+use agent_pods::sandboxes::{Sandbox, Sandboxes};
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use tokio::{
     net::UnixListener,
@@ -12,12 +13,7 @@ use tokio::{
 };
 
 use super::talk::{Alive, Goodbye, Question, Standing};
-use crate::{
-    admin::Answers as _,
-    observe::status,
-    pods::whereabouts::{Sandbox, Whereabouts},
-    report::Report,
-};
+use crate::{admin::Answers as _, observe::status, report::Report};
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +24,7 @@ pub(crate) struct Gate {
     /// What is in force.
     pub(crate) report: Arc<Report>,
     /// Where pods are.
-    pub(crate) whereabouts: Arc<Whereabouts>,
+    pub(crate) sandboxes: Arc<Sandboxes>,
 }
 
 type Refusal = (StatusCode, String);
@@ -58,7 +54,7 @@ async fn check(
     Json(question): Json<Question>,
 ) -> Result<Json<Standing>, Refusal> {
     let sandbox = question.sandbox;
-    let known = gate.whereabouts.of(&pod_of(&sandbox), &sandbox.uid);
+    let known = gate.sandboxes.of(&pod_of(&sandbox), &sandbox.uid);
     let is_it = known.is_some_and(|known| known.identity == sandbox.identity);
     match gate.stand(&sandbox) {
         Stand::Judged if is_it => Ok(Json(Standing::Judged)),
@@ -69,12 +65,12 @@ async fn check(
 }
 
 async fn del(State(gate): State<Gate>, Json(goodbye): Json<Goodbye>) -> Result<Json<()>, Refusal> {
-    gate.whereabouts.forget(&goodbye.id).map_err(unwritten)?;
+    gate.sandboxes.forget(&goodbye.id).map_err(unwritten)?;
     Ok(Json(()))
 }
 
 async fn gc(State(gate): State<Gate>, Json(alive): Json<Alive>) -> Result<Json<()>, Refusal> {
-    gate.whereabouts.keep(&alive.ids).map_err(unwritten)?;
+    gate.sandboxes.keep(&alive.ids).map_err(unwritten)?;
     Ok(Json(()))
 }
 
@@ -104,7 +100,7 @@ enum Stand {
 impl Gate {
     /// Waits until the pod is judged or known to be let be.
     async fn admit(&self, sandbox: Sandbox, deadline: Instant) -> Result<Standing, Refusal> {
-        let mut publications = self.whereabouts.publications();
+        let mut publications = self.sandboxes.publications();
         let mut told = None;
         loop {
             publications.borrow_and_update();
@@ -115,7 +111,7 @@ impl Gate {
             let wanted = match told {
                 Some(wanted) => Some(wanted),
                 None if plan_of(&self.report, &sandbox) == Stand::Judged => {
-                    Some(self.whereabouts.put(sandbox.clone()).map_err(unwritten)?)
+                    Some(self.sandboxes.put(sandbox.clone()).map_err(unwritten)?)
                 }
                 None => None,
             };

@@ -10,13 +10,16 @@
 //! the file is whole. Pods that are made in between are held by the hooks like any unknown one.
 
 use std::{
-    fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use agent_base::{error::chain, file::Draft};
+use agent_pods::sandboxes::identity;
 use arc_swap::ArcSwap;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _, event::AccessKind};
 use serde_json::{Value, json};
@@ -29,7 +32,7 @@ use super::{
     conflist::{self, ConflistError, Shape},
     plugin::NAME,
 };
-use crate::{observe::status::Cni, pods::whereabouts::identity};
+use crate::observe::status::Cni;
 
 #[cfg(test)]
 mod tests;
@@ -124,7 +127,7 @@ fn told(outcome: Result<Option<PathBuf>, InstallError>) -> Cni {
             let why = "the node has no CNI configuration (yet)";
             Cni { file: None, problem: Some(why.to_owned()) }
         }
-        Err(error) => Cni { file: None, problem: Some(crate::pods::enrol::chain(&error)) },
+        Err(error) => Cni { file: None, problem: Some(chain(&error)) },
     }
 }
 
@@ -314,27 +317,24 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, Seen)> {
 /// Writes a file that is there, unless somebody else has just done so: then the next look finds it.
 fn replace(path: &Path, text: &[u8], before: Seen) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
-    let draft = draft(path, text, metadata.permissions().mode())?;
+    let mut draft = draft(path, text, metadata.permissions().mode())?;
     let owner = |metadata: &fs::Metadata| (metadata.uid(), metadata.gid());
-    if owner(&fs::metadata(&draft)?) != owner(&metadata) {
-        std::os::unix::fs::chown(&draft, Some(metadata.uid()), Some(metadata.gid()))?;
+    if owner(&draft.file().metadata()?) != owner(&metadata) {
+        fchown(draft.file(), Some(metadata.uid()), Some(metadata.gid()))?;
     }
     if seen(path)? != before {
-        fs::remove_file(&draft)?;
         return Err(io::Error::other("another program has just written it"));
     }
-    fs::rename(&draft, path)
+    draft.commit()
 }
 
 fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
-    fs::rename(draft(path, text, mode)?, path)
+    draft(path, text, mode)?.commit()
 }
 
 /// Writes a file whole, under a name that nobody reads, so that a rename makes it the other's.
-fn draft(path: &Path, text: &[u8], mode: u32) -> io::Result<PathBuf> {
-    let draft = path.with_file_name(DRAFT);
-    fs::write(&draft, text)?;
-    fs::set_permissions(&draft, fs::Permissions::from_mode(mode & 0o7777))?;
-    fs::File::open(&draft)?.sync_all()?;
+fn draft(path: &Path, text: &[u8], mode: u32) -> io::Result<Draft> {
+    let mut draft = Draft::named(path, DRAFT, mode & 0o7777)?;
+    draft.file().write_all(text)?;
     Ok(draft)
 }

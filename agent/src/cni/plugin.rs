@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use agent_pods::sandboxes::{self, Sandbox};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -20,10 +21,7 @@ use super::{
     call::{self, Asked, Call, Environment, Verb},
     talk::{Alive, Goodbye, Question, Standing},
 };
-use crate::{
-    admin::client::{Client, ClientError},
-    pods::whereabouts::{self, Sandbox},
-};
+use crate::admin::client::{Client, ClientError};
 
 /// The name by which the runtime starts this program.
 pub(crate) const NAME: &str = "sekisho-cni";
@@ -126,7 +124,7 @@ struct Agent {
 impl Agent {
     async fn ask_about(&self, path: &str, asked: Asked, code: Code) -> Result<Standing, Failure> {
         let asked = Asked { netns: plain(&asked.netns), ..asked };
-        let identity = whereabouts::identity(&asked.netns).map_err(|error| {
+        let identity = sandboxes::identity(&asked.netns).map_err(|error| {
             let message = format!("cannot open CNI_NETNS {}: {error}", asked.netns.display());
             Failure::new(Code::Environment, message, "the sandbox's namespace is to be there")
         })?;

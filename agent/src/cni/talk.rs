@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use agent_pods::sandboxes::Sandbox;
 use serde::{Deserialize, Serialize};
-
-use crate::pods::whereabouts::Sandbox;
 
 /// `POST /add` and `POST /check`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

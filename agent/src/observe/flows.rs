@@ -6,22 +6,22 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use agent_abi::{
     Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_PACKET, Reason, Verdict, protocol,
 };
+use agent_base::lock::lock;
+use agent_pods::connections::Reset;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
-use super::{
-    log::{self, RateLimit},
-    status::Word,
-};
+use super::status::Word;
 
 /// Flows kept for `sekisho flows`. About 300 bytes each, so a little over a megabyte.
 pub(crate) const RING: usize = 4_096;
@@ -119,6 +119,27 @@ impl FlowRecord {
         })
     }
 
+    /// A connection that was reset by a change of rules.
+    pub(crate) fn of_reset(reset: &Reset) -> Self {
+        let Reset { pod, netns, revoked } = reset;
+        Self {
+            time: Timestamp::now(),
+            event: "verdict".into(),
+            pod: Some(pod.to_string().into()),
+            netns: *netns,
+            dst: ip(revoked.dst.0),
+            port: revoked.dst.1,
+            protocol: protocol_name(revoked.socket.protocol.into()),
+            layer: "connect".into(),
+            verdict: revoked.judgement.verdict.name().into(),
+            reason: Reason::Revoked.name().into(),
+            generation: revoked.judgement.generation,
+            rule: None,
+            pid: None,
+            carried: None,
+        }
+    }
+
     /// True for what was refused or held, and for what an audit would refuse.
     pub(crate) fn is_denied(&self) -> bool {
         self.verdict == Verdict::Deny.name()
@@ -158,10 +179,17 @@ const fn layer_name(layer: u32) -> &'static str {
     }
 }
 
+/// Is told of each flow at once, in the thread that records it.
+pub(crate) trait Subscriber: fmt::Debug + Send + Sync {
+    /// A flow.
+    fn hear(&self, record: &FlowRecord);
+}
+
 /// Recent flows, and those to come.
 #[derive(Debug)]
 pub(crate) struct FlowLog {
-    state: Mutex<State>,
+    ring: Mutex<VecDeque<Arc<FlowRecord>>>,
+    subscribers: Vec<Box<dyn Subscriber>>,
     sender: broadcast::Sender<Arc<FlowRecord>>,
     /// Somebody wants what the kernel has not handed over yet.
     asked: Notify,
@@ -169,25 +197,24 @@ pub(crate) struct FlowLog {
     handed: Notify,
 }
 
-#[derive(Debug)]
-struct State {
-    ring: VecDeque<Arc<FlowRecord>>,
-    denials: RateLimit,
-}
-
 impl Default for FlowLog {
     fn default() -> Self {
-        let state = State { ring: VecDeque::with_capacity(RING), denials: RateLimit::DENIALS };
+        Self::new(Vec::new())
+    }
+}
+
+impl FlowLog {
+    /// Without any flow yet.
+    pub(crate) fn new(subscribers: Vec<Box<dyn Subscriber>>) -> Self {
         Self {
-            state: Mutex::new(state),
+            ring: Mutex::new(VecDeque::with_capacity(RING)),
+            subscribers,
             sender: broadcast::channel(BACKLOG).0,
             asked: Notify::new(),
             handed: Notify::new(),
         }
     }
-}
 
-impl FlowLog {
     /// Waits until the flows that the kernel knows of by now are recorded, or for as long as the
     /// reader of its events may take to look by itself.
     pub(crate) async fn catch_up(&self) {
@@ -207,36 +234,26 @@ impl FlowLog {
         self.handed.notify_waiters();
     }
 
-    /// Keeps a record, hands it to the followers and writes the log line that it deserves.
+    /// Keeps a record, and hands it to the followers and subscribers.
     pub(crate) fn record(&self, record: FlowRecord) {
         let record = Arc::new(record);
-        let denial = {
-            let mut state = self.lock();
-            if state.ring.len() == RING {
-                state.ring.pop_front();
+        {
+            let mut ring = lock(&self.ring);
+            if ring.len() == RING {
+                ring.pop_front();
             }
-            state.ring.push_back(Arc::clone(&record));
+            ring.push_back(Arc::clone(&record));
             // A send fails only when nobody follows. It happens under the lock so that a new
             // follower gets each flow once: from the ring or from the channel.
             let _ = self.sender.send(Arc::clone(&record));
-            record.is_denied().then(|| state.denials.take(Instant::now()))
-        };
-        match denial {
-            Some(Some(suppressed)) => log::denied(&record, suppressed),
-            Some(None) => {}
-            None => log::access(&record),
         }
+        self.subscribers.iter().for_each(|subscriber| subscriber.hear(&record));
     }
 
     /// The flows kept, oldest first, and the channel of those that follow without a gap.
     pub(crate) fn follow(&self) -> (Vec<Arc<FlowRecord>>, broadcast::Receiver<Arc<FlowRecord>>) {
-        let state = self.lock();
-        (state.ring.iter().cloned().collect(), self.sender.subscribe())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // The state is whole after every statement, so a panic elsewhere leaves it usable.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let ring = lock(&self.ring);
+        (ring.iter().cloned().collect(), self.sender.subscribe())
     }
 }
 

@@ -1,20 +1,22 @@
 //! The log: how it is set up, which fields its lines carry, and how often a denial may speak.
 //!
 //! Targets: `access` one line a connection (debug), `deny` refused calls and packets (info, at
-//! most [`RateLimit::DENIALS`]), `config` one line a generation, else the module's path. A message
+//! most [`DENIALS`]), `config` one line a generation, else the module's path. A message
 //! is constant and lower case; data goes into fields named `conn.id src.addr src.workload
 //! src.namespace dst.addr dst.original dst.service upstream.addr protocol direction verdict reason
 //! rule generation bytes.sent bytes.received duration_ms error`.
 
 use std::{
     io::{self, IsTerminal},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
+use agent_base::{lock::lock, rate_limit::RateLimit};
+use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
-use super::flows::FlowRecord;
-use crate::args::LogFormat;
+use super::flows::{FlowRecord, Subscriber};
 
 /// The log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,15 @@ pub(crate) enum LogError {
     Twice,
 }
 
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line of text an event
+    Text,
+    /// One JSON object an event
+    Json,
+}
+
 /// Starts the log on the standard error, in colour only when that is a terminal and the user does
 /// not object (`NO_COLOR`).
 pub(crate) fn start(filter: &str, format: LogFormat, no_color: bool) -> Result<(), LogError> {
@@ -50,7 +61,7 @@ pub(crate) fn start(filter: &str, format: LogFormat, no_color: bool) -> Result<(
 }
 
 /// Writes the line of a denial, and of those that were not written since the last one.
-pub(super) fn denied(record: &FlowRecord, suppressed: u64) {
+fn denied(record: &FlowRecord, suppressed: u64) {
     tracing::info!(
         target: "deny",
         { src.workload = record.pod.as_deref().unwrap_or("unknown"),
@@ -66,7 +77,7 @@ pub(super) fn denied(record: &FlowRecord, suppressed: u64) {
 }
 
 /// Writes the line of a connection.
-pub(super) fn access(record: &FlowRecord) {
+fn access(record: &FlowRecord) {
     let carried = record.carried.unwrap_or_default();
     tracing::debug!(
         target: "access",
@@ -85,81 +96,35 @@ pub(super) fn access(record: &FlowRecord) {
     );
 }
 
-/// A bucket of tokens: lines may come in a burst, then at a rate.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RateLimit {
-    burst: u32,
-    every: Duration,
-    tokens: u32,
-    refilled: Option<Instant>,
-    suppressed: u64,
+/// A pod in a retry loop must not fill the disk: twenty lines at once, then five a second. The
+/// flows themselves are all in the ring and counted.
+const DENIALS: RateLimit = RateLimit::new(20, Duration::from_millis(200));
+
+/// Writes the line that each flow deserves.
+#[derive(Debug)]
+pub(crate) struct FlowLines {
+    denials: Mutex<RateLimit>,
 }
 
-impl RateLimit {
-    /// A pod in a retry loop must not fill the disk: twenty lines at once, then five a second. The
-    /// flows themselves are all in the ring and counted.
-    pub(crate) const DENIALS: Self = Self::new(20, Duration::from_millis(200));
-
-    /// A full bucket of `burst` that gets one back `every` so often.
-    pub(crate) const fn new(burst: u32, every: Duration) -> Self {
-        Self { burst, every, tokens: burst, refilled: None, suppressed: 0 }
+impl Default for FlowLines {
+    fn default() -> Self {
+        Self { denials: Mutex::new(DENIALS) }
     }
+}
 
-    /// Whether a line may be written now; with it the number of those that were not.
-    pub(crate) fn take(&mut self, now: Instant) -> Option<u64> {
-        let refilled = *self.refilled.get_or_insert(now);
-        let periods = now.duration_since(refilled).as_nanos() / self.every.as_nanos().max(1);
-        let periods = u32::try_from(periods).unwrap_or(u32::MAX);
-        if periods > 0 {
-            self.tokens = self.tokens.saturating_add(periods).min(self.burst);
-            // The remainder of a period counts on, save when the bucket has overflowed.
-            self.refilled = refilled.checked_add(self.every.saturating_mul(periods)).or(Some(now));
+impl Subscriber for FlowLines {
+    fn hear(&self, record: &FlowRecord) {
+        if !record.is_denied() {
+            access(record);
+        } else if let Some(suppressed) = { lock(&self.denials).take(Instant::now()) } {
+            denied(record, suppressed);
         }
-        if self.tokens == 0 {
-            self.suppressed += 1;
-            return None;
-        }
-        self.tokens -= 1;
-        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_burst_passes_then_the_rate_holds_and_the_rest_is_counted() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let mut limit = RateLimit::new(2, Duration::from_millis(100));
-        assert_eq!(limit.take(at(0)), Some(0));
-        assert_eq!(limit.take(at(0)), Some(0));
-        assert_eq!(limit.take(at(50)), None);
-        assert_eq!(limit.take(at(99)), None);
-        assert_eq!(limit.take(at(100)), Some(2));
-        assert_eq!(limit.take(at(150)), None);
-        assert_eq!(limit.take(at(10_000)), Some(1));
-        assert_eq!(limit.take(at(10_000)), Some(0));
-        assert_eq!(limit.take(at(10_000)), None);
-    }
-
-    #[test]
-    fn over_a_long_time_the_rate_is_exact() {
-        let start = Instant::now();
-        let mut limit = RateLimit::new(1, Duration::from_millis(70));
-        let passed = (0..7_000_u64)
-            .filter(|ms| limit.take(start + Duration::from_millis(*ms)).is_some())
-            .count();
-        assert_eq!(passed, 100);
-        // What is left of a period counts on: looking every 30 ms loses nothing of 70.
-        let mut limit = RateLimit::new(1, Duration::from_millis(70));
-        let passed = (0..7_000_u64)
-            .step_by(30)
-            .filter(|ms| limit.take(start + Duration::from_millis(*ms)).is_some())
-            .count();
-        assert_eq!(passed, 100);
-    }
 
     #[test]
     fn a_filter_that_means_nothing_is_named() {

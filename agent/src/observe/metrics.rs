@@ -6,10 +6,11 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
+use agent_base::{laps::Laps, lock::lock};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
@@ -23,10 +24,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{
-    laps::Laps,
-    status::{Enrolment, Pod, State, Status},
-};
+use super::status::{Enrolment, Pod, State, Status};
 
 /// The content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -84,7 +82,7 @@ impl Metrics {
 
     /// Everything as text, the agent being in this state.
     pub(crate) fn text(&self, status: Status) -> Result<String, fmt::Error> {
-        *self.scraped.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        *lock(&self.scraped) = status;
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
@@ -96,7 +94,7 @@ struct FromStatus(Arc<Mutex<Status>>);
 
 impl Collector for FromStatus {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let status = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = lock(&self.0);
         let mut out = Writer(&mut encoder);
         out.counters(&status)?;
         out.gauges(&status)?;
@@ -239,7 +237,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.published(Duration::from_millis(3));
         let mut laps = Laps::default();
-        laps.end(super::super::laps::Phase::Plan);
+        laps.end(agent_base::laps::Phase::Plan);
         metrics.phases(&laps);
         let status = Status {
             state: State::Ready,
@@ -247,7 +245,7 @@ mod tests {
             rules: 12,
             counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 2)].into(),
             objects: [("Pod".to_owned(), 3)].into(),
-            findings: vec![Note { severity: "error".into(), ..Note::default() }.into()],
+            findings: vec![Note { severity: "error".into(), ..Note::default() }],
             ..Status::default()
         };
         let text = metrics.text(status).unwrap();

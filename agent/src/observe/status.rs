@@ -1,13 +1,9 @@
 //! The words in which an agent describes itself: made by the agent, sent over its socket, printed
 //! by `sekisho status`. Plain data, with no way back into the agent.
 
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
-use agent_model::{
-    egress::DefaultAction,
-    resource::Short,
-    snapshot::{Finding, Severity},
-};
+use agent_model::{egress::DefaultAction, resource::Short, snapshot::Finding};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +48,7 @@ pub(crate) struct Status {
     /// Objects read, by kind.
     pub(crate) objects: BTreeMap<String, u64>,
     /// What could not be honoured, worst first.
-    pub(crate) findings: Vec<Arc<Note>>,
+    pub(crate) findings: Vec<Note>,
     /// What names resolve to, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) names: Vec<Resolved>,
@@ -67,12 +63,12 @@ pub(crate) struct Status {
     pub(crate) source: Option<Source>,
     /// Who tells the authors of objects what becomes of them; none where nobody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) herald: Option<Herald>,
+    pub(crate) status_writer: Option<StatusWriter>,
 }
 
 /// The agent of the cluster that writes Events and conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Herald {
+pub(crate) struct StatusWriter {
     /// Whether it is this one.
     pub(crate) leader: bool,
     /// The node of the one that it is, where that is known.
@@ -336,10 +332,10 @@ pub(crate) struct Note {
 
 impl Note {
     /// A finding about an object, with the place that gave the object.
-    pub(crate) fn new(finding: &Finding, place: Option<String>) -> Self {
+    pub(crate) fn of(finding: &Finding, place: Option<String>) -> Self {
         let Finding { severity, code, kind, namespace, name, field, message } = finding;
         Self {
-            severity: severity_name(*severity).into(),
+            severity: severity.name().into(),
             code: (*code).into(),
             kind: kind.clone(),
             namespace: namespace.clone(),
@@ -357,14 +353,5 @@ impl Note {
             (kind, "") => format!("{kind} {}", self.name),
             (kind, namespace) => format!("{kind} {namespace}/{}", self.name),
         }
-    }
-}
-
-/// The name that users see of a severity.
-pub(crate) const fn severity_name(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Error => "error",
     }
 }

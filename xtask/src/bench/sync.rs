@@ -141,7 +141,7 @@ fn memory(stage: &Stage, when: &str) -> anyhow::Result<()> {
 /// Waits until the elected agent writes no conditions any more.
 fn settle(stage: &Stage) -> anyhow::Result<()> {
     let written = || -> anyhow::Result<Option<u64>> {
-        Ok(stage.agent.status()?["herald"]["conditions"].as_u64())
+        Ok(stage.agent.status()?["status_writer"]["conditions"].as_u64())
     };
     let (begun, mut before) = (Instant::now(), None);
     loop {

@@ -110,7 +110,7 @@ impl Churn {
 }
 
 /// The Lease of the one agent that writes Events and conditions, and where it is.
-const OFFICE: &str = "sekisho-herald";
+const ELECTION: &str = "sekisho-status-writer";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/sekisho-system/leases";
 /// How often its holder renews it.
 const RENEW: Duration = Duration::from_secs(3);
@@ -128,14 +128,14 @@ impl Office {
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": OFFICE},
+            "metadata": {"name": ELECTION},
             "spec": {"holderIdentity": "another-node", "leaseTransitions": 0},
         });
         let mut api = Api::connect(socket)?;
         api.create(LEASES, &lease)?;
         let (held, released) = mpsc::channel::<()>();
         let holder = thread::spawn(move || {
-            let path = format!("{LEASES}/{OFFICE}");
+            let path = format!("{LEASES}/{ELECTION}");
             for number in 1.. {
                 match released.recv_timeout(RENEW) {
                     Err(mpsc::RecvTimeoutError::Timeout) => {}

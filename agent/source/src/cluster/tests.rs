@@ -1,0 +1,148 @@
+use serde_json::json;
+
+use super::*;
+use crate::{inventory::Identity, manifest};
+
+fn watched(kind: Kind) -> Arc<Watched> {
+    Arc::clone(kinds::of(kind).unwrap())
+}
+
+/// A `ServiceEntry` with one port.
+fn entry(name: &str, port: u32) -> Item {
+    let value = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"hosts": ["db.example.com"], "ports": [{"number": port, "name": "a"}]},
+    });
+    let place = watched(Kind::ServiceEntry).place("shop", name).into();
+    object::read(place, "generation 1", value, true)
+}
+
+fn names(state: &mut State) -> Vec<String> {
+    state.store.settle().objects.iter().map(|(key, _)| key.name.to_string()).collect()
+}
+
+fn list(items: Vec<Item>) -> Vec<Told> {
+    vec![(watched(Kind::ServiceEntry), News::Listed(items))]
+}
+
+#[test]
+fn nothing_is_published_before_every_kind_is_listed() {
+    let mut state = State::default();
+    let (last, others) = kinds::ALL.split_last().unwrap();
+    for watched in others {
+        assert!(!state.take(vec![(Arc::clone(watched), News::Listed(Vec::new()))]), "{watched}");
+    }
+    assert!(state.take(vec![(Arc::clone(last), News::Listed(Vec::new()))]));
+}
+
+#[test]
+fn a_list_replaces_all_of_its_kind_and_nothing_else() {
+    let mut state = State::default();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}});
+    state.restore(namespace, "node-1");
+    state.take(list(vec![entry("a", 1), entry("b", 1)]));
+    assert_eq!(names(&mut state), ["shop", "a", "b"]);
+    state.take(list(vec![entry("b", 1), entry("c", 1)]));
+    assert_eq!(names(&mut state), ["shop", "b", "c"]);
+    let texts: Vec<_> = state.texts.keys().map(|key| key.name.as_str()).collect();
+    assert_eq!(texts, ["b", "c"]);
+    state.take(list(Vec::new()));
+    assert_eq!(names(&mut state), ["shop"]);
+    assert!(state.texts.is_empty());
+}
+
+#[test]
+fn an_object_that_is_broken_at_a_start_has_its_form_from_before_the_start() {
+    let mut state = State::default();
+    let saved = entry("a", 1).text.unwrap();
+    state.restore(serde_json::from_slice(&saved.unpack().unwrap()).unwrap(), "node-1");
+    state.store.settle();
+    state.take(list(vec![entry("a", 70_000), entry("b", 70_000)]));
+    let observed = state.store.settle();
+    let forms: Vec<_> = observed.objects.service_entries().collect();
+    assert_eq!(forms.len(), 1, "{forms:?}");
+    assert_eq!(forms[0].metadata.name.as_deref(), Some("a"));
+    assert_eq!(observed.notes.iter().filter(|note| note.is_error()).count(), 2);
+    // And it is saved in that form again.
+    assert_eq!(state.texts.values().cloned().collect::<Vec<_>>(), [saved]);
+}
+
+#[test]
+fn changes_after_a_list_are_taken_one_by_one() {
+    let mut state = State::default();
+    let entries = watched(Kind::ServiceEntry);
+    state.take(list(vec![entry("a", 1)]));
+    let b = entry("b", 1);
+    let place = Arc::clone(&b.place);
+    state.take(vec![(Arc::clone(&entries), News::Applied(b))]);
+    assert_eq!(names(&mut state), ["a", "b"]);
+    state.take(vec![(entries, News::Deleted(place))]);
+    assert_eq!(names(&mut state), ["a"]);
+}
+
+/// As it comes after somebody has written its status.
+fn with_status(item: &Item, generation: i64) -> Item {
+    let identity =
+        Identity { uid: "1".into(), generation, version: "9".into(), ..Identity::default() };
+    let statement = manifest::read_object(
+        &item.place,
+        "generation 1",
+        serde_json::from_slice(&item.text.as_ref().unwrap().unpack().unwrap()).unwrap(),
+    );
+    let (place, text) = (Arc::clone(&item.place), item.text.clone());
+    Item { place, statement, text, identity: Some(identity) }
+}
+
+#[tokio::test]
+async fn a_status_that_is_written_is_no_news() {
+    let mut state = State::default();
+    for watched in kinds::ALL.iter() {
+        state.take(vec![(Arc::clone(watched), News::Listed(Vec::new()))]);
+    }
+    let entries = watched(Kind::ServiceEntry);
+    let (good, broken) = (entry("a", 1), entry("a", 70_000));
+    let apply =
+        |state: &mut State, item| state.take(vec![(Arc::clone(&entries), News::Applied(item))]);
+    let again = || with_status(&entry("a", 1), 1);
+    assert!(apply(&mut state, good));
+    assert!(!apply(&mut state, again()));
+    let key = key(Kind::ServiceEntry, &again().place).unwrap();
+    // Whoever writes it is told all the same.
+    assert_eq!(state.inventory.get(&key).unwrap().identity.version, "9".into());
+    // What is mended to what it was before is news.
+    assert!(apply(&mut state, broken));
+    assert!(apply(&mut state, again()));
+    assert!(state.store.settle().notes.iter().all(|note| !note.is_error()));
+}
+
+/// What of the pods of other nodes is not wanted any more goes, whoever had it last; and nothing is
+/// published for the first time before all that is wanted is there.
+#[test]
+fn pods_of_other_nodes_are_there_while_they_are_wanted() {
+    let mut state = State::default();
+    let pod = |name: &str, node: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"nodeName": node, "containers": []}})
+    };
+    state.restore(pod("ours", "node-1"), "node-1");
+    state.restore(pod("theirs", "node-2"), "node-1");
+    assert_eq!(names(&mut state), ["ours", "theirs"]);
+    let elsewhere = Arc::new(Watched::elsewhere("shop"));
+    let wanted = || std::iter::once(&elsewhere);
+    assert!(!state.leave(wanted()) && state.lacks(wanted()));
+    // A list of this node's pods says nothing about them.
+    state.take(vec![(watched(Kind::Pod), News::Listed(Vec::new()))]);
+    assert_eq!(names(&mut state), ["theirs"]);
+    let place = elsewhere.place("shop", "another").into();
+    let another = object::read(place, "", pod("another", "node-2"), false);
+    state.take(vec![(Arc::clone(&elsewhere), News::Listed(vec![another]))]);
+    assert!(!state.lacks(wanted()));
+    assert_eq!(names(&mut state), ["another"]);
+    assert!(state.leave(std::iter::empty()));
+    assert!(names(&mut state).is_empty());
+    // Wanted again, it is listed again; but what was published once is not waited for.
+    assert!(state.lacks(wanted()));
+    state.published = true;
+    assert!(!state.lacks(wanted()));
+}
