@@ -123,7 +123,7 @@ impl Publisher {
     async fn hear(&mut self, names: &Ends) {
         let Some((observed, _)) = &self.latest else { return };
         let pods = self.evidence.runtime_only(&mut self.runtime_only, &observed.objects);
-        if pods == self.context.strays {
+        if pods == self.context.runtime_only {
             self.publish(&mut Laps::default()).await;
         } else {
             let observed = observed.clone();
@@ -139,7 +139,8 @@ impl Publisher {
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
         self.context.own_resolvers = resolvers::own();
-        self.context.strays = self.evidence.runtime_only(&mut self.runtime_only, &observed.objects);
+        self.context.runtime_only =
+            self.evidence.runtime_only(&mut self.runtime_only, &observed.objects);
         let mut laps = observed.laps.take().unwrap_or_default();
         laps.end(Phase::Queue);
         let translated =
