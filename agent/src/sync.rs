@@ -181,7 +181,9 @@ impl Sync {
             let registry = &*snapshot.registry;
             let change = Change { netns: &changed, registry, keep_all: self.keep_revoked };
             let resets = connections::settle(&self.pods, maps, change).await;
-            resets.iter().for_each(|reset| self.flows.record(FlowRecord::of_reset(reset)));
+            for reset in &resets {
+                self.flows.record(FlowRecord::of_reset(reset));
+            }
             published.resets = resets.len();
             self.said = Some(desired);
             laps.end(Phase::Revoke);

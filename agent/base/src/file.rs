@@ -13,7 +13,7 @@ use std::{
 #[derive(Debug)]
 pub struct Draft {
     file: File,
-    draft: PathBuf,
+    beside: PathBuf,
     path: PathBuf,
     is_committed: bool,
 }
@@ -36,7 +36,7 @@ impl Draft {
             _ => {}
         }
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
-        let draft = Self { file, draft, path: path.to_owned(), is_committed: false };
+        let draft = Self { file, beside: draft, path: path.to_owned(), is_committed: false };
         // The process's mask takes bits away.
         draft.file.set_permissions(Permissions::from_mode(mode))?;
         Ok(draft)
@@ -50,7 +50,7 @@ impl Draft {
     /// Puts the file in its place.
     pub fn commit(mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        fs::rename(&self.draft, &self.path)?;
+        fs::rename(&self.beside, &self.path)?;
         self.is_committed = true;
         Ok(())
     }
@@ -60,7 +60,7 @@ impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_committed {
             // The next one removes it.
-            let _ = fs::remove_file(&self.draft);
+            let _ = fs::remove_file(&self.beside);
         }
     }
 }

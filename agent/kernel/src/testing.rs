@@ -1,4 +1,5 @@
 //! Network namespaces of a test's own: gone when the test ends, however it ends.
+#![expect(clippy::unwrap_used, reason = "what cannot be made ends the test")]
 
 use std::{
     os::fd::AsFd,
@@ -18,6 +19,12 @@ pub struct Sandbox {
     path: PathBuf,
     task: String,
     hold: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Sandbox {

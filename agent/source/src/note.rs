@@ -29,11 +29,13 @@ impl Note {
     }
 
     /// The same at a place.
+    #[must_use]
     pub fn at(self, place: String) -> Self {
         Self { place: Some(place), ..self }
     }
 
     /// The same about a field.
+    #[must_use]
     pub fn about(mut self, field: impl Into<Short>) -> Self {
         self.finding.field = field.into();
         self

@@ -12,6 +12,7 @@ pub(crate) type Word = Cow<'static, str>;
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "users read it in JSON, where it is a name like any")]
 pub(crate) struct Status {
     /// `--node-name`.
     pub(crate) node: String,

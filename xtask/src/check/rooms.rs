@@ -1,7 +1,9 @@
 //! Which crate may know which, read from cargo's own description of the tree.
 //!
 //! ```text
-//! agent → agent-proxy → agent-model → agent-abi ← agent-ebpf
+//! agent → status → source → model, base          model → abi ← ebpf
+//!       → pods → kernel → model, base
+//!              → proxy → model
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,20 +22,49 @@ struct Room {
 
 /// Programs that only the shell may know: a runtime, sockets, the kernel's and the API's clients.
 const IO: &[&str] = &["aya", "hyper", "kube", "kube-client", "mio", "notify", "rustix", "tokio"];
+const KUBERNETES: &[&str] = &["kube", "kube-client", "kube-core", "kube-runtime"];
+const BPF: &[&str] = &["aya", "aya-log", "aya-obj"];
 const CLIENTS: &[&str] = &["aya", "kube", "kube-client", "kube-runtime", "notify"];
 
 /// What the suites need and the shipped program does not.
 const HARNESS: &[&str] = &["aya", "h2", "hickory-proto", "kube"];
 
-const ROOMS: [Room; 8] = [
+const ROOMS: [Room; 13] = [
     // serde comes to user space's side of it through aya's hash tables.
     Room { name: "agent-abi", may_use: &[], never: &["kube", "tokio"] },
     Room { name: "agent-ebpf", may_use: &["agent-abi"], never: IO },
     Room { name: "agent-model", may_use: &["agent-abi"], never: IO },
+    Room { name: "agent-base", may_use: &[], never: CLIENTS },
     Room { name: "agent-proxy", may_use: &["agent-abi", "agent-model"], never: CLIENTS },
     Room {
+        name: "agent-kernel",
+        may_use: &["agent-abi", "agent-base", "agent-model"],
+        never: KUBERNETES,
+    },
+    Room { name: "agent-source", may_use: &["agent-base", "agent-model"], never: BPF },
+    Room {
+        name: "agent-pods",
+        may_use: &["agent-abi", "agent-base", "agent-kernel", "agent-model", "agent-proxy"],
+        never: KUBERNETES,
+    },
+    Room {
+        name: "agent-status",
+        may_use: &["agent-base", "agent-model", "agent-source"],
+        never: BPF,
+    },
+    Room {
         name: "agent",
-        may_use: &["agent-abi", "agent-model", "agent-proxy", "sekisho-selftest"],
+        may_use: &[
+            "agent-abi",
+            "agent-base",
+            "agent-kernel",
+            "agent-model",
+            "agent-pods",
+            "agent-proxy",
+            "agent-source",
+            "agent-status",
+            "sekisho-selftest",
+        ],
         never: &[],
     },
     Room { name: "sekisho-selftest", may_use: &[], never: HARNESS },

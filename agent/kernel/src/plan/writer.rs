@@ -4,7 +4,6 @@ use agent_abi::{PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue};
 
 /// Writes single entries. A write replaces the entry under its key in one step, so a reader sees
 /// the old value or the new one; removing a key that is not there succeeds.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "every map's keys and values go one way")]
 pub trait MapWriter {
     type Error;
 

@@ -1,4 +1,5 @@
 //! A map of socket storage without the programs that it comes with.
+#![expect(clippy::unwrap_used, reason = "what cannot be made ends the test")]
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
