@@ -1,33 +1,16 @@
 //! What the generation in force says of this node's pods, for whoever is handed one by the cookie of
 //! its namespace: the proxy, and the reader of the kernel's events.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use agent_kernel::netns::NetNs;
-use agent_model::{
-    egress::{DefaultAction, RuleSource},
-    snapshot::{PodId, Upstream},
-};
-
-/// A pod as the proxy needs to know it.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    /// The pod's name.
-    pub(crate) id: PodId,
-    /// Its namespace.
-    pub(crate) netns: NetNs,
-    /// What happens where no rule matches; `None` for a pod that is not judged (any more).
-    pub(crate) default_action: Option<DefaultAction>,
-}
+use agent_model::{egress::RuleSource, snapshot::Upstream};
+use agent_pods::view::PodViews;
 
 /// What the generation in force says to the proxy.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
-    /// The pods, by the cookies of their namespaces.
-    pub(crate) pods: HashMap<u64, Member>,
+    /// The pods.
+    pub(crate) pods: Arc<PodViews>,
     /// Where rules send what they match, by their source; see [`Snapshot::upstreams`].
     ///
     /// [`Snapshot::upstreams`]: agent_model::snapshot::Snapshot::upstreams

@@ -65,7 +65,7 @@ impl Sink {
         let event = &event;
         let time = booted + Duration::from_nanos(event.time_ns);
         let pod =
-            self.members.load().pods.get(&event.netns).map(|member| member.id.to_string().into());
+            self.members.load().pods.in_netns(event.netns).map(|pod| pod.id.to_string().into());
         let rule = self.rules.get(event.rule).map(|rule| rule.source.to_string().into());
         if let Some(record) = FlowRecord::from_event(event, time, Names { pod, rule }) {
             self.flows.record(record);
