@@ -11,7 +11,7 @@ use std::{
 use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey};
 use agent_model::{
     egress::{Action, DefaultAction, RuleSource},
-    snapshot::{PodId, Upstream},
+    snapshot::{Endpoints, PodId},
 };
 use agent_proxy::{
     Blame, Dial, DialError, Dialling, Judge, Origin, OriginError, OriginalDst, Origins, Record,
@@ -50,7 +50,7 @@ pub(crate) struct Members {
     /// Where rules send what they match, by their source; see [`Snapshot::upstreams`].
     ///
     /// [`Snapshot::upstreams`]: agent_model::snapshot::Snapshot::upstreams
-    pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
+    pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
 }
 
 /// The four seams.
