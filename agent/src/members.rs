@@ -9,7 +9,7 @@ use std::{
 use agent_kernel::netns::NetNs;
 use agent_model::{
     egress::{DefaultAction, RuleSource},
-    snapshot::{PodId, Upstream},
+    snapshot::{Endpoints, PodId},
 };
 
 /// A pod as the proxy needs to know it.
@@ -31,5 +31,5 @@ pub(crate) struct Members {
     /// Where rules send what they match, by their source; see [`Snapshot::upstreams`].
     ///
     /// [`Snapshot::upstreams`]: agent_model::snapshot::Snapshot::upstreams
-    pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
+    pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
 }

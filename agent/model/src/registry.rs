@@ -9,15 +9,18 @@ mod select;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 use crate::{
-    egress::{Rule, RuleSource},
+    egress::{Action, Rule, RuleSource},
+    endpoints::Endpoints,
     finding::Finding,
     pod::PodId,
-    resource::{ObjectKey, Pairs},
-    upstream::Upstream,
+    resource::{ObjectKey, Pairs, Short, protocol::AppProtocol},
 };
 
 pub use scope::{Filter, HostPattern, List, Listener, NamespacePattern, Scope, Visibility};
@@ -38,6 +41,16 @@ pub struct Definition {
     pub exposure: Option<Exposure>,
     /// The host that this one is only another name of.
     pub alias: Option<String>,
+    /// What it is dialled at; none for one that is reached by its name, or at its endpoints.
+    pub addresses: Box<[IpNet]>,
+    /// Whether it is outside the mesh, so that no identity is expected of it.
+    pub external: bool,
+    /// Whether its endpoints are dialled themselves.
+    pub headless: bool,
+    /// Whether it is at what its own hosts resolve to, each host for itself.
+    pub resolves_hosts: bool,
+    /// Names that the server's certificate may carry.
+    pub certificate_names: Box<[String]>,
     /// The names that its rules follow from, as [`crate::names::Answers`] has them.
     pub names: Vec<Arc<str>>,
     /// What must be equal for two definitions of one host to be taken together.
@@ -104,11 +117,35 @@ pub struct DefinedPort {
     /// Rules that its names gave it once: new connections are not allowed by them, and open ones
     /// go on.
     pub outlived: Vec<Rule>,
-    /// Where the proxy carries its connections, if not to where they were dialled.
-    pub upstream: Option<Upstream>,
+    /// What is spoken on it; `None` for what is not supported.
+    pub protocol: Option<AppProtocol>,
+    /// Its name, by which endpoints say what they serve it on.
+    pub name: Short,
+    /// Where it is; `None` is at the endpoints of the Kubernetes Service, which whoever needs them
+    /// looks up: a large cluster has a hundred thousand.
+    pub endpoints: Option<Endpoints>,
 }
 
 impl DefinedPort {
+    /// The number, which is not zero.
+    pub fn dialled(&self) -> NonZeroU16 {
+        NonZeroU16::new(self.number).expect("a port is read only with a number")
+    }
+
+    /// Whether connections are made to it, and not only datagrams sent.
+    pub fn is_stream(&self) -> bool {
+        self.protocol.is_some_and(|protocol| protocol != AppProtocol::Udp)
+    }
+
+    /// Where the proxy carries its connections, if some rule sends them to the proxy and not to
+    /// where they were dialled.
+    pub fn redirect(&self) -> Option<&Endpoints> {
+        let endpoints = self.endpoints.as_ref()?;
+        let stays = matches!(endpoints, Endpoints::Dialled { port, .. } if *port == self.dialled());
+        let is_proxied = self.rules.iter().any(|rule| rule.action != Action::Direct);
+        (is_proxied && !stays).then_some(endpoints)
+    }
+
     fn is_outlived(&self) -> bool {
         !self.outlived.is_empty()
     }

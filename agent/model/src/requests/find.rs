@@ -1,9 +1,12 @@
 //! What becomes of one request: the slow and obvious reading of the model, which tests and tools
 //! ask.
 
+use std::net::IpAddr;
+
 use super::{
     change::{PathRewrite, Redirect, RedirectPort},
     host::{Domain, most_specific},
+    outbound::{Listener, Outbound},
     route::{Action, Match, Route, VirtualHost},
 };
 
@@ -85,6 +88,17 @@ impl Request<'_> {
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.find(|(key, _)| *key == name && !name.is_empty()).map(|(_, value)| value)
+}
+
+impl Outbound {
+    /// The listeners that a connection is held against, the first that knows what it is decides:
+    /// that of the longest prefix that covers the address, then that of any address.
+    pub fn serving(&self, address: IpAddr, port: u16) -> Vec<&Listener> {
+        let Some(on) = self.ports.get(&port) else { return Vec::new() };
+        let covering = on.at.iter().filter(|(net, _)| net.contains(&address));
+        let own = covering.max_by_key(|(net, _)| net.prefix_len()).map(|(_, own)| own);
+        own.into_iter().chain([&on.any]).filter(|one| !one.is_empty()).collect()
+    }
 }
 
 impl Route {

@@ -1,16 +1,17 @@
 //! Small meshes in strings, and questions to their model.
 
 use agent_model::{
+    endpoints::Endpoints,
     requests::{
-        Request, Verdict,
-        backend::{Backend, Endpoints, Target, Weighted},
+        Request, Requests as _, Verdict,
+        backend::{Backend, Target, Weighted},
         outbound::Outbound,
         policy::ClientTls,
         route::{Action, Route, VirtualHost},
     },
     resource::{Objects, documents, parse, validate},
     snapshot::{PodId, Severity},
-    translate::requests::World,
+    translate::requests::RequestModel,
 };
 
 /// The objects of a stream; each has to be valid.
@@ -121,7 +122,8 @@ pub(crate) fn id(path: &str) -> PodId {
 
 /// What a pod may dial.
 pub(crate) fn outbound(text: &str, pod: &str) -> Outbound {
-    World::new(&objects(text), "cluster.local").outbound(&id(pod)).expect("an enrolled pod")
+    let model = RequestModel::new(&objects(text), "cluster.local");
+    model.outbound(&id(pod)).expect("an enrolled pod").as_ref().clone()
 }
 
 /// What becomes of `GET target` for a host, with headers.
