@@ -20,7 +20,10 @@ use crate::{
     endpoints::Endpoints,
     finding::Finding,
     pod::PodId,
-    resource::{ObjectKey, Pairs, Short, protocol::AppProtocol},
+    resource::{
+        ObjectKey, Pairs, Short,
+        protocol::{AppProtocol, Family},
+    },
 };
 
 pub use scope::{Filter, HostPattern, List, Listener, NamespacePattern, Scope, Visibility};
@@ -52,7 +55,7 @@ pub struct Definition {
     /// Names that the server's certificate may carry.
     pub certificate_names: Box<[String]>,
     /// The names that its rules follow from, as [`crate::names::Answers`] has them.
-    pub names: Vec<Arc<str>>,
+    pub names: Box<[Arc<str>]>,
     /// What must be equal for two definitions of one host to be taken together.
     pub likeness: Likeness,
     /// Its ports.
@@ -113,10 +116,10 @@ pub struct DefinedPort {
     /// Where its rules say that they come from.
     pub source: Arc<RuleSource>,
     /// Its rules; none for what cannot be honoured.
-    pub rules: Vec<Rule>,
+    pub rules: Box<[Rule]>,
     /// Rules that its names gave it once: new connections are not allowed by them, and open ones
     /// go on.
-    pub outlived: Vec<Rule>,
+    pub outlived: Box<[Rule]>,
     /// What is spoken on it; `None` for what is not supported.
     pub protocol: Option<AppProtocol>,
     /// Its name, by which endpoints say what they serve it on.
@@ -146,9 +149,41 @@ impl DefinedPort {
         (is_proxied && !stays).then_some(endpoints)
     }
 
+    /// Why its connections are proxied or go out directly.
+    pub fn reason(&self) -> PathReason {
+        match self.protocol.map(AppProtocol::family) {
+            None => PathReason::NotSupported,
+            Some(Family::Datagram) => PathReason::Datagrams,
+            Some(Family::Http) => PathReason::ByHost,
+            Some(Family::Tls) => PathReason::ByServerName,
+            Some(Family::Auto) => PathReason::Detected,
+            Some(Family::Opaque) if self.redirect().is_some() => PathReason::Redirected,
+            Some(Family::Opaque) => PathReason::AsDialled,
+        }
+    }
+
     fn is_outlived(&self) -> bool {
         !self.outlived.is_empty()
     }
+}
+
+/// Why the connections to a port are proxied or go out directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathReason {
+    /// Proxied: the `Host` of its requests decides where they go.
+    ByHost,
+    /// Proxied: the server name in its TLS decides.
+    ByServerName,
+    /// Proxied: what is spoken is told from the first bytes.
+    Detected,
+    /// Proxied: it is carried to another address or port than was dialled.
+    Redirected,
+    /// Direct: it goes where it was dialled, and nothing in it decides anything.
+    AsDialled,
+    /// Direct: datagrams are never proxied.
+    Datagrams,
+    /// Neither: the protocol is not supported.
+    NotSupported,
 }
 
 /// All definitions, and the point of view of each pod of this node.
@@ -229,6 +264,12 @@ impl Registry {
             rules.extend(ports.flat_map(|(_, port)| port.outlived.iter().cloned()));
         }
         rules
+    }
+
+    /// The port whose rules come from a source.
+    pub fn port_of(&self, source: &RuleSource) -> Option<&DefinedPort> {
+        let all = self.definitions.iter().chain(&self.listed);
+        all.flat_map(|one| &one.ports).find(|port| *port.source == *source)
     }
 
     /// The points of view of the pods that are enrolled.

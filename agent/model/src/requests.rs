@@ -16,13 +16,15 @@ pub mod change;
 mod find;
 pub mod gateway;
 pub mod host;
+mod list;
 pub mod outbound;
 pub mod policy;
 pub mod route;
 pub mod server;
 pub mod text;
 
-pub use find::{Request, Verdict};
+pub use find::{Decided, Request, Sent, Verdict};
+pub use list::{AnyRoute, ClusterName, ListenerRow, RouteRow};
 
 use std::{fmt, sync::Arc};
 

@@ -54,7 +54,7 @@ pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads, answers: &Answ
         headless: false,
         resolves_hosts: is_by_name(spec) && spec.endpoints.is_empty(),
         certificate_names: spec.subject_alt_names.clone().into(),
-        names: resolved.names,
+        names: resolved.names.into(),
         likeness,
         ports,
         findings: notes.findings,
@@ -159,8 +159,8 @@ impl Reader<'_> {
             protocol: Some(protocol),
             name: port.name.as_str().into(),
             endpoints: Some(self.endpoints(port, number, notes)),
-            rules: Vec::new(),
-            outlived: Vec::new(),
+            rules: Box::default(),
+            outlived: Box::default(),
         })
     }
 

@@ -56,8 +56,8 @@ pub(super) fn define(
             protocol,
             name: port.name.as_deref().unwrap_or_default().into(),
             endpoints: reached_at.endpoints(number),
-            rules: Vec::new(),
-            outlived: Vec::new(),
+            rules: Box::default(),
+            outlived: Box::default(),
         })
     };
     let ports = ports.iter().enumerate().filter_map(&mut define).collect();
@@ -78,7 +78,7 @@ pub(super) fn define(
         headless: service.headless,
         resolves_hosts: false,
         certificate_names: Box::default(),
-        names: resolved.names,
+        names: resolved.names.into(),
         likeness: Likeness::default(),
         ports,
         findings: notes.findings,

@@ -73,10 +73,8 @@ impl PortRules {
 
     /// The rules, and those for open connections, for as long as their object stays as it is: there
     /// are tens of thousands of such ports, so they keep no room.
-    pub(super) fn finish(mut self) -> (Vec<Rule>, Vec<Rule>) {
-        self.rules.shrink_to_fit();
-        self.outlived.shrink_to_fit();
-        (self.rules, self.outlived)
+    pub(super) fn finish(self) -> (Box<[Rule]>, Box<[Rule]>) {
+        (self.rules.into(), self.outlived.into())
     }
 
     fn rule(&self, protocol: Protocol, cidr: IpNet, port: NonZeroU16, action: Action) -> Rule {

@@ -197,23 +197,7 @@ fn named(to: &Backend) -> String {
 
 /// Every destination of a model.
 pub(crate) fn backends(outbound: &Outbound) -> Vec<&Backend> {
-    let listeners = outbound.ports.values().flat_map(|port| port.at.values().chain([&port.any]));
-    let mut found = Vec::new();
-    for listener in listeners {
-        let routes = listener.hosts.iter().flat_map(|host| &host.routes);
-        for route in routes {
-            if let Action::Forward(forward) = &route.then {
-                found.extend(forward.to.iter());
-            }
-        }
-        let streams = listener.tls.iter().chain(&listener.tcp);
-        found.extend(streams.flat_map(|route| &route.to));
-    }
-    let targets = found.into_iter().filter_map(|one| match &one.target {
-        Target::Backend(to) => Some(to.as_ref()),
-        Target::Missing(_) => None,
-    });
-    targets.collect()
+    outbound.clusters().into_values().collect()
 }
 
 /// The destination of a service, wherever it is reached.

@@ -50,7 +50,7 @@ pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Defin
         created,
         hosts,
         alias: None,
-        names: resolved.names,
+        names: resolved.names.into(),
         authority: Authority::Declared,
         exposure: None,
         addresses: Box::default(),
