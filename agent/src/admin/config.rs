@@ -12,14 +12,13 @@
 
 mod words;
 
-use std::collections::BTreeMap;
-
 use agent_model::{
     requests::{
-        backend::{Backend, Target, Weighted},
+        self, AnyRoute,
+        backend::{Backend, Weighted},
         gateway::{Gateway, GatewayPort, Inside},
         outbound::{Listener, Outbound, StreamRoute},
-        route::{Action, Route, VirtualHost},
+        route::{Action, Route},
     },
     snapshot::Snapshot,
 };
@@ -159,105 +158,97 @@ pub(super) fn answer(answers: &dyn Answers, pod: &PodRef, view: View) -> Result<
 
 fn rows(snapshot: &Snapshot, pod: &agent_model::snapshot::PodId, view: View) -> Rows {
     let (outbound, gateway) = (snapshot.requests.outbound(pod), snapshot.requests.gateway(pod));
-    let mut all = Vec::new();
-    all.extend(outbound.as_deref().into_iter().flat_map(of_outbound));
-    all.extend(gateway.as_deref().into_iter().flat_map(of_gateway));
+    let (outbound, gateway) = (outbound.as_deref(), gateway.as_deref());
+    let clusters = || {
+        let mut all = outbound.map(Outbound::clusters).unwrap_or_default();
+        all.extend(gateway.map(Gateway::clusters).unwrap_or_default());
+        all.into_values()
+    };
     match view {
-        View::Listeners => Rows::Listeners(all.iter().map(Served::listener).collect()),
-        View::Routes => Rows::Routes(all.iter().flat_map(Served::routes).collect()),
-        View::Clusters => Rows::Clusters(clusters(&all).map(cluster).collect()),
-        View::Endpoints => Rows::Endpoints(clusters(&all).flat_map(words::endpoints).collect()),
-    }
-}
-
-/// What is served somewhere, by a workload's own listeners or a gateway's.
-struct Served<'a> {
-    direction: &'static str,
-    port: u16,
-    address: String,
-    hosts: &'a [VirtualHost],
-    tls: Vec<&'a StreamRoute>,
-    tcp: Option<&'a StreamRoute>,
-}
-
-fn of_outbound(outbound: &Outbound) -> Vec<Served<'_>> {
-    let mut all = Vec::new();
-    for (port, on) in &outbound.ports {
-        let at = on.at.iter().map(|(net, listener)| (net.to_string(), listener));
-        for (address, listener) in at.chain([("any".to_owned(), &on.any)]) {
-            if !listener.is_empty() {
-                let Listener { hosts, tls, tcp } = listener;
-                let (tls, tcp) = (tls.iter().collect(), tcp.as_ref());
-                all.push(Served { direction: "outbound", port: *port, address, hosts, tls, tcp });
-            }
+        View::Listeners => {
+            let own = outbound.into_iter().flat_map(Outbound::listeners).map(|row| listener(&row));
+            Rows::Listeners(own.chain(gateway.into_iter().flat_map(of_gateway)).collect())
         }
+        View::Routes => {
+            let own = outbound.map(Outbound::routes).unwrap_or_default();
+            let served = gateway.map(Gateway::routes).unwrap_or_default();
+            let own = own.iter().filter_map(|one| http("outbound", one));
+            Rows::Routes(own.chain(served.iter().filter_map(|one| http("gateway", one))).collect())
+        }
+        View::Clusters => Rows::Clusters(clusters().map(cluster).collect()),
+        View::Endpoints => Rows::Endpoints(clusters().flat_map(words::endpoints).collect()),
     }
-    all
 }
 
-fn of_gateway(gateway: &Gateway) -> Vec<Served<'_>> {
-    let mut all = Vec::new();
-    for (port, on) in &gateway.ports {
-        let mut add = |hosts, tls, tcp| {
-            let address = "any".to_owned();
-            all.push(Served { direction: "gateway", port: *port, address, hosts, tls, tcp });
-        };
-        match on {
-            GatewayPort::Http(hosts) => add(&hosts[..], Vec::new(), None),
-            GatewayPort::Tcp(stream) => add(&[], Vec::new(), stream.as_ref()),
+fn listener(row: &requests::ListenerRow<'_>) -> ListenerRow {
+    let Listener { hosts, tls, tcp } = row.listener;
+    let kinds = [("http", !hosts.is_empty()), ("tls", !tls.is_empty()), ("tcp", tcp.is_some())];
+    let there = kinds.iter().filter(|(_, is_there)| *is_there);
+    ListenerRow {
+        direction: "outbound".to_owned(),
+        port: row.port,
+        address: words::address(row.at),
+        protocols: there.map(|(name, _)| (*name).to_owned()).collect(),
+        hosts: hosts.len(),
+        streams: tls.iter().chain(tcp).map(stream).collect(),
+    }
+}
+
+fn stream(route: &StreamRoute) -> StreamRow {
+    let names = route.names.iter().map(|name| name.as_str().to_owned());
+    StreamRow { server_names: names.collect(), destinations: shares(&route.to) }
+}
+
+fn of_gateway(gateway: &Gateway) -> Vec<ListenerRow> {
+    let row = |(port, served): (&u16, &GatewayPort)| {
+        let (protocol, hosts, streams) = match served {
+            GatewayPort::Http(hosts) => ("http", hosts.len(), Vec::new()),
+            GatewayPort::Tcp(route) => ("tcp", 0, route.iter().map(stream).collect()),
             GatewayPort::Tls(servers) => {
-                for server in servers {
-                    match &server.then {
-                        Inside::Http(hosts) => add(&hosts[..], Vec::new(), None),
-                        Inside::Tcp(streams) => add(&[], streams.iter().collect(), None),
-                    }
-                }
+                let hosts = servers.iter().map(|server| match &server.then {
+                    Inside::Http(hosts) => hosts.len(),
+                    Inside::Tcp(_) => 0,
+                });
+                let streams = servers.iter().flat_map(|server| match &server.then {
+                    Inside::Http(_) => &[][..],
+                    Inside::Tcp(routes) => routes,
+                });
+                ("tls", hosts.sum(), streams.map(stream).collect())
             }
-        }
-    }
-    all
-}
-
-impl Served<'_> {
-    fn listener(&self) -> ListenerRow {
-        let kinds = [
-            ("http", !self.hosts.is_empty()),
-            ("tls", !self.tls.is_empty()),
-            ("tcp", self.tcp.is_some()),
-        ];
-        let there = kinds.iter().filter(|(_, is_there)| *is_there);
-        let stream = |stream: &&StreamRoute| StreamRow {
-            server_names: stream.names.iter().map(|name| name.as_str().to_owned()).collect(),
-            destinations: shares(&stream.to),
         };
         ListenerRow {
-            direction: self.direction.to_owned(),
-            port: self.port,
-            address: self.address.clone(),
-            protocols: there.map(|(name, _)| (*name).to_owned()).collect(),
-            hosts: self.hosts.len(),
-            streams: self.tls.iter().chain(&self.tcp).map(stream).collect(),
+            direction: "gateway".to_owned(),
+            port: *port,
+            address: words::address(None),
+            protocols: vec![protocol.to_owned()],
+            hosts,
+            streams,
         }
-    }
-
-    fn routes(&self) -> Vec<RouteRow> {
-        let of_host = |host: &VirtualHost| -> Vec<RouteRow> {
-            let hosts: Vec<String> =
-                host.domains.iter().map(|domain| domain.as_str().to_owned()).collect();
-            let place = (self.direction, self.port, self.address.as_str());
-            host.routes.iter().map(|route| row(route, place, hosts.clone())).collect()
-        };
-        self.hosts.iter().flat_map(of_host).collect()
-    }
+    };
+    gateway.ports.iter().map(row).collect()
 }
 
-/// A route as a row; `place` is direction, port and address of its listener.
-pub(super) fn row(route: &Route, place: (&str, u16, &str), hosts: Vec<String>) -> RouteRow {
-    let (direction, port, address) = place;
+/// A route of HTTP as a row; those of TLS and TCP stand with their listener.
+fn http(direction: &str, found: &requests::RouteRow<'_>) -> Option<RouteRow> {
+    let AnyRoute::Http(route) = found.route else { return None };
+    let names = found.names.iter().map(|name| name.as_str().to_owned());
+    let place = Place { direction, port: found.port, address: &words::address(found.at) };
+    Some(row(route, &place, names.collect()))
+}
+
+/// The listener that a route belongs to.
+pub(super) struct Place<'a> {
+    pub(super) direction: &'a str,
+    pub(super) port: u16,
+    pub(super) address: &'a str,
+}
+
+/// A route as a row.
+pub(super) fn row(route: &Route, place: &Place<'_>, hosts: Vec<String>) -> RouteRow {
     RouteRow {
-        direction: direction.to_owned(),
-        port,
-        address: address.to_owned(),
+        direction: place.direction.to_owned(),
+        port: place.port,
+        address: place.address.to_owned(),
         hosts,
         name: route.name.clone(),
         matches: words::matches(&route.when),
@@ -278,33 +269,6 @@ fn shares(all: &[Weighted]) -> Vec<Share> {
 /// The model holds nothing that JSON has no form for.
 fn detail<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
-}
-
-/// All that routes lead to, each once, by name.
-fn clusters<'a>(all: &'a [Served<'a>]) -> impl Iterator<Item = &'a Backend> {
-    let mut found: BTreeMap<String, &Backend> = BTreeMap::new();
-    let mut add = |target: &'a Target| {
-        if let Target::Backend(backend) = target {
-            found.entry(words::cluster(backend)).or_insert(backend);
-        }
-    };
-    for served in all {
-        let streams = served.tls.iter().chain(&served.tcp);
-        streams.flat_map(|stream| &stream.to).for_each(|one| add(&one.target));
-        served.hosts.iter().for_each(|host| targets(&host.routes, &mut add));
-    }
-    found.into_values()
-}
-
-fn targets<'a>(routes: &'a [Route], add: &mut impl FnMut(&'a Target)) {
-    for route in routes {
-        route.mirrors.iter().for_each(|mirror| add(&mirror.to));
-        match &route.then {
-            Action::Forward(forward) => forward.to.iter().for_each(|one| add(&one.target)),
-            Action::Continue { routes, .. } => targets(routes, add),
-            Action::Redirect(_) | Action::Answer(_) => {}
-        }
-    }
 }
 
 fn cluster(backend: &Backend) -> ClusterRow {

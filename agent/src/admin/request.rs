@@ -4,14 +4,14 @@ use std::net::IpAddr;
 
 use agent_model::{
     explain,
-    requests::{Request, Verdict, outbound::Listener},
+    requests::{Decided, Request, Sent, Verdict},
     snapshot::{PodId, Snapshot},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     Answers,
-    config::{self, RouteRow},
+    config::{self, Place, RouteRow},
     question::PodRef,
     why::{self, WhyError},
 };
@@ -37,13 +37,8 @@ pub(crate) struct RequestQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub(crate) enum RequestAnswer {
-    /// Nothing routes HTTP at this port and address: the connection goes where it was dialled.
+    /// Nothing routes requests for this host at this port and address: the rules for sockets decide.
     NotRouted,
-    /// No virtual host there has the request's name; the pod's default decides.
-    UnknownHost {
-        /// The name.
-        host: String,
-    },
     /// A virtual host has its name, and none of its routes takes the request: 404.
     NoRoute {
         /// The name.
@@ -83,20 +78,19 @@ fn route(snapshot: &Snapshot, pod: &PodId, query: &RequestQuery) -> RequestAnswe
         target: &query.path,
         headers: &headers,
     };
-    let listeners: Vec<(String, &Listener)> = match address(snapshot, pod, &query.host) {
-        Some(address) => outbound.serving(address, query.port),
-        None => outbound.any(query.port).into_iter().collect(),
-    };
-    let routed = listeners.into_iter().find(|(_, listener)| !listener.hosts.is_empty());
-    let Some((at, listener)) = routed else { return RequestAnswer::NotRouted };
+    let address = address(snapshot, pod, &query.host);
     let host = authority.to_owned();
-    match request.among(&listener.hosts) {
-        Verdict::UnknownHost => RequestAnswer::UnknownHost { host },
-        Verdict::NoRoute => RequestAnswer::NoRoute { host },
-        Verdict::Route(route) => RequestAnswer::Route {
-            route: Box::new(config::row(route, ("outbound", query.port, &at), vec![host])),
-            path: route.rewritten(&query.path),
-        },
+    match outbound.decide(address, query.port, Sent::Request(&request)) {
+        Decided::NotServed | Decided::Stream(_) | Decided::Requests(Verdict::UnknownHost) => {
+            RequestAnswer::NotRouted
+        }
+        Decided::Requests(Verdict::NoRoute) => RequestAnswer::NoRoute { host },
+        Decided::Requests(Verdict::Route(route)) => {
+            let address = address.map_or_else(|| "any".to_owned(), |one| one.to_string());
+            let place = Place { direction: "outbound", port: query.port, address: &address };
+            let path = route.rewritten(&query.path);
+            RequestAnswer::Route { route: Box::new(config::row(route, &place, vec![host])), path }
+        }
     }
 }
 

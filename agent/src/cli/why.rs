@@ -88,10 +88,7 @@ fn request_words(question: &RequestQuery, answer: &RequestAnswer, paint: Paint) 
     let mut text = format!("\n{title}\n  {} {}: ", question.method, question.path);
     match answer {
         RequestAnswer::NotRouted => {
-            text.push_str("nothing routes HTTP at this port and address\n");
-        }
-        RequestAnswer::UnknownHost { host } => {
-            let _ = writeln!(text, "no virtual host has the name {host}; the default decides");
+            text.push_str("nothing routes requests for this host at this port and address\n");
         }
         RequestAnswer::NoRoute { host } => {
             let _ = writeln!(text, "404, since no route of {host} takes it");

@@ -10,6 +10,8 @@ use agent_model::{
     },
 };
 
+use ipnet::IpNet;
+
 use super::EndpointRow;
 
 /// `outbound|PORT|SUBSET|HOST`, as Istio names clusters.
@@ -26,6 +28,11 @@ pub(super) fn target(target: &Target) -> String {
         Target::Missing(Missing::Subset(host, subset)) => format!("no subset {subset} of {host}"),
         Target::Missing(Missing::Provider(name)) => format!("nothing answers for {name}"),
     }
+}
+
+/// The addresses that a listener is for.
+pub(super) fn address(at: Option<IpNet>) -> String {
+    at.map_or_else(|| "any".to_owned(), |net| net.to_string())
 }
 
 /// What a request must be like, all of it.
