@@ -40,7 +40,7 @@ impl Scene {
     pub fn with(start: impl FnOnce(&World) -> Result<ControlPlane>) -> Result<Self> {
         let mut stage = Stage::set()?;
         let plane = start(&stage.world)?;
-        let base = tree()?.join("deploy/base");
+        let base = tree().join("deploy/base");
         for file in ["namespace.yaml", "rbac.yaml"] {
             plane.apply(&stage.world, &fs::read_to_string(base.join(file))?)?;
         }

@@ -129,7 +129,7 @@ impl Server {
     fn start() -> Result<Self> {
         let world = World::new(Wiring::Routed)?;
         let plane = ControlPlane::start(&world)?;
-        let deploy = tree()?.join("deploy");
+        let deploy = tree().join("deploy");
         let definitions = deploy.join("crds").display().to_string();
         plane.kubectl(&world, &["create", "-f", &definitions], "")?;
         let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];
