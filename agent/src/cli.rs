@@ -5,6 +5,7 @@ mod analyze;
 mod crds;
 mod flows;
 mod output;
+mod reference;
 mod selftest;
 mod status;
 mod uninstall;
@@ -58,6 +59,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
         Command::Analyze(args) => runtime.block_on(analyze::run(&args, paint))?,
         Command::Crds(args) => runtime.block_on(crds::run(&args))?,
+        Command::Reference(args) => Answer { text: reference::run(&args)?, code: exit::OK },
         Command::Selftest(args) => runtime.block_on(selftest::run(args, paint))?,
         Command::SelftestProbe { words } => {
             selftest::probe(words)?;
