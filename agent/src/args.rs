@@ -13,7 +13,8 @@ use std::{
 use crate::observe::log::LogFormat;
 
 pub(crate) use choices::{
-    Format, KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, SelftestFamily, UnknownPods,
+    Format, KernelLog, Layer3, OnRevoke, Page, PodExclusions, PodNamespaces, SelftestFamily,
+    UnknownPods,
 };
 use clap::{Parser, Subcommand};
 
@@ -97,6 +98,9 @@ pub(crate) enum Command {
     Uninstall(UninstallArgs),
     /// Try every way out of a pod on this machine's kernel, in namespaces of its own
     Selftest(SelftestArgs),
+    /// Print a page of docs/reference, in Markdown
+    #[command(hide = true)]
+    Reference(ReferenceArgs),
     /// What `selftest` runs inside its pods
     #[command(hide = true, name = "selftest-probe")]
     SelftestProbe {
@@ -381,6 +385,14 @@ pub(crate) struct AnalyzeArgs {
     /// How to answer.
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+/// `sekisho reference`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ReferenceArgs {
+    /// Which page
+    #[arg(value_enum)]
+    pub(crate) page: Page,
 }
 
 /// `sekisho crds`.

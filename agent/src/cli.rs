@@ -6,6 +6,7 @@ mod config;
 mod crds;
 mod flows;
 mod output;
+mod reference;
 mod selftest;
 mod status;
 mod uninstall;
@@ -60,6 +61,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         Command::Config(args) => runtime.block_on(config::run(&args, paint))?,
         Command::Analyze(args) => runtime.block_on(analyze::run(&args, paint))?,
         Command::Crds(args) => runtime.block_on(crds::run(&args))?,
+        Command::Reference(args) => Answer { text: reference::run(&args)?, code: exit::OK },
         Command::Selftest(args) => runtime.block_on(selftest::run(args, paint))?,
         Command::SelftestProbe { words } => {
             selftest::probe(words)?;

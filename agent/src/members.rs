@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -19,8 +20,17 @@ pub(crate) struct Member {
     pub(crate) id: PodId,
     /// Its namespace.
     pub(crate) netns: NetNs,
+    /// Its addresses, as the manifest has them.
+    pub(crate) addresses: Vec<IpAddr>,
     /// What happens where no rule matches; `None` for a pod that is not judged (any more).
     pub(crate) default_action: Option<DefaultAction>,
+}
+
+impl Member {
+    /// The address from which it reaches another.
+    pub(crate) fn address_towards(&self, other: IpAddr) -> Option<IpAddr> {
+        self.addresses.iter().find(|own| own.is_ipv4() == other.is_ipv4()).copied()
+    }
 }
 
 /// What the generation in force says to the proxy.

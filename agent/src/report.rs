@@ -27,7 +27,7 @@ use jiff::Timestamp;
 
 use crate::{
     admin::Answers,
-    observe::status::{self, Cni, Hook, State, Status, default_action},
+    observe::status::{self, Cni, Hook, OnRevoke, State, Status, UnknownPods, default_action},
     sync::Sync,
 };
 
@@ -102,8 +102,8 @@ impl Report {
             node,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: Timestamp::now(),
-            unknown_pods: if hold_unknown { "hold" } else { "allow" }.into(),
-            on_revoke: if keep_revoked { "keep" } else { "reset" }.into(),
+            unknown_pods: if hold_unknown { UnknownPods::Hold } else { UnknownPods::Allow },
+            on_revoke: if keep_revoked { OnRevoke::Keep } else { OnRevoke::Reset },
             layer3: kernel.links.wire().name().into(),
             layer3_why: layer3_why(layer3, kernel.links.wire()).map(Into::into),
             ..Status::default()
@@ -236,7 +236,7 @@ impl Answers for Report {
 impl Report {
     /// What a canary shows goes before what the agent believes.
     fn add_canary(&self, pod: &mut status::Pod) {
-        if matches!(pod.enrolment, status::Enrolment::Outside { .. }) {
+        if matches!(pod.enrolment, status::Enrolment::NotEnrolled { .. }) {
             return;
         }
         let Some(standing) = pod.netns.and_then(|netns| self.views.standings.of(netns)) else {
@@ -340,14 +340,14 @@ fn judged(id: &PodId, plan: &PodPlan, pods: &Pods) -> Judged {
         (_, Some((lack, why))) => {
             let why = why.to_owned();
             match lack {
-                Lack::Waiting => status::Enrolment::Waiting { why },
+                Lack::Waiting => status::Enrolment::Pending { why },
                 Lack::Unenrollable => status::Enrolment::Unenrollable { why },
                 Lack::Failing => status::Enrolment::Failing { why },
             }
         }
         (Enrolment::Enrolled(_), None) => status::Enrolment::Enrolled,
-        (Enrolment::NotEnrolled(why), None) => status::Enrolment::Outside { why: why.clone() },
-        (Enrolment::Pending(why), None) => status::Enrolment::Waiting { why: why.clone() },
+        (Enrolment::NotEnrolled(why), None) => status::Enrolment::NotEnrolled { why: why.clone() },
+        (Enrolment::Pending(why), None) => status::Enrolment::Pending { why: why.clone() },
     };
     let pod = status::Pod {
         namespace: id.namespace.clone(),

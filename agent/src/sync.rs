@@ -40,7 +40,7 @@ use tokio::{sync::watch, task::block_in_place};
 
 use crate::{
     members::{Member, Members},
-    observe::flows::{FlowLog, FlowRecord},
+    observe::{flow_record::FlowRecord, flows::FlowLog},
 };
 
 /// Why a generation is not in force.
@@ -295,7 +295,8 @@ impl Sync {
                 Enrolment::Enrolled(policy) => Some(policy.default_action),
                 Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
             };
-            let member = Member { id: id.clone(), netns: pod.netns.clone(), default_action };
+            let (netns, addresses) = (pod.netns.clone(), pod.addresses.clone());
+            let member = Member { id: id.clone(), netns, addresses, default_action };
             (pod.netns.cookie(), member)
         };
         Members {

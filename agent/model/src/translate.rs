@@ -20,6 +20,7 @@ mod enrol;
 mod exempt;
 mod exposure;
 mod intern;
+pub mod labels;
 mod mesh_config;
 mod pod_facts;
 mod pods;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use agent_abi::{Reason, Verdict};
 use agent_model::explain::{AnswerAge, Decision, Explanation, NearMiss, RuleText};
 
 use serde::Serialize;
@@ -115,6 +116,7 @@ fn words(answer: &WhyAnswer, paint: Paint) -> String {
     let mut text = format!("{pod} to {destination}: {}\n", verdict(answer, paint));
     match live {
         Some(Live { verdict, reason, generation }) => {
+            let (verdict, reason) = (verdict.name(), reason.name());
             let _ = writeln!(
                 text,
                 "kernel         {verdict}, reason {reason}, generation {generation}"
@@ -142,9 +144,9 @@ fn words(answer: &WhyAnswer, paint: Paint) -> String {
 }
 
 fn verdict(answer: &WhyAnswer, paint: Paint) -> String {
-    let would = answer.live.as_ref().is_some_and(|live| live.reason == "would-deny");
+    let would = answer.live.as_ref().is_some_and(|live| live.reason == Reason::WouldDeny);
     let held = match &answer.live {
-        Some(live) => live.verdict == "hold",
+        Some(live) => live.verdict == Verdict::Hold,
         None => matches!(answer.explanation.decision, Decision::Held { .. }),
     };
     match (answer.allowed, would, held) {
@@ -201,6 +203,7 @@ fn missing(explanation: &Explanation, paint: Paint) -> String {
 
 #[cfg(test)]
 mod tests {
+    use agent_abi::{Reason, Verdict};
     use agent_model::explain::Mismatch;
 
     use super::*;
@@ -217,12 +220,12 @@ mod tests {
         }
     }
 
-    fn answer(verdict: &'static str, reason: &'static str, outcome: Decision) -> WhyAnswer {
-        let live = Live { verdict: verdict.into(), reason: reason.into(), generation: 7 };
+    fn answer(verdict: Verdict, reason: Reason, outcome: Decision) -> WhyAnswer {
+        let live = Live { verdict, reason, generation: 7 };
         WhyAnswer {
             pod: "shop/web-0".into(),
             destination: "203.0.113.7:3307/tcp".into(),
-            allowed: verdict == "direct" || verdict == "proxy",
+            allowed: matches!(verdict, Verdict::Direct | Verdict::Proxy),
             live: Some(live),
             explanation: Explanation::of(outcome),
             difference: None,
@@ -232,8 +235,8 @@ mod tests {
     #[test]
     fn a_denial_names_the_nearest_rule_and_what_would_allow_it() {
         let mut denied = answer(
-            "deny",
-            "no-rule",
+            Verdict::Deny,
+            Reason::NoRule,
             Decision::Default { default: "registry-only".into(), source: None },
         );
         denied.explanation.near = vec![NearMiss { rule: near(), mismatch: Mismatch::Port }];
@@ -259,7 +262,7 @@ apiVersion: networking.istio.io/v1
     fn an_allowed_connection_names_its_rule() {
         let outcome = Decision::Rule { rule: near(), default: "registry-only".into() };
         assert_eq!(
-            words(&answer("direct", "rule", outcome), Paint::new(false)),
+            words(&answer(Verdict::Direct, Reason::Rule, outcome), Paint::new(false)),
             "\
 shop/web-0 to 203.0.113.7:3307/tcp: allowed
 kernel         direct, reason rule, generation 7
@@ -272,8 +275,8 @@ port 3306/tcp lets it out directly
     #[test]
     fn an_audit_and_a_difference_are_said() {
         let mut audited = answer(
-            "direct",
-            "would-deny",
+            Verdict::Direct,
+            Reason::WouldDeny,
             Decision::Default { default: "audit".into(), source: None },
         );
         audited.difference = Some("they differ".into());

@@ -178,10 +178,10 @@ fn planned(plan: Option<&PodPlan>, uid: &str) -> Stand {
 /// A pod that is to be judged is when every layer is there and the live tables know its namespace.
 fn standing_of(pod: &status::Pod, known: impl Fn(u64) -> bool) -> Stand {
     match (&pod.enrolment, pod.netns) {
-        (status::Enrolment::Failing { why } | status::Enrolment::Waiting { why }, _) => {
+        (status::Enrolment::Failing { why } | status::Enrolment::Pending { why }, _) => {
             Stand::NotYet(why.clone())
         }
-        (status::Enrolment::Outside { why } | status::Enrolment::Unenrollable { why }, _) => {
+        (status::Enrolment::NotEnrolled { why } | status::Enrolment::Unenrollable { why }, _) => {
             Stand::Outside(why.clone())
         }
         (status::Enrolment::Enrolled, Some(netns)) if known(netns) => Stand::Judged,

@@ -11,7 +11,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     members::Members,
-    observe::flows::{FlowLog, FlowRecord, Names},
+    observe::{
+        flow_record::{FlowRecord, Known, ip},
+        flows::FlowLog,
+    },
 };
 
 /// Where events go, and what gives them names.
@@ -64,13 +67,21 @@ impl Sink {
         }
         let event = &event;
         let time = booted + Duration::from_nanos(event.time_ns);
-        let pod =
-            self.members.load().pods.get(&event.netns).map(|member| member.id.to_string().into());
-        let rule = self.rules.get(event.rule).map(|rule| rule.source.to_string().into());
-        if let Some(record) = FlowRecord::from_event(event, time, Names { pod, rule }) {
+        if let Some(record) = FlowRecord::from_event(event, time, self.known(event)) {
             self.flows.record(record);
         } else {
-            tracing::warn!(?event, "the kernel sent an event of another ABI");
+            tracing::warn!(record = ?event, "the kernel sent an event of another ABI");
+        }
+    }
+
+    /// What the kernel does not know of an event.
+    fn known(&self, event: &Event) -> Known {
+        let members = self.members.load();
+        let member = members.pods.get(&event.netns);
+        Known {
+            pod: member.map(|member| member.id.clone()),
+            address: member.and_then(|member| member.address_towards(ip(event.dst))),
+            rule: self.rules.get(event.rule).map(|decision| decision.source),
         }
     }
 }
