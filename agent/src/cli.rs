@@ -2,9 +2,11 @@
 //! file talks to the terminal.
 
 mod analyze;
+mod config;
 mod crds;
 mod flows;
 mod output;
+mod reference;
 mod selftest;
 mod status;
 mod uninstall;
@@ -56,8 +58,10 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
             answer
         }
         Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
+        Command::Config(args) => runtime.block_on(config::run(&args, paint))?,
         Command::Analyze(args) => runtime.block_on(analyze::run(&args, paint))?,
         Command::Crds(args) => runtime.block_on(crds::run(&args))?,
+        Command::Reference(args) => Answer { text: reference::run(&args)?, code: exit::OK },
         Command::Selftest(args) => runtime.block_on(selftest::run(args, paint))?,
         Command::SelftestProbe { words } => {
             selftest::probe(words)?;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use agent_model::{egress::RuleSource, snapshot::Upstream};
+use agent_model::{egress::RuleSource, snapshot::Endpoints};
 use agent_pods::view::PodViews;
 
 /// What the generation in force says to the proxy.
@@ -14,5 +14,5 @@ pub(crate) struct Members {
     /// Where rules send what they match, by their source; see [`Snapshot::upstreams`].
     ///
     /// [`Snapshot::upstreams`]: agent_model::snapshot::Snapshot::upstreams
-    pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
+    pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
 }

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey};
+use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey, Reason, Verdict};
 use agent_kernel::{
     maps::Maps,
     netns::{NetNs, Worker},
@@ -21,7 +21,10 @@ use tokio::net::TcpStream;
 
 use crate::{
     members::Members,
-    observe::flows::{Carried, FlowLog, FlowRecord, ip},
+    observe::{
+        flow_record::{Carried, Direction, FlowReason, FlowRecord, Layer, Protocol, Source, ip},
+        flows::FlowLog,
+    },
 };
 
 /// The four seams.
@@ -80,8 +83,7 @@ impl Judge for Borrowed {
 impl Dial for Borrowed {
     fn dial(&self, from: WorkloadId, to: UpstreamAddr, patience: Duration) -> Dialling<'_> {
         Box::pin(async move {
-            let netns =
-                self.netns(from).ok_or_else(|| DialError::Local("the pod is gone".into()))?;
+            let netns = self.netns(from).ok_or_else(|| DialError::Local("the pod is gone".into()))?;
             let dialled = sockets::dial(&self.worker, &netns, to.0, &*self.maps, patience).await;
             dialled.map_err(|error| dial_error(to, error))
         })
@@ -104,28 +106,34 @@ fn dial_error(addr: UpstreamAddr, error: SocketError) -> DialError {
 impl Records for Borrowed {
     fn record(&self, record: Record) {
         let Record { workload, client, origin, failure, .. } = &record;
-        let blame = failure.as_ref().map(agent_proxy::Failure::blame);
-        let pod = self.members.load().pods.in_netns(workload.0).map(|pod| pod.id.to_string());
-        let dst = origin.map_or(client.0, |origin| origin.dst.0);
+        let members = self.members.load();
+        let pod = members.pods.in_netns(workload.0);
+        let dialled = origin.map_or(client.0, |origin| origin.dst.0);
         let rule = origin.and_then(|origin| self.names.get(origin.rule));
+        let is_refused = failure.as_ref().is_some_and(|failure| failure.blame() == Blame::Policy);
         self.flows.record(FlowRecord {
             time: Timestamp::now(),
-            event: "close".into(),
-            pod: pod.map(Into::into),
+            connection: None,
+            direction: Direction::Outbound,
             netns: workload.0,
-            dst: dst.ip(),
-            port: dst.port(),
-            protocol: "tcp".into(),
-            layer: "proxy".into(),
-            verdict: if blame == Some(Blame::Policy) { "deny" } else { "proxy" }.into(),
+            pod: pod.map(|pod| pod.id.clone()),
+            source: Source {
+                address: pod.and_then(|pod| pod.address_towards(dialled.ip())),
+                port: Some(client.0.port()),
+            },
+            destination: dialled.into(),
+            protocol: Protocol::TCP,
+            layer: Layer::Proxy,
+            verdict: if is_refused { Verdict::Deny } else { Verdict::Proxy },
             reason: match failure {
-                Some(failure) => failure.cause().into(),
-                None if record.would_deny => "would-deny".into(),
-                None => "rule".into(),
+                Some(failure) => FlowReason::Proxy(failure.cause()),
+                None if record.would_deny => FlowReason::Rules(Reason::WouldDeny),
+                None => FlowReason::Rules(Reason::Rule),
             },
             generation: origin.map_or(0, |origin| origin.generation),
-            rule: rule.map(|rule| rule.source.to_string().into()),
+            rule: rule.map(|decision| decision.source),
             pid: None,
+            upstream: record.upstream.map(|upstream| upstream.0),
             carried: Some(Carried {
                 bytes_sent: record.bytes_sent,
                 bytes_received: record.bytes_received,

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 
 use crate::{
     admin::Answers,
-    observe::status::{self, Cni, Hook, State, Status, default_action},
+    observe::status::{self, Cni, Hook, OnRevoke, State, Status, UnknownPods, default_action},
 };
 
 /// The parts that a publication decides.
@@ -113,8 +113,8 @@ impl Report {
             node,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: Timestamp::now(),
-            unknown_pods: if hold_unknown { "hold" } else { "allow" }.into(),
-            on_revoke: if keep_revoked { "keep" } else { "reset" }.into(),
+            unknown_pods: if hold_unknown { UnknownPods::Hold } else { UnknownPods::Allow },
+            on_revoke: if keep_revoked { OnRevoke::Keep } else { OnRevoke::Reset },
             layer3: kernel.links.mode().name().into(),
             layer3_why: layer3_why(layer3, kernel.links.mode()).map(Into::into),
             ..Status::default()
@@ -227,7 +227,7 @@ impl Answers for Report {
 impl Report {
     /// What a canary shows goes before what the agent believes.
     fn add_canary(&self, pod: &mut status::Pod) {
-        if matches!(pod.enrolment, status::Enrolment::Outside { .. }) {
+        if matches!(pod.enrolment, status::Enrolment::NotEnrolled { .. }) {
             return;
         }
         let Some(shown) = pod.netns.and_then(|netns| self.views.canaries.of(netns)) else {
@@ -343,14 +343,14 @@ fn enrolment(pod: &PodView) -> status::Enrolment {
         (_, Some(problem)) => {
             let why = problem.why.clone();
             match problem.kind {
-                ProblemKind::Pending => status::Enrolment::Waiting { why },
+                ProblemKind::Pending => status::Enrolment::Pending { why },
                 ProblemKind::Unenrollable => status::Enrolment::Unenrollable { why },
                 ProblemKind::Failing => status::Enrolment::Failing { why },
             }
         }
         (Enrolment::Enrolled(_), None) => status::Enrolment::Enrolled,
-        (Enrolment::NotEnrolled(why), None) => status::Enrolment::Outside { why: why.clone() },
-        (Enrolment::Pending(why), None) => status::Enrolment::Waiting { why: why.clone() },
+        (Enrolment::NotEnrolled(why), None) => status::Enrolment::NotEnrolled { why: why.clone() },
+        (Enrolment::Pending(why), None) => status::Enrolment::Pending { why: why.clone() },
     }
 }
 

@@ -40,7 +40,7 @@ use tokio::{sync::watch, task::block_in_place};
 
 use crate::{
     members::Members,
-    observe::flows::{FlowLog, FlowRecord},
+    observe::{flow_record::FlowRecord, flows::FlowLog},
 };
 
 /// Why a generation is not in force.

@@ -196,7 +196,9 @@ fn what_another_manner_left_is_taken_away(#[case] before: &str, #[case] after: &
     stage.agent.config().namespace(false)?;
     switch(&mut stage, after);
     stage.agent.start(&stage.world)?;
-    stage.agent.wait_until("the pod is let be", |a| Ok(a.enrolment("app")? == "outside"))?;
+    stage
+        .agent
+        .wait_until("the pod is not enrolled", |a| Ok(a.enrolment("app")? == "not-enrolled"))?;
     assert_eq!(filters(&stage)?, [vec![], vec![] as Vec<String>]);
     assert_eq!(attached::count_at_link(stage.world.node(), stage.pod.port(), "tcx_ingress")?, 0);
     assert!(!attached::has_clsact(stage.world.node(), stage.pod.port())?, "the discipline stays");

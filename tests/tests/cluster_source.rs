@@ -130,7 +130,7 @@ fn a_kind_that_is_installed_later_is_picked_up() -> Result<()> {
     let mut scene = Scene::set()?;
     scene.stage.start()?;
     let entries = "serviceentries.networking.istio.io";
-    scene.wait_followed(entries, "not installed")?;
+    scene.wait_followed(entries, "not-installed")?;
     assert!(!scene.is_allowed()?);
     scene.install()?;
     scene.apply(&scene.rule()?)?;
@@ -138,10 +138,10 @@ fn a_kind_that_is_installed_later_is_picked_up() -> Result<()> {
     println!("installed later: in force after {picked_up:?}");
     assert_eq!(scene.followed(entries)?.0, "current");
     // This one is still not there, and keeps nobody waiting.
-    assert_eq!(scene.followed("workloadentries.networking.istio.io")?.0, "not installed");
+    assert_eq!(scene.followed("workloadentries.networking.istio.io")?.0, "not-installed");
     scene.kubectl(&["delete", "crd", entries])?;
     scene.wait_allowed(false, Duration::from_secs(10))?;
-    scene.wait_followed(entries, "not installed")
+    scene.wait_followed(entries, "not-installed")
 }
 
 /// One verb less, and the agent says which.
@@ -203,7 +203,7 @@ fn a_pod_is_held_until_its_namespace_is_known() -> Result<()> {
         let host = scene.stage.world.pod(namespace)?;
         pod(&scene.plane, &scene.stage, (&host, namespace))?;
         let agent = &mut scene.stage.agent;
-        agent.wait_until("it is waited for", |a| Ok(a.enrolment(namespace)? == "waiting"))?;
+        agent.wait_until("it is waited for", |a| Ok(a.enrolment(namespace)? == "pending"))?;
         let status = agent.status()?;
         let why = format!("its namespace {namespace} is not known yet");
         ensure!(status.to_string().contains(&why), "{status}");
@@ -217,7 +217,7 @@ fn a_pod_is_held_until_its_namespace_is_known() -> Result<()> {
         scene.apply(&format!(
             "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}, labels: {labels}}}\n"
         ))?;
-        let known = if namespace == "plain" { "outside" } else { "enrolled" };
+        let known = if namespace == "plain" { "not-enrolled" } else { "enrolled" };
         scene.stage.agent.wait_until(known, |a| Ok(a.enrolment(namespace)? == known))?;
         let said = dial(&host)?;
         ensure!(said.is_refused() != (namespace == "plain"), "{namespace}: {said:?}");

@@ -330,7 +330,7 @@ fn s4_8_another_provider_reaches_other_nodes() -> Result<()> {
 fn s4_1_a_namespace_that_no_mesh_selects_is_not_judged_until_one_does() -> Result<()> {
     let mut case = Case::new("DROP_ALL")?;
     case.mesh("sitateru-mesh", "DROP_ALL")?;
-    case.start("outside")?;
+    case.start("not-enrolled")?;
     case.is_open()?;
     let status = case.agent.status()?;
     let findings = status["findings"].as_array().context("findings")?;
@@ -354,14 +354,14 @@ fn s4_1_a_namespace_that_no_mesh_selects_is_not_judged_until_one_does() -> Resul
 fn s4_7_a_pod_that_no_node_selects_is_not_judged() -> Result<()> {
     let mut case = Case::new("DROP_ALL")?;
     case.labelled("app: nobody", "")?;
-    case.start("outside")?;
+    case.start("not-enrolled")?;
     case.is_open()?;
     case.labelled(CALLER, "")?;
     case.wait_enrolment("enrolled")?;
     case.is_closed()?;
     let off = ", appmesh.k8s.aws/sidecarInjectorWebhook: disabled";
     case.labelled(CALLER, off)?;
-    case.wait_enrolment("outside")?;
+    case.wait_enrolment("not-enrolled")?;
     case.is_open()
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Options {
 
 type Part = (&'static str, fn() -> anyhow::Result<()>);
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("clippy-ebpf", clippy_ebpf),
@@ -40,6 +40,7 @@ const PARTS: [Part; 9] = [
     ("modules", modules::check),
     ("words", words::check),
     ("readme", readme),
+    ("reference", crate::docs::check),
 ];
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {

@@ -9,11 +9,15 @@ mod command;
 mod crds;
 mod database;
 mod demo;
+mod docs;
 mod e2e;
 mod ebpf;
 mod image;
 mod interrupt;
 mod place;
+/// The same file that the build script of agent-kernel uses: one way to build the kernel programs.
+#[path = "../../agent/kernel/build/programs.rs"]
+mod programs;
 mod setup;
 mod test;
 
@@ -44,6 +48,8 @@ enum Verb {
     Bench(bench::Options),
     /// Write the Helm chart's templates from deploy/base
     Chart(chart::Options),
+    /// Write docs/reference from the program's own tables
+    Docs(docs::Options),
     /// Write the custom resource definitions in deploy/crds from the types
     Crds(crds::Options),
     /// Try everything on a cluster of two nodes (as root)
@@ -75,6 +81,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Demo(options) => demo::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Chart(options) => chart::run(&options),
+        Verb::Docs(options) => docs::run(&options),
         Verb::Crds(options) => crds::run(&options),
         Verb::E2e(options) => e2e::run(&options),
         Verb::Image(options) => image::run(&options),

@@ -30,6 +30,20 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All, in their order.
+    pub const ALL: [Self; 10] = [
+        Self::Collect,
+        Self::Settle,
+        Self::Queue,
+        Self::Translate,
+        Self::Prepare,
+        Self::Plan,
+        Self::Write,
+        Self::Revoke,
+        Self::Report,
+        Self::Narrow,
+    ];
+
     /// The value of the metric's label.
     pub const fn name(self) -> &'static str {
         match self {

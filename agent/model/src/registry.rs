@@ -9,15 +9,21 @@ mod select;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 use crate::{
-    egress::{Rule, RuleSource},
+    egress::{Action, Rule, RuleSource},
+    endpoints::Endpoints,
     finding::Finding,
     pod::PodId,
-    resource::{ObjectKey, Pairs},
-    upstream::Upstream,
+    resource::{
+        ObjectKey, Pairs, Short,
+        protocol::{AppProtocol, Family},
+    },
 };
 
 pub use scope::{Filter, HostPattern, List, Listener, NamespacePattern, Scope, Visibility};
@@ -38,8 +44,18 @@ pub struct Definition {
     pub exposure: Option<Exposure>,
     /// The host that this one is only another name of.
     pub alias: Option<String>,
+    /// What it is dialled at; none for one that is reached by its name, or at its endpoints.
+    pub addresses: Box<[IpNet]>,
+    /// Whether it is outside the mesh, so that no identity is expected of it.
+    pub external: bool,
+    /// Whether its endpoints are dialled themselves.
+    pub headless: bool,
+    /// Whether it is at what its own hosts resolve to, each host for itself.
+    pub resolves_hosts: bool,
+    /// Names that the server's certificate may carry.
+    pub certificate_names: Box<[String]>,
     /// The names that its rules follow from, as [`crate::names::Answers`] has them.
-    pub names: Vec<Arc<str>>,
+    pub names: Box<[Arc<str>]>,
     /// What must be equal for two definitions of one host to be taken together.
     pub likeness: Likeness,
     /// Its ports.
@@ -100,18 +116,74 @@ pub struct DefinedPort {
     /// Where its rules say that they come from.
     pub source: Arc<RuleSource>,
     /// Its rules; none for what cannot be honoured.
-    pub rules: Vec<Rule>,
+    pub rules: Box<[Rule]>,
     /// Rules that its names gave it once: new connections are not allowed by them, and open ones
     /// go on.
-    pub outlived: Vec<Rule>,
-    /// Where the proxy carries its connections, if not to where they were dialled.
-    pub upstream: Option<Upstream>,
+    pub outlived: Box<[Rule]>,
+    /// What is spoken on it; `None` for what is not supported.
+    pub protocol: Option<AppProtocol>,
+    /// Its name, by which endpoints say what they serve it on.
+    pub name: Short,
+    /// Where it is; `None` is at the endpoints of the Kubernetes Service, which whoever needs them
+    /// looks up: a large cluster has a hundred thousand.
+    pub endpoints: Option<Endpoints>,
 }
 
 impl DefinedPort {
+    /// The number, which is not zero.
+    pub fn dialled(&self) -> NonZeroU16 {
+        NonZeroU16::new(self.number).expect("a port is read only with a number")
+    }
+
+    /// Whether connections are made to it, and not only datagrams sent.
+    pub fn is_stream(&self) -> bool {
+        self.protocol.is_some_and(|protocol| protocol != AppProtocol::Udp)
+    }
+
+    /// Where the proxy carries its connections, if some rule sends them to the proxy and not to
+    /// where they were dialled.
+    pub fn redirect(&self) -> Option<&Endpoints> {
+        let endpoints = self.endpoints.as_ref()?;
+        let stays = matches!(endpoints, Endpoints::Dialled { port, .. } if *port == self.dialled());
+        let is_proxied = self.rules.iter().any(|rule| rule.action != Action::Direct);
+        (is_proxied && !stays).then_some(endpoints)
+    }
+
+    /// Why its connections are proxied or go out directly.
+    pub fn reason(&self) -> PathReason {
+        match self.protocol.map(AppProtocol::family) {
+            None => PathReason::NotSupported,
+            Some(Family::Datagram) => PathReason::Datagrams,
+            Some(Family::Http) => PathReason::ByHost,
+            Some(Family::Tls) => PathReason::ByServerName,
+            Some(Family::Auto) => PathReason::Detected,
+            Some(Family::Opaque) if self.redirect().is_some() => PathReason::Redirected,
+            Some(Family::Opaque) => PathReason::AsDialled,
+        }
+    }
+
     fn is_outlived(&self) -> bool {
         !self.outlived.is_empty()
     }
+}
+
+/// Why the connections to a port are proxied or go out directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathReason {
+    /// Proxied: the `Host` of its requests decides where they go.
+    ByHost,
+    /// Proxied: the server name in its TLS decides.
+    ByServerName,
+    /// Proxied: what is spoken is told from the first bytes.
+    Detected,
+    /// Proxied: it is carried to another address or port than was dialled.
+    Redirected,
+    /// Direct: it goes where it was dialled, and nothing in it decides anything.
+    AsDialled,
+    /// Direct: datagrams are never proxied.
+    Datagrams,
+    /// Neither: the protocol is not supported.
+    NotSupported,
 }
 
 /// All definitions, and the point of view of each pod of this node.
@@ -192,6 +264,12 @@ impl Registry {
             rules.extend(ports.flat_map(|(_, port)| port.outlived.iter().cloned()));
         }
         rules
+    }
+
+    /// The port whose rules come from a source.
+    pub fn port_of(&self, source: &RuleSource) -> Option<&DefinedPort> {
+        let all = self.definitions.iter().chain(&self.listed);
+        all.flat_map(|one| &one.ports).find(|port| *port.source == *source)
     }
 
     /// The points of view of the pods that are enrolled.

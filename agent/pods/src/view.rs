@@ -62,6 +62,12 @@ impl PodView {
         self.opened.as_ref().map(|opened| opened.netns.cookie())
     }
 
+    /// The address from which it reaches another.
+    pub fn address_towards(&self, other: IpAddr) -> Option<IpAddr> {
+        let own = &self.opened.as_ref()?.addresses;
+        own.iter().find(|own| own.is_ipv4() == other.is_ipv4()).copied()
+    }
+
     fn new(id: &PodId, plan: &PodPlan, pods: &Pods) -> Self {
         let open = |pod: &Pod| OpenedPod {
             netns: pod.netns.clone(),

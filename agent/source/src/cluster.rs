@@ -53,7 +53,7 @@ pub use self::{
     connect::{ConnectError, connect},
     once::{LeftOut, Listing, list},
     presence::Presence,
-    progress::{Followed, Progress, Source},
+    progress::{FollowState, Followed, Progress, Source},
 };
 use agent_base::{
     laps::{Laps, Phase},

@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use crate::observe::flows::FlowRecord;
+use crate::observe::{flow_record::FlowRecord, flow_view::FlowView};
 
 /// A line of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,13 @@ pub(crate) enum Line {
         missed: u64,
     },
     /// A flow.
-    Flow(Arc<FlowRecord>),
+    Flow(Box<FlowView>),
+}
+
+impl Line {
+    fn of(record: &FlowRecord) -> Self {
+        Self::Flow(Box::new(record.into()))
+    }
 }
 
 type Flow = Arc<FlowRecord>;
@@ -63,14 +69,14 @@ impl Body for Lines {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         while let Some(flow) = self.kept.pop_front() {
             if self.wants(&flow) {
-                return Poll::Ready(frame(&Line::Flow(flow)));
+                return Poll::Ready(frame(&Line::of(&flow)));
             }
         }
         while let Some(waiting) = &mut self.next {
             let (outcome, channel) = ready!(waiting.as_mut().poll(cx));
             self.next = Some(next(channel));
             match outcome {
-                Ok(flow) if self.wants(&flow) => return Poll::Ready(frame(&Line::Flow(flow))),
+                Ok(flow) if self.wants(&flow) => return Poll::Ready(frame(&Line::of(&flow))),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     return Poll::Ready(frame(&Line::Missed { missed }));

@@ -8,7 +8,7 @@ use super::{
     rundir::RunDir,
     *,
 };
-use crate::observe::{flows::test_record as record, status::State};
+use crate::observe::{flow_record::test_record as record, status::State};
 
 struct Fixed(State);
 
@@ -70,7 +70,7 @@ async fn kept_flows_end_and_followed_ones_go_on() {
             let mut ports = Vec::new();
             let take = |line| {
                 if let Line::Flow(flow) = line {
-                    ports.push(flow.port);
+                    ports.extend(flow.dst_port);
                 }
                 ports.len() < most
             };

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use agent_abi::{Flow, Reason, Verdict, protocol};
+use agent_abi::{Flow, Judgement, Reason, Verdict, protocol};
 use agent_model::{
     compile::addr_of,
     egress::Protocol,
@@ -16,7 +16,7 @@ use super::{
     Answers,
     question::{Destination, PodRef, Target},
 };
-use crate::observe::status::Word;
+use crate::observe::abi_names;
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,10 +47,12 @@ pub(crate) struct NamedAnswer {
 /// What the live maps say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Live {
-    /// [`Verdict::name`].
-    pub(crate) verdict: Word,
-    /// [`Reason::name`].
-    pub(crate) reason: Word,
+    /// What is decided.
+    #[serde(with = "abi_names::verdict")]
+    pub(crate) verdict: Verdict,
+    /// Why.
+    #[serde(with = "abi_names::reason")]
+    pub(crate) reason: Reason,
     /// The generation in force.
     pub(crate) generation: u64,
 }
@@ -128,20 +130,20 @@ pub(super) fn answer(
     let explanation = explain(&snapshot, &query).ok_or_else(|| missing(&snapshot, pod, answers))?;
     let live = live(answers, &id, to);
     let expected = expected(&explanation.decision);
-    let difference = live.as_ref().filter(|live| live.verdict != expected.name()).map(|live| {
+    let difference = live.as_ref().filter(|live| live.verdict != expected).map(|live| {
         format!(
             "the kernel says {} ({}) and the configuration says {}: it is not in force yet or was \
              refused, see `sekisho status`",
-            live.verdict,
-            live.reason,
+            live.verdict.name(),
+            live.reason.name(),
             expected.name()
         )
     });
-    let verdict = live.as_ref().map_or(expected.name(), |live| live.verdict.as_ref());
+    let verdict = live.as_ref().map_or(expected, |live| live.verdict);
     Ok(WhyAnswer {
         pod: id.to_string(),
         destination: text(to),
-        allowed: [Verdict::Direct.name(), Verdict::Proxy.name()].contains(&verdict),
+        allowed: matches!(verdict, Verdict::Direct | Verdict::Proxy),
         live,
         explanation,
         difference,
@@ -153,7 +155,12 @@ pub(crate) fn text(to: Destination) -> String {
     format!("{}/{}", SocketAddr::new(to.addr, to.port.get()), to.protocol)
 }
 
-fn find(snapshot: &Snapshot, pod: &PodRef, answers: &dyn Answers) -> Result<PodId, WhyError> {
+/// The pod that a person means.
+pub(super) fn find(
+    snapshot: &Snapshot,
+    pod: &PodRef,
+    answers: &dyn Answers,
+) -> Result<PodId, WhyError> {
     let wanted = |id: &&PodId| {
         id.name == pod.name
             && pod.namespace.as_ref().is_none_or(|namespace| *namespace == id.namespace)
@@ -170,11 +177,8 @@ fn find(snapshot: &Snapshot, pod: &PodRef, answers: &dyn Answers) -> Result<PodI
 }
 
 fn missing(snapshot: &Snapshot, pod: &PodRef, answers: &dyn Answers) -> WhyError {
-    let pod = match &pod.namespace {
-        Some(namespace) => format!("{namespace}/{}", pod.name),
-        None => pod.name.clone(),
-    };
-    WhyError::NoSuchPod { node: answers.status().node, pod, known: list(snapshot.pods.keys()) }
+    let (node, known) = (answers.status().node, list(snapshot.pods.keys()));
+    WhyError::NoSuchPod { node, pod: pod.to_string(), known }
 }
 
 /// As many names as a person reads.
@@ -201,11 +205,8 @@ fn live(answers: &dyn Answers, id: &PodId, to: Destination) -> Option<Live> {
             Protocol::Udp => protocol::UDP,
         },
     });
-    Some(Live {
-        verdict: judgement.verdict.name().into(),
-        reason: Reason::name(judgement.reason).into(),
-        generation: judgement.generation,
-    })
+    let Judgement { verdict, reason, generation, .. } = judgement;
+    Some(Live { verdict, reason, generation })
 }
 
 /// The verdict that the configuration asks for.
@@ -260,9 +261,7 @@ pub(crate) fn path(pod: &PodRef, to: &Target) -> String {
         Target::Address(Destination { addr, port, protocol }) => (addr.to_string(), port, protocol),
         Target::Name { name, port, protocol } => (name.clone(), port, protocol),
     };
-    let slash = |namespace: &String| format!("{namespace}/");
-    let namespace = pod.namespace.as_ref().map(slash).unwrap_or_default();
-    format!("/why?pod={namespace}{}&dst={dst}&port={port}&protocol={protocol}", pod.name)
+    format!("/why?pod={pod}&dst={dst}&port={port}&protocol={protocol}")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(crate) enum PodExclusions {
 pub(crate) enum UnknownPods {
     /// Refused for now; the application may try again (EAGAIN)
     Hold,
-    /// Let be
+    /// Not judged
     Allow,
 }
 
@@ -59,6 +59,21 @@ pub(crate) enum KernelLog {
     Warn,
     /// Everything
     Debug,
+}
+
+/// A page of the reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Page {
+    /// Commands and options
+    Cli,
+    /// What /metrics serves
+    Metrics,
+    /// What a line of the log may have
+    LogFields,
+    /// What findings are called
+    FindingCodes,
+    /// Labels and annotations
+    Annotations,
 }
 
 /// How a command writes its answer.

@@ -232,13 +232,13 @@ spec: {hosts: [db.example.com], ports: [{number: 70000, name: tcp, protocol: TCP
         let found = report(&files, &mut mended.as_bytes(), Some(listing)).unwrap();
         assert_eq!((found.objects, found.errors), (2, 0), "{:?}", found.findings);
         let left_out = found.findings.iter().find(|note| note.code == code::LEFT_OUT).unwrap();
-        assert_eq!((left_out.severity.as_ref(), left_out.field.as_str()), ("warning", "pods"));
+        assert_eq!((left_out.severity, left_out.field.as_str()), (Severity::Warning, "pods"));
     }
 
     #[test]
     fn a_report_counts_what_it_lists() {
         let found = of(&[Path::new("-")], BAD);
-        let errors = found.findings.iter().filter(|note| note.severity == "error").count();
+        let errors = found.findings.iter().filter(|note| note.severity == Severity::Error).count();
         assert_eq!(found.errors, errors);
         assert_eq!(found.objects, 0);
     }

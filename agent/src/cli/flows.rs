@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use agent_abi::Verdict;
+
 use super::{
     output::{Paint, Tone, bytes, duration},
     print_and_go_on,
@@ -9,13 +11,23 @@ use super::{
 use crate::{
     admin::client::{Client, Line},
     args::{FlowsArgs, Format, exit},
-    observe::flows::FlowRecord,
+    observe::{flow_record::End, flow_view::FlowView},
 };
 
 /// Widths of the columns before the last: they cannot follow what is not there yet.
-const WIDTHS: [usize; 7] = [18, 24, 7, 16, 6, 24, 7];
-const HEADING: [&str; 8] =
-    ["TIME (UTC)", "POD", "VERDICT", "REASON", "PROTO", "DESTINATION", "LAYER", "GENERATION, RULE"];
+const WIDTHS: [usize; 9] = [18, 24, 8, 7, 16, 6, 22, 24, 7];
+const HEADING: [&str; 10] = [
+    "TIME (UTC)",
+    "POD",
+    "CONN",
+    "VERDICT",
+    "REASON",
+    "PROTO",
+    "SOURCE",
+    "DESTINATION",
+    "LAYER",
+    "GENERATION, RULE",
+];
 
 pub(super) async fn run(args: &FlowsArgs, paint: Paint) -> anyhow::Result<u8> {
     let format = args.ask.output.format;
@@ -52,34 +64,43 @@ fn text(line: &Line, format: Format, paint: Paint) -> String {
     }
 }
 
-fn row(flow: &FlowRecord, paint: Paint) -> String {
-    let destination = match flow.port {
-        0 => flow.dst.to_string(),
-        port => std::net::SocketAddr::new(flow.dst, port).to_string(),
+fn row(flow: &FlowView, paint: Paint) -> String {
+    let source = match (flow.src, flow.src_port) {
+        (Some(address), port) => End(address, port).to_string(),
+        (None, Some(port)) => format!("port {port}"),
+        (None, None) => String::new(),
     };
     let line = columns(&[
         flow.time.strftime("%m-%d %H:%M:%S%.3f").to_string(),
-        flow.pod.as_deref().map_or_else(|| format!("netns {}", flow.netns), str::to_owned),
-        flow.verdict.to_string(),
+        flow.pod.clone().unwrap_or_else(|| format!("netns {}", flow.netns)),
+        flow.connection.map(|connection| connection.to_string()).unwrap_or_default(),
+        flow.verdict.name().to_owned(),
         flow.reason.to_string(),
-        flow.protocol.to_string(),
-        destination,
+        flow.protocol.clone(),
+        source,
+        End(flow.dst, flow.dst_port).to_string(),
         flow.layer.to_string(),
         detail(flow),
     ]);
     let line = line.trim_end();
-    let tone = match flow.reason.as_ref() {
-        "would-deny" => Some(Tone::Doubtful),
-        _ if flow.is_denied() => Some(Tone::Bad),
-        _ => None,
+    let tone = match flow.verdict {
+        // An audit let it out.
+        Verdict::Direct | Verdict::Proxy if flow.denied => Some(Tone::Doubtful),
+        _ => flow.denied.then_some(Tone::Bad),
     };
     tone.map_or_else(|| line.to_owned(), |tone| paint.word(tone, line)) + "\n"
 }
 
-fn detail(flow: &FlowRecord) -> String {
+fn detail(flow: &FlowView) -> String {
     let mut detail = flow.generation.to_string();
     if let Some(rule) = &flow.rule {
         let _ = write!(detail, ", {rule}");
+    }
+    if let Some(service) = &flow.service {
+        let _ = write!(detail, " ({service})");
+    }
+    if let Some(upstream) = flow.upstream {
+        let _ = write!(detail, " by {upstream}");
     }
     if let Some(carried) = flow.carried {
         let (sent, received) = (bytes(carried.bytes_sent), bytes(carried.bytes_received));
@@ -92,31 +113,39 @@ fn detail(flow: &FlowRecord) -> String {
     detail
 }
 
-fn columns(cells: &[String; 8]) -> String {
+fn columns(cells: &[String; HEADING.len()]) -> String {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(WIDTHS) {
         let _ = write!(line, "{cell:width$}  ");
     }
-    line + &cells[7]
+    line + &cells[WIDTHS.len()]
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use agent_abi::{Reason, Verdict};
+    use agent_abi::Reason;
+    use agent_model::egress::RuleSource;
 
     use super::*;
-    use crate::observe::flows::{Carried, test_record};
+    use crate::observe::flow_record::{Carried, test_record};
 
     fn lines() -> [Line; 3] {
         let mut close = test_record(443, Verdict::Direct, Reason::Rule);
-        close.event = "close".into();
-        close.rule = Some("ServiceEntry shop/db spec.ports[0]".into());
+        close.rule = Some(Arc::new(RuleSource {
+            kind: "ServiceEntry",
+            namespace: "shop".into(),
+            name: "db".into(),
+            field: "spec.ports[0]".into(),
+            host: Some("db.example".to_owned()),
+        }));
+        close.source.port = Some(40_000);
         close.carried =
             Some(Carried { bytes_sent: 2_048, bytes_received: 10, duration_us: 1_500, rtt_us: 90 });
         let denied = test_record(3_306, Verdict::Deny, Reason::NoRule);
-        [Line::Flow(Arc::new(denied)), Line::Flow(Arc::new(close)), Line::Missed { missed: 3 }]
+        let line = |record| Line::Flow(Box::new(FlowView::from(&record)));
+        [line(denied), line(close), Line::Missed { missed: 3 }]
     }
 
     #[test]
@@ -127,13 +156,15 @@ mod tests {
         assert_eq!(
             table,
             concat!(
-                "TIME (UTC)          POD                       VERDICT  REASON            PROTO   ",
-                "DESTINATION               LAYER    GENERATION, RULE\n",
-                "01-01 00:00:00.000  shop/web-0                deny     no-rule           tcp     ",
-                "203.0.113.9:3306          connect  3\n",
-                "01-01 00:00:00.000  shop/web-0                direct   rule              tcp     ",
-                "203.0.113.9:443           connect  3, ServiceEntry shop/db spec.ports[0]; ",
-                "closed after 1.5 ms, 2.0 KiB out, 10 B in, rtt 90 us\n",
+                "TIME (UTC)          POD                       CONN      VERDICT  REASON     ",
+                "       PROTO   SOURCE                  DESTINATION               LAYER",
+                "    GENERATION, RULE\n",
+                "01-01 00:00:00.000  shop/web-0                77        deny     no-rule    ",
+                "       tcp     192.0.2.7               203.0.113.9:3306          conne",
+                "ct  3\n",
+                "01-01 00:00:00.000  shop/web-0                77        direct   rule       ",
+                "       tcp     192.0.2.7:40000         203.0.113.9:443           conne",
+                "ct  3, ServiceEntry shop/db spec.ports[0] (db.example); closed after 1.5 ms, 2.0 KiB out, 10 B in, rtt 90 us\n",
                 "3 flows came faster than they could be shown\n",
             )
         );

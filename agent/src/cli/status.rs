@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use agent_model::snapshot::Severity;
+use agent_source::cluster::FollowState;
 use jiff::Timestamp;
 
 use super::{
@@ -12,7 +14,8 @@ use crate::{
     admin::client::Client,
     args::{StatusArgs, exit},
     observe::status::{
-        Canary, Cni, Enrolment, Hook, Note, Pod, Resolved, Source, State, Status, StatusWriter,
+        Canary, Cni, Enrolment, Hook, Note, OnRevoke, Pod, Resolved, Source, State, Status,
+        StatusWriter, UnknownPods,
     },
 };
 
@@ -72,8 +75,8 @@ fn head(status: &Status, paint: Paint) -> String {
     line("generation", &format!("{}{since}", status.generation));
     let objects: u64 = status.objects.values().sum();
     line("rules", &format!("{} from {objects} objects", status.rules));
-    let unknown = if status.unknown_pods == "hold" { "held" } else { "let be" };
-    let revoked = if status.on_revoke == "keep" { "stay open" } else { "are reset" };
+    let unknown = if status.unknown_pods == UnknownPods::Hold { "held" } else { "allowed" };
+    let revoked = if status.on_revoke == OnRevoke::Keep { "stay open" } else { "are reset" };
     if let Some(cni) = &status.cni {
         line("cni", &installed(cni, paint));
     }
@@ -129,7 +132,7 @@ fn pods(status: &Status, paint: Paint) -> String {
         let Pod { namespace, name, enrolment, addresses: _, netns, default_action, .. } = pod;
         let tone = match enrolment {
             Enrolment::Enrolled => Some(Tone::Good),
-            Enrolment::Outside { .. } | Enrolment::Waiting { .. } => None,
+            Enrolment::NotEnrolled { .. } | Enrolment::Pending { .. } => None,
             Enrolment::Unenrollable { .. } | Enrolment::Failing { .. } => Some(Tone::Bad),
         };
         let attached = pod.hooks.iter().filter(|hook| hook.attached).count();
@@ -213,14 +216,13 @@ fn followed(source: &Source, paint: Paint) -> String {
     }
     let mut table = Table::default();
     for kind in &source.kinds {
-        let tone = match kind.state.as_ref() {
-            "current" => Some(Tone::Good),
-            "not installed" => None,
-            _ => Some(Tone::Bad),
+        let tone = match kind.state {
+            FollowState::Current => Some(Tone::Good),
+            FollowState::NotInstalled => None,
+            FollowState::Listing | FollowState::Behind => Some(Tone::Bad),
         };
         let synced = kind.synced.map_or("never".to_owned(), age);
-        let cells =
-            [&kind.resource, kind.state.as_ref(), &synced, kind.why.as_deref().unwrap_or("")];
+        let cells = [&kind.resource, kind.state.name(), &synced, kind.why.as_deref().unwrap_or("")];
         table.row(&cells, tone.map(|tone| (1, tone)));
     }
     text + &table.text("  ", paint)
@@ -269,12 +271,12 @@ fn counters(status: &Status) -> String {
 pub(super) fn findings(notes: &[Note], paint: Paint) -> String {
     let mut text = String::new();
     for note in notes {
-        let tone = match note.severity.as_ref() {
-            "error" => Some(Tone::Bad),
-            "warning" => Some(Tone::Doubtful),
-            _ => None,
+        let tone = match note.severity {
+            Severity::Error => Some(Tone::Bad),
+            Severity::Warning => Some(Tone::Doubtful),
+            Severity::Info => None,
         };
-        let severity = format!("{:7}", note.severity);
+        let severity = format!("{:7}", note.severity.name());
         let severity = tone.map_or_else(|| severity.clone(), |tone| paint.word(tone, &severity));
         let _ = writeln!(text, "  {severity} {}", note_line(note));
     }
@@ -336,7 +338,7 @@ mod tests {
             layers: vec![1, 2, 3],
             failing: None,
         });
-        let no_label = Enrolment::Outside { why: "its namespace has no label".into() };
+        let no_label = Enrolment::NotEnrolled { why: "its namespace has no label".into() };
         let no_netns = Enrolment::Failing { why: "no such namespace".into() };
         Status {
             node: "node-1".into(),
@@ -345,8 +347,8 @@ mod tests {
             generation: 7,
             generation_since: Some("2026-11-21T03:12:01Z".parse().unwrap()),
             rules: 12,
-            unknown_pods: "allow".into(),
-            on_revoke: "reset".into(),
+            unknown_pods: UnknownPods::Allow,
+            on_revoke: OnRevoke::Reset,
             cni: Some(Cni { file: Some("/etc/cni/net.d/10-a.conflist".into()), problem: None }),
             layer3: "clsact".into(),
             layer3_why: Some("this kernel has no tcx (Linux 6.6)".into()),
@@ -363,7 +365,7 @@ mod tests {
             counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 0)].into(),
             objects: [("Pod".to_owned(), 3), ("ServiceEntry".to_owned(), 1)].into(),
             findings: vec![Note {
-                severity: "error".into(),
+                severity: Severity::Error,
                 code: "SK0209".into(),
                 kind: "ServiceEntry".into(),
                 namespace: "shop".into(),
@@ -378,19 +380,19 @@ mod tests {
 
     #[test]
     fn a_server_is_shown_with_the_age_of_its_news() {
-        let kind = |resource: &str, state: &'static str, seconds: Option<i64>| Followed {
+        let kind = |resource: &str, state: FollowState, seconds: Option<i64>| Followed {
             resource: resource.into(),
-            state: state.into(),
+            state,
             synced: seconds.map(|s| Timestamp::now() - jiff::SignedDuration::from_secs(s)),
-            why: (state == "behind").then(|| "the API server cannot be reached".into()),
+            why: (state == FollowState::Behind).then(|| "the API server cannot be reached".into()),
         };
         let source = Source {
             server: "https://203.0.113.9:6443/".into(),
             saved: Some(Timestamp::now() - jiff::SignedDuration::from_mins(2)),
             kinds: vec![
-                kind("pods", "behind", Some(75)),
-                kind("services", "current", Some(3)),
-                kind("sidecars.networking.istio.io", "listing", None),
+                kind("pods", FollowState::Behind, Some(75)),
+                kind("services", FollowState::Current, Some(3)),
+                kind("sidecars.networking.istio.io", FollowState::Listing, None),
             ],
         };
         assert_eq!(
@@ -415,14 +417,14 @@ agent       sekisho 0.1.0, started 1970-01-01 00:00:00 UTC
 generation  7 since 2026-11-21 03:12:01 UTC
 rules       12 from 4 objects
 cni         plugin in /etc/cni/net.d/10-a.conflist
-unknown     pods are let be; connections whose rule goes are reset
+unknown     pods are allowed; connections whose rule goes are reset
 mended      a hook was put back 2 times, last connect4 at /cg, 2026-11-21 03:13:00 UTC
 
 PODS
-  POD         STATE     DEFAULT        RULES  LINKS  PROXY  NETNS  PROVED                               WHY
-  shop/web-0  enrolled  registry-only  12     1/2    15001  4242   generation 7, 3 s ago, layers 1,2,3
-  shop/job    outside   -              0      -      -      -      -                                    its namespace has no label
-  shop/new    failing   -              0      -      -      -      -                                    no such namespace
+  POD         STATE         DEFAULT        RULES  LINKS  PROXY  NETNS  PROVED                               WHY
+  shop/web-0  enrolled      registry-only  12     1/2    15001  4242   generation 7, 3 s ago, layers 1,2,3
+  shop/job    not enrolled  -              0      -      -      -      -                                    its namespace has no label
+  shop/new    failing       -              0      -      -      -      -                                    no such namespace
 
 LAYERS
   1  socket calls              1 of 1 hooks attached  at /cg

@@ -11,7 +11,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
     members::Members,
-    observe::flows::{FlowLog, FlowRecord, Names},
+    observe::{
+        flow_record::{FlowRecord, Known, ip},
+        flows::FlowLog,
+    },
 };
 
 /// Where events go, and what gives them names.
@@ -64,13 +67,21 @@ impl Sink {
         }
         let event = &event;
         let time = booted + Duration::from_nanos(event.time_ns);
-        let pod =
-            self.members.load().pods.in_netns(event.netns).map(|pod| pod.id.to_string().into());
-        let rule = self.rules.get(event.rule).map(|rule| rule.source.to_string().into());
-        if let Some(record) = FlowRecord::from_event(event, time, Names { pod, rule }) {
+        if let Some(record) = FlowRecord::from_event(event, time, self.known(event)) {
             self.flows.record(record);
         } else {
-            tracing::warn!(?event, "the kernel sent an event of another ABI");
+            tracing::warn!(record = ?event, "the kernel sent an event of another ABI");
+        }
+    }
+
+    /// What the kernel does not know of an event.
+    fn known(&self, event: &Event) -> Known {
+        let members = self.members.load();
+        let pod = members.pods.in_netns(event.netns);
+        Known {
+            pod: pod.map(|pod| pod.id.clone()),
+            address: pod.and_then(|pod| pod.address_towards(ip(event.dst))),
+            rule: self.rules.get(event.rule).map(|decision| decision.source),
         }
     }
 }

@@ -1,10 +1,8 @@
 //! The log: how it is set up, which fields its lines carry, and how often a denial may speak.
 //!
 //! Targets: `access` one line a connection (debug), `deny` refused calls and packets (info, at
-//! most [`DENIALS`]), `config` one line a generation, else the module's path. A message
-//! is constant and lower case; data goes into fields named `conn.id src.addr src.workload
-//! src.namespace dst.addr dst.original dst.service upstream.addr protocol direction verdict reason
-//! rule generation bytes.sent bytes.received duration_ms error`.
+//! most [`DENIALS`]), `config` one line a generation, else the module's path. A message is constant
+//! and lower case; data goes into the fields that [`super::log_fields`] lists.
 
 use std::{
     io::{self, IsTerminal},
@@ -14,9 +12,14 @@ use std::{
 
 use agent_base::{lock::lock, rate_limit::RateLimit};
 use clap::ValueEnum;
+use tracing::field;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
-use super::flows::{FlowRecord, Subscriber};
+use super::{
+    flow_record::{End, FlowRecord},
+    flow_view::FlowEvent,
+    flows::Subscriber,
+};
 
 /// The log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -62,14 +65,20 @@ pub(crate) fn start(filter: &str, format: LogFormat, no_color: bool) -> Result<(
 
 /// Writes the line of a denial, and of those that were not written since the last one.
 fn denied(record: &FlowRecord, suppressed: u64) {
+    let FlowRecord { source, destination, .. } = record;
     tracing::info!(
         target: "deny",
-        { src.workload = record.pod.as_deref().unwrap_or("unknown"),
-        dst.addr = %std::net::SocketAddr::new(record.dst, record.port),
+        { conn.id = record.connection,
+        direction = record.direction.name(),
+        src.workload = record.pod.as_ref().map(field::display),
+        src.addr = source.address.map(|address| field::display(End(address, source.port))),
+        dst.addr = %End(destination.address, destination.port),
+        dst.service = record.service(),
         protocol = %record.protocol,
-        verdict = %record.verdict,
-        reason = %record.reason,
-        layer = %record.layer,
+        layer = record.layer.name(),
+        verdict = record.verdict.name(),
+        reason = record.reason.name(),
+        rule = record.rule.as_deref().map(field::display),
         generation = record.generation,
         suppressed },
         "not allowed"
@@ -78,20 +87,26 @@ fn denied(record: &FlowRecord, suppressed: u64) {
 
 /// Writes the line of a connection.
 fn access(record: &FlowRecord) {
-    let carried = record.carried.unwrap_or_default();
+    let FlowRecord { source, destination, carried, .. } = record;
     tracing::debug!(
         target: "access",
-        { event = %record.event,
-        src.workload = record.pod.as_deref().unwrap_or("unknown"),
-        dst.addr = %std::net::SocketAddr::new(record.dst, record.port),
+        { event = FlowEvent::of(record).name(),
+        conn.id = record.connection,
+        direction = record.direction.name(),
+        src.workload = record.pod.as_ref().map(field::display),
+        src.addr = source.address.map(|address| field::display(End(address, source.port))),
+        dst.addr = %End(destination.address, destination.port),
+        dst.service = record.service(),
+        upstream.addr = record.upstream.map(field::display),
         protocol = %record.protocol,
-        verdict = %record.verdict,
-        reason = %record.reason,
-        rule = record.rule.as_deref(),
+        layer = record.layer.name(),
+        verdict = record.verdict.name(),
+        reason = record.reason.name(),
+        rule = record.rule.as_deref().map(field::display),
         generation = record.generation,
-        bytes.sent = carried.bytes_sent,
-        bytes.received = carried.bytes_received,
-        duration_ms = carried.duration_us / 1_000 },
+        bytes.sent = carried.map(|carried| carried.bytes_sent),
+        bytes.received = carried.map(|carried| carried.bytes_received),
+        duration_ms = carried.map(|carried| carried.duration_us / 1_000) },
         "flow"
     );
 }

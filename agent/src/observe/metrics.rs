@@ -11,6 +11,7 @@ use std::{
 };
 
 use agent_base::{laps::Laps, lock::lock};
+use agent_model::snapshot::Severity;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
@@ -166,8 +167,8 @@ impl Writer<'_, '_> {
         };
         let pods = [
             ("enrolled", count(|enrolment| matches!(enrolment, Enrolment::Enrolled))),
-            ("outside", count(|enrolment| matches!(enrolment, Enrolment::Outside { .. }))),
-            ("waiting", count(|enrolment| matches!(enrolment, Enrolment::Waiting { .. }))),
+            ("not-enrolled", count(|enrolment| matches!(enrolment, Enrolment::NotEnrolled { .. }))),
+            ("pending", count(|enrolment| matches!(enrolment, Enrolment::Pending { .. }))),
             (
                 "unenrollable",
                 count(|enrolment| matches!(enrolment, Enrolment::Unenrollable { .. })),
@@ -196,8 +197,9 @@ impl Writer<'_, '_> {
         let help = "Names that rules follow from";
         self.family(("resolve_names", help), "state", MetricType::Gauge, &names)?;
         let count =
-            |name| status.findings.iter().filter(|note| note.severity == name).count() as u64;
-        let findings = ["error", "warning", "info"].map(|severity| (severity, count(severity)));
+            |wanted| status.findings.iter().filter(|note| note.severity == wanted).count() as u64;
+        let severities = [Severity::Error, Severity::Warning, Severity::Info];
+        let findings = severities.map(|severity| (severity.name(), count(severity)));
         self.family(("source_findings", "Findings"), "severity", MetricType::Gauge, &findings)
     }
 
@@ -228,9 +230,13 @@ impl Writer<'_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::observe::status::Note;
+    use agent_model::{
+        resource::{Kind, ObjectKey},
+        snapshot::Finding,
+    };
 
     use super::*;
+    use crate::observe::status::Note;
 
     #[test]
     fn a_scrape_tells_what_the_status_tells() {
@@ -239,13 +245,15 @@ mod tests {
         let mut laps = Laps::default();
         laps.end(agent_base::laps::Phase::Plan);
         metrics.phases(&laps);
+        let key = ObjectKey::new(Kind::ServiceEntry, "shop", "db");
+        let finding = Finding::new(Severity::Error, "SK0206", &key, "spec", "why");
         let status = Status {
             state: State::Ready,
             generation: 7,
             rules: 12,
             counters: [("direct".to_owned(), 5), ("events_lost".to_owned(), 2)].into(),
             objects: [("Pod".to_owned(), 3)].into(),
-            findings: vec![Note { severity: "error".into(), ..Note::default() }],
+            findings: vec![Note::of(&finding, None)],
             ..Status::default()
         };
         let text = metrics.text(status).unwrap();

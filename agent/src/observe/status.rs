@@ -3,12 +3,17 @@
 
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
-use agent_model::{egress::DefaultAction, resource::Short, snapshot::Finding};
+use agent_model::{
+    egress::DefaultAction,
+    resource::Short,
+    snapshot::{Finding, Severity},
+};
+use agent_source::cluster::FollowState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// A name from a fixed list, or one that another version of the program sent.
-pub(crate) type Word = Cow<'static, str>;
+pub(crate) type Text = Cow<'static, str>;
 
 /// Everything at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,16 +35,16 @@ pub(crate) struct Status {
     pub(crate) rules: u64,
     /// Prefixes in the kernel's table.
     pub(crate) prefixes: u64,
-    /// What happens to unknown pods: `hold` or `allow`.
-    pub(crate) unknown_pods: Word,
-    /// What happens to open connections whose rule goes: `reset` or `keep`.
-    pub(crate) on_revoke: Word,
+    /// What happens to unknown pods.
+    pub(crate) unknown_pods: UnknownPods,
+    /// What happens to open connections whose rule goes.
+    pub(crate) on_revoke: OnRevoke,
     /// How layer 3 hangs on pods' links: `tcx` or `clsact`.
     #[serde(default)]
-    pub(crate) layer3: Word,
+    pub(crate) layer3: Text,
     /// Why, where it is not by itself tcx.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) layer3_why: Option<Word>,
+    pub(crate) layer3_why: Option<Text>,
     /// The hooks of the node.
     pub(crate) hooks: Vec<Hook>,
     /// The pods of this node, by namespace and name.
@@ -65,6 +70,28 @@ pub(crate) struct Status {
     /// Who tells the authors of objects what becomes of them; none where nobody does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) status_writer: Option<StatusWriter>,
+}
+
+/// `--unknown-pods`, as it is in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum UnknownPods {
+    /// Refused for now.
+    Hold,
+    /// Not judged.
+    #[default]
+    Allow,
+}
+
+/// `--on-revoke`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnRevoke {
+    /// They are reset.
+    #[default]
+    Reset,
+    /// They stay open.
+    Keep,
 }
 
 /// The agent of the cluster that writes Events and conditions.
@@ -138,13 +165,24 @@ pub(crate) struct Source {
     pub(crate) kinds: Vec<Followed>,
 }
 
+/// The names of [`FollowState`] in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "FollowState", rename_all = "kebab-case")]
+enum FollowStateName {
+    Listing,
+    Current,
+    Behind,
+    NotInstalled,
+}
+
 /// How far a kind is followed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Followed {
     /// The resource, as `kubectl` and an RBAC rule name it.
     pub(crate) resource: String,
-    /// `listing`, `current`, `behind`, or `not installed`.
-    pub(crate) state: Word,
+    /// How far.
+    #[serde(with = "FollowStateName")]
+    pub(crate) state: FollowState,
     /// When the server last said something about it, if only that nothing changed.
     pub(crate) synced: Option<Timestamp>,
     /// What keeps it from being current, and what to do.
@@ -227,7 +265,7 @@ pub(crate) struct Pod {
     pub(crate) namespace: String,
     /// The pod's name.
     pub(crate) name: String,
-    /// Judged, let be, or on the way.
+    /// Judged, not enrolled, or on the way.
     #[serde(flatten)]
     pub(crate) enrolment: Enrolment,
     /// Its addresses.
@@ -235,7 +273,7 @@ pub(crate) struct Pod {
     /// The cookie of its network namespace, once that was entered.
     pub(crate) netns: Option<u64>,
     /// What happens where no rule matches: `allow-any`, `registry-only` or `audit`.
-    pub(crate) default_action: Option<Word>,
+    pub(crate) default_action: Option<Text>,
     /// Rules of its policy.
     pub(crate) rules: u64,
     /// The port of the proxy's listeners in the pod's namespace.
@@ -249,18 +287,18 @@ pub(crate) struct Pod {
 
 /// Whether a pod is judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "enrolment", rename_all = "lowercase")]
+#[serde(tag = "enrolment", rename_all = "kebab-case")]
 pub(crate) enum Enrolment {
     /// Judged by a policy in every layer.
     Enrolled,
-    /// Let be, as configured.
-    Outside {
+    /// Not in the mesh, as configured.
+    NotEnrolled {
         /// Which label, annotation or field says so.
         why: String,
     },
     /// It is being made.
-    Waiting {
-        /// For what.
+    Pending {
+        /// What it waits for.
         why: String,
     },
     /// Should be judged, and cannot be by its nature.
@@ -276,12 +314,12 @@ pub(crate) enum Enrolment {
 }
 
 impl Enrolment {
-    /// One word for a table.
+    /// For a table.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Enrolled => "enrolled",
-            Self::Outside { .. } => "outside",
-            Self::Waiting { .. } => "waiting",
+            Self::NotEnrolled { .. } => "not enrolled",
+            Self::Pending { .. } => "pending",
             Self::Unenrollable { .. } => "unenrollable",
             Self::Failing { .. } => "failing",
         }
@@ -291,8 +329,8 @@ impl Enrolment {
     pub(crate) fn why(&self) -> Option<&str> {
         match self {
             Self::Enrolled => None,
-            Self::Outside { why }
-            | Self::Waiting { why }
+            Self::NotEnrolled { why }
+            | Self::Pending { why }
             | Self::Unenrollable { why }
             | Self::Failing { why } => Some(why),
         }
@@ -308,14 +346,24 @@ pub(crate) const fn default_action(action: DefaultAction) -> &'static str {
     }
 }
 
+/// The names of [`Severity`] in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Severity", rename_all = "kebab-case")]
+enum SeverityName {
+    Info,
+    Warning,
+    Error,
+}
+
 /// Something about an object or a file that a person should know: a [`Finding`] and where the
 /// object comes from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Note {
-    /// `error`, `warning` or `info`.
-    pub(crate) severity: Word,
+    /// How bad.
+    #[serde(with = "SeverityName")]
+    pub(crate) severity: Severity,
     /// A stable code.
-    pub(crate) code: Word,
+    pub(crate) code: Text,
     /// The object's kind; empty when a file has no readable object.
     pub(crate) kind: Short,
     /// The object's namespace.
@@ -336,7 +384,7 @@ impl Note {
     pub(crate) fn of(finding: &Finding, place: Option<String>) -> Self {
         let Finding { severity, code, kind, namespace, name, field, message } = finding;
         Self {
-            severity: severity.name().into(),
+            severity: *severity,
             code: (*code).into(),
             kind: kind.clone(),
             namespace: namespace.clone(),

@@ -32,7 +32,7 @@ impl From<cluster::Source> for Source {
 impl From<cluster::Followed> for Followed {
     fn from(followed: cluster::Followed) -> Self {
         let cluster::Followed { resource, state, synced, why } = followed;
-        Self { resource, state: state.name().into(), synced, why }
+        Self { resource, state, synced, why }
     }
 }
 

@@ -178,7 +178,7 @@ impl LeaseWriter {
         if !there.as_ref().is_some_and(|there| there.is_since(left)) {
             let there = there.and_then(|there| there.version);
             tracing::warn!(
-                target: "config", lease = name, ?left.version, ?there,
+                target: "config", lease = name, version = ?left.version, ?there,
                 "the API server has gone back to an older state; everything is listed anew"
             );
             self.state.replaced();

@@ -70,7 +70,7 @@ impl Posture {
 
     /// What the status is to say of the pod.
     fn enrolment(self) -> &'static str {
-        if self == Self::Unenrolled { "outside" } else { "enrolled" }
+        if self == Self::Unenrolled { "not-enrolled" } else { "enrolled" }
     }
 
     /// Whether a way out is open.

@@ -16,7 +16,7 @@ type Step = fn(&Stage) -> anyhow::Result<String>;
 pub(super) const STEPS: [(&str, Step); 16] = [
     ("kubectl apply -k deploy/overlays/kind", removal::deploy),
     ("an external database is refused on both nodes", rules::refused),
-    ("pods outside the mesh are let be", rules::let_be),
+    ("pods outside the mesh are not enrolled", rules::not_enrolled),
     ("Services answer by their VIPs", rules::services),
     ("allowed by address with kubectl apply", rules::allowed),
     ("other programs hang on the same hooks", rules::neighbours),

@@ -119,7 +119,7 @@ impl<'a> AppMesh<'a> {
     pub(super) fn define(
         &self,
         service: &Arc<VirtualService>,
-        (endpoints, answers): (&Index<'_>, &Answers),
+        (endpoints, answers): (&Index, &Answers),
         domain: &str,
     ) -> Definition {
         let objects = self.objects;

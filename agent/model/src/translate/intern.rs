@@ -20,12 +20,19 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule, RuleSet, RuleSource},
+    endpoints::Endpoints,
     names::Answers,
+    pod::PodId,
     registry::{Definition, Exposure, Ports, Registry, Scope, Selected},
-    resource::{Object, ObjectKey, Objects},
-    snapshot::{Finding, Upstream},
+    resource::{Kind, Object, ObjectKey, Objects},
+    snapshot::Finding,
 };
 
+use super::{
+    endpoints::Index,
+    requests::{Inputs, Member, RequestModel},
+    workloads::Workloads,
+};
 pub(super) use definitions::Defined;
 use definitions::{Definitions, Delta};
 use views::{Step, Views};
@@ -45,6 +52,10 @@ pub struct Interner {
     findings: Findings,
     hasher: DefaultHashBuilder,
     round: u64,
+    objects: Objects,
+    endpoints: Arc<Index>,
+    workloads: Arc<Workloads>,
+    requests: Option<Arc<RequestModel>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +74,42 @@ struct Findings {
 }
 
 impl Interner {
+    /// Takes in the objects of a translation, for whoever looks endpoints and workloads up.
+    pub(super) fn look_at(&mut self, objects: &Objects) {
+        self.endpoints = Arc::new(self.endpoints.follow(objects));
+        let kinds = [Kind::Namespace, Kind::Pod, Kind::WorkloadEntry];
+        if !kinds.iter().all(|kind| objects.shares(&self.objects, *kind)) {
+            self.workloads = Arc::new(Workloads::new(objects));
+        }
+        self.objects = objects.clone();
+    }
+
+    /// The endpoints of Services.
+    pub(super) fn endpoints(&self) -> Arc<Index> {
+        Arc::clone(&self.endpoints)
+    }
+
+    /// All workloads.
+    pub(super) fn workloads(&self) -> Arc<Workloads> {
+        Arc::clone(&self.workloads)
+    }
+
+    /// The model of requests, with what is still right of the one before.
+    pub(super) fn requests(
+        &mut self,
+        inputs: Inputs,
+        members: BTreeMap<PodId, Member>,
+    ) -> Arc<RequestModel> {
+        let same_services = self.delta.gone.is_empty() && self.delta.fresh.is_empty();
+        let mut model = RequestModel::of(inputs, Some(members));
+        if let Some(before) = &self.requests {
+            model = model.follow(before, same_services);
+        }
+        let model = Arc::new(model);
+        self.requests = Some(Arc::clone(&model));
+        model
+    }
+
     /// Starts a translation: finds the rules of each object, which are those of the generation
     /// before where it is the very same object, its own names have the same answers, and its rules
     /// follow from nothing else, or where they come out equal.
@@ -76,6 +123,9 @@ impl Interner {
             *self = Self {
                 cluster_domain: cluster_domain.to_owned(),
                 round: self.round,
+                objects: std::mem::take(&mut self.objects),
+                endpoints: std::mem::take(&mut self.endpoints),
+                workloads: std::mem::take(&mut self.workloads),
                 ..Self::default()
             };
         }
@@ -113,7 +163,7 @@ impl Interner {
     }
 
     /// Where the proxy carries what rules send to it, by the rule's source.
-    pub(super) fn upstreams(&self) -> Arc<BTreeMap<Arc<RuleSource>, Upstream>> {
+    pub(super) fn upstreams(&self) -> Arc<BTreeMap<Arc<RuleSource>, Endpoints>> {
         Arc::clone(self.definitions.upstreams())
     }
 

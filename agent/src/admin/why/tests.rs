@@ -3,14 +3,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use agent_abi::{Judgement, decide};
 use agent_model::{
     compile::compile,
-    resource::{Objects, documents, parse},
     snapshot::Enrolment,
     tables::{self, HostTables},
-    translate::{Interner, NodeContext, translate},
 };
 
 use super::*;
-use crate::observe::status::{self, Status};
+use crate::{
+    admin::testing::snapshot,
+    observe::status::{self, Status},
+};
 
 const CLUSTER: &str = "
 apiVersion: v1
@@ -48,12 +49,6 @@ kind: ServiceEntry
 metadata: {name: db, namespace: shop}
 spec: {hosts: [db.example.com], addresses: [203.0.113.7], ports: [{number: 3306, name: tcp, protocol: TCP}]}
 ";
-
-fn snapshot(text: &str) -> Arc<Snapshot> {
-    let parsed = documents(text).into_iter().flat_map(|document| parse(document.value.unwrap()));
-    let objects: Objects = parsed.filter_map(|parsed| parsed.unwrap().object).collect();
-    Arc::new(translate(&objects, &NodeContext::new("node-1"), &mut Interner::default()))
-}
 
 /// An agent whose kernel enforces one configuration and whose source says another.
 struct Sample {
@@ -123,15 +118,15 @@ fn the_live_maps_and_the_configuration_agree() {
     let config = format!("{CLUSTER}{ENTRY}");
     let sample = Sample::new(&config, &config);
     for (to, allowed, verdict) in [
-        ("203.0.113.7:3306", true, "direct"),
-        ("203.0.113.7:3307", false, "deny"),
-        ("203.0.113.7:3306/udp", false, "deny"),
-        ("203.0.113.8:3306", false, "deny"),
-        ("127.0.0.1:80", true, "direct"),
+        ("203.0.113.7:3306", true, Verdict::Direct),
+        ("203.0.113.7:3307", false, Verdict::Deny),
+        ("203.0.113.7:3306/udp", false, Verdict::Deny),
+        ("203.0.113.8:3306", false, Verdict::Deny),
+        ("127.0.0.1:80", true, Verdict::Direct),
     ] {
         let answer = sample.ask("shop/web", to).unwrap();
         let live = answer.live.unwrap();
-        assert_eq!((answer.allowed, live.verdict.as_ref()), (allowed, verdict), "{to}");
+        assert_eq!((answer.allowed, live.verdict), (allowed, verdict), "{to}");
         assert_eq!(live.generation, 9);
         assert_eq!(answer.difference, None, "{to}");
         let default = matches!(answer.explanation.decision, Decision::Default { .. });

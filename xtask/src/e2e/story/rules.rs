@@ -47,7 +47,7 @@ pub(super) fn neighbours(stage: &Stage) -> anyhow::Result<String> {
         .to_owned())
 }
 
-pub(super) fn let_be(stage: &Stage) -> anyhow::Result<String> {
+pub(super) fn not_enrolled(stage: &Stage) -> anyhow::Result<String> {
     for host in ORDERS {
         let saw = query(&stage.cluster, (LAB, &client_on(NODES[0])), host);
         ensure!(saw == Saw::Answer, "a pod outside the mesh saw {saw:?} at {host}");

@@ -11,10 +11,10 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 
 use crate::{
     egress::RuleSource,
+    endpoints::Endpoints,
     names::{Answer, Answers},
     registry::{Definition, precedence},
     resource::{Kind, Object, ObjectKey, Objects},
-    snapshot::Upstream,
 };
 
 /// The kinds whose rules are kept.
@@ -29,7 +29,7 @@ pub(super) struct Definitions {
     restless: BTreeSet<Arc<ObjectKey>>,
     order: Vec<Arc<Definition>>,
     hosts: Hosts,
-    upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
+    upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
     /// How many have rules that only open connections go by.
     outlived: usize,
 }
@@ -145,15 +145,16 @@ impl Definitions {
             delta.contested |= self.hosts.add(definition);
             self.outlived += usize::from(is_outlived(definition));
         }
-        let leads = |one: &&Arc<Definition>| one.ports.iter().any(|port| port.upstream.is_some());
+        let leads = |one: &&Arc<Definition>| one.ports.iter().any(|port| port.redirect().is_some());
         if delta.gone.iter().chain(&delta.fresh).any(|one| leads(&one)) {
             let upstreams = Arc::make_mut(&mut self.upstreams);
             for port in delta.gone.iter().flat_map(|one| &one.ports) {
                 upstreams.remove(&port.source);
             }
             let ports = delta.fresh.iter().flat_map(|one| &one.ports);
-            upstreams
-                .extend(ports.filter_map(|one| Some((one.source.clone(), one.upstream.clone()?))));
+            upstreams.extend(
+                ports.filter_map(|one| Some((one.source.clone(), one.redirect()?.clone()))),
+            );
         }
     }
 
@@ -173,7 +174,7 @@ impl Definitions {
     }
 
     /// Where the proxy carries what their rules send to it.
-    pub(super) fn upstreams(&self) -> &Arc<BTreeMap<Arc<RuleSource>, Upstream>> {
+    pub(super) fn upstreams(&self) -> &Arc<BTreeMap<Arc<RuleSource>, Endpoints>> {
         &self.upstreams
     }
 }

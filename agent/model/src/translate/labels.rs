@@ -1,0 +1,51 @@
+//! Every label and annotation that the agent reads or writes, for people. What reads one has its
+//! key in a constant of its own; a test holds the two together.
+
+/// A label or an annotation.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it is a label or an annotation, and on which objects.
+    pub on: &'static str,
+    /// Which values it may have.
+    pub values: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+const fn key(
+    name: &'static str,
+    on: &'static str,
+    values: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { name, on, values, meaning }
+}
+
+/// All keys, by name.
+#[rustfmt::skip]
+pub const ALL: &[Key] = &[
+    key("appmesh.k8s.aws/egressIgnoredIPs", "annotation of a Pod", "CIDRs, separated by commas", "Destinations that the pod's App Mesh allowlist leaves alone, unless `--pod-exclusions ignore`"),
+    key("appmesh.k8s.aws/egressIgnoredPorts", "annotation of a Pod", "ports, separated by commas", "Ports that the pod's App Mesh allowlist leaves alone (22 where it does not say), unless `--pod-exclusions ignore`"),
+    key("appmesh.k8s.aws/sidecarInjectorWebhook", "label of a Namespace, annotation of a Pod", "`enabled`, `disabled`", "Whether pods are in their App Mesh; the pod's own value counts"),
+    key("istio-injection", "label of a Namespace", "`enabled`", "Its pods are in Istio's mesh"),
+    key("k8s-app", "label of a Service", "`kube-dns`", "In `kube-system`: the cluster's name server, which every pod may ask"),
+    key("kubernetes.io/config.mirror", "annotation of a Pod", "a UID", "The UID by which a node knows its static pod"),
+    key("kubernetes.io/service-name", "label of an EndpointSlice", "a Service", "The Service that the endpoints are of"),
+    key("networking.istio.io/exportTo", "annotation of a Service", "`.`, `*`, `~` or namespaces", "Which namespaces see the Service"),
+    key("security.istio.io/tlsMode", "label of a Pod or an endpoint", "`istio`", "The endpoint takes mutual TLS"),
+    key("sekisho.dev/audit", "annotation of a Pod or a Namespace", "`true`, `false`", "Let through and report what the allowlist would deny; the pod's own value counts"),
+    key("sekisho.dev/in-force", "annotation of a node's Lease", "written by the agent", "What the node has in force"),
+    key("sekisho.dev/lease", "label of a Lease", "written by the agent", "Tells the Leases of nodes from others"),
+    key("sekisho.dev/netns", "annotation of a Pod", "a path", "Where the pod's network namespace is, on a directory of manifests"),
+    key("sekisho.dev/nodes", "annotation of the status writer's Lease", "written by the agent", "How many nodes it counts"),
+    key("sidecar.istio.io/inject", "label of a Namespace, label or annotation of a Pod", "`true`, `false`", "Whether pods are in Istio's mesh; the pod's own value counts"),
+    key("traffic.sidecar.istio.io/excludeOutboundIPRanges", "annotation of a Pod", "CIDRs, separated by commas", "Destinations that are not judged, unless `--pod-exclusions ignore`"),
+    key("traffic.sidecar.istio.io/excludeOutboundPorts", "annotation of a Pod", "ports, separated by commas", "Ports that are not judged, unless `--pod-exclusions ignore`"),
+    key("traffic.sidecar.istio.io/includeOutboundIPRanges", "annotation of a Pod", "any", "Not honoured: all destinations are judged, and a finding says so"),
+    key("traffic.sidecar.istio.io/includeOutboundPorts", "annotation of a Pod", "any", "Not honoured: all ports are judged, and a finding says so"),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! The metrics, from a scrape of an agent in which each family has a sample.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use agent_abi::counter;
+use agent_base::laps::{Laps, Phase};
+use jiff::Timestamp;
+
+use super::{code, table};
+use crate::observe::{
+    metrics::Metrics,
+    status::{Canary, Enrolment, Pod, Status},
+};
+
+pub(super) const ABOUT: &str = "`/metrics` on the agent's socket in `--run-dir`, and on `--admin`, \
+    in the OpenMetrics format. The samples of a counter end in `_total`, those of a histogram in \
+    `_bucket`, `_sum` and `_count`.";
+
+/// Labels whose values are names of the cluster's objects.
+const OPEN: [&str; 3] = ["kind", "namespace", "pod"];
+
+/// What a scrape says of a family.
+#[derive(Debug, Default)]
+struct Family {
+    help: String,
+    kind: String,
+    labels: BTreeMap<String, BTreeSet<String>>,
+}
+
+pub(super) fn page() -> anyhow::Result<String> {
+    let families = families(&scrape()?);
+    let row = |(name, family): (&String, &Family)| {
+        let labels = family.labels.iter().map(|(name, values)| label(name, values));
+        let labels = labels.collect::<Vec<_>>().join("; ");
+        [code(name), family.kind.clone(), labels, family.help.clone()]
+    };
+    Ok(table(["Name", "Type", "Labels", "Meaning"], families.iter().map(row)))
+}
+
+fn label(name: &str, values: &BTreeSet<String>) -> String {
+    if OPEN.contains(&name) {
+        return code(name);
+    }
+    let values: Vec<String> = values.iter().map(|value| code(value)).collect();
+    format!("{}: {}", code(name), values.join(", "))
+}
+
+/// All there is to say, once.
+fn scrape() -> anyhow::Result<String> {
+    let metrics = Metrics::default();
+    metrics.published(Duration::ZERO);
+    let mut laps = Laps::default();
+    Phase::ALL.into_iter().for_each(|phase| laps.end(phase));
+    metrics.phases(&laps);
+    let pod = Pod {
+        namespace: "namespace".into(),
+        name: "name".into(),
+        enrolment: Enrolment::Enrolled,
+        addresses: Vec::new(),
+        netns: None,
+        default_action: None,
+        rules: 0,
+        proxy_port: None,
+        hooks: Vec::new(),
+        canary: Some(Canary {
+            proved: Some(Timestamp::UNIX_EPOCH),
+            generation: Some(1),
+            ..Canary::default()
+        }),
+    };
+    let status = Status {
+        pods: vec![pod],
+        counters: counter::NAMES.iter().map(|name| ((*name).to_owned(), 0)).collect(),
+        objects: [("Pod".to_owned(), 1)].into(),
+        ..Status::default()
+    };
+    Ok(metrics.text(status)?)
+}
+
+fn families(scrape: &str) -> BTreeMap<String, Family> {
+    let mut families = BTreeMap::<String, Family>::new();
+    let mut last = String::new();
+    for line in scrape.lines() {
+        let described = |what: &str| line.strip_prefix(what).and_then(|rest| rest.split_once(' '));
+        if let Some((name, help)) = described("# HELP ") {
+            name.clone_into(&mut last);
+            help.trim_end_matches('.')
+                .clone_into(&mut families.entry(last.clone()).or_default().help);
+        } else if let Some((name, kind)) = described("# TYPE ") {
+            kind.clone_into(&mut families.entry(name.to_owned()).or_default().kind);
+        } else if let Some((_, rest)) = line.split_once('{').filter(|_| !line.starts_with('#')) {
+            let labels = rest.split_once('}').map_or("", |(labels, _)| labels);
+            let family = families.entry(last.clone()).or_default();
+            for (name, value) in labels.split(',').filter_map(|label| label.split_once('=')) {
+                if name != "le" {
+                    let values = family.labels.entry(name.to_owned()).or_default();
+                    values.insert(value.trim_matches('"').to_owned());
+                }
+            }
+        }
+    }
+    families
+}

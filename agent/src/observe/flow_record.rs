@@ -1,0 +1,299 @@
+//! One verdict, or the end of one connection, with all that the agent knows of it. Typed: whatever
+//! decides something decides on this. What people and other programs read is made of it at the
+//! edge, by [`super::flow_view`] and [`super::log`].
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use agent_abi::{
+    Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_PACKET, LAYER_WIRE, Reason, Verdict,
+    protocol,
+};
+use agent_model::{egress::RuleSource, snapshot::PodId};
+use agent_pods::connections::Reset;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FlowRecord {
+    /// When.
+    pub(crate) time: Timestamp,
+    /// Ties the end of a connection to its verdict: the cookie of the pod's socket, unique until
+    /// the node is booted again. None for packets and frames, which have no socket.
+    pub(crate) connection: Option<u64>,
+    /// Who opened it.
+    pub(crate) direction: Direction,
+    /// The cookie of the network namespace.
+    pub(crate) netns: u64,
+    /// The pod; none where the namespace is not a known pod's.
+    pub(crate) pod: Option<PodId>,
+    /// The pod's end.
+    pub(crate) source: Source,
+    /// The far end, as the pod sees it.
+    pub(crate) destination: Destination,
+    /// The number of the protocol.
+    pub(crate) protocol: Protocol,
+    /// Who judged.
+    pub(crate) layer: Layer,
+    /// What was decided.
+    pub(crate) verdict: Verdict,
+    /// Why.
+    pub(crate) reason: FlowReason,
+    /// The generation that judged.
+    pub(crate) generation: u64,
+    /// What decided, and the host that it is for.
+    pub(crate) rule: Option<Arc<RuleSource>>,
+    /// The process that called.
+    pub(crate) pid: Option<u32>,
+    /// What the proxy dialled.
+    pub(crate) upstream: Option<SocketAddr>,
+    /// For the end of a connection: what it carried.
+    pub(crate) carried: Option<Carried>,
+}
+
+/// Who opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Direction {
+    /// The pod. What others open to it is not judged, so no flow tells of it.
+    Outbound,
+}
+
+/// The pod's end of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// None where the pod is not known.
+    pub(crate) address: Option<IpAddr>,
+    /// None where it was not chosen yet, or the protocol has none.
+    pub(crate) port: Option<u16>,
+}
+
+/// The far end of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Destination {
+    pub(crate) address: IpAddr,
+    /// None where the protocol has none.
+    pub(crate) port: Option<u16>,
+}
+
+/// A number of `IPPROTO_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Protocol(pub(crate) u32);
+
+/// Who judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// A hook on socket calls.
+    Connect,
+    /// A hook on packets that leave a socket.
+    Packet,
+    /// A hook on the host's end of the pod's link.
+    Wire,
+    /// The proxy.
+    Proxy,
+}
+
+/// Why it was decided so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlowReason {
+    /// By the rules.
+    Rules(Reason),
+    /// The proxy could not carry it: [`agent_proxy::Failure::cause`].
+    Proxy(&'static str),
+}
+
+/// What a connection carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Carried {
+    /// Bytes from the pod that the far end acknowledged.
+    pub(crate) bytes_sent: u64,
+    /// Bytes to the pod.
+    pub(crate) bytes_received: u64,
+    /// How long it was open, in microseconds.
+    pub(crate) duration_us: u64,
+    /// The smoothed round-trip time in microseconds; 0 where nobody measured it.
+    pub(crate) rtt_us: u32,
+}
+
+/// What the agent knows of an event that the kernel does not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// The pod.
+    pub(crate) pod: Option<PodId>,
+    /// Its address of the flow's family.
+    pub(crate) address: Option<IpAddr>,
+    /// The rule that decided.
+    pub(crate) rule: Option<Arc<RuleSource>>,
+}
+
+impl FlowRecord {
+    /// An event of the kernel as a record. `None` when a word of it is not of this ABI.
+    pub(crate) fn from_event(event: &Event, time: Timestamp, known: Known) -> Option<Self> {
+        let carried = (event.kind == EventKind::CLOSE).then_some(Carried {
+            bytes_sent: event.bytes_sent,
+            bytes_received: event.bytes_received,
+            duration_us: event.duration_ns / 1_000,
+            rtt_us: event.rtt_us,
+        });
+        Some(Self {
+            time,
+            connection: (event.socket != 0).then_some(event.socket),
+            direction: Direction::Outbound,
+            netns: event.netns,
+            pod: known.pod,
+            source: Source { address: known.address, port: port(event.src_port) },
+            destination: Destination { address: ip(event.dst), port: port(event.dst_port) },
+            protocol: Protocol(event.protocol),
+            layer: Layer::from_word(event.layer)?,
+            verdict: Verdict::from_word(event.verdict)?,
+            reason: FlowReason::Rules(Reason::from_word(event.reason)?),
+            generation: event.generation,
+            rule: known.rule,
+            pid: (event.pid != 0).then_some(event.pid),
+            upstream: None,
+            carried,
+        })
+    }
+
+    /// A connection that was reset by a change of rules.
+    pub(crate) fn of_reset(reset: &Reset) -> Self {
+        let Reset { pod, netns, revoked } = reset;
+        let (own, own_port) = revoked.socket.local;
+        Self {
+            time: Timestamp::now(),
+            connection: Some(revoked.socket.id.cookie()),
+            direction: Direction::Outbound,
+            netns: *netns,
+            pod: Some(pod.clone()),
+            source: Source { address: Some(ip(own)), port: port(own_port) },
+            destination: Destination { address: ip(revoked.dst.0), port: port(revoked.dst.1) },
+            protocol: Protocol(revoked.socket.protocol.into()),
+            layer: Layer::Connect,
+            verdict: revoked.judgement.verdict,
+            reason: FlowReason::Rules(Reason::Revoked),
+            generation: revoked.judgement.generation,
+            rule: None,
+            pid: None,
+            upstream: None,
+            carried: None,
+        }
+    }
+
+    /// True for what was refused or held, and for what an audit would refuse.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self.verdict, Verdict::Deny | Verdict::Hold)
+            || self.reason == FlowReason::Rules(Reason::WouldDeny)
+    }
+
+    /// The host that the rule is for.
+    pub(crate) fn service(&self) -> Option<&str> {
+        self.rule.as_ref()?.host.as_deref()
+    }
+}
+
+impl Direction {
+    /// The name that users see.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+impl Layer {
+    const fn from_word(word: u32) -> Option<Self> {
+        match word {
+            LAYER_CONNECT => Some(Self::Connect),
+            LAYER_PACKET => Some(Self::Packet),
+            LAYER_WIRE => Some(Self::Wire),
+            _ => None,
+        }
+    }
+
+    /// The name that users see.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Packet => "packet",
+            Self::Wire => "wire",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
+impl FlowReason {
+    /// The name that users see.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Rules(reason) => reason.name(),
+            Self::Proxy(cause) => cause,
+        }
+    }
+}
+
+impl Protocol {
+    /// What the proxy carries.
+    pub(crate) const TCP: Self = Self(protocol::TCP as u32);
+
+    const fn name(self) -> Option<&'static str> {
+        const UDP: u32 = protocol::UDP as u32;
+        const ICMP: u32 = protocol::ICMP as u32;
+        const ICMPV6: u32 = protocol::ICMPV6 as u32;
+        match self {
+            Self::TCP => Some("tcp"),
+            Self(UDP) => Some("udp"),
+            Self(ICMP) => Some("icmp"),
+            Self(ICMPV6) => Some("icmpv6"),
+            Self(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// One end of a flow, for people: an address, with its port where it has one.
+pub(crate) struct End(pub(crate) IpAddr, pub(crate) Option<u16>);
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self(address, Some(port)) => write!(f, "{}", SocketAddr::new(address, port)),
+            Self(address, None) => write!(f, "{address}"),
+        }
+    }
+}
+
+impl From<SocketAddr> for Destination {
+    fn from(to: SocketAddr) -> Self {
+        Self { address: to.ip(), port: Some(to.port()) }
+    }
+}
+
+const fn port(port: u16) -> Option<u16> {
+    if port == 0 { None } else { Some(port) }
+}
+
+/// The address of the ABI as the standard library's.
+pub(crate) fn ip(addr: Addr) -> IpAddr {
+    if addr.family == FAMILY_V4 {
+        return Ipv4Addr::from(u32::from_be(addr.words_be[0])).into();
+    }
+    let words = addr.words_be.map(u32::from_be);
+    Ipv6Addr::from(words.iter().fold(0_u128, |bits, word| (bits << 32) | u128::from(*word))).into()
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::test_record;
