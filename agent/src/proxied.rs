@@ -83,7 +83,8 @@ impl Judge for Borrowed {
 impl Dial for Borrowed {
     fn dial(&self, from: WorkloadId, to: UpstreamAddr, patience: Duration) -> Dialling<'_> {
         Box::pin(async move {
-            let netns = self.netns(from).ok_or_else(|| DialError::Local("the pod is gone".into()))?;
+            let netns =
+                self.netns(from).ok_or_else(|| DialError::Local("the pod is gone".into()))?;
             let dialled = sockets::dial(&self.worker, &netns, to.0, &*self.maps, patience).await;
             dialled.map_err(|error| dial_error(to, error))
         })

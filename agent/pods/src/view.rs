@@ -102,7 +102,7 @@ impl PodViews {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &PodView> {
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &PodView> {
         self.pods.iter()
     }
 
