@@ -49,7 +49,7 @@ impl RequestModel {
     }
 
     fn has_services(&self) -> bool {
-        !self.registry.definitions().is_empty()
+        !self.registry.services().is_empty()
     }
 
     fn missing(
@@ -175,7 +175,7 @@ impl RequestModel {
         }
         let hosts: BTreeSet<Domain> = self
             .registry
-            .definitions()
+            .services()
             .iter()
             .flat_map(|one| &one.hosts)
             .map(|one| Domain::new(one))
