@@ -3,6 +3,7 @@
 
 mod analyze;
 mod crds;
+mod findings;
 mod flows;
 mod output;
 mod reference;
