@@ -23,7 +23,9 @@ pub(super) fn find(
 ) -> Vec<Finding> {
     let mut findings = of_pods(objects, registry);
     if outbound == DefaultAction::AllowAny && !any_sidecar_restricts(objects) {
-        findings.extend(without_allowlist(registry));
+        let given = objects.mesh_configs().next().is_some();
+        let most = if given { usize::MAX } else { 1 };
+        findings.extend(without_allowlist(registry, given).take(most));
     }
     findings
 }
@@ -86,11 +88,17 @@ fn any_sidecar_restricts(objects: &Objects) -> bool {
     })
 }
 
-fn without_allowlist(registry: &Registry) -> impl Iterator<Item = Finding> {
+/// Where no settings are given, those of the mesh may say anything.
+fn without_allowlist(registry: &Registry, given: bool) -> impl Iterator<Item = Finding> {
     let declared = registry.services().iter().filter(|one| one.authority == Authority::Declared);
-    declared.map(|service| {
-        let message = "the mesh's outboundTrafficPolicy is ALLOW_ANY, so this entry allows nothing \
-                       that is not allowed anyhow: set REGISTRY_ONLY for an allowlist";
+    declared.map(move |service| {
+        let message = if given {
+            "the mesh's outboundTrafficPolicy is ALLOW_ANY, so this entry allows nothing that is \
+             not allowed anyhow: set REGISTRY_ONLY for an allowlist"
+        } else {
+            "no settings of the mesh are given, and without any everything is allowed: entries \
+             are an allowlist where outboundTrafficPolicy is REGISTRY_ONLY"
+        };
         Finding::new(Severity::Info, code::NO_ALLOWLIST, &service.key, "spec", message)
     })
 }
