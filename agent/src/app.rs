@@ -225,9 +225,9 @@ impl Source {
             let (directory, reader) = Directory::open(path)?;
             return Ok((Self::Directory(Box::new(directory)), reader));
         }
-        let credentials = (args.kubeconfig.as_deref(), args.context.as_deref());
+        let credentials = args.credentials.clone().into();
         let (cluster, reader) =
-            Cluster::open(credentials, &args.node_name, run_dir.objects()).await?;
+            Cluster::open(&credentials, &args.node_name, run_dir.objects()).await?;
         Ok((Self::Cluster(Box::new(cluster)), reader))
     }
 

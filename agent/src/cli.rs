@@ -4,6 +4,7 @@
 mod analyze;
 mod config;
 mod crds;
+mod findings;
 mod flows;
 mod output;
 mod reference;

@@ -296,10 +296,10 @@ fn name_wanters(names: &mut [status::Resolved], snapshot: &Snapshot) {
     if names.is_empty() {
         return;
     }
-    for definition in snapshot.registry.definitions() {
-        for name in &definition.names {
+    for service in snapshot.registry.services() {
+        for name in &service.names {
             if let Ok(at) = names.binary_search_by(|one| one.name.as_str().cmp(name)) {
-                names[at].wanted_by.push(definition.key.to_string());
+                names[at].wanted_by.push(service.key.to_string());
             }
         }
     }

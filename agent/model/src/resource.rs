@@ -28,6 +28,7 @@ pub mod schema;
 pub mod security;
 mod service;
 pub mod service_entry;
+mod shape;
 pub mod sidecar;
 mod store;
 pub mod traffic;
@@ -45,6 +46,7 @@ pub use custom::Custom;
 pub use endpoint_slice::EndpointSlice;
 pub use parse::{Parsed, ResourceError, parse};
 pub use service::Service;
+pub use shape::ShapeError;
 pub use store::Objects;
 pub use yaml::{Document, Part, YamlError, documents, split};
 

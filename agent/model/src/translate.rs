@@ -1,10 +1,12 @@
 //! Objects and a node to a [`Snapshot`]. Pure: equal inputs give equal snapshots.
 //!
 //! ```text
-//! Service, ServiceEntry ─► Definition (ready-made rules)          define_*, kept between generations
-//! VirtualService of App Mesh ─► the same                          app_mesh
-//! Pod ─► in a mesh? ─► Scope (what it sees, or what it lists)     enrol, registry
-//!                      └► + what is exempt ─► RuleSet, shared     exempt, intern
+//! Service, ServiceEntry ─► registry::Service, read once            define_*, kept between generations
+//!                           ├► its rules                            egress
+//!                           └► listeners, when somebody asks        requests
+//! VirtualService of App Mesh ─► the same, with its rules            app_mesh
+//! Pod ─► in a mesh? ─► Scope (what it sees, or what it lists)       enrol, registry
+//!                      └► + what is exempt ─► RuleSet, shared       exempt, intern
 //! ```
 
 mod aliases;
@@ -36,7 +38,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     egress::DefaultAction,
     names::Wanted,
-    registry::{Definition, Registry},
+    registry::{Registry, Service},
     resource::{Object, Objects},
     snapshot::{Finding, PodId, PodPlan, Snapshot},
 };
@@ -53,7 +55,7 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     let (mesh, mut findings) = mesh_config::read(objects);
     let app_mesh = AppMesh::read(objects, &mut findings);
     let listed = define((objects, &app_mesh), node, interner);
-    findings.extend(listed.iter().flat_map(|definition| definition.findings.clone()));
+    findings.extend(listed.iter().flat_map(|service| service.findings.clone()));
     let registry = interner.registry(mesh.services.clone()).with_listed(listed);
 
     let mut planner = pods::Planner::new((objects, &app_mesh), node, &mesh, registry, interner);
@@ -112,8 +114,8 @@ pub(crate) fn outline(objects: &Objects) -> Outline {
     let node = NodeContext::new("");
     let mut interner = Interner::default();
     let listed = define((objects, &app_mesh), &node, &mut interner);
-    let defined = interner.definitions().iter().chain(&listed);
-    findings.extend(defined.flat_map(|definition| definition.findings.clone()));
+    let defined = interner.services().iter().chain(&listed);
+    findings.extend(defined.flat_map(|service| service.findings.clone()));
     let registry = interner.registry(mesh.services).with_listed(listed);
     Outline { registry, outbound: mesh.outbound, findings }
 }
@@ -124,7 +126,7 @@ fn define(
     (objects, app_mesh): (&Objects, &AppMesh<'_>),
     node: &NodeContext,
     interner: &mut Interner,
-) -> Vec<Arc<Definition>> {
+) -> Vec<Arc<Service>> {
     interner.look_at(objects);
     let (endpoints, workloads) = (interner.endpoints(), interner.workloads());
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);

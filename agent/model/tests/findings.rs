@@ -4,7 +4,11 @@
 #[path = "support/requests.rs"]
 mod requests;
 
-use agent_model::{analyze::analyze, snapshot::code};
+use agent_model::{
+    analyze::analyze,
+    resource::{documents, parse},
+    snapshot::code,
+};
 use requests::{mesh_config, namespace, object, objects, service};
 
 /// `code object field` of all that is found but for what is only not applied yet.
@@ -87,8 +91,113 @@ fn a_gateway_that_is_missing_or_does_not_serve_the_host_is_told() {
     assert_eq!(edge("other/gw", "a.example.com"), ["IST0101 shop/r spec.gateways[0]"]);
     assert_eq!(edge("gw", "a.example.org"), ["IST0132 shop/r spec.hosts[0]"]);
     let twin = gateway.replace("name: gw,", "name: twin,");
-    let conflict = found(&(shop() + &gateway + &twin));
-    assert_eq!(conflict, ["IST0145 shop/gw spec.servers", "IST0145 shop/twin spec.servers"]);
+    let clash = ["IST0145 shop/gw spec.servers", "IST0145 shop/twin spec.servers"];
+    assert_eq!(found(&(shop() + &gateway + &twin)), clash);
+    let narrower = twin.replace("{a: b}", "{a: b, c: d}");
+    assert_eq!(found(&(shop() + &gateway + &narrower)), clash);
+    let apart = twin.replace("{a: b}", "{a: c}");
+    assert_eq!(found(&(shop() + &gateway + &apart)), [""; 0]);
+}
+
+#[test]
+fn a_host_is_served_by_one_of_the_gateways() {
+    let gateway = |name: &str, hosts: &str| {
+        let spec = format!(
+            "selector: {{a: {name}}}, servers: [{{port: {{number: 80, name: http, protocol: HTTP}}, hosts: [{hosts}]}}]"
+        );
+        object("Gateway", &format!("shop/{name}"), 1, &spec)
+    };
+    let both = gateway("one", "a.example.com") + &gateway("two", "b.example.com");
+    let edge = |hosts: &str| {
+        let spec = format!(
+            "hosts: [{hosts}], gateways: [one, two], http: [{{directResponse: {{status: 200}}}}]"
+        );
+        found(&(shop() + &both + &routes("r", &spec)))
+    };
+    assert_eq!(edge("a.example.com, b.example.com"), [""; 0]);
+    assert_eq!(edge("a.example.com, c.example.com"), ["IST0132 shop/r spec.hosts[1]"]);
+}
+
+#[test]
+fn a_gateway_that_is_refused_is_not_told_as_missing() {
+    let refused = object("Gateway", "shop/gw", 1, "servers: []");
+    let spec = "hosts: [a.b], gateways: [gw], http: [{directResponse: {status: 200}}]";
+    let text = shop() + &refused + &routes("r", spec);
+    let values = documents(&text).into_iter().map(|one| one.value.expect("YAML"));
+    let all = values.flat_map(parse).filter_map(|one| one.expect("readable").object).collect();
+    let findings = analyze(&all);
+    let told = findings.iter().find(|one| one.code == code::REFERENCE_UNKNOWN).expect("told");
+    assert!(told.message.contains("is there and refused"), "{told}");
+}
+
+#[test]
+fn a_subset_that_a_rule_lacks_is_told_without_any_service() {
+    let rule = object("DestinationRule", "shop/reviews", 1, "host: reviews, subsets: [{name: v1}]");
+    let to = |subset: &str| {
+        let spec = format!(
+            "hosts: [reviews], http: [{{route: [{{destination: {{host: reviews, subset: {subset}}}}}]}}]"
+        );
+        routes("r", &spec)
+    };
+    assert_eq!(found(&(rule.clone() + &to("v1"))), [""; 0]);
+    let field = "spec.http[0].route[0].destination.subset";
+    assert_eq!(found(&(rule + &to("v9"))), [format!("IST0101 shop/r {field}")]);
+    assert_eq!(found(&to("v9")), [""; 0], "without a rule nobody can tell");
+}
+
+#[test]
+fn a_policy_that_names_nobody_is_told() {
+    let policy = |spec: &str| object("AuthorizationPolicy", "shop/p", 1, spec);
+    let hosts =
+        "rules: [{to: [{operation: {hosts: ['reviews', 'reviews:9080', '*.x', nowhere]}}]}]";
+    let field = "IST0101 shop/p spec.rules[0]";
+    assert_eq!(found(&(shop() + &policy(hosts))), [format!("{field}.to[0].operation.hosts[3]")]);
+    let spaces = "rules: [{from: [{source: {namespaces: [shop, 'x*', gone]}}]}]";
+    assert_eq!(
+        found(&(shop() + &policy(spaces))),
+        [format!("{field}.from[0].source.namespaces[2]")]
+    );
+    let exported =
+        routes("r", "hosts: [reviews], exportTo: [gone], http: [{directResponse: {status: 200}}]");
+    assert_eq!(found(&(shop() + &exported)), ["IST0101 shop/r spec.exportTo[0]"]);
+}
+
+/// As they are in a repository: an address is what the cluster adds.
+#[test]
+fn services_of_manifests_are_taken_to_have_an_address() {
+    let mesh = "apiVersion: v1
+kind: Namespace
+metadata: {name: m1, labels: {mesh: m, appmesh.k8s.aws/sidecarInjectorWebhook: enabled}}
+---
+apiVersion: appmesh.k8s.aws/v1beta2
+kind: Mesh
+metadata: {name: m}
+spec: {namespaceSelector: {matchLabels: {mesh: m}}, egressFilter: {type: DROP_ALL}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: back, namespace: m1}
+spec: {selector: {app: back}, ports: [{port: 9000}]}
+---
+apiVersion: appmesh.k8s.aws/v1beta2
+kind: VirtualNode
+metadata: {name: back, namespace: m1}
+spec:
+  podSelector: {matchLabels: {app: back}}
+  listeners: [{portMapping: {port: 9000, protocol: tcp}}]
+  serviceDiscovery: {dns: {hostname: back.m1.svc.cluster.local}}
+---
+apiVersion: appmesh.k8s.aws/v1beta2
+kind: VirtualService
+metadata: {name: back, namespace: m1}
+spec: {provider: {virtualNode: {virtualNodeRef: {name: back}}}}
+";
+    assert_eq!(found(mesh), ["SK0303 m1/back spec.clusterIP"]);
+    let stored = mesh.replace(
+        "{name: back, namespace: m1}\nspec: {selector",
+        "{name: back, namespace: m1, uid: a}\nspec: {selector",
+    );
+    assert!(found(&stored).len() > 1, "a cluster would have given it one");
 }
 
 #[test]

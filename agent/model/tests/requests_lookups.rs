@@ -97,8 +97,8 @@ fn a_rules_source_says_why_a_connection_is_proxied_or_not() {
         };
         let told = explain(&snapshot, &query).expect("a pod");
         let Decision::Rule { rule, .. } = told.decision else { panic!("{told:?}") };
-        let definitions = snapshot.registry.definitions();
-        let mut ports = definitions.iter().flat_map(|one| &one.ports);
+        let services = snapshot.registry.services();
+        let mut ports = services.iter().flat_map(|one| &one.ports);
         let port = ports.find(|port| port.source.to_string() == rule.source).expect("a port");
         assert_eq!(port.reason(), reason, "{address}");
         let same = snapshot.registry.port_of(&port.source).expect("a port");

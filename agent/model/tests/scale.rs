@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt::Write, mem::size_of, sync::Arc, time::Inst
 use agent_model::{
     egress::{EgressPolicy, RuleSet},
     names::Answer,
-    registry::{DefinedPort, Definition},
+    registry::{Service, ServicePort},
     resource::{Kind, Objects, documents, parse},
     snapshot::{Enrolment, Snapshot},
     translate::{Interner, NodeContext, translate},
@@ -111,7 +111,7 @@ fn change_one_of(entries: usize, pods: usize) {
     let changed = turn(&objects, &node, "one entry changed");
     let (one, other) = (policies(&first)[0].rules.clone(), policies(&changed)[0].rules.clone());
     assert_ne!(one, other);
-    let shared = first.registry.definitions().iter().zip(changed.registry.definitions());
+    let shared = first.registry.services().iter().zip(changed.registry.services());
     let shared = shared.filter(|(one, other)| Arc::ptr_eq(one, other)).count();
     assert_eq!(shared, entries - 1, "rules of the entries that did not change are kept");
 
@@ -197,7 +197,7 @@ fn an_answer_changes_the_rules_of_its_own_name_alone() {
     };
     let (one, same, other) = (turn(1), turn(1), turn(2));
     let kept = |one: &Snapshot, other: &Snapshot| {
-        let pairs = one.registry.definitions().iter().zip(other.registry.definitions());
+        let pairs = one.registry.services().iter().zip(other.registry.services());
         pairs.map(|(one, other)| Arc::ptr_eq(one, other)).collect::<Vec<_>>()
     };
     assert_eq!(kept(&one, &same), [true, true, true]);
@@ -266,11 +266,11 @@ fn a_large_cluster_costs_no_more_for_requests_that_nobody_asks_about() {
     let mut objects = read(&large());
     let (node, mut interner) = (NodeContext::new("node-1"), Interner::default());
     let first = timed("first", || translate(&objects, &node, &mut interner));
-    let services = first.registry.definitions().iter().filter(|one| one.key.kind == Kind::Service);
+    let services = first.registry.services().iter().filter(|one| one.key.kind == Kind::Service);
     let mut ports = services.flat_map(|one| &one.ports);
     assert!(ports.all(|port| port.endpoints.is_none()), "endpoints stay with their slices");
     // Of each there are tens of thousands.
-    let sizes = (size_of::<Definition>(), size_of::<DefinedPort>());
+    let sizes = (size_of::<Service>(), size_of::<ServicePort>());
     println!("a service takes {} bytes, and each of its ports {}", sizes.0, sizes.1);
     assert!(sizes.0 <= 344 && sizes.1 <= 112, "{sizes:?}");
 

@@ -72,7 +72,11 @@ const SECURITY: Cases = &[
     ("AuthorizationPolicy", "action: DENY", &["SK0226 spec.rules"]),
     ("AuthorizationPolicy", "action: CUSTOM, rules: [{}]", &["SK0226 spec.provider"]),
     ("AuthorizationPolicy", "provider: {name: a}", &["SK0231 spec.provider"]),
-    ("AuthorizationPolicy", "selector: {}, targetRef: {kind: a, name: b}", &["SK0227 spec"]),
+    (
+        "AuthorizationPolicy",
+        "selector: {}, targetRef: {kind: Service, name: b}",
+        &["SK0227 spec", "SK0225 spec.selector.matchLabels"],
+    ),
     (
         "AuthorizationPolicy",
         "rules: [{from: [{source: {}}]}]",
@@ -146,6 +150,7 @@ const APP_MESH: Cases = &[
             "SK0228 spec.listeners[0].healthCheck.unhealthyThreshold",
             "SK0228 spec.listeners[0].healthCheck.intervalMillis",
             "SK0228 spec.listeners[0].healthCheck.timeoutMillis",
+            "SK0228 spec.listeners[0].healthCheck.protocol",
         ],
     ),
     (
@@ -176,37 +181,37 @@ const APP_MESH: Cases = &[
     ),
     (
         "VirtualRouter",
-        "routes: [{priority: 1001, tcpRoute: {ACTION}}]",
+        "routes: [{name: a, priority: 1001, tcpRoute: {ACTION}}]",
         &["SK0228 spec.routes[0].priority"],
     ),
     (
         "VirtualRouter",
-        "routes: [{httpRoute: {match: {}, ACTION}}]",
+        "routes: [{name: a, httpRoute: {match: {}, ACTION}}]",
         &["SK0227 spec.routes[0].httpRoute.match"],
     ),
     (
         "VirtualRouter",
-        "routes: [{httpRoute: {match: {prefix: a}, ACTION}}]",
+        "routes: [{name: a, httpRoute: {match: {prefix: a}, ACTION}}]",
         &["SK0232 spec.routes[0].httpRoute.match.prefix"],
     ),
     (
         "VirtualRouter",
-        "routes: [{httpRoute: {match: {path: {}}, ACTION}}]",
+        "routes: [{name: a, httpRoute: {match: {path: {}}, ACTION}}]",
         &["SK0227 spec.routes[0].httpRoute.match.path"],
     ),
     (
         "VirtualRouter",
-        "routes: [{http2Route: {match: {prefix: /, headers: [{name: a, match: {range: {start: 2, end: 2}}}]}, ACTION}}]",
+        "routes: [{name: a, http2Route: {match: {prefix: /, headers: [{name: a, match: {range: {start: 2, end: 2}}}]}, ACTION}}]",
         &["SK0228 spec.routes[0].http2Route.match.headers[0].match.range"],
     ),
     (
         "VirtualRouter",
-        "routes: [{httpRoute: {match: {prefix: /}, ACTION, retryPolicy: {maxRetries: 1, perRetryTimeout: {unit: ms, value: 5}, httpRetryEvents: [server-error, connection-error]}}}]",
+        "routes: [{name: a, httpRoute: {match: {prefix: /}, ACTION, retryPolicy: {maxRetries: 1, perRetryTimeout: {unit: ms, value: 5}, httpRetryEvents: [server-error, connection-error]}}}]",
         &["SK0228 spec.routes[0].httpRoute.retryPolicy.httpRetryEvents[1]"],
     ),
     (
         "VirtualRouter",
-        "routes: [{httpRoute: {match: {prefix: /}, ACTION, retryPolicy: {maxRetries: -1}}}]",
+        "routes: [{name: a, httpRoute: {match: {prefix: /}, ACTION, retryPolicy: {maxRetries: -1}}}]",
         &[
             "SK0228 spec.routes[0].httpRoute.retryPolicy.maxRetries",
             "SK0226 spec.routes[0].httpRoute.retryPolicy.perRetryTimeout",
@@ -215,7 +220,7 @@ const APP_MESH: Cases = &[
     ),
     (
         "VirtualRouter",
-        "routes: [{httpRoute: {match: {path: {regex: '(a'}}, ACTION}}]",
+        "routes: [{name: a, httpRoute: {match: {path: {regex: '(a'}}, ACTION}}]",
         &["SK0232 spec.routes[0].httpRoute.match.path.regex"],
     ),
     (
@@ -248,17 +253,17 @@ const APP_MESH: Cases = &[
     ),
     (
         "VirtualRouter",
-        "routes: [{grpcRoute: {match: {methodName: a}, ACTION}}]",
+        "routes: [{name: a, grpcRoute: {match: {methodName: a}, ACTION}}]",
         &["SK0226 spec.routes[0].grpcRoute.match.serviceName"],
     ),
     (
         "VirtualRouter",
-        "routes: [{tcpRoute: {}}]",
+        "routes: [{name: a, tcpRoute: {}}]",
         &["SK0228 spec.routes[0].tcpRoute.action.weightedTargets"],
     ),
     (
         "VirtualRouter",
-        "routes: [{tcpRoute: {action: {weightedTargets: [{weight: 101}]}}}]",
+        "routes: [{name: a, tcpRoute: {action: {weightedTargets: [{weight: 101}]}}}]",
         &[
             "SK0228 spec.routes[0].tcpRoute.action.weightedTargets[0].weight",
             "SK0227 spec.routes[0].tcpRoute.action.weightedTargets[0]",

@@ -89,7 +89,7 @@ const RULES: &[(&str, &[&str])] = &[
         &["SK0227 .directResponse.body"],
     ),
     ("TO, rewrite: {}", &["SK0226 .rewrite"]),
-    ("TO, rewrite: {uri: /, uriRegexRewrite: {match: a}}", &["SK0227 .rewrite"]),
+    ("TO, rewrite: {uri: /, uriRegexRewrite: {match: a, rewrite: b}}", &["SK0227 .rewrite"]),
     ("TO, rewrite: {uriRegexRewrite: {rewrite: a}}", &["SK0226 .rewrite.uriRegexRewrite.match"]),
     (
         "TO, rewrite: {authority: a}, headers: {request: {set: {Host: b}}}",
@@ -105,10 +105,14 @@ const RULES: &[(&str, &[&str])] = &[
     ("TO, timeout: soon", &["SK0229 .timeout"]),
     ("TO, retries: {attempts: 0}", &[]),
     ("TO, retries: {attempts: -1}", &["SK0228 .retries.attempts"]),
-    ("TO, retries: {perTryTimeout: 1us}", &["SK0229 .retries.perTryTimeout"]),
+    ("TO, retries: {attempts: 1, perTryTimeout: 1us}", &["SK0229 .retries.perTryTimeout"]),
+    ("TO, retries: {perTryTimeout: 1s}", &["SK0231 .retries.attempts"]),
+    ("TO, retries: {attempts: 0, retryOn: 5xx}", &["SK0231 .retries.attempts"]),
     ("TO, retries: {backoff: 0s}", &["SK0229 .retries.backoff"]),
-    ("TO, retries: {retryOn: '5xx, 503,cancelled'}", &[]),
-    ("TO, retries: {retryOn: '5xx,sometimes'}", &["SK0228 .retries.retryOn"]),
+    ("TO, retries: {attempts: 1, retryOn: '5xx,503,cancelled'}", &[]),
+    ("TO, retries: {attempts: 1, retryOn: '5xx, 503'}", &["SK0228 .retries.retryOn"]),
+    ("TO, retries: {attempts: 1, retryOn: '599'}", &["SK0228 .retries.retryOn"]),
+    ("TO, retries: {attempts: 1, retryOn: '5xx,sometimes'}", &["SK0228 .retries.retryOn"]),
     ("TO, match: [{uri: {regex: '/(a|b)+/[0-9]{2,}'}}]", &[]),
     ("TO, match: [{uri: {regex: '/(a'}}]", &["SK0232 .match[0].uri"]),
     ("TO, match: [{headers: {a: {regex: '*'}}}]", &[]),
@@ -213,7 +217,7 @@ const POLICIES: &[(&str, &[&str])] = &[
         &["SK0229 .connectionPool.tcp.tcpKeepalive.time"],
     ),
     (
-        "{portLevelSettings: [{port: {number: 1}}, {port: {number: 2}}, {port: {number: 1}}]}",
+        "{portLevelSettings: [{port: {number: 1}, tls: {}}, {port: {number: 2}, tls: {}}, {port: {number: 1}, tls: {}}]}",
         &["SK0208 .portLevelSettings[2].port.number"],
     ),
     (
@@ -227,7 +231,10 @@ const POLICIES: &[(&str, &[&str])] = &[
     ),
     (
         "{loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {}, maglev: {}}}}",
-        &["SK0227 .loadBalancer.consistentHash"],
+        &[
+            "SK0227 .loadBalancer.consistentHash",
+            "SK0228 .loadBalancer.consistentHash.maglev.tableSize",
+        ],
     ),
     (
         "{loadBalancer: {consistentHash: {httpCookie: {ttl: 0s}}}}",
@@ -277,7 +284,11 @@ const POLICIES: &[(&str, &[&str])] = &[
     ("{tls: {mode: MUTUAL, credentialName: c, privateKey: b}}", &["SK0227 .tls"]),
     ("{tls: {mode: ISTIO_MUTUAL, caCertificates: a}}", &["SK0231 .tls"]),
     ("{portLevelSettings: [{tls: {}}]}", &["SK0226 .portLevelSettings[0].port"]),
-    ("{portLevelSettings: [{port: {number: 0}}]}", &["SK0206 .portLevelSettings[0].port.number"]),
+    (
+        "{portLevelSettings: [{port: {number: 0}, tls: {}}]}",
+        &["SK0206 .portLevelSettings[0].port.number"],
+    ),
+    ("{portLevelSettings: [{port: {number: 1}}]}", &["SK0226 .portLevelSettings[0]"]),
     ("{tls: {mode: MAYBE}}", &["unreadable .tls.mode"]),
 ];
 

@@ -21,14 +21,16 @@ use tokio::{
 use super::{
     announce::announce,
     debounce::Debounce,
-    manifest,
+    object,
     scan::Scanner,
-    store::{Statement, Store, code},
+    store::Store,
     watcher::{Change, Watcher, is_being_written},
 };
 use crate::{
+    code,
     note::Note,
     observed::{Observed, Reader},
+    statement::Statement,
 };
 
 /// How long a change may stay unseen that the kernel told nobody about.
@@ -129,7 +131,7 @@ impl State {
         let statement = match (self.scanner.scan(&mut self.store), trouble) {
             (Err(error), _) => {
                 let why = format!("cannot list the configuration directory: {error}");
-                manifest::unreadable_place(&place, &why)
+                object::unreadable_place(&place, &why)
             }
             (Ok(()), Some(trouble)) => unwatched(&place, &trouble),
             (Ok(()), None) => Statement::default(),

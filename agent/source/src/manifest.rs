@@ -7,14 +7,12 @@ use std::{
     mem,
 };
 
-use agent_model::{
-    resource::{Object, Parsed, Part, ResourceError, Short, parse, split, validate},
-    snapshot::{Finding, Severity, code as model_code},
-};
-use serde_json::Value;
+use agent_model::resource::{Part, split};
 
-use super::store::{Claim, Statement, code};
-use crate::note::Note;
+use crate::{
+    object::{Read, Refused, Said, Spot, read_value, state},
+    statement::Statement,
+};
 
 /// Reads one text again and again. A document whose text did not change is not read again: of
 /// 100,000 addresses in 400 documents, 85 ms of reading become the few of finding what changed.
@@ -22,15 +20,6 @@ use crate::note::Note;
 pub struct Reader {
     /// What each document said, by the hash of its text.
     known: HashMap<u64, Vec<Said>>,
-}
-
-/// What a document says about one object, wherever the document stands.
-#[derive(Clone, Debug)]
-enum Said {
-    /// Something about an object.
-    Claim(Claim),
-    /// Something about what is no object for us.
-    Loose(Note),
 }
 
 /// The hash of a text. A change that keeps it would go unseen: one in 2^64.
@@ -47,18 +36,17 @@ impl Reader {
         let mut statement = Statement::default();
         for part in split(text) {
             let hash = hash(part.text);
-            let spot = format!("document {} (line {})", part.number, part.line);
-            let said = match before.remove(&hash).or_else(|| self.known.get(&hash).cloned()) {
-                Some(said) => said,
-                None => match read_part(part, &mut statement, (place, &spot)) {
-                    Some(said) => said,
-                    None => continue,
-                },
+            let within = format!("document {} (line {})", part.number, part.line);
+            let spot = Spot { place, within: &within };
+            let read = match before.remove(&hash).or_else(|| self.known.get(&hash).cloned()) {
+                Some(said) => Read { said, refused: Vec::new() },
+                None => read_part(part),
             };
-            for said in &said {
-                state(&mut statement, said.clone(), (place, &spot));
+            // What cannot be told is read again, since what it says names its document.
+            if read.refused.is_empty() {
+                self.known.insert(hash, read.said.clone());
             }
-            self.known.insert(hash, said);
+            state(&mut statement, read, spot);
         }
         statement
     }
@@ -69,118 +57,15 @@ pub fn read(place: &str, text: &str) -> Statement {
     Reader::default().read(place, text)
 }
 
-/// What a document says; `None` when it cannot be told, which the statement then says.
-fn read_part(
-    part: Part<'_>,
-    statement: &mut Statement,
-    (place, spot): (&str, &str),
-) -> Option<Vec<Said>> {
-    let Some(document) = part.read() else { return Some(Vec::new()) };
-    let (all, refused) = match document.value {
-        Ok(value) => read_value(value),
-        Err(error) => (Vec::new(), vec![(String::new(), error.to_string())]),
-    };
-    if refused.is_empty() {
-        return Some(all);
-    }
-    state_in_part(statement, (all, refused), (place, spot));
-    None
-}
-
-/// Reads one object that is no text any more, for instance one that an API server sent.
-pub fn read_object(place: &str, spot: &str, value: Value) -> Statement {
-    let mut statement = Statement::default();
-    let (all, refused) = read_value(value);
-    if refused.is_empty() {
-        for said in all {
-            state(&mut statement, said, (place, spot));
-        }
-    } else {
-        state_in_part(&mut statement, (all, refused), (place, spot));
-    }
-    statement
-}
-
-/// What is said about objects, and the field and the reason of each that cannot be told.
-type Read = (Vec<Said>, Vec<(String, String)>);
-
-fn read_value(value: Value) -> Read {
-    let (mut all, mut refused) = (Vec::new(), Vec::new());
-    for parsed in parse(value) {
-        match said(parsed) {
-            Ok(said) => all.extend(said),
-            Err(error) => refused.push((error.field().to_owned(), error.to_string())),
+fn read_part(part: Part<'_>) -> Read {
+    match part.read().map(|document| document.value) {
+        None => Read::default(),
+        Some(Ok(value)) => read_value(value),
+        Some(Err(error)) => {
+            let (field, why) = (String::new(), error.to_string());
+            Read { said: Vec::new(), refused: vec![Refused { field, why }] }
         }
     }
-    (all, refused)
-}
-
-fn state_in_part(statement: &mut Statement, (all, refused): Read, (place, spot): (&str, &str)) {
-    statement.partial = true;
-    for (field, why) in refused {
-        let note = unreadable(&format!("{place}, {spot}"), &why);
-        statement.loose.push(note.about(field));
-    }
-    for said in all {
-        state(statement, said, (place, spot));
-    }
-}
-
-fn state(statement: &mut Statement, said: Said, (place, spot): (&str, &str)) {
-    match said {
-        Said::Claim(claim) => statement.claims.push(Claim { spot: spot.into(), ..claim }),
-        Said::Loose(note) => {
-            statement.loose.push(note.at(format!("{place}, {spot}")));
-        }
-    }
-}
-
-/// What an item of a document says; an error when it does not even say about which object.
-fn said(parsed: Result<Parsed, ResourceError>) -> Result<Vec<Said>, ResourceError> {
-    match parsed {
-        Ok(Parsed { object: Some(object), findings }) => {
-            Ok(vec![Said::Claim(judge(object, findings))])
-        }
-        Ok(Parsed { object: None, findings }) => {
-            Ok(findings.iter().map(|finding| Said::Loose(Note::new(finding, None))).collect())
-        }
-        Err(error) => {
-            let Some(key) = error.key().cloned() else { return Err(error) };
-            let code = model_code::UNREADABLE;
-            let finding = Finding::new(Severity::Error, code, &key, error.field(), reason(&error));
-            Ok(vec![Said::Claim(Claim {
-                key: key.into(),
-                spot: Short::default(),
-                form: None,
-                findings: vec![finding],
-            })])
-        }
-    }
-}
-
-/// A place that cannot be read at all: what it said before still counts.
-pub(crate) fn unreadable_place(place: &str, why: &str) -> Statement {
-    let loose = vec![unreadable(place, why)];
-    Statement { claims: Vec::new(), loose, partial: true }
-}
-
-fn unreadable(spot: &str, why: &str) -> Note {
-    let message = format!("{why}; objects that were read from here before stay as they were");
-    Note::loose(Severity::Error, code::UNREADABLE, message).at(spot.to_owned())
-}
-
-/// What is wrong, without the object and the field, which have places of their own.
-fn reason(error: &ResourceError) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-/// An object with an error in it is broken as a whole: nothing is honoured in part.
-fn judge(object: Object, mut findings: Vec<Finding>) -> Claim {
-    findings.extend(validate(&object));
-    findings.shrink_to_fit();
-    let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
-    let key = object.key().into();
-    Claim { key, spot: Short::default(), form: (!broken).then_some(object), findings }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    manifest,
+    manifest, object,
     store::{Place, Store},
 };
 
@@ -79,7 +79,7 @@ impl Scanner {
                 Err(error) => {
                     let Some(place) = self.place(&path) else { continue };
                     let why = format!("cannot list the directory: {error}");
-                    store.say(place.clone(), manifest::unreadable_place(&place, &why));
+                    store.say(place.clone(), object::unreadable_place(&place, &why));
                     unlisted.insert(place);
                 }
             }
@@ -126,7 +126,7 @@ impl Scanner {
         seen.text = hash;
         let statement = match text {
             Ok(text) => seen.reader.read(&place, &text),
-            Err(why) => manifest::unreadable_place(&place, &why),
+            Err(why) => object::unreadable_place(&place, &why),
         };
         store.say(place, statement);
     }

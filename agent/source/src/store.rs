@@ -12,63 +12,21 @@ use std::{
 };
 
 use agent_model::{
-    resource::{Object, ObjectKey, Objects, Short},
+    resource::{Object, ObjectKey, Objects},
     snapshot::{Finding, Severity},
 };
 use hashbrown::{HashMap, HashSet};
 
-use crate::{note::Note, observed::Observed, spots::Spots};
-
-/// Codes of notes about where objects come from.
-pub mod code {
-    /// Two places name one object.
-    pub(crate) const TWICE: &str = "SK0001";
-    /// A place cannot be read.
-    pub(crate) const UNREADABLE: &str = "SK0002";
-    /// Changes of a place are not told by the kernel.
-    pub(crate) const UNWATCHED: &str = "SK0003";
-    /// A kind of a cluster cannot be listed.
-    pub const LEFT_OUT: &str = "SK0004";
-    /// Conditions and Events cannot be written.
-    pub const UNWRITTEN: &str = "SK0005";
-
-    /// Every code with its meaning.
-    pub const ALL: &[(&str, &str)] = &[
-        (TWICE, "Two places name one object."),
-        (UNREADABLE, "A place cannot be read."),
-        (UNWATCHED, "Changes of a directory are not told by the kernel."),
-        (LEFT_OUT, "A kind of a cluster cannot be listed."),
-        (UNWRITTEN, "Conditions and Events cannot be written."),
-    ];
-}
+use crate::{
+    code,
+    note::Note,
+    observed::Observed,
+    spots::Spots,
+    statement::{Claim, Statement},
+};
 
 /// The name of a place; the order of names decides between places.
 pub type Place = Arc<str>;
-
-/// What a place says about one object.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    /// The object.
-    pub key: Arc<ObjectKey>,
-    /// Where in the place, for people: `document 2 (line 14)`.
-    pub(crate) spot: Short,
-    /// Its form; `None` when it is broken, and then a finding says how.
-    pub form: Option<Object>,
-    /// What is worth knowing about it.
-    pub findings: Vec<Finding>,
-}
-
-/// What a place says.
-#[derive(Clone, Debug, Default)]
-pub struct Statement {
-    /// Objects in the place's own order.
-    pub claims: Vec<Claim>,
-    /// What concerns no object that can be named.
-    pub loose: Vec<Note>,
-    /// Something in the place cannot be told: what it said before about objects that it does not
-    /// name now still counts.
-    pub(crate) partial: bool,
-}
 
 /// See the module. A settling looks at the objects about which something was said since the one
 /// before, and at no others: a large cluster has tens of thousands.

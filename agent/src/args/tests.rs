@@ -1,6 +1,9 @@
+use std::{path::PathBuf, time::Duration};
+
 use clap::CommandFactory;
 
-use super::*;
+use super::{choices::UnknownPods, *};
+use crate::observe::log::LogFormat;
 
 fn parse(line: &str) -> Result<Args, clap::Error> {
     Args::try_parse_from(line.split_whitespace())
@@ -28,7 +31,7 @@ fn an_agent_needs_a_node_and_holds_unknown_pods_in_a_cluster_only() {
         panic!("not an agent");
     };
     assert!(agent.holds_unknown_pods());
-    assert_eq!((agent.config_dir, agent.context.as_deref()), (None, Some("c")));
+    assert_eq!((agent.config_dir, agent.credentials.context.as_deref()), (None, Some("c")));
     let error = parse("sekisho agent --config-dir c --node-name n --context c").unwrap_err();
     assert_eq!(error.exit_code(), i32::from(exit::USAGE));
     assert!(error.to_string().contains("--config-dir"), "{error}");

@@ -9,19 +9,20 @@ use std::{
 
 use agent_model::{analyze::analyze, snapshot::Severity};
 use agent_source::{
-    cluster::{self, LeftOut, Listing},
-    manifest,
+    cluster::{self, Credentials, LeftOut, Listing},
+    code, manifest,
     note::Note,
+    object,
     scan::Scanner,
-    store::{Store, code},
+    store::Store,
 };
 use anyhow::Context as _;
 use serde::Serialize;
 
 use super::{
     Answer,
+    findings::findings,
     output::{Paint, Tone, encode},
-    status::findings,
 };
 use crate::{
     args::{AnalyzeArgs, exit},
@@ -41,9 +42,9 @@ struct Report {
 }
 
 pub(super) async fn run(args: &AnalyzeArgs, paint: Paint) -> anyhow::Result<Answer> {
-    let listing = match (args.kubeconfig.as_deref(), args.context.as_deref()) {
-        (None, None) => None,
-        (files, context) => Some(listed(files, context).await?),
+    let listing = match args.cluster() {
+        None => None,
+        Some(credentials) => Some(listed(&credentials).await?),
     };
     let report = report(&args.files, &mut io::stdin(), listing)?;
     let text = match encode(args.output.format, &report)? {
@@ -55,8 +56,8 @@ pub(super) async fn run(args: &AnalyzeArgs, paint: Paint) -> anyhow::Result<Answ
 }
 
 /// What the cluster has. A server that says nothing of any kind was not looked at.
-async fn listed(files: Option<&str>, context: Option<&str>) -> anyhow::Result<Listing> {
-    let listing = cluster::list(files, context).await?;
+async fn listed(credentials: &Credentials) -> anyhow::Result<Listing> {
+    let listing = cluster::list(credentials).await?;
     let failed = listing.left_out.iter().find(|one| !one.forbidden);
     if let Some(LeftOut { resource, why, .. }) = failed {
         anyhow::bail!("{resource} of {}: {why}", listing.server);
@@ -213,7 +214,7 @@ spec: {hosts: [db.example.com], ports: [{number: 70000, name: tcp, protocol: TCP
     fn an_object_of_a_file_takes_the_place_of_the_clusters() {
         let statement = |text: &str| {
             let value = serde_saphyr::from_str(text).unwrap();
-            manifest::read_object("the server", "generation 1", value)
+            object::read_object("the server", "generation 1", value)
         };
         let listing = Listing {
             server: "https://203.0.113.9:6443/".into(),

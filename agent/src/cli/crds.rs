@@ -62,7 +62,7 @@ pub(super) async fn run(args: &CrdsArgs) -> anyhow::Result<Answer> {
 }
 
 async fn install(args: &CrdsInstallArgs) -> anyhow::Result<Answer> {
-    let (client, server) = connect(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    let (client, server) = connect(&args.credentials.clone().into()).await?;
     let api = api(client);
     let mut outcomes = Vec::new();
     for text in DEFINITIONS {

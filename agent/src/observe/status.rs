@@ -1,16 +1,19 @@
 //! The words in which an agent describes itself: made by the agent, sent over its socket, printed
 //! by `sekisho status`. Plain data, with no way back into the agent.
 
+mod note;
+mod pod;
+
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
-use agent_model::{
-    egress::DefaultAction,
-    resource::Short,
-    snapshot::{Finding, Severity},
-};
 use agent_source::cluster::FollowState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::{
+    note::Note,
+    pod::{Canary, Enrolment, Pod, default_action},
+};
 
 /// A name from a fixed list, or one that another version of the program sent.
 pub(crate) type Text = Cow<'static, str>;
@@ -242,165 +245,4 @@ pub(crate) struct Mend {
     pub(crate) place: String,
     /// When.
     pub(crate) at: Timestamp,
-}
-
-/// What a canary from inside a pod has shown: that the live hooks judge it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Canary {
-    /// When every hook refused it the last time; none before the first time.
-    pub(crate) proved: Option<Timestamp>,
-    /// The generation that the hooks judged by then.
-    pub(crate) generation: Option<u64>,
-    /// The layers whose hooks all refused the last one.
-    pub(crate) layers: Vec<u8>,
-    /// What was wrong with the last one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) failing: Option<String>,
-}
-
-/// A pod of this node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Pod {
-    /// The Kubernetes namespace.
-    pub(crate) namespace: String,
-    /// The pod's name.
-    pub(crate) name: String,
-    /// Judged, not enrolled, or on the way.
-    #[serde(flatten)]
-    pub(crate) enrolment: Enrolment,
-    /// Its addresses.
-    pub(crate) addresses: Vec<IpAddr>,
-    /// The cookie of its network namespace, once that was entered.
-    pub(crate) netns: Option<u64>,
-    /// What happens where no rule matches: `allow-any`, `registry-only` or `audit`.
-    pub(crate) default_action: Option<Text>,
-    /// Rules of its policy.
-    pub(crate) rules: u64,
-    /// The port of the proxy's listeners in the pod's namespace.
-    pub(crate) proxy_port: Option<u16>,
-    /// The hooks on its links.
-    pub(crate) hooks: Vec<Hook>,
-    /// The proof that it is judged; none while it is not to be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) canary: Option<Canary>,
-}
-
-/// Whether a pod is judged.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "enrolment", rename_all = "kebab-case")]
-pub(crate) enum Enrolment {
-    /// Judged by a policy in every layer.
-    Enrolled,
-    /// Not in the mesh, as configured.
-    NotEnrolled {
-        /// Which label, annotation or field says so.
-        why: String,
-    },
-    /// It is being made.
-    Pending {
-        /// What it waits for.
-        why: String,
-    },
-    /// Should be judged, and cannot be by its nature.
-    Unenrollable {
-        /// What of it.
-        why: String,
-    },
-    /// Should be judged, and something is missing.
-    Failing {
-        /// What, and what to do.
-        why: String,
-    },
-}
-
-impl Enrolment {
-    /// For a table.
-    pub(crate) const fn name(&self) -> &'static str {
-        match self {
-            Self::Enrolled => "enrolled",
-            Self::NotEnrolled { .. } => "not enrolled",
-            Self::Pending { .. } => "pending",
-            Self::Unenrollable { .. } => "unenrollable",
-            Self::Failing { .. } => "failing",
-        }
-    }
-
-    /// The reason, where the word alone does not say it.
-    pub(crate) fn why(&self) -> Option<&str> {
-        match self {
-            Self::Enrolled => None,
-            Self::NotEnrolled { why }
-            | Self::Pending { why }
-            | Self::Unenrollable { why }
-            | Self::Failing { why } => Some(why),
-        }
-    }
-}
-
-/// The name that users see of a default.
-pub(crate) const fn default_action(action: DefaultAction) -> &'static str {
-    match action {
-        DefaultAction::AllowAny => "allow-any",
-        DefaultAction::RegistryOnly => "registry-only",
-        DefaultAction::Audit => "audit",
-    }
-}
-
-/// The names of [`Severity`] in JSON.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Severity", rename_all = "kebab-case")]
-enum SeverityName {
-    Info,
-    Warning,
-    Error,
-}
-
-/// Something about an object or a file that a person should know: a [`Finding`] and where the
-/// object comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Note {
-    /// How bad.
-    #[serde(with = "SeverityName")]
-    pub(crate) severity: Severity,
-    /// A stable code.
-    pub(crate) code: Text,
-    /// The object's kind; empty when a file has no readable object.
-    pub(crate) kind: Short,
-    /// The object's namespace.
-    pub(crate) namespace: Short,
-    /// The object's name.
-    pub(crate) name: Short,
-    /// The path of the field.
-    pub(crate) field: Short,
-    /// What is wrong and what to do.
-    pub(crate) message: String,
-    /// The file and the document in it, where the source is a directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) place: Option<String>,
-}
-
-impl Note {
-    /// A finding about an object, with the place that gave the object.
-    pub(crate) fn of(finding: &Finding, place: Option<String>) -> Self {
-        let Finding { severity, code, kind, namespace, name, field, message } = finding;
-        Self {
-            severity: *severity,
-            code: (*code).into(),
-            kind: kind.clone(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-            field: field.clone(),
-            message: message.clone(),
-            place,
-        }
-    }
-
-    /// `Kind namespace/name`, as far as it is known.
-    pub(crate) fn object(&self) -> String {
-        match (self.kind.as_str(), self.namespace.as_str()) {
-            ("", _) => String::new(),
-            (kind, "") => format!("{kind} {}", self.name),
-            (kind, namespace) => format!("{kind} {namespace}/{}", self.name),
-        }
-    }
 }

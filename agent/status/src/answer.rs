@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use agent_source::cluster::Presence;
+use agent_source::cluster::{Presence, Trouble};
 use kube::core::Status;
 use tokio::time::timeout;
 
@@ -23,6 +23,19 @@ pub(super) enum Failure {
     /// It says nothing.
     #[error("the API server said nothing for {} s", .0.as_secs())]
     Silent(Duration),
+    /// A watch broke.
+    #[error(transparent)]
+    Watch(Box<Trouble>),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Refused { status, .. } | Trouble::Broken { status } => Self::Refused(status),
+            Trouble::Request(error) => Self::Request(error),
+            other => Self::Watch(Box::new(other)),
+        }
+    }
 }
 
 impl From<kube::Error> for Failure {

@@ -13,8 +13,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_source::cluster::pace::{Pace, jitter};
-use futures_util::{StreamExt as _, pin_mut};
+use agent_source::cluster::{
+    Trouble,
+    pace::{Pace, jitter},
+    resuming_watch::{Cursor, Event, Selection, Watch},
+};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -22,7 +25,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api,
-    api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::{
@@ -46,7 +49,7 @@ const DEADLINE: Duration = Duration::from_secs(8);
 /// Claims of several agents are spread over this time.
 const SPREAD: Duration = Duration::from_secs(2);
 /// How long one watch lasts.
-const WATCH: u32 = 290;
+const WATCH: Duration = Duration::from_secs(290);
 /// How many nodes the elected one counts: how often the others write follows from it.
 const NODES: &str = "sekisho.dev/nodes";
 
@@ -64,11 +67,11 @@ pub(super) struct Candidate {
     pub(super) leading: watch::Sender<Leading>,
 }
 
-/// What ended a time of standing by.
+/// What ended a watch of the Lease.
 enum Turn {
-    /// The Lease is free: as it was seen last, or not there.
-    Free(Option<Box<Lease>>),
-    /// The watch ended.
+    /// It is free.
+    Free,
+    /// The next watch goes on.
     Again,
 }
 
@@ -78,8 +81,7 @@ impl Candidate {
         let mut pace = Pace::default();
         while !self.leading.is_closed() {
             match self.stand_by().await {
-                Ok(Turn::Again) => pace.reset(),
-                Ok(Turn::Free(lease)) => {
+                Ok(lease) => {
                     pace.reset();
                     if let Some(version) = self.claim(lease).await {
                         self.lead(version).await;
@@ -93,34 +95,49 @@ impl Candidate {
         }
     }
 
-    async fn stand_by(&self) -> Result<Turn, Failure> {
-        let parameters =
-            WatchParams::default().fields(&format!("metadata.name={NAME}")).timeout(WATCH);
-        let stream = self.state.answer(self.leases.watch(&parameters, "0")).await?;
+    /// Until the Lease is free: as it was seen last, or not there.
+    async fn stand_by(&self) -> Result<Option<Box<Lease>>, Failure> {
+        // "0" is whatever the server knows, and then all that follows.
+        let (mut cursor, mut seen) = (Cursor::at("0"), None);
+        while let Turn::Again = self.watch(&mut cursor, &mut seen).await? {}
+        Ok(seen)
+    }
+
+    /// One watch to its end, or until the Lease is free.
+    async fn watch(
+        &self,
+        cursor: &mut Cursor,
+        seen: &mut Option<Box<Lease>>,
+    ) -> Result<Turn, Failure> {
+        let fields = Some(format!("metadata.name={NAME}"));
+        let selection = Selection { labels: None, fields, most: WATCH };
+        let mut watch = self.state.answer(Watch::open(&self.leases, cursor, &selection)).await?;
         self.state.worked(self.state.leases("watch"));
-        pin_mut!(stream);
-        let mut seen: Option<Box<Lease>> = None;
+        let mut free = free_at(seen.as_deref());
         loop {
-            let last = if seen.is_some() { LAST } else { Duration::ZERO };
-            match timeout(last + jitter(SPREAD), stream.next()).await {
-                Err(_) => return Ok(Turn::Free(seen)),
+            let patience = free.saturating_duration_since(Instant::now());
+            match watch.next(cursor, patience).await {
+                Err(Trouble::Silence(_)) => return Ok(Turn::Free),
+                Err(trouble) => return Err(trouble.into()),
                 Ok(None) => return Ok(Turn::Again),
-                Ok(Some(event)) => match event? {
-                    WatchEvent::Added(lease) | WatchEvent::Modified(lease) => {
-                        let holder = holder(&lease);
-                        let nodes = lease.metadata.annotations.as_ref();
-                        let nodes = nodes.and_then(|all| all.get(NODES)?.parse().ok());
-                        self.state.elected(holder, false, nodes);
-                        // Our own, from before a restart, is ours at once.
-                        if holder.is_none_or(|holder| holder == self.node) {
-                            return Ok(Turn::Free(Some(Box::new(lease))));
-                        }
-                        seen = Some(Box::new(lease));
+                Ok(Some(Event::Applied(lease))) => {
+                    let holder = holder(&lease);
+                    let nodes = lease.metadata.annotations.as_ref();
+                    let nodes = nodes.and_then(|all| all.get(NODES)?.parse().ok());
+                    self.state.elected(holder, false, nodes);
+                    // Our own, from before a restart, is ours at once.
+                    let is_free = holder.is_none_or(|holder| holder == self.node);
+                    *seen = Some(Box::new(lease));
+                    if is_free {
+                        return Ok(Turn::Free);
                     }
-                    WatchEvent::Deleted(_) => return Ok(Turn::Free(None)),
-                    WatchEvent::Bookmark(_) => {}
-                    WatchEvent::Error(status) => return Err(Failure::Refused(status)),
-                },
+                    free = free_at(seen.as_deref());
+                }
+                Ok(Some(Event::Deleted(_))) => {
+                    *seen = None;
+                    return Ok(Turn::Free);
+                }
+                Ok(Some(Event::Bookmark | Event::Listed)) => {}
             }
         }
     }
@@ -221,6 +238,12 @@ impl Candidate {
             PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         self.state.answer(self.leases.patch(NAME, &parameters, &patch)).await
     }
+}
+
+/// When a Lease is free that has just been seen so: one that does not change has run out.
+fn free_at(lease: Option<&Lease>) -> Instant {
+    let last = if lease.is_some() { LAST } else { Duration::ZERO };
+    Instant::now() + last + jitter(SPREAD)
 }
 
 fn holder(lease: &Lease) -> Option<&str> {

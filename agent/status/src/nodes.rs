@@ -9,17 +9,19 @@ use std::{
 use agent_base::lock::lock;
 use agent_model::resource::Kind;
 use agent_source::{
-    cluster::pace::Pace,
+    cluster::{
+        pace::Pace,
+        resuming_watch::{Cursor, Event, SILENCE, Selection, Watch},
+    },
     inventory::{Inventory, Known, resource},
 };
-use futures_util::{StreamExt as _, pin_mut};
 use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Node as KubeNode};
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, WatchEvent, WatchParams},
+    api::{DeleteParams, ListParams},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{
     answer::Failure,
@@ -31,9 +33,7 @@ use crate::{
 };
 
 /// How long one watch lasts. Reports come in between all the time.
-const WATCH: u32 = 290;
-/// A watch that says nothing for so long is not alive.
-const SILENCE: Duration = Duration::from_mins(5);
+const WATCH: Duration = Duration::from_secs(290);
 /// How often it is looked whether a silent node is gone for good.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -214,11 +214,19 @@ fn is_old(renewed: Option<Timestamp>, patience: Duration) -> bool {
 
 /// Keeps `nodes` as the server has them.
 pub(super) async fn follow(leases: &Api<Lease>, nodes: &Shared, state: &State) {
-    let mut pace = Pace::default();
+    let mut follower = Follower { leases, nodes, state, cursor: Cursor::default() };
+    let (mut pace, mut replacements) = (Pace::default(), state.replacements());
     loop {
-        match once(leases, nodes, state, &mut pace).await {
-            Ok(()) => {}
+        let followed = tokio::select! {
+            followed = follower.follow(&mut pace) => followed,
+            // The sender lives as long as the state does.
+            _ = replacements.changed() => Ok(Ended::Early),
+        };
+        match followed {
+            Ok(Ended::InTime) => {}
+            Ok(Ended::Early) => follower.cursor.forget(),
             Err((verb, failure)) => {
+                follower.cursor.forget();
                 state.failed(state.leases(verb), &failure);
                 sleep(pace.wait()).await;
             }
@@ -226,43 +234,76 @@ pub(super) async fn follow(leases: &Api<Lease>, nodes: &Shared, state: &State) {
     }
 }
 
-async fn once(
-    leases: &Api<Lease>,
-    nodes: &Shared,
-    state: &State,
-    pace: &mut Pace,
-) -> Result<(), (&'static str, Failure)> {
-    let labels = format!("{LABEL}={OF_NODE}");
-    let parameters = ListParams::default().labels(&labels);
-    let list = state.answer(leases.list(&parameters)).await.map_err(|failure| ("list", failure))?;
-    state.worked(state.leases("list"));
-    {
-        let mut nodes = lock(nodes);
+/// How a watch ended without trouble.
+enum Ended {
+    /// The next one goes on where it ended.
+    InTime,
+    /// By a server that ends, for one: what comes after it may be another one.
+    Early,
+}
+
+struct Follower<'a> {
+    leases: &'a Api<Lease>,
+    nodes: &'a Shared,
+    state: &'a State,
+    cursor: Cursor,
+}
+
+impl Follower<'_> {
+    /// One watch to its end, with a list before it where one is needed.
+    async fn follow(&mut self, pace: &mut Pace) -> Result<Ended, (&'static str, Failure)> {
+        if self.cursor.version().is_none() {
+            self.list().await.map_err(|failure| ("list", failure))?;
+            self.state.worked(self.state.leases("list"));
+        }
+        let watched = self.watch(pace).await;
+        watched.map_err(|failure| ("watch", failure))
+    }
+
+    async fn list(&mut self) -> Result<(), Failure> {
+        let parameters = ListParams::default().labels(&labels());
+        let list = self.state.answer(self.leases.list(&parameters)).await?;
+        let mut nodes = lock(self.nodes);
         let named: BTreeSet<_> =
             list.items.iter().filter_map(|lease| lease.metadata.name.as_deref()).collect();
         nodes.nodes.retain(|_, node| named.contains(node.lease.as_str()));
         list.items.iter().for_each(|lease| nodes.take(lease, true));
         nodes.news += 1;
+        self.cursor = Cursor::at(list.metadata.resource_version.unwrap_or_default());
+        Ok(())
     }
-    let version = list.metadata.resource_version.unwrap_or_default();
-    let parameters = WatchParams::default().labels(&labels).timeout(WATCH);
-    let stream = state.answer(leases.watch(&parameters, &version)).await;
-    let stream = stream.map_err(|failure| ("watch", failure))?;
-    state.worked(state.leases("watch"));
-    pace.reset();
-    pin_mut!(stream);
-    while let Ok(Some(event)) = timeout(SILENCE, stream.next()).await {
-        let mut nodes = lock(nodes);
-        match event.map_err(|error| ("watch", Failure::from(error)))? {
-            WatchEvent::Added(lease) | WatchEvent::Modified(lease) => nodes.take(&lease, false),
-            WatchEvent::Deleted(lease) => {
-                nodes.forget(lease.metadata.name.as_deref().unwrap_or_default());
+
+    async fn watch(&mut self, pace: &mut Pace) -> Result<Ended, Failure> {
+        let selection = Selection { labels: Some(labels()), fields: None, most: WATCH };
+        let watch = self.state.answer(Watch::open(self.leases, &self.cursor, &selection)).await;
+        let mut watch = match watch {
+            // It was forgotten, which is no trouble.
+            Err(failure) if failure.code() == Some(410) => return Ok(Ended::Early),
+            watch => watch?,
+        };
+        self.state.worked(self.state.leases("watch"));
+        pace.reset();
+        loop {
+            let event = match watch.next(&mut self.cursor, SILENCE).await {
+                Err(trouble) if trouble.is_expected() => return Ok(Ended::Early),
+                event => event?,
+            };
+            let mut nodes = lock(self.nodes);
+            match event {
+                Some(Event::Applied(lease)) => nodes.take(&lease, false),
+                Some(Event::Deleted(lease)) => {
+                    nodes.forget(lease.metadata.name.as_deref().unwrap_or_default());
+                }
+                Some(Event::Bookmark | Event::Listed) => {}
+                None if watch.is_over() => return Ok(Ended::InTime),
+                None => return Ok(Ended::Early),
             }
-            WatchEvent::Bookmark(_) => {}
-            WatchEvent::Error(_) => break,
         }
     }
-    Ok(())
+}
+
+fn labels() -> String {
+    format!("{LABEL}={OF_NODE}")
 }
 
 /// Removes the Lease of a silent node that the cluster no longer has; at most one at a time.

@@ -9,7 +9,9 @@ use std::{
 
 use agent_base::{error::chain, lock::lock};
 use agent_model::snapshot::Severity;
-use agent_source::{cluster::Presence, note::Note, store::code};
+use agent_source::{cluster::Presence, code, note::Note};
+
+use tokio::sync::watch;
 
 use super::answer::{Failure, answer};
 
@@ -105,6 +107,11 @@ impl State {
     /// See [`Presence::replaced`].
     pub(super) fn replaced(&self) {
         self.presence.replaced();
+    }
+
+    /// See [`Presence::replacements`].
+    pub(super) fn replacements(&self) -> watch::Receiver<()> {
+        self.presence.replacements()
     }
 
     /// A copy.

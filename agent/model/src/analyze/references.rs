@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    resource::{Object, ObjectKey, Objects},
+    resource::{Object, ObjectKey, Objects, security::AuthorizationPolicy},
     snapshot::{Finding, Severity, code},
 };
 
@@ -28,6 +28,24 @@ pub(super) fn find(objects: &Objects) -> Vec<Finding> {
             name(&key, namespace, format!("spec.exportTo[{index}]"));
         }
     }
+    for object in objects.virtual_services() {
+        let key = Object::VirtualService(object.clone()).key();
+        for (index, namespace) in object.spec.export_to.iter().enumerate() {
+            name(&key, namespace, format!("spec.exportTo[{index}]"));
+        }
+    }
+    for object in objects.destination_rules() {
+        let key = Object::DestinationRule(object.clone()).key();
+        for (index, namespace) in object.spec.export_to.iter().enumerate() {
+            name(&key, namespace, format!("spec.exportTo[{index}]"));
+        }
+    }
+    for policy in objects.authorization_policies() {
+        let key = Object::AuthorizationPolicy(policy.clone()).key();
+        for (field, namespace) in asked_of(policy) {
+            name(&key, namespace, field);
+        }
+    }
     for sidecar in objects.sidecars() {
         let key = Object::Sidecar(sidecar.clone()).key();
         for (listener, egress) in sidecar.spec.egress.iter().enumerate() {
@@ -38,4 +56,24 @@ pub(super) fn find(objects: &Objects) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The whole names among the namespaces that a policy asks for, each with its field.
+fn asked_of(policy: &AuthorizationPolicy) -> Vec<(String, &str)> {
+    let mut found = Vec::new();
+    for (rule, one) in policy.spec.rules.iter().enumerate() {
+        for (from, one) in one.from.iter().enumerate() {
+            let Some(source) = &one.source else { continue };
+            for (name, list) in
+                [("namespaces", &source.namespaces), ("notNamespaces", &source.not_namespaces)]
+            {
+                for (at, namespace) in list.iter().enumerate().filter(|(_, one)| !one.contains('*'))
+                {
+                    let path = format!("spec.rules[{rule}].from[{from}].source.{name}[{at}]");
+                    found.push((path, namespace.as_str()));
+                }
+            }
+        }
+    }
+    found
 }

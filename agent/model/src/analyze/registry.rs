@@ -23,7 +23,9 @@ pub(super) fn find(
 ) -> Vec<Finding> {
     let mut findings = of_pods(objects, registry);
     if outbound == DefaultAction::AllowAny && !any_sidecar_restricts(objects) {
-        findings.extend(without_allowlist(registry));
+        let given = objects.mesh_configs().next().is_some();
+        let most = if given { usize::MAX } else { 1 };
+        findings.extend(without_allowlist(registry, given).take(most));
     }
     findings
 }
@@ -41,13 +43,11 @@ fn of_pods(objects: &Objects, registry: &Registry) -> Vec<Finding> {
         owners.extend(pod_addresses(pod).into_iter().map(|address| (address, id.clone())));
     }
     let mut findings = Vec::new();
-    for definition in
-        registry.definitions().iter().filter(|one| one.authority == Authority::Declared)
-    {
-        let rules = definition.ports.iter().flat_map(|port| &port.rules);
+    for service in registry.services().iter().filter(|one| one.authority == Authority::Declared) {
+        let rules = service.ports.iter().flat_map(|port| &port.rules);
         let cidrs: BTreeSet<IpNet> = rules.map(|rule| rule.cidr).collect();
         for message in cidrs.into_iter().filter_map(|cidr| about_pods(cidr, &owners)) {
-            let (severity, key) = (Severity::Warning, &definition.key);
+            let (severity, key) = (Severity::Warning, &service.key);
             let code = code::ADDRESS_IS_A_PODS;
             findings.push(Finding::new(severity, code, key, "spec.addresses", message));
         }
@@ -88,11 +88,17 @@ fn any_sidecar_restricts(objects: &Objects) -> bool {
     })
 }
 
-fn without_allowlist(registry: &Registry) -> impl Iterator<Item = Finding> {
-    let declared = registry.definitions().iter().filter(|one| one.authority == Authority::Declared);
-    declared.map(|definition| {
-        let message = "the mesh's outboundTrafficPolicy is ALLOW_ANY, so this entry allows nothing \
-                       that is not allowed anyhow: set REGISTRY_ONLY for an allowlist";
-        Finding::new(Severity::Info, code::NO_ALLOWLIST, &definition.key, "spec", message)
+/// Where no settings are given, those of the mesh may say anything.
+fn without_allowlist(registry: &Registry, given: bool) -> impl Iterator<Item = Finding> {
+    let declared = registry.services().iter().filter(|one| one.authority == Authority::Declared);
+    declared.map(move |service| {
+        let message = if given {
+            "the mesh's outboundTrafficPolicy is ALLOW_ANY, so this entry allows nothing that is \
+             not allowed anyhow: set REGISTRY_ONLY for an allowlist"
+        } else {
+            "no settings of the mesh are given, and without any everything is allowed: entries \
+             are an allowlist where outboundTrafficPolicy is REGISTRY_ONLY"
+        };
+        Finding::new(Severity::Info, code::NO_ALLOWLIST, &service.key, "spec", message)
     })
 }

@@ -88,6 +88,12 @@ codes! {
     REFERENCE = "SK0233",
     /// Part of a match is ignored because of another part.
     MATCH_IGNORED = "SK0234",
+    /// A rule about requests that denies every connection to a TCP port, too.
+    DENIES_ALL_TCP = "SK0235",
+    /// A field or a form that is there for old objects only.
+    DEPRECATED = "IST0002",
+    /// A match that another one before it has already.
+    INEFFECTIVE_MATCH = "IST0131",
     /// A rule that no request reaches.
     UNREACHABLE_RULE = "IST0130",
     /// Addresses are needed for this protocol; without them every address on the port is allowed.
@@ -110,6 +116,8 @@ codes! {
     NO_ALLOWLIST = "SK0307",
     /// A server-first protocol on a port whose protocol has to be detected.
     SERVER_FIRST = "SK0308",
+    /// An entry that allows nothing.
+    ALLOWS_NOTHING = "SK0310",
     /// A name has no address, so nothing is allowed for it.
     UNRESOLVED = "SK0331",
     /// A name has more addresses than fit.

@@ -49,7 +49,9 @@ schema_fields! {
     LoadBalancer {
         simple: Option<SimpleBalancer>,
         consistent_hash: Option<ConsistentHash>,
+        backend_utilization: Option<BackendUtilization>,
         locality_lb_setting: Option<Locality>,
+        zone_aware_lb_setting: Option<ZoneAware>,
         warmup_duration_secs: Option<String>,
         warmup: Option<Warmup>,
     }
@@ -83,6 +85,21 @@ schema_fields! {
         failover_priority: Vec<String>,
         enabled: Option<bool>,
     }
+    /// Shares by what endpoints say of their load.
+    BackendUtilization {
+        error_utilization_penalty_percent: Option<u32>,
+        metric_names_for_computing_utilization: Vec<String>,
+        weight_expiration_period: Option<String>,
+        weight_stabilization_period: Option<String>,
+        weight_update_period: Option<String>,
+    }
+    /// The same zone first, as much as it can take.
+    ZoneAware {
+        enabled: Option<bool>,
+        failover: Vec<Failover>,
+        failover_priority: Vec<String>,
+        min_cluster_size: Option<u32>,
+    }
     /// Shares by place.
     Distribute { from: String, to: BTreeMap<String, u32> }
     /// Where to go when a place is out.
@@ -105,6 +122,7 @@ schema_fields! {
         base_ejection_time: Option<String>,
         max_ejection_percent: i32,
         min_health_percent: i32,
+        outlier_detection_http_error_codes: Vec<u32>,
     }
     /// How TLS is spoken to the host.
     ClientTls {
@@ -123,7 +141,11 @@ schema_fields! {
     /// A header before the first byte.
     ProxyProtocol { version: Option<ProxyProtocolVersion> }
     /// How much of the load may be retries.
-    RetryBudget { percent: Option<f64>, min_retry_concurrency: u32 }
+    RetryBudget {
+        percent: Option<f64>,
+        min_retry_concurrency: u32,
+        budget_interval: Option<String>,
+    }
 }
 
 /// Which endpoint is next, in a word.

@@ -9,6 +9,9 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 
 /// Numbers with units, one after the other.
 pub(crate) fn nanoseconds(text: &str) -> Option<u64> {
+    if text == "0" {
+        return Some(0);
+    }
     let (mut rest, mut total) = (text, 0_u64);
     while !rest.is_empty() {
         let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -49,6 +52,7 @@ mod tests {
             ("1h30m", Some(5_400_000_000_000)),
             ("1500us", Some(1_500_000)),
             ("0s", Some(0)),
+            ("0", Some(0)),
             ("1", None),
             ("s", None),
             ("1d", None),

@@ -28,8 +28,36 @@ schema_fields! {
     WorkloadGroupSpec {
         metadata: Option<GroupMetadata>,
         template: Option<WorkloadEntrySpec>,
-        probe: Option<serde_json::Value>,
+        probe: Option<Probe>,
     }
+    /// Whether a workload is well.
+    Probe {
+        initial_delay_seconds: i32,
+        timeout_seconds: i32,
+        period_seconds: i32,
+        success_threshold: i32,
+        failure_threshold: i32,
+        http_get: Option<HttpProbe>,
+        tcp_socket: Option<TcpProbe>,
+        exec: Option<ExecProbe>,
+        grpc: Option<GrpcProbe>,
+    }
+    /// A request that is answered.
+    HttpProbe {
+        path: String,
+        port: u32,
+        host: String,
+        scheme: String,
+        http_headers: Vec<ProbeHeader>,
+    }
+    /// A header of such a request.
+    ProbeHeader { name: String, value: String }
+    /// A connection that is taken.
+    TcpProbe { host: String, port: u32 }
+    /// A command that ends well.
+    ExecProbe { command: Vec<String> }
+    /// A call that is answered.
+    GrpcProbe { port: u32, service: String }
     /// What each of the group's workloads gets.
     GroupMetadata { labels: BTreeMap<String, String>, annotations: BTreeMap<String, String> }
 }

@@ -10,9 +10,12 @@ use serde_json::{Map, Value};
 use super::{
     Kind, Object, ObjectKey,
     mesh_config::{self, MeshConfigMap},
+    shape::{ShapeError, Shaped},
     yaml,
 };
 use crate::finding::{Finding, Severity, code};
+
+const NAME: &str = "metadata.name";
 
 /// What a document holds.
 #[derive(Debug, Default)]
@@ -33,12 +36,14 @@ pub enum ResourceError {
         found: &'static str,
     },
     /// Without it nothing can be told.
-    #[error("{field} is missing or not a string")]
-    Missing {
+    #[error("{field}: found {found}, expected {expected}")]
+    Unnamed {
         /// The field.
         field: &'static str,
-        /// The object, as far as it is known.
-        key: Option<ObjectKey>,
+        /// What is there.
+        found: &'static str,
+        /// What belongs there.
+        expected: &'static str,
     },
     /// A field has the wrong type or an unknown value.
     #[error("{key}: {field}: {source}")]
@@ -49,10 +54,10 @@ pub enum ResourceError {
         field: String,
         /// What is wrong.
         #[source]
-        source: serde_json::Error,
+        source: ShapeError,
     },
     /// The mesh's settings are not YAML.
-    #[error("{key}: data.mesh: {source}")]
+    #[error("{key}: data.mesh: {}", yaml::in_words(source))]
     MeshConfig {
         /// The object.
         key: ObjectKey,
@@ -66,8 +71,7 @@ impl ResourceError {
     /// The object that is refused, if it gets as far as having a name.
     pub fn key(&self) -> Option<&ObjectKey> {
         match self {
-            Self::NotAMapping { .. } => None,
-            Self::Missing { key, .. } => key.as_ref(),
+            Self::NotAMapping { .. } | Self::Unnamed { .. } => None,
             Self::Field { key, .. } | Self::MeshConfig { key, .. } => Some(key),
         }
     }
@@ -76,7 +80,7 @@ impl ResourceError {
     pub fn field(&self) -> &str {
         match self {
             Self::NotAMapping { .. } => "",
-            Self::Missing { field, .. } => field,
+            Self::Unnamed { field, .. } => field,
             Self::Field { field, .. } => field,
             Self::MeshConfig { .. } => "data.mesh",
         }
@@ -88,7 +92,8 @@ pub fn parse(value: Value) -> Vec<Result<Parsed, ResourceError>> {
     match value {
         Value::Object(mut map) if is_list(&map) => match map.remove("items") {
             Some(Value::Array(items)) => items.into_iter().flat_map(parse).collect(),
-            _ => Vec::new(),
+            None | Some(Value::Null) => Vec::new(),
+            Some(other) => vec![Err(unnamed("items", Some(&other), "a list"))],
         },
         Value::Object(map) => vec![parse_one(map)],
         other => vec![Err(ResourceError::NotAMapping { found: type_name(&other) })],
@@ -99,6 +104,10 @@ pub fn parse(value: Value) -> Vec<Result<Parsed, ResourceError>> {
 fn is_list(map: &Map<String, Value>) -> bool {
     map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
         && map.contains_key("items")
+}
+
+fn unnamed(field: &'static str, found: Option<&Value>, expected: &'static str) -> ResourceError {
+    ResourceError::Unnamed { field, found: found.map_or("nothing", type_name), expected }
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -114,8 +123,9 @@ fn type_name(value: &Value) -> &'static str {
 
 fn parse_one(mut map: Map<String, Value>) -> Result<Parsed, ResourceError> {
     let text = |map: &Map<String, Value>, field: &'static str| {
-        let found = map.get(field).and_then(Value::as_str).map(str::to_owned);
-        found.ok_or(ResourceError::Missing { field, key: None })
+        let found = map.get(field);
+        let text = found.and_then(Value::as_str).map(str::to_owned);
+        text.ok_or_else(|| unnamed(field, found, "a string"))
     };
     let (version, kind_name) = (text(&map, "apiVersion")?, text(&map, "kind")?);
     let Some(kind) = Kind::read(&version, &kind_name) else {
@@ -127,21 +137,30 @@ fn parse_one(mut map: Map<String, Value>) -> Result<Parsed, ResourceError> {
 
 /// Fills in the namespace that the API server would, and takes the name.
 fn name(map: &mut Map<String, Value>, kind: Kind) -> Result<ObjectKey, ResourceError> {
-    let metadata = map.get_mut("metadata").and_then(Value::as_object_mut);
-    let missing = |key| ResourceError::Missing { field: "metadata.name", key };
-    let Some(metadata) = metadata else { return Err(missing(None)) };
+    let metadata = match map.get_mut("metadata") {
+        Some(Value::Object(metadata)) => metadata,
+        other => return Err(unnamed("metadata", other.as_deref(), "a mapping with a name")),
+    };
     let namespace = if kind.is_namespaced() {
-        let given = metadata.get("namespace").and_then(Value::as_str).unwrap_or("default");
-        let given = given.to_owned();
+        let given = match metadata.get("namespace") {
+            Some(Value::String(given)) => given.clone(),
+            None | Some(Value::Null) => "default".to_owned(),
+            other => return Err(unnamed("metadata.namespace", other, "a string")),
+        };
         metadata.insert("namespace".to_owned(), Value::String(given.clone()));
         given
     } else {
         metadata.remove("namespace");
         String::new()
     };
-    match metadata.get("name").and_then(Value::as_str) {
-        Some(name) if !name.is_empty() => Ok(ObjectKey::new(kind, namespace, name)),
-        _ => Err(missing(None)),
+    match metadata.get("name") {
+        Some(Value::String(name)) if !name.is_empty() => Ok(ObjectKey::new(kind, namespace, name)),
+        Some(Value::String(_)) => Err(ResourceError::Unnamed {
+            field: NAME,
+            found: "an empty string",
+            expected: "a name",
+        }),
+        other => Err(unnamed(NAME, other, "a string")),
     }
 }
 
@@ -238,7 +257,7 @@ fn typed<T: DeserializeOwned>(
 ) -> Result<Arc<T>, ResourceError> {
     let mut ignored = Vec::new();
     let mut track = serde_path_to_error::Track::new();
-    let traced = serde_path_to_error::Deserializer::new(value, &mut track);
+    let traced = serde_path_to_error::Deserializer::new(Shaped(value), &mut track);
     let found = serde_ignored::deserialize(traced, |path| ignored.push(path.to_string()));
     let object = found.map_err(|source| ResourceError::Field {
         key: key.clone(),
@@ -299,7 +318,9 @@ fn mesh(
 fn within(prefix: &str, error: ResourceError) -> ResourceError {
     match error {
         ResourceError::Field { key, field, source } => {
-            ResourceError::Field { key, field: format!("{prefix}: {field}"), source }
+            // The settings themselves have no path of their own.
+            let field = if field == "." { prefix.to_owned() } else { format!("{prefix}: {field}") };
+            ResourceError::Field { key, field, source }
         }
         other => other,
     }

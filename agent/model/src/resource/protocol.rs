@@ -48,7 +48,8 @@ impl AppProtocol {
     /// The protocol that a name stands for, in any case; `None` for one that we do not know.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name.to_ascii_lowercase().as_str() {
-            "http" => Self::Http,
+            // What a client says to a proxy is HTTP.
+            "http" | "http_proxy" => Self::Http,
             "http2" => Self::Http2,
             "grpc" => Self::Grpc,
             "grpc-web" => Self::GrpcWeb,

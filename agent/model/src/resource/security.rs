@@ -18,7 +18,7 @@ schema_fields! {
     PeerAuthenticationSpec {
         selector: Option<Selector>,
         mtls: Option<PeerMtls>,
-        port_level_mtls: BTreeMap<String, PeerMtls>,
+        port_level_mtls: Option<BTreeMap<String, PeerMtls>>,
     }
     /// Which pods; none and an empty one are the same.
     Selector { match_labels: BTreeMap<String, String> }
@@ -53,6 +53,8 @@ schema_fields! {
         not_namespaces: Vec<String>,
         service_accounts: Vec<String>,
         not_service_accounts: Vec<String>,
+        trust_domains: Vec<String>,
+        not_trust_domains: Vec<String>,
         ip_blocks: Vec<String>,
         not_ip_blocks: Vec<String>,
         remote_ip_blocks: Vec<String>,
@@ -76,8 +78,29 @@ schema_fields! {
         selector: Option<Selector>,
         target_ref: Option<TargetRef>,
         target_refs: Vec<TargetRef>,
-        jwt_rules: Vec<serde_json::Value>,
+        jwt_rules: Vec<JwtRule>,
     }
+    /// Tokens of one issuer, and where they are.
+    JwtRule {
+        issuer: String,
+        audiences: Vec<String>,
+        #[serde(alias = "jwks_uri")]
+        jwks_uri: String,
+        jwks: String,
+        from_headers: Vec<JwtHeader>,
+        from_params: Vec<String>,
+        from_cookies: Vec<String>,
+        output_payload_to_header: String,
+        output_claim_to_headers: Vec<ClaimToHeader>,
+        forward_original_token: bool,
+        timeout: Option<String>,
+        presence: TokenPresence,
+        space_delimited_claims: Vec<String>,
+    }
+    /// A header that holds a token, after a prefix.
+    JwtHeader { name: String, prefix: String }
+    /// A header that is made of a claim.
+    ClaimToHeader { header: String, claim: String }
 }
 
 /// Whether plaintext is taken.
@@ -94,6 +117,18 @@ pub enum MtlsMode {
     Permissive,
     /// Only mutual TLS.
     Strict,
+}
+
+/// Whether a request needs a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TokenPresence {
+    /// It does not.
+    #[default]
+    Optional,
+    /// It does.
+    Required,
 }
 
 /// What happens to a request that a rule matches.

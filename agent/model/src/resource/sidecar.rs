@@ -128,6 +128,10 @@ pub struct ServerTls {
     pub max_protocol_version: String,
     /// The cipher suites.
     pub cipher_suites: Vec<String>,
+    /// The curves.
+    pub ecdh_curves: Vec<String>,
+    /// Whether clients' certificates are taken unseen.
+    pub insecure_skip_verify: Option<bool>,
 }
 
 /// A certificate in files.
@@ -207,4 +211,17 @@ pub struct HttpPool {
     pub use_client_protocol: bool,
     /// Streams of one connection.
     pub max_concurrent_streams: i32,
+    /// Pings on connections that say nothing.
+    pub http2_keep_alive: Option<Http2KeepAlive>,
+}
+
+/// Pings on connections of HTTP/2.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Http2KeepAlive {
+    /// A duration.
+    pub interval: Option<String>,
+    /// A duration.
+    pub timeout: Option<String>,
 }

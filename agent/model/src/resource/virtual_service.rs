@@ -40,6 +40,7 @@ schema_fields! {
         fault: Option<Box<Fault>>,
         mirror: Option<Destination>,
         mirrors: Vec<Mirror>,
+        #[serde(alias = "mirror_percent")]
         mirror_percent: Option<u32>,
         mirror_percentage: Option<Percent>,
         cors_policy: Option<Box<CorsPolicy>>,

@@ -1,5 +1,6 @@
 //! Text to documents. A document that is not YAML does not take its neighbours with it.
 
+use serde::de;
 use serde_json::Value;
 
 /// One document of a stream.
@@ -15,7 +16,7 @@ pub struct Document {
 
 /// A document that is not YAML.
 #[derive(Debug, thiserror::Error)]
-#[error("not YAML at line {line}: {source}")]
+#[error("not YAML at line {line}: {}", in_words(source))]
 pub struct YamlError {
     /// The line in the whole stream, from 1.
     pub line: u64,
@@ -40,14 +41,19 @@ pub fn documents(text: &str) -> Vec<Document> {
     split(text).into_iter().filter_map(Part::read).collect()
 }
 
-/// Cuts a stream into documents without reading them.
+/// Cuts a stream into documents without reading them. Objects of JSON may follow each other without
+/// a marker, as `kubectl` reads them.
 ///
 /// A marker at the start of a line ends a document whatever comes before it: block scalars are
 /// indented, and YAML forbids it inside quotes.
 pub fn split(text: &str) -> Vec<Part<'_>> {
     let mut parts: Vec<Part<'_>> = Vec::new();
     let (mut start, mut first_line, mut offset) = (0, 1, 0);
-    let mut push = |line, text| parts.push(Part { number: parts.len() + 1, line, text });
+    let mut push = |line, text| {
+        for (line, text) in json_objects(line, text) {
+            parts.push(Part { number: parts.len() + 1, line, text });
+        }
+    };
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let is_marker = line.trim_end() == "---" || line.starts_with("--- ");
         if is_marker && offset > start {
@@ -58,6 +64,27 @@ pub fn split(text: &str) -> Vec<Part<'_>> {
     }
     push(first_line, &text[start..]);
     parts
+}
+
+/// The values of a text that is nothing but JSON, each with its line; else the text itself.
+fn json_objects(line: usize, text: &str) -> Vec<(usize, &str)> {
+    let whole = vec![(line, text)];
+    if !text.trim_start().starts_with('{') {
+        return whole;
+    }
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<de::IgnoredAny>();
+    let (mut found, mut start) = (Vec::new(), 0);
+    while let Some(value) = values.next() {
+        if value.is_err() {
+            return whole;
+        }
+        let end = values.byte_offset();
+        let blank = text[start..end].len() - text[start..end].trim_start().len();
+        let first = line + text[..start + blank].matches('\n').count();
+        found.push((first, &text[start + blank..end]));
+        start = end;
+    }
+    if found.len() > 1 { found } else { whole }
 }
 
 impl Part<'_> {
@@ -81,6 +108,19 @@ fn read(text: &str, first_line: usize) -> Result<Value, YamlError> {
         let within = source.location().map_or(1, |location| location.line());
         YamlError { line: first_line as u64 + within - 1, source: Box::new(source) }
     })
+}
+
+/// What the parser says, without its own options and place.
+pub(super) fn in_words(error: &serde_saphyr::Error) -> String {
+    match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key {key:?} is there twice: keep one")
+        }
+        serde_saphyr::Error::DuplicateMappingKey { key: None, .. } => {
+            "a key is there twice: keep one".to_owned()
+        }
+        other => other.render_with_formatter(&serde_saphyr::UserMessageFormatter),
+    }
 }
 
 /// Keys given twice are refused, as by Kubernetes' own reader. The budget lets a list with a hundred
@@ -113,6 +153,22 @@ mod tests {
         let found = documents("spec: 1\nspec: 2\n");
         let error = found[0].value.as_ref().unwrap_err();
         assert_eq!(error.line, 2);
-        assert!(error.source.to_string().contains("spec"), "{}", error.source);
+        assert_eq!(
+            error.to_string(),
+            "not YAML at line 2: the key \"spec\" is there twice: keep one"
+        );
+    }
+
+    #[test]
+    fn objects_of_json_may_follow_each_other() {
+        let found = documents("{\"a\": 1}\n\n{\"b\": \"}{\"} {\"c\": [\n3]}\n---\n{d: 4}\n");
+        let lines: Vec<(usize, usize)> = found.iter().map(|one| (one.number, one.line)).collect();
+        assert_eq!(lines, [(1, 1), (2, 3), (3, 3), (4, 5)]);
+        let values: Vec<&Value> = found.iter().map(|one| one.value.as_ref().unwrap()).collect();
+        assert_eq!(values[1]["b"], "}{");
+        assert_eq!(values[2]["c"][0], 3);
+        assert_eq!(values[3]["d"], 4);
+        let broken = documents("{\"a\": 1}\n{\"b\": }x\n");
+        assert!(broken.len() == 1 && broken[0].value.is_err());
     }
 }

@@ -15,17 +15,17 @@ use crate::{
     endpoints::{Endpoint, Endpoints, StatedWorkload},
     finding::code,
     names::{Answer, Answers},
-    registry::{Authority, DefinedPort, Definition, Likeness},
+    registry::{Authority, Likeness, Service, ServicePort},
     resource::{
         Kind, ObjectKey,
         protocol::AppProtocol,
         service_entry::{
-            Location, Resolution, ServiceEntry, ServiceEntrySpec, ServicePort, WorkloadEntrySpec,
+            self, Location, Resolution, ServiceEntry, ServiceEntrySpec, WorkloadEntrySpec,
         },
     },
 };
 
-pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads, answers: &Answers) -> Definition {
+pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads, answers: &Answers) -> Service {
     let key = ObjectKey::of(Kind::ServiceEntry, &entry.metadata);
     let mut notes = Notes::new(&key);
     let spec = &entry.spec;
@@ -44,7 +44,7 @@ pub(super) fn define(entry: &ServiceEntry, workloads: &Workloads, answers: &Answ
         labels: entry.metadata.labels.clone(),
         selector: spec.workload_selector.clone().unwrap_or_default().labels,
     };
-    Definition {
+    Service {
         created: annotation::created(&entry.metadata),
         authority: Authority::Declared,
         exposure: exposure(&spec.export_to),
@@ -146,14 +146,19 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn port(&self, index: usize, port: &ServicePort, notes: &mut Notes<'_>) -> Option<DefinedPort> {
+    fn port(
+        &self,
+        index: usize,
+        port: &service_entry::ServicePort,
+        notes: &mut Notes<'_>,
+    ) -> Option<ServicePort> {
         let number = port_number(port.number)?;
         let field = format!("spec.ports[{index}]");
         let protocol = match port.protocol.as_str() {
             "" => AppProtocol::Auto,
             named => AppProtocol::named(named)?,
         };
-        Some(DefinedPort {
+        Some(ServicePort {
             number: number.get(),
             source: source(self.key, &field, self.host.map(String::as_str)),
             protocol: Some(protocol),
@@ -167,7 +172,7 @@ impl Reader<'_> {
     /// Where connections to a port go.
     fn endpoints(
         &self,
-        port: &ServicePort,
+        port: &service_entry::ServicePort,
         number: NonZeroU16,
         notes: &mut Notes<'_>,
     ) -> Endpoints {
@@ -189,7 +194,7 @@ impl Reader<'_> {
 
     fn addresses(
         &self,
-        port: &ServicePort,
+        port: &service_entry::ServicePort,
         target: NonZeroU16,
         notes: &mut Notes<'_>,
     ) -> Endpoints {
@@ -216,7 +221,7 @@ impl Reader<'_> {
 
     fn names(
         &self,
-        port: &ServicePort,
+        port: &service_entry::ServicePort,
         target: NonZeroU16,
         spread: Spread,
     ) -> Arc<[crate::endpoints::NamedEndpoint]> {
@@ -235,7 +240,7 @@ fn port_number(number: u32) -> Option<NonZeroU16> {
 
 fn endpoint_port(
     endpoint: &WorkloadEntrySpec,
-    port: &ServicePort,
+    port: &service_entry::ServicePort,
     target: NonZeroU16,
 ) -> NonZeroU16 {
     endpoint.ports.get(&port.name).and_then(|own| port_number(*own)).unwrap_or(target)

@@ -7,7 +7,7 @@
 use std::num::NonZeroU16;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::ServicePort;
+use k8s_openapi::api::core::v1;
 
 use super::{
     Notes,
@@ -21,15 +21,15 @@ use crate::{
     endpoints::{Endpoints, NamedEndpoint},
     finding::code,
     names::Answers,
-    registry::{Authority, DefinedPort, Definition, Likeness},
-    resource::{Described as _, Kind, ObjectKey, Service, is_domain, protocol::AppProtocol},
+    registry::{Authority, Likeness, Service, ServicePort},
+    resource::{self, Described as _, Kind, ObjectKey, is_domain, protocol::AppProtocol},
 };
 
 pub(super) fn define(
-    service: &Service,
+    service: &resource::Service,
     (aliases, answers): (&Aliases, &Answers),
     domain: &str,
-) -> Definition {
+) -> Service {
     let metadata = &service.metadata;
     let key = ObjectKey::of(Kind::Service, metadata);
     let mut notes = Notes::new(&key);
@@ -46,11 +46,11 @@ pub(super) fn define(
     // An alias's own ports say nothing, and neither do those of what is reached by nobody.
     let is_reached = !matches!(reached_at, ReachedAt::Alias(_) | ReachedAt::Nowhere);
     let ports = if is_reached { &*service.ports } else { &[] };
-    let mut define = |(index, port): (usize, &ServicePort)| {
+    let mut define = |(index, port): (usize, &v1::ServicePort)| {
         let number = u16::try_from(port.port).ok().and_then(NonZeroU16::new)?;
         let field = format!("spec.ports[{index}]");
         let protocol = protocol(port, number, &field, &mut notes);
-        Some(DefinedPort {
+        Some(ServicePort {
             number: number.get(),
             source: source(&key, &field, Some(&host)),
             protocol,
@@ -67,7 +67,7 @@ pub(super) fn define(
         .unwrap_or_default();
     let external = service.external_name.is_some();
     let addresses = if external { &[] } else { &*service.addresses };
-    Definition {
+    Service {
         created: annotation::created(metadata),
         hosts: vec![host],
         authority: Authority::Cluster,
@@ -112,7 +112,7 @@ impl ReachedAt {
 
 /// Where an `ExternalName` is reached.
 fn outside(
-    service: &Service,
+    service: &resource::Service,
     (aliases, host): (&Aliases, &str),
     resolved: &mut Resolved<'_>,
     notes: &mut Notes<'_>,
@@ -145,7 +145,7 @@ fn outside(
     ReachedAt::Outside(named(&name, (NonZeroU16::MIN, 1), &answer, Spread::All))
 }
 
-fn at_home(service: &Service, notes: &mut Notes<'_>) -> ReachedAt {
+fn at_home(service: &resource::Service, notes: &mut Notes<'_>) -> ReachedAt {
     if !service.headless && service.addresses.is_empty() {
         let message = "the Service has no address yet, so no rule names one";
         notes.warn(code::NO_ADDRESS, "spec.clusterIP", message);
@@ -154,7 +154,7 @@ fn at_home(service: &Service, notes: &mut Notes<'_>) -> ReachedAt {
 }
 
 fn protocol(
-    port: &ServicePort,
+    port: &v1::ServicePort,
     number: NonZeroU16,
     field: &str,
     notes: &mut Notes<'_>,

@@ -38,7 +38,7 @@ use crate::{
     endpoints::Endpoints,
     finding::code,
     names::{Answer, Answers, canonical},
-    registry::{DefinedPort, Definition},
+    registry::{Service, ServicePort},
     resource::{Kind, protocol::Family},
 };
 
@@ -50,7 +50,7 @@ pub(super) struct Inputs<'a> {
 }
 
 /// Gives each port of a service its rules.
-pub(super) fn fold(service: &mut Definition, inputs: &Inputs<'_>) {
+pub(super) fn fold(service: &mut Service, inputs: &Inputs<'_>) {
     let key = service.key.clone();
     let mut notes = Notes::new(&key);
     let mut ports = std::mem::take(&mut service.ports);
@@ -68,8 +68,8 @@ pub(super) fn fold(service: &mut Definition, inputs: &Inputs<'_>) {
 }
 
 struct Fold<'a> {
-    service: &'a Definition,
-    port: &'a DefinedPort,
+    service: &'a Service,
+    port: &'a ServicePort,
     inputs: &'a Inputs<'a>,
 }
 

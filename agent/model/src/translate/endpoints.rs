@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use k8s_openapi::api::core::v1::Endpoints;
 
 use crate::{
-    registry::DefinedPort,
+    registry::ServicePort,
     resource::{EndpointSlice, Kind, Object, ObjectKey, Objects},
 };
 
@@ -71,7 +71,7 @@ impl Index {
     pub(super) fn served(
         &self,
         service: &ObjectKey,
-        port: &DefinedPort,
+        port: &ServicePort,
     ) -> Vec<(IpAddr, Option<NonZeroU16>)> {
         let mut served = Vec::new();
         for subset in self.of(&service.namespace, &service.name) {

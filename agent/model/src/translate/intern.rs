@@ -4,10 +4,10 @@
 //! fills kernel maps can tell by a pointer that there is nothing to do.
 //!
 //! ```text
-//! objects that are other ones ─► definitions: Delta ─► views: Step ─► rule sets
+//! objects that are other ones ─► services: Delta ─► views: Step ─► rule sets
 //! ```
 
-mod definitions;
+mod services;
 mod views;
 
 use std::{
@@ -23,7 +23,7 @@ use crate::{
     endpoints::Endpoints,
     names::Answers,
     pod::PodId,
-    registry::{Definition, Exposure, Ports, Registry, Scope, Selected},
+    registry::{Exposure, Ports, Registry, Scope, Selected, Service},
     resource::{Kind, Object, ObjectKey, Objects},
     snapshot::Finding,
 };
@@ -33,8 +33,8 @@ use super::{
     requests::{Inputs, Member, RequestModel},
     workloads::Workloads,
 };
-pub(super) use definitions::Defined;
-use definitions::{Definitions, Delta};
+pub(super) use services::Defined;
+use services::{Delta, Services};
 use views::{Step, Views};
 pub(super) use views::{View, ViewKey};
 
@@ -42,10 +42,10 @@ pub(super) use views::{View, ViewKey};
 #[derive(Debug, Default)]
 pub struct Interner {
     cluster_domain: String,
-    definitions: Definitions,
+    services: Services,
     delta: Delta,
     /// What only those see who list it.
-    listed: HashMap<ObjectKey, (Arc<Definition>, u64)>,
+    listed: HashMap<ObjectKey, (Arc<Service>, u64)>,
     views: Views,
     sets: HashMap<u64, Vec<Set>>,
     policies: Vec<Arc<EgressPolicy>>,
@@ -130,25 +130,25 @@ impl Interner {
             };
         }
         self.round += 1;
-        self.delta = self.definitions.update(objects, answers, define);
+        self.delta = self.services.update(objects, answers, define);
     }
 
-    /// The registry of all definitions that may be exported.
+    /// The registry of all services that may be exported.
     pub(super) fn registry(&mut self, default_exposure: Exposure) -> Registry {
         self.views.begin(&default_exposure);
-        let definitions = &self.definitions;
-        let contested = definitions.may_be_contested();
-        let order = definitions.order().to_vec();
-        Registry::in_order(order, default_exposure, (contested, definitions.are_outlived()))
+        let services = &self.services;
+        let contested = services.may_be_contested();
+        let order = services.order().to_vec();
+        Registry::in_order(order, default_exposure, (contested, services.are_outlived()))
     }
 
-    /// All definitions that may be exported, in order of precedence.
-    pub(super) fn definitions(&self) -> &[Arc<Definition>] {
-        self.definitions.order()
+    /// All services that may be exported, in order of precedence.
+    pub(super) fn services(&self) -> &[Arc<Service>] {
+        self.services.order()
     }
 
-    /// A definition that only those see who list it.
-    pub(super) fn listed(&mut self, fresh: Definition) -> Arc<Definition> {
+    /// A service that only those see who list it.
+    pub(super) fn listed(&mut self, fresh: Service) -> Arc<Service> {
         let round = self.round;
         if let Some((kept, seen)) = self.listed.get_mut(&fresh.key) {
             *seen = round;
@@ -164,17 +164,17 @@ impl Interner {
 
     /// Where the proxy carries what rules send to it, by the rule's source.
     pub(super) fn upstreams(&self) -> Arc<BTreeMap<Arc<RuleSource>, Endpoints>> {
-        Arc::clone(self.definitions.upstreams())
+        Arc::clone(self.services.upstreams())
     }
 
-    /// All findings, sorted, each once: those of definitions and those of everything else.
+    /// All findings, sorted, each once: those of services and those of everything else.
     pub(super) fn findings(&mut self, mut of_others: Vec<Finding>) -> Arc<[Finding]> {
         of_others.sort();
         of_others.dedup();
         let mut changed = self.delta.gone.iter().chain(&self.delta.fresh);
         if changed.any(|one| !one.findings.is_empty()) || of_others != self.findings.of_others {
-            let of_definitions = self.definitions.order().iter().flat_map(|one| &one.findings);
-            let mut all: Vec<&Finding> = of_definitions.chain(&of_others).collect();
+            let of_services = self.services.order().iter().flat_map(|one| &one.findings);
+            let mut all: Vec<&Finding> = of_services.chain(&of_others).collect();
             all.sort();
             all.dedup();
             self.findings.all = all.into_iter().cloned().collect();
@@ -246,18 +246,18 @@ impl Interner {
     }
 }
 
-/// Definitions are kept by the interner, so two that are the same are the same allocation.
+/// Services are kept by the interner, so two that are the same are the same allocation.
 fn same_selection(one: &[Selected], other: &[Selected]) -> bool {
     one.len() == other.len()
         && one.iter().zip(other).all(|(one, other)| {
-            Arc::ptr_eq(&one.definition, &other.definition) && one.ports == other.ports
+            Arc::ptr_eq(&one.service, &other.service) && one.ports == other.ports
         })
 }
 
 fn fingerprint(hasher: &DefaultHashBuilder, selected: &[Selected], exempt: &[Rule]) -> u64 {
     let mut state = hasher.build_hasher();
-    for Selected { definition, ports } in selected {
-        state.write_usize(Arc::as_ptr(definition).addr());
+    for Selected { service, ports } in selected {
+        state.write_usize(Arc::as_ptr(service).addr());
         state.write_u8(u8::from(*ports == Ports::All));
     }
     for rule in exempt {

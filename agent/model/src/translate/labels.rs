@@ -26,6 +26,7 @@ const fn key(
 /// All keys, by name.
 #[rustfmt::skip]
 pub const ALL: &[Key] = &[
+    key("app.kubernetes.io/managed-by", "label of a CustomResourceDefinition", "`sekisho`", "`sekisho crds install` has made it"),
     key("appmesh.k8s.aws/egressIgnoredIPs", "annotation of a Pod", "CIDRs, separated by commas", "Destinations that the pod's App Mesh allowlist leaves alone, unless `--pod-exclusions ignore`"),
     key("appmesh.k8s.aws/egressIgnoredPorts", "annotation of a Pod", "ports, separated by commas", "Ports that the pod's App Mesh allowlist leaves alone (22 where it does not say), unless `--pod-exclusions ignore`"),
     key("appmesh.k8s.aws/sidecarInjectorWebhook", "label of a Namespace, annotation of a Pod", "`enabled`, `disabled`", "Whether pods are in their App Mesh; the pod's own value counts"),

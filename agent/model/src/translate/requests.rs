@@ -20,6 +20,7 @@ mod findings;
 mod http;
 mod legacy;
 mod matches;
+mod missing;
 mod named;
 mod outbound;
 mod peers;

@@ -21,7 +21,7 @@ pub(super) struct PortRules {
     age: u32,
     port: NonZeroU16,
     pub(super) rules: Vec<Rule>,
-    /// See [`crate::registry::DefinedPort::outlived`].
+    /// See [`crate::registry::ServicePort::outlived`].
     pub(super) outlived: Vec<Rule>,
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn service(path: &str, vip: &str, (port, name): (u16, &str), at: &[&s
 pub(crate) fn object(kind: &str, path: &str, age: u32, spec: &str) -> String {
     let (namespace, name) = split(path);
     let group = match kind {
-        "PeerAuthentication" => "security.istio.io/v1",
+        "PeerAuthentication" | "AuthorizationPolicy" => "security.istio.io/v1",
         "MeshPolicy" | "Policy" => "authentication.istio.io/v1alpha1",
         "Mesh" | "VirtualNode" | "VirtualRouter" | "VirtualGateway" | "GatewayRoute" => {
             "appmesh.k8s.aws/v1beta2"

@@ -44,12 +44,18 @@ pub enum ConnectError {
     Client(#[source] Box<kube::Error>),
 }
 
+/// Which API server is meant, and who asks it. Without either, this pod's.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// One kubeconfig, or several as `KUBECONFIG` may name them.
+    pub kubeconfig: Option<String>,
+    /// The context of it.
+    pub context: Option<String>,
+}
+
 /// A client for a few requests, which it tries again by itself, and the server's address for people.
-pub async fn connect(
-    files: Option<&str>,
-    context: Option<&str>,
-) -> Result<(Client, String), ConnectError> {
-    let mut config = config(files, context).await?;
+pub async fn connect(credentials: &Credentials) -> Result<(Client, String), ConnectError> {
+    let mut config = config(credentials).await?;
     config.connect_timeout = Some(CONNECT);
     let server = config.cluster_url.to_string();
     let client = Client::try_from(config).map_err(|e| ConnectError::Client(Box::new(e)))?;
@@ -57,12 +63,10 @@ pub async fn connect(
 }
 
 /// Where the server is, and who asks.
-pub(super) async fn config(
-    files: Option<&str>,
-    context: Option<&str>,
-) -> Result<Config, ConnectError> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
-    match (files.filter(|files| !files.is_empty()), context) {
+pub(super) async fn config(credentials: &Credentials) -> Result<Config, ConnectError> {
+    let Credentials { kubeconfig, context } = credentials;
+    let options = KubeConfigOptions { context: context.clone(), ..Default::default() };
+    match (kubeconfig.as_deref().filter(|files| !files.is_empty()), context) {
         (Some(files), _) => {
             let merged = read(files)?;
             Config::from_custom_kubeconfig(merged, &options).await.map_err(ConnectError::Context)

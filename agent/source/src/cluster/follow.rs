@@ -10,18 +10,13 @@
 //! Wherever it begins again it goes on from the last version seen. It lists anew only when that is
 //! of no use any more: forgotten (410), of a state that was replaced by an older one
 //! ([`super::presence`]), or when a second watch in a row ends without having brought anything.
-//!
-//! kube's own watcher does most of this, but says nothing when it resumes and keeps bookmarks to
-//! itself: how old the newest news is could not be told, and a status that says "behind" would
-//! stay until the next change of an object.
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, pin_mut};
 use kube::{
     Api, Client,
-    api::{DynamicObject, ListParams, WatchEvent, WatchParams},
-    core::{ApiResource, watch::Bookmark},
+    api::{DynamicObject, ListParams},
+    core::ApiResource,
 };
 use tokio::{
     sync::mpsc::UnboundedSender,
@@ -35,15 +30,13 @@ use super::{
     pace::{Pace, jitter},
     presence::Presence,
     progress::Progress,
+    resuming_watch::{Cursor, Event, SILENCE, Selection, Watch},
     trouble::Trouble,
 };
 use crate::store::Place;
 
 /// How long an answer may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(30);
-/// How long a watch may be silent. A bookmark comes every minute, and a few seconds later from a
-/// server that has much to do.
-const SILENCE: Duration = Duration::from_secs(100);
 /// How long the initial objects of a streamed list may pause.
 const INITIAL: Duration = Duration::from_secs(20);
 /// How long the server lets one watch last: between half of it and all of it.
@@ -52,8 +45,6 @@ const LAST: Duration = Duration::from_mins(8);
 const SHORT: Duration = Duration::from_secs(5);
 /// Objects in a page of a list.
 pub(super) const PAGE: u32 = 500;
-/// The annotation of the bookmark that ends a streamed list.
-const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 /// What has come.
 #[derive(Debug)]
@@ -86,8 +77,8 @@ pub(super) struct Follower {
     common: Common,
     /// Whether objects of it are known, so that its absence must be certain.
     held: bool,
-    /// Where the next watch begins; `None` before a list.
-    version: Option<String>,
+    /// Where the next watch begins.
+    cursor: Cursor,
     /// Whether the server is thought to stream lists.
     streaming: bool,
     /// The waits between tries.
@@ -95,8 +86,6 @@ pub(super) struct Follower {
     doubt: Doubt,
     /// Answers in a row that have no such kind.
     missed: u32,
-    /// Watches in a row that brought nothing but their end.
-    barren: u32,
     /// When it was last asked where the kind is.
     seen: Option<Instant>,
 }
@@ -125,12 +114,11 @@ impl Follower {
             watched,
             common,
             held,
-            version: None,
+            cursor: Cursor::default(),
             streaming: true,
             pace: Pace::default(),
             doubt: Doubt::Since(None),
             missed: 0,
-            barren: 0,
             seen: None,
         }
     }
@@ -165,13 +153,12 @@ impl Follower {
         let (asked, answer) = self.common.presence.after(then).await;
         self.doubt = Doubt::Since(Some(asked));
         let now = answer?;
-        let seen = self.version.as_ref().and_then(|version| version.parse::<u64>().ok());
-        if let (Some(seen), Some(now)) = (seen, now)
+        if let (Some(seen), Some(now)) = (self.cursor.number(), now)
             && now < seen
         {
             let trouble = Trouble::Older { seen, now };
             tracing::warn!(target: "config", resource = %self.watched, why = %trouble, "listed anew");
-            self.version = None;
+            self.cursor.forget();
         }
         self.doubt = Doubt::None;
         Ok(())
@@ -208,11 +195,7 @@ impl Follower {
             self.streaming = false;
             return;
         }
-        self.barren += u32::from(trouble.is_of_a_watch());
-        if trouble.wants_list() || self.barren > 1 {
-            self.version = None;
-            self.barren = 0;
-        }
+        self.cursor.ended(trouble);
         self.report(trouble);
         if let Some(status) = trouble.status() {
             self.common.presence.heed(status);
@@ -235,7 +218,7 @@ impl Follower {
     /// A server that is just starting may deny what it serves: believed the second time only where
     /// something would be lost.
     async fn miss(&mut self, served: &Served) {
-        self.version = None;
+        self.cursor.forget();
         if self.held && self.missed < 2 {
             sleep(jitter(ASK_AGAIN)).await;
             self.seen = Some(Instant::now());
@@ -265,43 +248,27 @@ impl Follower {
     /// One watch to its end, with a list before it where one is needed.
     async fn watch(&mut self, resource: &ApiResource, most: Duration) -> Result<(), Trouble> {
         let api = self.watched.api(&self.common.client, resource);
-        if self.version.is_none() && !self.streaming {
+        if self.cursor.version().is_none() && !self.streaming {
             self.list(&api, resource).await?;
         }
-        let mut listing = self.version.is_none().then(Vec::new);
-        let version = self.version.clone().unwrap_or_default();
-        let params = self.params(listing.is_some(), most);
-        let stream = timeout(ANSWER, api.watch(&params, &version)).await;
-        let stream = stream.map_err(|_| Trouble::Silent(ANSWER))?;
-        let stream = stream.map_err(|error| Trouble::of("watch", error))?;
-        pin_mut!(stream);
+        let fields = self.watched.fields(&self.common.node);
+        let selection = Selection { labels: None, fields, most };
+        let watch = timeout(ANSWER, Watch::open(&api, &self.cursor, &selection)).await;
+        let watch = watch.map_err(|_| Trouble::Silent(ANSWER))?;
+        let mut watch = watch.map_err(|error| Trouble::of("watch", error))?;
+        let mut listing = watch.is_listing().then(Vec::new);
         if listing.is_none() {
             self.common.progress.current(&self.watched);
         }
         loop {
             let patience = if listing.is_some() { INITIAL } else { SILENCE };
-            let event = match timeout(patience, stream.next()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(event)) => event.map_err(|error| Trouble::of("watch", error))?,
-                Err(_) if listing.is_some() => return Err(Trouble::NoStreaming),
-                Err(_) => return Err(Trouble::Silence(SILENCE)),
+            let event = match watch.next(&mut self.cursor, patience).await {
+                Err(Trouble::Silence(_)) if listing.is_some() => return Err(Trouble::NoStreaming),
+                event => event?,
             };
+            let Some(event) = event else { return Ok(()) };
             self.event(event, resource, &mut listing)?;
-            self.barren = 0;
         }
-    }
-
-    fn params(&self, initial: bool, most: Duration) -> WatchParams {
-        let mut params = WatchParams {
-            field_selector: self.watched.fields(&self.common.node),
-            timeout: u32::try_from(most.as_secs()).ok(),
-            bookmarks: true,
-            ..WatchParams::default()
-        };
-        if initial {
-            params = params.initial_events();
-        }
-        params
     }
 
     /// All pages of a list, from a server that does not stream it.
@@ -322,15 +289,15 @@ impl Follower {
             }
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
-                self.listed(items, page.metadata.resource_version.unwrap_or_default());
+                self.cursor = Cursor::at(page.metadata.resource_version.unwrap_or_default());
+                self.listed(items);
                 return Ok(());
             }
         }
     }
 
-    fn listed(&mut self, items: Vec<Item>, version: String) {
+    fn listed(&mut self, items: Vec<Item>) {
         self.held = true;
-        self.version = Some(version);
         self.tell(News::Listed(items));
         self.current();
     }
@@ -342,62 +309,35 @@ impl Follower {
 
     fn event(
         &mut self,
-        event: WatchEvent<DynamicObject>,
+        event: Event<DynamicObject>,
         resource: &ApiResource,
         listing: &mut Option<Vec<Item>>,
     ) -> Result<(), Trouble> {
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let version = object.metadata.resource_version.clone();
+        match (event, listing.as_mut()) {
+            (Event::Applied(object), items) => {
                 let item = item(&self.watched, resource, object).map_err(Trouble::Object)?;
-                match listing {
+                match items {
                     Some(items) => items.push(item),
-                    None => self.changed(version, News::Applied(item)),
+                    None => self.changed(News::Applied(item)),
                 }
             }
-            WatchEvent::Deleted(object) => {
+            (Event::Deleted(object), items) => {
                 let place = place(&self.watched, &object);
-                match listing {
+                match items {
                     Some(items) => items.retain(|item| item.place != place),
-                    None => {
-                        self.changed(object.metadata.resource_version, News::Deleted(place));
-                    }
+                    None => self.changed(News::Deleted(place)),
                 }
             }
-            WatchEvent::Bookmark(bookmark) => self.bookmark(bookmark, listing)?,
-            WatchEvent::Error(status) => return Err(Trouble::Broken { status }),
+            (Event::Listed, _) => self.listed(listing.take().unwrap_or_default()),
+            (Event::Bookmark, Some(_)) => {}
+            (Event::Bookmark, None) => self.current(),
         }
         Ok(())
     }
 
-    fn changed(&mut self, version: Option<String>, news: News) {
-        self.version = version.or_else(|| self.version.take());
+    fn changed(&mut self, news: News) {
         self.tell(news);
         self.current();
-    }
-
-    fn bookmark(
-        &mut self,
-        bookmark: Bookmark,
-        listing: &mut Option<Vec<Item>>,
-    ) -> Result<(), Trouble> {
-        let meta = bookmark.metadata;
-        if listing.is_some() {
-            if meta.annotations.contains_key(INITIAL_END) {
-                self.listed(listing.take().unwrap_or_default(), meta.resource_version);
-            }
-            return Ok(());
-        }
-        let number = |version: &str| version.parse::<u64>().ok();
-        if let (Some(seen), Some(now)) =
-            (self.version.as_deref().and_then(number), number(&meta.resource_version))
-            && now < seen
-        {
-            return Err(Trouble::Older { seen, now });
-        }
-        self.version = Some(meta.resource_version);
-        self.current();
-        Ok(())
     }
 
     fn tell(&self, news: News) {

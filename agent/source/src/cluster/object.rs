@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     inventory::{Conditions, Identity},
-    manifest,
-    store::{Place, Statement},
+    object,
+    statement::Statement,
+    store::Place,
 };
 
 /// What `kubectl apply` keeps for itself: the whole object once more.
@@ -102,7 +103,7 @@ fn identify(watched: &Watched, resource: &ApiResource, object: &DynamicObject) -
 /// Reads what [`item`] made, or what was saved of it.
 pub(super) fn read(place: Place, spot: &str, value: Value, keep_text: bool) -> Item {
     let text = keep_text.then(|| Text::of(&value));
-    let statement = manifest::read_object(&place, spot, value);
+    let statement = object::read_object(&place, spot, value);
     Item { place, statement, text, identity: None }
 }
 

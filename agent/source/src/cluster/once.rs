@@ -14,14 +14,14 @@ use kube::{
 use tokio::time::timeout;
 
 use super::{
-    connect::{self, ConnectError},
+    connect::{self, ConnectError, Credentials},
     discovery::Discovery,
     follow::{ANSWER, PAGE},
     kinds::{self, Reach, Watched},
     object::{Item, item},
     trouble::Trouble,
 };
-use crate::store::{Place, Statement};
+use crate::{statement::Statement, store::Place};
 
 /// What a cluster has.
 pub struct Listing {
@@ -51,8 +51,8 @@ impl fmt::Debug for Listing {
 }
 
 /// Lists every kind that the program reads.
-pub async fn list(files: Option<&str>, context: Option<&str>) -> Result<Listing, ConnectError> {
-    let (client, server) = connect::connect(files, context).await?;
+pub async fn list(credentials: &Credentials) -> Result<Listing, ConnectError> {
+    let (client, server) = connect::connect(credentials).await?;
     let discovery = Discovery::new(client.clone());
     let lists = kinds::ALL.iter().map(|watched| {
         let (client, discovery) = (&client, &discovery);

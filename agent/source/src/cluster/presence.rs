@@ -74,7 +74,7 @@ impl Presence {
     }
 
     /// Changes with each call of [`Presence::replaced`].
-    pub(super) fn replacements(&self) -> watch::Receiver<()> {
+    pub fn replacements(&self) -> watch::Receiver<()> {
         self.replacements.subscribe()
     }
 

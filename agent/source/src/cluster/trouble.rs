@@ -10,16 +10,24 @@ use super::kinds::Watched;
 
 /// Why a request or a watch ended.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub enum Trouble {
     /// The server cannot be reached, or does not answer as it should.
     #[error("the API server cannot be reached")]
     Request(#[source] Box<kube::Error>),
     /// It answered with a refusal.
     #[error("the API server answers {} {}", status.code, status.message)]
-    Refused { verb: &'static str, status: Box<Status> },
+    Refused {
+        /// What was asked for.
+        verb: &'static str,
+        /// The server's words.
+        status: Box<Status>,
+    },
     /// It ended a watch with a reason.
     #[error("the API server ended the watch: {} {}", status.code, status.message)]
-    Broken { status: Box<Status> },
+    Broken {
+        /// The server's words.
+        status: Box<Status>,
+    },
     /// An object is not even an object.
     #[error("the API server sent an object that cannot be read")]
     Object(#[source] serde_json::Error),
@@ -34,7 +42,12 @@ pub(super) enum Trouble {
     NoStreaming,
     /// Its state is older than what we have seen: restored from a backup.
     #[error("the API server has gone back to an older state ({now} after {seen})")]
-    Older { seen: u64, now: u64 },
+    Older {
+        /// The version that was seen.
+        seen: u64,
+        /// The server's.
+        now: u64,
+    },
     /// The same, and it has counted on beyond that: told by what it lacks.
     #[error("the API server has gone back to an older state")]
     Replaced,
@@ -63,7 +76,7 @@ impl Trouble {
 
     /// Part of following: a server forgets old versions, for one when it is started again, and a
     /// kind may be taken away.
-    pub(super) fn is_expected(&self) -> bool {
+    pub fn is_expected(&self) -> bool {
         matches!(self.code(), Some(404 | 410))
     }
 

@@ -1,7 +1,7 @@
 //! The pages that are one table each.
 
 use agent_model::{snapshot::code as model, translate::labels};
-use agent_source::store::code as source;
+use agent_source::code as source;
 
 use super::{code, table};
 use crate::observe::log_fields::{FIELDS, Target};

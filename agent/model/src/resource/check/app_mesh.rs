@@ -3,18 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Report,
-    values::{at_most_one, check_range, exactly_one, required, set},
+    Report, app_mesh_tls,
+    values::{at_most_one, check_range, exactly_one, one_or_nothing, required, set},
 };
 use crate::{
     finding::code,
     resource::app_mesh::{
+        BackendGroupSpec, IpPreference, MeshSpec, NodeProvider, Reference, RouterProvider,
         VirtualServiceSpec,
-        common::Protocol,
-        node::{
-            Certificate, ClientPolicy, Listener, ListenerTls, Trust, Validation,
-            VirtualGatewaySpec, VirtualNodeSpec,
-        },
+        common::{Duration, Protocol, Timeout},
+        node::{CloudMap, ConnectionPool, Listener, Logging, VirtualGatewaySpec, VirtualNodeSpec},
     },
 };
 
@@ -32,8 +30,22 @@ pub(super) fn check_node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
         ]);
         exactly_one(&given, "dns and awsCloudMap", "spec.serviceDiscovery", report);
     }
+    if let Some(dns) = spec.service_discovery.as_ref().and_then(|one| one.dns.as_ref()) {
+        required(!dns.hostname.is_empty(), "spec.serviceDiscovery.dns.hostname", report);
+    }
+    if let Some(map) = spec.service_discovery.as_ref().and_then(|one| one.aws_cloud_map.as_ref()) {
+        check_cloud_map(map, "spec.serviceDiscovery.awsCloudMap", report);
+    }
     let usual = spec.backend_defaults.as_ref().and_then(|one| one.client_policy.as_ref());
-    check_client(usual, "spec.backendDefaults", report);
+    app_mesh_tls::check_client(usual, "spec.backendDefaults", report);
+    check_logging(spec.logging.as_ref(), report);
+    check_backends(spec, report);
+}
+
+fn check_backends(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
+    for (index, group) in spec.backend_groups.iter().enumerate() {
+        required(!group.name.is_empty(), &format!("spec.backendGroups[{index}].name"), report);
+    }
     let mut seen = BTreeSet::new();
     for (index, backend) in spec.backends.iter().enumerate() {
         let path = format!("spec.backends[{index}].virtualService");
@@ -47,7 +59,10 @@ pub(super) fn check_node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
                 one.namespace.clone().unwrap_or_else(|| report.key.namespace.to_string());
             (namespace, one.name.clone())
         });
-        check_client(service.client_policy.as_ref(), &path, report);
+        if let Some(service) = by_ref {
+            required(!service.name.is_empty(), &format!("{path}.virtualServiceRef.name"), report);
+        }
+        app_mesh_tls::check_client(service.client_policy.as_ref(), &path, report);
         let identity = (named, by_arn.clone());
         if identity != (None, None) && !seen.insert(identity) {
             report.error(code::TWICE, path, "this backend is there already: remove it");
@@ -58,8 +73,15 @@ pub(super) fn check_node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
 pub(super) fn check_gateway(spec: &VirtualGatewaySpec, report: &mut Report<'_>) {
     check_listeners(&spec.listeners, report);
     let usual = spec.backend_defaults.as_ref().and_then(|one| one.client_policy.as_ref());
-    check_client(usual, "spec.backendDefaults", report);
+    app_mesh_tls::check_client(usual, "spec.backendDefaults", report);
+    check_logging(spec.logging.as_ref(), report);
     for (index, listener) in spec.listeners.iter().enumerate() {
+        let checked = listener.health_check.as_ref().and_then(|check| check.protocol);
+        if checked == Some(Protocol::Tcp) {
+            let message = "a gateway's health is asked over http, http2 or grpc: use one of them";
+            let field = format!("spec.listeners[{index}].healthCheck.protocol");
+            report.error(code::RANGE, field, message);
+        }
         if listener.port_mapping.protocol == Some(Protocol::Tcp) {
             let message = "a gateway serves http, http2 and grpc: use one of them";
             report.error(
@@ -78,6 +100,66 @@ pub(super) fn check_service(spec: &VirtualServiceSpec, report: &mut Report<'_>) 
         ("virtualRouter", provider.virtual_router.is_some()),
     ]);
     exactly_one(&given, "virtualNode and virtualRouter", "spec.provider", report);
+    if let Some(NodeProvider { virtual_node_ref: by_ref, virtual_node_arn: by_arn }) =
+        &provider.virtual_node
+    {
+        let path = "spec.provider.virtualNode";
+        let given =
+            set([("virtualNodeRef", by_ref.is_some()), ("virtualNodeARN", by_arn.is_some())]);
+        one_or_nothing(&given, "virtualNodeRef and virtualNodeARN", path, report);
+        check_reference(by_ref.as_ref(), &format!("{path}.virtualNodeRef"), report);
+    }
+    if let Some(RouterProvider { virtual_router_ref: by_ref, virtual_router_arn: by_arn }) =
+        &provider.virtual_router
+    {
+        let path = "spec.provider.virtualRouter";
+        let given =
+            set([("virtualRouterRef", by_ref.is_some()), ("virtualRouterARN", by_arn.is_some())]);
+        one_or_nothing(&given, "virtualRouterRef and virtualRouterARN", path, report);
+        check_reference(by_ref.as_ref(), &format!("{path}.virtualRouterRef"), report);
+    }
+}
+
+pub(super) fn check_reference(named: Option<&Reference>, path: &str, report: &mut Report<'_>) {
+    required(named.is_none_or(|one| !one.name.is_empty()), &format!("{path}.name"), report);
+}
+
+pub(super) fn check_mesh(spec: &MeshSpec, report: &mut Report<'_>) {
+    let preference = spec.mesh_service_discovery.as_ref().and_then(|one| one.ip_preference);
+    if matches!(preference, Some(IpPreference::IPv4_PREFERRED | IpPreference::IPv6_PREFERRED)) {
+        let message = "found a preference, expected IPv4_ONLY or IPv6_ONLY";
+        report.error(code::RANGE, "spec.meshServiceDiscovery.ipPreference", message);
+    }
+}
+
+pub(super) fn check_group(spec: &BackendGroupSpec, report: &mut Report<'_>) {
+    for (index, service) in spec.virtualservices.iter().enumerate() {
+        check_reference(Some(service), &format!("spec.virtualservices[{index}]"), report);
+    }
+}
+
+fn check_cloud_map(map: &CloudMap, path: &str, report: &mut Report<'_>) {
+    let CloudMap { namespace_name, service_name, attributes } = map;
+    check_length(Some(namespace_name), 1024, &format!("{path}.namespaceName"), report);
+    check_length(Some(service_name), 1024, &format!("{path}.serviceName"), report);
+    for (index, attribute) in attributes.iter().enumerate() {
+        let path = format!("{path}.attributes[{index}]");
+        check_length(Some(&attribute.key), 255, &format!("{path}.key"), report);
+        check_length(Some(&attribute.value), 1024, &format!("{path}.value"), report);
+    }
+}
+
+fn check_logging(logging: Option<&Logging>, report: &mut Report<'_>) {
+    let log = logging.and_then(|logging| logging.access_log.as_ref());
+    let Some(file) = log.and_then(|log| log.file.as_ref()) else { return };
+    let path = "spec.logging.accessLog.file";
+    check_length(Some(&file.path), 255, &format!("{path}.path"), report);
+    let Some(format) = &file.format else { return };
+    for (index, item) in format.json.iter().enumerate() {
+        let path = format!("{path}.format.json[{index}]");
+        required(!item.key.is_empty(), &format!("{path}.key"), report);
+        required(!item.value.is_empty(), &format!("{path}.value"), report);
+    }
 }
 
 fn check_listeners(listeners: &[Listener], report: &mut Report<'_>) {
@@ -92,23 +174,18 @@ fn check_listeners(listeners: &[Listener], report: &mut Report<'_>) {
             let (errors, share) = (outliers.max_server_errors, outliers.max_ejection_percent);
             check_range(Some(errors), (1, ANY), &format!("{path}.maxServerErrors"), report);
             check_range(Some(share), (0, 100), &format!("{path}.maxEjectionPercent"), report);
+            for (name, time) in [
+                ("interval", &outliers.interval),
+                ("baseEjectionDuration", &outliers.base_ejection_duration),
+            ] {
+                check_time(time.as_ref(), &format!("{path}.{name}"), report);
+            }
         }
         if let Some(pool) = &listener.connection_pool {
-            let given = set([
-                ("tcp", pool.tcp.is_some()),
-                ("http", pool.http.is_some()),
-                ("http2", pool.http2.is_some()),
-                ("grpc", pool.grpc.is_some()),
-            ]);
-            exactly_one(
-                &given,
-                "tcp, http, http2 and grpc",
-                &format!("{path}.connectionPool"),
-                report,
-            );
+            check_pool(pool, &format!("{path}.connectionPool"), report);
         }
         if let Some(tls) = &listener.tls {
-            check_listener_tls(tls, &format!("{path}.tls"), report);
+            app_mesh_tls::check_listener(tls, &format!("{path}.tls"), report);
         }
         if let Some(timeout) = &listener.timeout {
             let given = set([
@@ -118,49 +195,62 @@ fn check_listeners(listeners: &[Listener], report: &mut Report<'_>) {
                 ("grpc", timeout.grpc.is_some()),
             ]);
             at_most_one(&given, &format!("{path}.timeout"), report);
+            for (name, timeout) in [
+                ("tcp", &timeout.tcp),
+                ("http", &timeout.http),
+                ("http2", &timeout.http2),
+                ("grpc", &timeout.grpc),
+            ] {
+                check_timeout(timeout.as_ref(), &format!("{path}.timeout.{name}"), report);
+            }
         }
     }
 }
 
-fn check_listener_tls(tls: &ListenerTls, path: &str, report: &mut Report<'_>) {
-    required(tls.certificate.is_some(), &format!("{path}.certificate"), report);
-    if let Some(certificate) = &tls.certificate {
-        check_certificate(certificate, &format!("{path}.certificate"), report);
-    }
-    if let Some(validation) = &tls.validation {
-        check_validation(validation, &format!("{path}.validation"), report);
-    }
-}
-
-fn check_certificate(certificate: &Certificate, path: &str, report: &mut Report<'_>) {
-    let Certificate { acm, file, sds } = certificate;
-    let given = set([("acm", acm.is_some()), ("file", file.is_some()), ("sds", sds.is_some())]);
-    exactly_one(&given, "acm, file and sds", path, report);
-}
-
-fn check_validation(validation: &Validation, path: &str, report: &mut Report<'_>) {
-    let path = format!("{path}.trust");
-    required(validation.trust.is_some(), &path, report);
-    let Some(Trust { acm, file, sds }) = &validation.trust else { return };
-    let given = set([("acm", acm.is_some()), ("file", file.is_some()), ("sds", sds.is_some())]);
-    exactly_one(&given, "acm, file and sds", &path, report);
-    if acm.as_ref().is_some_and(|acm| acm.certificate_authority_arns.is_empty()) {
-        required(false, &format!("{path}.acm.certificateAuthorityARNs"), report);
+fn check_pool(pool: &ConnectionPool, path: &str, report: &mut Report<'_>) {
+    let ConnectionPool { tcp, http, http2, grpc } = pool;
+    let given = set([
+        ("tcp", tcp.is_some()),
+        ("http", http.is_some()),
+        ("http2", http2.is_some()),
+        ("grpc", grpc.is_some()),
+    ]);
+    exactly_one(&given, "tcp, http, http2 and grpc", path, report);
+    let pending = http.as_ref().and_then(|http| http.max_pending_requests);
+    for (name, most) in [
+        ("tcp.maxConnections", tcp.as_ref().map(|tcp| tcp.max_connections)),
+        ("http.maxConnections", http.as_ref().map(|http| http.max_connections)),
+        ("http.maxPendingRequests", pending),
+        ("http2.maxRequests", http2.as_ref().map(|http2| http2.max_requests)),
+        ("grpc.maxRequests", grpc.as_ref().map(|grpc| grpc.max_requests)),
+    ] {
+        check_range(most, (1, ANY), &format!("{path}.{name}"), report);
     }
 }
 
-fn check_client(policy: Option<&ClientPolicy>, path: &str, report: &mut Report<'_>) {
-    let Some(tls) = policy.and_then(|policy| policy.tls.as_ref()) else { return };
-    let path = format!("{path}.clientPolicy.tls");
-    for (index, port) in tls.ports.iter().enumerate() {
-        check_range(Some(*port), (1, 65_535), &format!("{path}.ports[{index}]"), report);
-    }
-    if let Some(certificate) = &tls.certificate {
-        check_certificate(certificate, &format!("{path}.certificate"), report);
-    }
-    required(tls.validation.is_some(), &format!("{path}.validation"), report);
-    if let Some(validation) = &tls.validation {
-        check_validation(validation, &format!("{path}.validation"), report);
+pub(super) fn check_timeout(timeout: Option<&Timeout>, path: &str, report: &mut Report<'_>) {
+    let Some(Timeout { per_request, idle }) = timeout else { return };
+    check_time(per_request.as_ref(), &format!("{path}.perRequest"), report);
+    check_time(idle.as_ref(), &format!("{path}.idle"), report);
+}
+
+pub(super) fn check_time(time: Option<&Duration>, path: &str, report: &mut Report<'_>) {
+    check_range(time.map(|time| time.value), (0, ANY), &format!("{path}.value"), report);
+}
+
+/// A text that is not empty, and not too long.
+pub(super) fn check_length(
+    text: Option<&String>,
+    most: usize,
+    field: &str,
+    report: &mut Report<'_>,
+) {
+    let Some(text) = text else { return };
+    if text.is_empty() {
+        required(false, field, report);
+    } else if text.chars().count() > most {
+        let message = format!("{} characters: use up to {most}", text.chars().count());
+        report.error(code::COUNT, field, message);
     }
 }
 
@@ -180,7 +270,7 @@ fn check_health(listener: &Listener, path: &str, report: &mut Report<'_>) {
     if over_http {
         required(check.path.is_some(), &format!("{path}.path"), report);
     } else if check.path.is_some() {
-        let message = "a path is for checks over HTTP only: remove it";
-        report.error(code::CONFLICT, format!("{path}.path"), message);
+        let message = "a path is for checks over HTTP only, and is not looked at here";
+        report.info(code::FIELD_WITHOUT_EFFECT, format!("{path}.path"), message);
     }
 }

@@ -1,16 +1,17 @@
-//! Whether App Mesh's routes are valid: those of routers and of gateways.
+//! Whether the routes of App Mesh's routers are valid, and what they have in common with those of
+//! gateways.
 
 use std::collections::BTreeSet;
 
 use super::{
     Report,
-    values::{at_most_one, check_pattern, check_range, exactly_one, required, set},
+    app_mesh::{check_length, check_reference, check_time, check_timeout},
+    values::{check_pattern, check_range, exactly_one, one_or_nothing, required, set},
 };
 use crate::{
     finding::code,
     resource::app_mesh::route::{
-        GatewayRouteSpec, GrpcRoute, HeaderMatch, HttpMatch, RetryPolicy, Rewrite, RouteAction,
-        VirtualRouterSpec,
+        GrpcMatch, HeaderMatch, HttpMatch, RetryPolicy, Route, RouteAction, VirtualRouterSpec,
     },
 };
 
@@ -26,6 +27,7 @@ pub(super) fn check_router(spec: &VirtualRouterSpec, report: &mut Report<'_>) {
     let mut names = BTreeSet::new();
     for (index, route) in spec.routes.iter().enumerate() {
         let path = format!("spec.routes[{index}]");
+        required(!route.name.is_empty(), &format!("{path}.name"), report);
         if !names.insert(route.name.as_str()) {
             let message = format!("{:?} names another route already", route.name);
             report.error(code::TWICE, format!("{path}.name"), message);
@@ -38,34 +40,38 @@ pub(super) fn check_router(spec: &VirtualRouterSpec, report: &mut Report<'_>) {
             ("tcpRoute", route.tcp_route.is_some()),
         ]);
         exactly_one(&given, "httpRoute, http2Route, grpcRoute and tcpRoute", &path, report);
-        for (name, http) in [("httpRoute", &route.http_route), ("http2Route", &route.http2_route)] {
-            let Some(http) = http else { continue };
-            let path = format!("{path}.{name}");
-            let given = set([
-                ("prefix", http.matches.prefix.is_some()),
-                ("path", http.matches.path.is_some()),
-            ]);
-            exactly_one(&given, "prefix and path", &format!("{path}.match"), report);
-            check_match(&http.matches, &format!("{path}.match"), report);
-            check_retries(http.retry_policy.as_ref(), &path, report);
-            check_targets(&http.action, &format!("{path}.action"), report);
+        check_route(route, &path, report);
+    }
+}
+
+fn check_route(route: &Route, path: &str, report: &mut Report<'_>) {
+    for (name, http) in [("httpRoute", &route.http_route), ("http2Route", &route.http2_route)] {
+        let Some(http) = http else { continue };
+        let path = format!("{path}.{name}");
+        let given =
+            set([("prefix", http.matches.prefix.is_some()), ("path", http.matches.path.is_some())]);
+        exactly_one(&given, "prefix and path", &format!("{path}.match"), report);
+        check_match(&http.matches, &format!("{path}.match"), report);
+        check_retries(http.retry_policy.as_ref(), &path, report);
+        check_timeout(http.timeout.as_ref(), &format!("{path}.timeout"), report);
+        check_targets(&http.action, &format!("{path}.action"), report);
+    }
+    if let Some(grpc) = &route.grpc_route {
+        let path = format!("{path}.grpcRoute");
+        let GrpcMatch { service_name, method_name, metadata, .. } = &grpc.matches;
+        if method_name.is_some() {
+            required(service_name.is_some(), &format!("{path}.match.serviceName"), report);
         }
-        if let Some(grpc) = &route.grpc_route {
-            let path = format!("{path}.grpcRoute");
-            if grpc.matches.method_name.is_some() {
-                required(
-                    grpc.matches.service_name.is_some(),
-                    &format!("{path}.match.serviceName"),
-                    report,
-                );
-            }
-            check_headers(&grpc.matches.metadata, &format!("{path}.match.metadata"), report);
-            check_retries(grpc.retry_policy.as_ref(), &path, report);
-            check_targets(&grpc.action, &format!("{path}.action"), report);
-        }
-        if let Some(tcp) = &route.tcp_route {
-            check_targets(&tcp.action, &format!("{path}.tcpRoute.action"), report);
-        }
+        check_length(method_name.as_ref(), 50, &format!("{path}.match.methodName"), report);
+        check_headers(metadata, Empty::Taken, &format!("{path}.match.metadata"), report);
+        check_retries(grpc.retry_policy.as_ref(), &path, report);
+        check_timeout(grpc.timeout.as_ref(), &format!("{path}.timeout"), report);
+        check_targets(&grpc.action, &format!("{path}.action"), report);
+    }
+    if let Some(tcp) = &route.tcp_route {
+        let path = format!("{path}.tcpRoute");
+        check_timeout(tcp.timeout.as_ref(), &format!("{path}.timeout"), report);
+        check_targets(&tcp.action, &format!("{path}.action"), report);
     }
 }
 
@@ -82,8 +88,7 @@ fn check_retries(policy: Option<&RetryPolicy>, path: &str, report: &mut Report<'
     check_range(policy.max_retries, (0, i64::MAX), &format!("{path}.maxRetries"), report);
     let per_try = policy.per_retry_timeout.as_ref();
     required(per_try.is_some(), &format!("{path}.perRetryTimeout"), report);
-    let value = per_try.map(|time| time.value);
-    check_range(value, (0, i64::MAX), &format!("{path}.perRetryTimeout.value"), report);
+    check_time(per_try, &format!("{path}.perRetryTimeout"), report);
     let lists: [(&str, &Vec<String>, &[&str]); 3] = [
         ("httpRetryEvents", &policy.http_retry_events, &HTTP_EVENTS),
         ("tcpRetryEvents", &policy.tcp_retry_events, &TCP_EVENTS),
@@ -103,7 +108,25 @@ fn check_retries(policy: Option<&RetryPolicy>, path: &str, report: &mut Report<'
     }
 }
 
-fn check_match(matches: &HttpMatch, path: &str, report: &mut Report<'_>) {
+const METHODS: [&str; 9] =
+    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+
+pub(super) fn check_word(
+    word: Option<&String>,
+    known: &[&str],
+    field: &str,
+    report: &mut Report<'_>,
+) {
+    if let Some(word) = word.filter(|word| !known.contains(&word.as_str())) {
+        let message = format!("found {word:?}, expected one of {}", known.join(", "));
+        report.error(code::RANGE, field, message);
+    }
+}
+
+pub(super) fn check_match(matches: &HttpMatch, path: &str, report: &mut Report<'_>) {
+    check_word(matches.method.as_ref(), &METHODS, &format!("{path}.method"), report);
+    let schemes = ["http", "https"];
+    check_word(matches.scheme.as_ref(), &schemes, &format!("{path}.scheme"), report);
     if matches.prefix.as_ref().is_some_and(|prefix| !prefix.starts_with('/')) {
         let message = "a prefix starts with /: write it so";
         report.error(code::PATTERN, format!("{path}.prefix"), message);
@@ -111,19 +134,47 @@ fn check_match(matches: &HttpMatch, path: &str, report: &mut Report<'_>) {
     if let Some(text) = &matches.path {
         let given = set([("exact", text.exact.is_some()), ("regex", text.regex.is_some())]);
         exactly_one(&given, "exact and regex", &format!("{path}.path"), report);
+        check_length(text.exact.as_ref(), 255, &format!("{path}.path.exact"), report);
+        check_length(text.regex.as_ref(), 255, &format!("{path}.path.regex"), report);
         if let Some(regex) = &text.regex {
             check_pattern(regex, &format!("{path}.path.regex"), report);
         }
     }
-    check_headers(&matches.headers, &format!("{path}.headers"), report);
+    check_headers(&matches.headers, Empty::Refused, &format!("{path}.headers"), report);
+    let parameters = &matches.query_parameters;
+    let field = format!("{path}.queryParameters");
+    if parameters.len() > MAX_HEADERS {
+        let message = format!("{} names: a match has up to {MAX_HEADERS}", parameters.len());
+        report.error(code::COUNT, field.clone(), message);
+    }
+    for (index, parameter) in parameters.iter().enumerate() {
+        let path = format!("{field}[{index}]");
+        required(!parameter.name.is_empty(), &format!("{path}.name"), report);
+        if let Some(value) = &parameter.matches {
+            required(value.exact.is_some(), &format!("{path}.match.exact"), report);
+        }
+    }
 }
 
-fn check_headers(headers: &[HeaderMatch], path: &str, report: &mut Report<'_>) {
+/// What a match without a value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Empty {
+    Refused,
+    Taken,
+}
+
+pub(super) fn check_headers(
+    headers: &[HeaderMatch],
+    empty: Empty,
+    path: &str,
+    report: &mut Report<'_>,
+) {
     if headers.len() > MAX_HEADERS {
         let message = format!("{} names: a match has up to {MAX_HEADERS}", headers.len());
         report.error(code::COUNT, path, message);
     }
     for (index, header) in headers.iter().enumerate() {
+        check_length(Some(&header.name), 50, &format!("{path}[{index}].name"), report);
         let Some(value) = &header.matches else { continue };
         let path = format!("{path}[{index}].match");
         let given = set([
@@ -133,7 +184,19 @@ fn check_headers(headers: &[HeaderMatch], path: &str, report: &mut Report<'_>) {
             ("regex", value.regex.is_some()),
             ("suffix", value.suffix.is_some()),
         ]);
-        exactly_one(&given, "exact, prefix, range, regex and suffix", &path, report);
+        let of = "exact, prefix, range, regex and suffix";
+        match empty {
+            Empty::Refused => exactly_one(&given, of, &path, report),
+            Empty::Taken => one_or_nothing(&given, of, &path, report),
+        }
+        for (name, text) in [
+            ("exact", &value.exact),
+            ("prefix", &value.prefix),
+            ("regex", &value.regex),
+            ("suffix", &value.suffix),
+        ] {
+            check_length(text.as_ref(), 255, &format!("{path}.{name}"), report);
+        }
         if let Some(regex) = &value.regex {
             check_pattern(regex, &format!("{path}.regex"), report);
         }
@@ -156,66 +219,7 @@ fn check_targets(action: &RouteAction, path: &str, report: &mut Report<'_>) {
             ("virtualNodeARN", target.virtual_node_arn.is_some()),
         ]);
         exactly_one(&given, "virtualNodeRef and virtualNodeARN", &path, report);
-    }
-}
-
-pub(super) fn check_gateway_route(spec: &GatewayRouteSpec, report: &mut Report<'_>) {
-    check_range(spec.priority, (0, 1000), "spec.priority", report);
-    let given = set([
-        ("httpRoute", spec.http_route.is_some()),
-        ("http2Route", spec.http2_route.is_some()),
-        ("grpcRoute", spec.grpc_route.is_some()),
-    ]);
-    exactly_one(&given, "httpRoute, http2Route and grpcRoute", "spec", report);
-    for (name, http) in [("httpRoute", &spec.http_route), ("http2Route", &spec.http2_route)] {
-        let Some(http) = http else { continue };
-        let path = format!("spec.{name}");
-        let matches = &http.matches;
-        let given = set([("prefix", matches.prefix.is_some()), ("path", matches.path.is_some())]);
-        at_most_one(&given, &format!("{path}.match"), report);
-        if given.is_empty() && matches.hostname.is_none() {
-            let message = "none of prefix, path and hostname is given: give one";
-            report.error(code::ONE_OF, format!("{path}.match"), message);
-        }
-        check_match(matches, &format!("{path}.match"), report);
-        required(http.action.target.is_some(), &format!("{path}.action.target"), report);
-        check_rewrite(http.action.rewrite.as_ref(), &format!("{path}.action.rewrite"), report);
-    }
-    if let Some(grpc) = &spec.grpc_route {
-        check_gateway_grpc(grpc, report);
-    }
-}
-
-/// A gateway knows calls by service and host, never by method.
-fn check_gateway_grpc(grpc: &GrpcRoute, report: &mut Report<'_>) {
-    let (path, matches) = ("spec.grpcRoute", &grpc.matches);
-    if matches.service_name.is_none() && matches.hostname.is_none() && matches.metadata.is_empty() {
-        let message = "none of serviceName, hostname and metadata is given: give one";
-        report.error(code::ONE_OF, format!("{path}.match"), message);
-    }
-    if matches.method_name.is_some() {
-        let message = "a gateway does not look at methods: leave it to the router";
-        report.error(code::CONFLICT, format!("{path}.match.methodName"), message);
-    }
-    check_headers(&matches.metadata, &format!("{path}.match.metadata"), report);
-    required(grpc.action.target.is_some(), &format!("{path}.action.target"), report);
-}
-
-fn check_rewrite(rewrite: Option<&Rewrite>, path: &str, report: &mut Report<'_>) {
-    let Some(rewrite) = rewrite else { return };
-    at_most_one(
-        &set([("prefix", rewrite.prefix.is_some()), ("path", rewrite.path.is_some())]),
-        path,
-        report,
-    );
-    let Some(prefix) = &rewrite.prefix else { return };
-    let given = set([
-        ("defaultPrefix", prefix.default_prefix.is_some()),
-        ("value", prefix.value.is_some()),
-    ]);
-    exactly_one(&given, "defaultPrefix and value", &format!("{path}.prefix"), report);
-    if prefix.value.as_ref().is_some_and(|value| !value.starts_with('/') || !value.ends_with('/')) {
-        let message = "a prefix starts and ends with /: write it so";
-        report.error(code::PATTERN, format!("{path}.prefix.value"), message);
+        let field = format!("{path}.virtualNodeRef");
+        check_reference(target.virtual_node_ref.as_ref(), &field, report);
     }
 }

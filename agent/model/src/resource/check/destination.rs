@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    names::{check_port_number, is_ip, is_label, is_wildcard_domain},
+    names::{check_port_number, is_domain, is_label, is_wildcard_domain},
     values::{check_range, required},
 };
 use crate::{
@@ -16,9 +16,7 @@ pub(super) fn check_destination(
     report: &mut Report<'_>,
 ) {
     let Some(destination) = destination else { return required(false, field, report) };
-    if !is_ip(&destination.host)
-        && (destination.host == "*" || !is_wildcard_domain(&destination.host))
-    {
+    if destination.host == "*" || !is_wildcard_domain(&destination.host) {
         let message = format!("{:?} is not a host: name the service", destination.host);
         report.error(code::HOST, format!("{field}.host"), message);
     }
@@ -44,6 +42,24 @@ pub(super) fn check_weights(weights: &[i32], path: &str, report: &mut Report<'_>
     }
 }
 
+/// `mesh`, `name`, `namespace/name`, or in the old form `name.namespace.svc.…`.
+pub(super) fn check_gateway_name(gateway: &str, field: &str, report: &mut Report<'_>) {
+    let fits = match gateway.split_once('/') {
+        Some((namespace, name)) => is_label(namespace) && is_label(name),
+        None => is_domain(gateway),
+    };
+    if !fits {
+        let message = format!("{gateway:?} names no gateway: use name, namespace/name or mesh");
+        report.error(code::REFERENCE, field, message);
+    } else if !gateway.contains('/')
+        && let [name, namespace, ..] = gateway.split('.').collect::<Vec<_>>()[..]
+    {
+        let message = format!("{gateway:?} is in an old form: write \"{namespace}/{name}\"");
+        report.warn(code::DEPRECATED, field, message);
+    }
+}
+
+/// A gateway that the object is not for is taken, and its match never holds.
 pub(super) fn check_match_gateways(
     spec: &VirtualServiceSpec,
     gateways: &[String],
@@ -51,11 +67,16 @@ pub(super) fn check_match_gateways(
     report: &mut Report<'_>,
 ) {
     for (index, gateway) in gateways.iter().enumerate() {
+        let field = format!("{path}.gateways[{index}]");
+        check_gateway_name(gateway, &field, report);
         let is_listed =
             spec.gateways.contains(gateway) || (spec.gateways.is_empty() && gateway == "mesh");
         if !is_listed {
-            let message = format!("{gateway:?} is none of spec.gateways: add it there");
-            report.error(code::REFERENCE, format!("{path}.gateways[{index}]"), message);
+            let message = format!(
+                "{gateway:?} is none of spec.gateways, so there this never matches: add it, or \
+                 remove it here"
+            );
+            report.warn(code::REFERENCE, field, message);
         }
     }
 }

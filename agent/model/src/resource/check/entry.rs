@@ -3,34 +3,41 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Report, export,
+    Report,
+    export::{self, Exported},
     names::{
-        check_labels, check_port_name, check_port_number, check_protocol, check_selector,
-        is_domain, is_ip, is_wildcard_domain,
+        check_port_name, check_port_number, check_protocol, check_selector, is_domain,
+        is_wildcard_domain,
     },
+    workload::{Addresses, check_endpoint},
 };
 use crate::{
     address,
     finding::code,
     resource::{
+        Metadata,
         protocol::{AppProtocol, Family, is_server_first},
-        service_entry::{Location, Resolution, ServiceEntrySpec, WorkloadEntrySpec},
+        service_entry::{Location, Resolution, ServiceEntrySpec},
     },
 };
 
 /// How many hosts, and how many addresses, the schema lets an entry have.
 const MAX_HOSTS: usize = 256;
 const MAX_ADDRESSES: usize = 256;
+const MAX_PORTS: usize = 256;
 
-pub(super) fn check(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
+const WAYPOINT: &str = "istio.io/use-waypoint";
+
+pub(super) fn check(metadata: &Metadata, spec: &ServiceEntrySpec, report: &mut Report<'_>) {
     check_selector(spec.workload_selector.as_ref(), report);
     check_hosts(spec, report);
     check_addresses(spec, report);
     check_ports(spec, report);
     check_endpoints(spec, report);
-    check_resolution(spec, report);
+    check_resolution(metadata, spec, report);
     check_hosts_on_ports(spec, report);
-    export::check(&spec.export_to, "spec.exportTo", report);
+    export::check(&spec.export_to, Exported::Service, "spec.exportTo", report);
+    warn_about_nothing(spec, report);
     note_without_effect(spec, report);
 }
 
@@ -47,7 +54,10 @@ fn check_hosts(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
                  spec.addresses"
             );
             report.error(code::HOST, field, message);
-        } else if host.starts_with('*') && !host.starts_with("*.") {
+        } else if host.starts_with('*')
+            && !host.starts_with("*.")
+            && spec.resolution != Resolution::DynamicDns
+        {
             let message = format!(
                 "{host:?} covers a part of a label, which nothing matches: use \
                                    *.suffix"
@@ -79,12 +89,16 @@ fn check_addresses(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
 }
 
 fn check_ports(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
+    if spec.ports.len() > MAX_PORTS {
+        let message = format!("{} ports: an entry has up to {MAX_PORTS}", spec.ports.len());
+        report.error(code::COUNT, "spec.ports", message);
+    }
     let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
     for (index, port) in spec.ports.iter().enumerate() {
         let field = |name: &str| format!("spec.ports[{index}].{name}");
         check_port_name(&port.name, &field("name"), report);
         check_port_number(port.number, &field("number"), report);
-        check_protocol(&port.protocol, &[], &field("protocol"), report);
+        check_protocol(&port.protocol, &field("protocol"), report);
         if port.target_port != 0 {
             check_port_number(port.target_port, &field("targetPort"), report);
         }
@@ -136,62 +150,16 @@ fn check_endpoints(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
         let message = "endpoints and workloadSelector exclude each other: remove one";
         report.error(code::ENDPOINTS_WITH, "spec.endpoints", message);
     }
+    let takes_names = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+    let addresses = if takes_names { Addresses::Resolved } else { Addresses::Static };
+    let ports: Vec<&str> = spec.ports.iter().map(|port| port.name.as_str()).collect();
     for (index, endpoint) in spec.endpoints.iter().enumerate() {
         let path = format!("spec.endpoints[{index}]");
-        let takes_names = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
-        check_endpoint_address(endpoint, takes_names, &path, report);
-        check_labels(&endpoint.labels, &format!("{path}.labels"), report);
-        for (name, number) in &endpoint.ports {
-            let field = format!("{path}.ports[{name}]");
-            if !spec.ports.iter().any(|port| port.name == *name) {
-                let message = format!("the entry has no port named {name:?}");
-                report.error(code::ENDPOINT_PORT, field.clone(), message);
-            }
-            check_port_number(*number, &field, report);
-        }
+        check_endpoint(endpoint, addresses, Some(&ports), &path, report);
     }
 }
 
-fn check_endpoint_address(
-    endpoint: &WorkloadEntrySpec,
-    takes_names: bool,
-    path: &str,
-    report: &mut Report<'_>,
-) {
-    let field = format!("{path}.address");
-    let address = endpoint.address.as_str();
-    if let Some(socket) = address.strip_prefix("unix://") {
-        if takes_names {
-            let message = "a Unix socket is no name: use resolution STATIC";
-            report.error(code::ENDPOINT_ADDRESS, field, message);
-        } else if !socket.starts_with('/') && !socket.starts_with('@') {
-            let message = format!("{address:?}: give the socket's absolute path");
-            report.error(code::ENDPOINT_ADDRESS, field, message);
-        } else if !endpoint.ports.is_empty() {
-            let message = "a Unix socket has no ports: remove them";
-            report.error(code::ENDPOINT_PORT, format!("{path}.ports"), message);
-        }
-        return;
-    }
-    let fits = is_ip(address) || (takes_names && is_domain(address));
-    // An endpoint on another network may be reached by that network's gateway alone.
-    let by_network = address.is_empty() && !endpoint.network.is_empty() && !takes_names;
-    if !fits && !by_network {
-        let wanted = if takes_names { "an IP or a DNS name" } else { "an IP" };
-        let message = format!("{address:?}: this resolution takes {wanted}");
-        report.error(code::ENDPOINT_ADDRESS, field, message);
-    }
-}
-
-pub(super) fn check_workload(spec: &WorkloadEntrySpec, report: &mut Report<'_>) {
-    check_endpoint_address(spec, true, "spec", report);
-    check_labels(&spec.labels, "spec.labels", report);
-    for (name, number) in &spec.ports {
-        check_port_number(*number, &format!("spec.ports[{name}]"), report);
-    }
-}
-
-fn check_resolution(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
+fn check_resolution(metadata: &Metadata, spec: &ServiceEntrySpec, report: &mut Report<'_>) {
     let has_selector = spec.workload_selector.is_some();
     match spec.resolution {
         Resolution::None => {
@@ -219,7 +187,7 @@ fn check_resolution(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
                 warn_selector(report);
             }
         }
-        Resolution::DynamicDns => check_dynamic_dns(spec, report),
+        Resolution::DynamicDns => check_dynamic_dns(metadata, spec, report),
     }
 }
 
@@ -228,7 +196,10 @@ fn warn_selector(report: &mut Report<'_>) {
     report.warn(code::ENDPOINTS_WITH, "spec.workloadSelector", message);
 }
 
-fn check_dynamic_dns(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
+fn check_dynamic_dns(metadata: &Metadata, spec: &ServiceEntrySpec, report: &mut Report<'_>) {
+    if spec.workload_selector.is_some() {
+        warn_selector(report);
+    }
     let mut error = |field: &str, message: &str| report.error(code::DYNAMIC_DNS, field, message);
     if spec.hosts.iter().any(|host| !host.starts_with('*')) {
         error("spec.hosts", "DYNAMIC_DNS is for wildcards only: use DNS for a whole name");
@@ -236,23 +207,19 @@ fn check_dynamic_dns(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
     if !spec.addresses.is_empty() {
         error("spec.addresses", "DYNAMIC_DNS takes no addresses: the request's name decides");
     }
-    if !spec.endpoints.is_empty() || spec.workload_selector.is_some() {
+    if !spec.endpoints.is_empty() {
         error("spec.endpoints", "DYNAMIC_DNS takes no endpoints: the request's name decides");
     }
+    let waypoint = metadata.labels.get(WAYPOINT).unwrap_or_default();
+    let uses_waypoint = !waypoint.is_empty() && !waypoint.eq_ignore_ascii_case("none");
+    if spec.location == Location::MeshInternal && uses_waypoint {
+        error("spec.location", "DYNAMIC_DNS with a waypoint is for MESH_EXTERNAL only");
+    }
     for (index, port) in spec.ports.iter().enumerate() {
-        let carries_name = matches!(
-            AppProtocol::named(&port.protocol),
-            Some(
-                AppProtocol::Http
-                    | AppProtocol::Http2
-                    | AppProtocol::Grpc
-                    | AppProtocol::Tls
-                    | AppProtocol::Https
-            )
-        );
-        if !carries_name {
+        let named = ["HTTP", "HTTP2", "GRPC", "TLS"];
+        if !named.iter().any(|one| port.protocol.eq_ignore_ascii_case(one)) {
             let field = format!("spec.ports[{index}].protocol");
-            error(&field, "DYNAMIC_DNS needs a name in the request: HTTP, HTTP2, GRPC or TLS");
+            error(&field, "DYNAMIC_DNS needs a name in the request: use HTTP, HTTP2, GRPC or TLS");
         }
     }
 }
@@ -264,12 +231,35 @@ fn check_hosts_on_ports(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
     }
     for (index, port) in spec.ports.iter().enumerate() {
         let family = AppProtocol::named(&port.protocol).map(AppProtocol::family);
+        let is_resolved = matches!(spec.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        if family == Some(Family::Tls) && is_resolved && !spec.addresses.is_empty() {
+            let message = "several hosts share the addresses and a port for TLS: use one entry for \
+                           each host";
+            report.warn(code::HOSTS_ON_TCP, format!("spec.ports[{index}]"), message);
+        }
         if matches!(family, Some(Family::Http | Family::Tls)) {
             continue;
         }
         let message = "several hosts share a port that is neither HTTP nor TLS, and nothing tells \
                        them apart: use one entry for each";
         report.error(code::HOSTS_ON_TCP, format!("spec.ports[{index}]"), message);
+    }
+}
+
+/// What can be taken as it stands, and opens nothing.
+fn warn_about_nothing(spec: &ServiceEntrySpec, report: &mut Report<'_>) {
+    if spec.ports.is_empty() {
+        let message = "no ports are declared, so this allows nothing: declare those that clients \
+                       may reach";
+        report.warn(code::ALLOWS_NOTHING, "spec.ports", message);
+    }
+    let has_endpoints = !spec.endpoints.is_empty() || spec.workload_selector.is_some();
+    // Datagrams go where they are sent, whatever the endpoints.
+    let connects = spec.ports.iter().any(|port| !port.protocol.eq_ignore_ascii_case("UDP"));
+    if spec.resolution == Resolution::Static && !has_endpoints && connects {
+        let message = "resolution STATIC without endpoints has nowhere to go, so this allows no \
+                       connection: list endpoints, or use NONE or DNS";
+        report.warn(code::ALLOWS_NOTHING, "spec.endpoints", message);
     }
 }
 

@@ -4,20 +4,26 @@ use std::collections::BTreeSet;
 
 use super::{
     Report,
-    names::{
-        check_port_name, check_port_number, check_protocol, is_ip, is_label, is_wildcard_domain,
-    },
+    names::{check_port_number, check_protocol, is_ip, is_label, is_socket, is_whole_host},
+    server_tls,
     values::required,
 };
 use crate::{
     finding::code,
     resource::{
-        gateway::{GatewaySpec, Server},
+        gateway::{GatewayPort, GatewaySpec, Server},
+        protocol::{AppProtocol, Family},
         sidecar::ServerTls,
     },
 };
 
 pub(super) fn check(spec: &GatewaySpec, report: &mut Report<'_>) {
+    let name = report.key.name.clone();
+    if !is_label(&name) {
+        let message =
+            format!("{name:?} is no gateway's name: use up to 63 letters, digits and dashes");
+        report.error(code::REFERENCE, "metadata.name", message);
+    }
     required(!spec.servers.is_empty(), "spec.servers", report);
     let mut names = BTreeSet::new();
     for (index, server) in spec.servers.iter().enumerate() {
@@ -36,76 +42,76 @@ fn check_server(server: &Server, path: &str, report: &mut Report<'_>) {
     required(!server.hosts.is_empty(), &format!("{path}.hosts"), report);
     for (index, host) in server.hosts.iter().enumerate() {
         let (namespace, name) = host.split_once('/').unwrap_or(("*", host));
-        let fits = (["*", "."].contains(&namespace) || is_label(namespace))
-            && (name == "*" || is_wildcard_domain(name));
-        if !fits {
+        let is_namespace = ["*", "."].contains(&namespace) || is_label(namespace);
+        let is_ip = is_ip(name) && name.contains('.');
+        if !is_namespace || !(is_whole_host(name) || is_ip) {
             let message = format!(
-                "{host:?}: use a DNS name, *.suffix or \"*\", with namespace/ before it if need be"
+                "{host:?}: use a DNS name in full, *.suffix or \"*\", with namespace/ before it if \
+                 need be"
             );
             report.error(code::HOST, format!("{path}.hosts[{index}]"), message);
         }
     }
     check_bind(server, path, report);
-    let Some(port) = &server.port else { return };
-    check_port_name(&port.name, &format!("{path}.port.name"), report);
-    if !server.bind.starts_with("unix://") {
+    if let Some(port) = &server.port {
+        check_port(server, port, path, report);
+    }
+}
+
+fn check_port(server: &Server, port: &GatewayPort, path: &str, report: &mut Report<'_>) {
+    if port.name.is_empty() {
+        let message = "a gateway's port has a name: give it one";
+        report.error(code::PORT_NAME, format!("{path}.port.name"), message);
+    }
+    if port.number > 0 || !server.bind.starts_with("unix://") {
         check_port_number(port.number, &format!("{path}.port.number"), report);
+    }
+    if port.target_port != 0 {
+        let message = "targetPort has no effect in a Gateway: remove it";
+        report.error(code::PORT_NUMBER, format!("{path}.port.targetPort"), message);
     }
     let protocol = format!("{path}.port.protocol");
     required(!port.protocol.is_empty(), &protocol, report);
-    check_protocol(&port.protocol, &[], &protocol, report);
-    let ends_tls = ["HTTPS", "TLS"].iter().any(|one| port.protocol.eq_ignore_ascii_case(one));
+    check_protocol(&port.protocol, &protocol, report);
+    let family = AppProtocol::named(&port.protocol).map(AppProtocol::family);
     match &server.tls {
-        None => {
-            if ends_tls {
-                required(false, &format!("{path}.tls"), report);
-            }
-        }
-        Some(tls) => check_tls(tls, ends_tls, &format!("{path}.tls"), report),
+        None => required(family != Some(Family::Tls), &format!("{path}.tls"), report),
+        Some(tls) => check_tls(tls, family, &format!("{path}.tls"), report),
     }
 }
 
 /// An address of the pod; a Unix socket has no port, and no gateway here serves one.
 fn check_bind(server: &Server, path: &str, report: &mut Report<'_>) {
-    let bind = server.bind.as_str();
-    if !bind.is_empty() && !is_ip(bind) && !bind.starts_with("unix://") {
-        let message = format!("{bind:?} is not an IP: use one of the gateway's pods, or 0.0.0.0");
-        report.error(code::BIND, format!("{path}.bind"), message);
-    }
+    let (bind, field) = (server.bind.as_str(), format!("{path}.bind"));
     let number = server.port.as_ref().map_or(0, |port| port.number);
-    if bind.starts_with("unix://") && number != 0 {
-        let message = "a Unix socket has no port: use number 0";
-        report.error(code::BIND, format!("{path}.port.number"), message);
+    if let Some(socket) = bind.strip_prefix("unix://") {
+        if !is_socket(socket) {
+            let message = format!("{bind:?}: give the socket's absolute path, or @NAME");
+            report.error(code::BIND, field, message);
+        }
+        if number != 0 {
+            let message = "a Unix socket has no port: use number 0";
+            report.error(code::BIND, format!("{path}.port.number"), message);
+        }
+    } else if !bind.is_empty() && !is_ip(bind) {
+        let message = format!("{bind:?} is not an IP: use one of the gateway's pods, or 0.0.0.0");
+        report.error(code::BIND, field, message);
     }
 }
 
-fn check_tls(tls: &ServerTls, ends_tls: bool, path: &str, report: &mut Report<'_>) {
-    const MODES: [&str; 7] = [
-        "",
-        "PASSTHROUGH",
-        "SIMPLE",
-        "MUTUAL",
-        "OPTIONAL_MUTUAL",
-        "AUTO_PASSTHROUGH",
-        "ISTIO_MUTUAL",
-    ];
-    if !MODES.contains(&tls.mode.as_str()) {
-        let message = format!("{:?}: use one of {}", tls.mode, MODES[1..].join(", "));
-        report.error(code::RANGE, format!("{path}.mode"), message);
+fn check_tls(tls: &ServerTls, family: Option<Family>, path: &str, report: &mut Report<'_>) {
+    if family != Some(Family::Http) && tls.https_redirect {
+        let message = "httpsRedirect is for ports of plaintext HTTP: remove it";
+        report.warn(code::CONFLICT, format!("{path}.httpsRedirect"), message);
     }
-    if ends_tls && tls.https_redirect {
-        let message = "httpsRedirect is for plaintext ports: remove it";
-        report.error(code::CONFLICT, format!("{path}.httpsRedirect"), message);
-    }
-    let needs_certificate = ["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"].contains(&tls.mode.as_str());
-    let by_secret = !tls.credential_name.is_empty() || !tls.credential_names.is_empty();
-    let in_files = !tls.server_certificate.is_empty() && !tls.private_key.is_empty();
-    if needs_certificate && !by_secret && !in_files && tls.tls_certificates.is_empty() {
-        let message = "this mode needs a certificate: give credentialName, or serverCertificate \
-                       and privateKey";
-        report.error(code::REQUIRED, path, message);
-    }
-    if tls.mode == "MUTUAL" && !by_secret && tls.ca_certificates.is_empty() {
-        required(false, &format!("{path}.caCertificates"), report);
+    server_tls::check(tls, path, report);
+    let in_files = [&tls.ca_certificates, &tls.private_key, &tls.server_certificate];
+    let redirects = family == Some(Family::Http)
+        && server_tls::passes_through(tls)
+        && in_files.iter().all(|file| file.is_empty());
+    if !matches!(family, None | Some(Family::Tls)) && !redirects {
+        let message = "no TLS is ended on this port: use protocol HTTPS or TLS, or remove tls but \
+                       for httpsRedirect";
+        report.error(code::CONFLICT, path, message);
     }
 }

@@ -31,9 +31,12 @@ pub(crate) fn is_domain(text: &str) -> bool {
 /// A domain whose first label may be `*`, or start with `*` or `*-`.
 pub(super) fn is_wildcard_domain(text: &str) -> bool {
     let (first, rest) = text.split_once('.').map_or((text, None), |(one, rest)| (one, Some(rest)));
-    let Some(tail) = first.strip_prefix('*') else { return is_domain(text) };
+    let Some(tail) = first.strip_prefix('*') else {
+        // A label by itself is no IP gone wrong.
+        return is_domain(text) || (rest.is_none() && is_label(text));
+    };
     let tail = tail.strip_prefix('-').unwrap_or(tail);
-    let first_fits = first == "*" || is_label(tail);
+    let first_fits = first == "*" || (is_label(tail) && first.len() <= 63);
     first_fits && text.len() <= 255 && rest.is_none_or(is_domain)
 }
 
@@ -58,11 +61,9 @@ pub(super) fn check_port_name(name: &str, field: &str, report: &mut Report<'_>) 
     }
 }
 
-/// An empty protocol leaves it to detection. `also` are names that only this place takes.
-pub(super) fn check_protocol(name: &str, also: &[&str], field: &str, report: &mut Report<'_>) {
-    let known = name.is_empty()
-        || AppProtocol::named(name).is_some()
-        || also.iter().any(|other| name.eq_ignore_ascii_case(other));
+/// An empty protocol leaves it to detection.
+pub(super) fn check_protocol(name: &str, field: &str, report: &mut Report<'_>) {
+    let known = name.is_empty() || AppProtocol::named(name).is_some();
     if !known {
         let message = format!(
             "{name:?} is no protocol: use TCP, UDP, TLS, HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, \
@@ -72,15 +73,44 @@ pub(super) fn check_protocol(name: &str, also: &[&str], field: &str, report: &mu
     }
 }
 
+/// A host as Sidecars and Gateways name it: in full, and a wildcard covers whole labels.
+pub(super) fn is_whole_host(name: &str) -> bool {
+    let is_partial = name.starts_with('*') && !name.starts_with("*.");
+    name == "*" || (name.contains('.') && !is_partial && is_wildcard_domain(name))
+}
+
+/// What follows `unix://`: a file's absolute path, or an abstract name.
+pub(super) fn is_socket(path: &str) -> bool {
+    path.starts_with('@') || (path.starts_with('/') && !path.ends_with('/'))
+}
+
+/// The name that a proxy gives to a host and port which it passes TLS through to:
+/// `outbound_.PORT_._.HOST`.
+pub(super) fn is_passed_through(text: &str) -> bool {
+    let mut parts = text.split('_');
+    let (first, port, host) = (parts.next(), parts.next(), parts.nth(1));
+    let has_digit = port.is_some_and(|port| port.bytes().any(|byte| byte.is_ascii_digit()));
+    let has_letter = host.is_some_and(|host| host.bytes().any(|byte| byte.is_ascii_alphabetic()));
+    first == Some("outbound") && has_digit && has_letter && text.len() <= 255
+}
+
 pub(super) fn check_selector(selector: Option<&WorkloadSelector>, report: &mut Report<'_>) {
     let Some(selector) = selector else { return };
-    let field = "spec.workloadSelector.labels";
-    if selector.labels.is_empty() {
+    check_selecting(&selector.labels, "spec.workloadSelector.labels", report);
+}
+
+/// Labels that select. Those that no object can have select nothing, and are taken.
+pub(super) fn check_selecting(
+    labels: &BTreeMap<String, String>,
+    field: &str,
+    report: &mut Report<'_>,
+) {
+    if labels.is_empty() {
         let message = "no labels select every workload of the namespace: name some, or leave the \
                        selector out";
         report.warn(code::EMPTY_SELECTOR, field, message);
     }
-    for (key, value) in &selector.labels {
+    for (key, value) in labels {
         if key.is_empty() || key.contains('*') || value.contains('*') {
             let message = format!("{key}={value}: a selector takes whole labels, no wildcards");
             report.error(code::LABEL, field, message);
@@ -123,6 +153,7 @@ mod tests {
             ("a.example.com", true, true),
             ("A.example.com", true, true),
             ("localhost", true, true),
+            ("80", false, true),
             ("example.com.", true, true),
             ("*.example.com", false, true),
             ("*-a.example.com", false, true),

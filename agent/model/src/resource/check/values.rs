@@ -50,6 +50,23 @@ pub(super) fn check_percent(value: Option<f64>, field: &str, report: &mut Report
     }
 }
 
+/// As Istio's own proxies take it: nothing, or a ten-thousandth of a percent at least.
+pub(super) fn check_share(value: Option<f64>, field: &str, report: &mut Report<'_>) {
+    check_percent(value, field, report);
+    if let Some(value) = value.filter(|value| *value > 0.0 && *value < 0.0001) {
+        report.error(code::RANGE, field, format!("{value}: use 0, or 0.0001 at least"));
+    }
+}
+
+/// The status of an answer.
+pub(super) fn check_status(status: Option<i64>, field: &str, report: &mut Report<'_>) {
+    if status == Some(600) {
+        report.warn(code::RANGE, field, "no client knows status 600: use 200 to 599");
+    } else {
+        check_range(status, (200, 599), field, report);
+    }
+}
+
 /// Names what is set of several fields that exclude each other.
 pub(super) fn set<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
     fields.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect()
@@ -69,14 +86,30 @@ pub(super) fn at_most_one(found: &[&str], field: &str, report: &mut Report<'_>) 
     }
 }
 
+/// The longest pattern.
+const MAX_PATTERN: usize = 1024;
+
 /// Patterns are RE2's, which the library's own are but for what nobody needs.
 pub(super) fn check_pattern(text: &str, field: &str, report: &mut Report<'_>) {
+    if text.len() > MAX_PATTERN {
+        let message = format!("{} characters: a pattern has up to {MAX_PATTERN}", text.len());
+        report.error(code::PATTERN, field, message);
+        return;
+    }
     if let Err(error) = Pattern::new(text) {
         // The library draws a picture of several lines; the last one says it.
         let why = error.to_string();
         let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ");
         report.error(code::PATTERN, field, format!("{text:?} is no regular expression: {why}"));
     }
+}
+
+/// The same, where whoever gives none gets nothing and is not refused.
+pub(super) fn one_or_nothing(found: &[&str], of: &str, field: &str, report: &mut Report<'_>) {
+    if found.is_empty() {
+        report.warn(code::ONE_OF, field, format!("none of {of} is given, so this does nothing"));
+    }
+    at_most_one(found, field, report);
 }
 
 pub(super) fn required(is_there: bool, field: &str, report: &mut Report<'_>) {

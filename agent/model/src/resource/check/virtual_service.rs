@@ -3,9 +3,11 @@
 
 use super::{
     Report,
-    destination::{check_destination, check_match_gateways, check_weights},
-    export, http_route,
-    names::{check_port_number, is_ip, is_label, is_wildcard_domain},
+    destination::{check_destination, check_gateway_name, check_match_gateways, check_weights},
+    export::{self, Exported},
+    http_route,
+    names::{check_labels, check_port_number, is_ip, is_passed_through, is_wildcard_domain},
+    unreachable,
     values::required,
 };
 use crate::{
@@ -17,10 +19,7 @@ use crate::{
 pub(super) fn check(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
     check_hosts(spec, report);
     for (index, gateway) in spec.gateways.iter().enumerate() {
-        if !is_gateway(gateway) {
-            let message = format!("{gateway:?} names no gateway: use name, namespace/name or mesh");
-            report.error(code::REFERENCE, format!("spec.gateways[{index}]"), message);
-        }
+        check_gateway_name(gateway, &format!("spec.gateways[{index}]"), report);
     }
     if spec.http.is_empty() && spec.tls.is_empty() && spec.tcp.is_empty() {
         let message = "the VirtualService has no rule: give it http, tls or tcp";
@@ -29,12 +28,13 @@ pub(super) fn check(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
     http_route::check(spec, report);
     check_tls(spec, report);
     check_tcp(spec, report);
-    export::check(&spec.export_to, "spec.exportTo", report);
+    export::check(&spec.export_to, Exported::Settings, "spec.exportTo", report);
+    unreachable::check(spec, report);
 }
 
-fn is_gateway(text: &str) -> bool {
-    let (namespace, name) = text.split_once('/').unwrap_or(("x", text));
-    is_label(namespace) && name.split('.').all(is_label)
+/// Whether all of it is for gateways, none for the mesh.
+pub(super) fn is_for_gateways(spec: &VirtualServiceSpec) -> bool {
+    !spec.gateways.is_empty() && !spec.gateways.iter().any(|one| one == "mesh")
 }
 
 /// Without hosts it is a delegate, which another one gives them.
@@ -47,19 +47,28 @@ fn check_hosts(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
         }
         return;
     }
-    let on_mesh = spec.gateways.is_empty() || spec.gateways.iter().any(|one| one == "mesh");
+    let on_mesh = !is_for_gateways(spec);
+    let by_sni =
+        spec.tls.iter().flat_map(|rule| &rule.matches).any(|one| !one.sni_hosts.is_empty());
     for (index, host) in spec.hosts.iter().enumerate() {
         let field = format!("spec.hosts[{index}]");
         if host == "*" && on_mesh {
             let message = "\"*\" is for gateways only: name the hosts, or list gateways";
             report.error(code::HOST, field.clone(), message);
-        } else if !is_ip(host) && !is_wildcard_domain(host) {
+        } else if !(is_ip(host)
+            || is_wildcard_domain(host)
+            || (!on_mesh && by_sni && is_passed_through(host)))
+        {
             let message = format!("{host:?} is not a host: use a DNS name, *.suffix or an IP");
             report.error(code::HOST, field.clone(), message);
         }
         if let Some(other) = spec.hosts[..index].iter().find(|one| overlap(one, host)) {
             let message = format!("{host:?} overlaps with {other:?}: remove one");
-            report.error(code::TWICE, field, message);
+            if other.eq_ignore_ascii_case(host) && other != host {
+                report.warn(code::TWICE, field, message);
+            } else {
+                report.error(code::TWICE, field, message);
+            }
         }
     }
 }
@@ -72,7 +81,7 @@ fn overlap(one: &str, other: &str) -> bool {
 pub(super) fn covers(pattern: &str, host: &str) -> bool {
     let (pattern, host) = (pattern.to_ascii_lowercase(), host.to_ascii_lowercase());
     match pattern.strip_prefix('*') {
-        Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+        Some(suffix) => host.ends_with(suffix),
         None => pattern == host,
     }
 }
@@ -97,12 +106,10 @@ fn check_tls(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
             let path = format!("{path}.match[{index}]");
             required(!one.sni_hosts.is_empty(), &format!("{path}.sniHosts"), report);
             for (index, host) in one.sni_hosts.iter().enumerate() {
-                if !spec.hosts.iter().any(|known| covers(known, host)) {
-                    let message = format!("{host:?} is none of spec.hosts: add it there");
-                    report.error(code::HOST, format!("{path}.sniHosts[{index}]"), message);
-                }
+                check_sni(spec, host, &format!("{path}.sniHosts[{index}]"), report);
             }
             check_l4(&one.destination_subnets, one.port, &path, report);
+            check_labels(&one.source_labels, &format!("{path}.sourceLabels"), report);
             check_match_gateways(spec, &one.gateways, &path, report);
         }
         check_routes(&rule.route, &format!("{path}.route"), report);
@@ -115,9 +122,25 @@ fn check_tcp(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
         for (index, one) in rule.matches.iter().enumerate() {
             let path = format!("{path}.match[{index}]");
             check_l4(&one.destination_subnets, one.port, &path, report);
+            check_labels(&one.source_labels, &format!("{path}.sourceLabels"), report);
             check_match_gateways(spec, &one.gateways, &path, report);
         }
         check_routes(&rule.route, &format!("{path}.route"), report);
+    }
+}
+
+/// What clients ask for in their hello: one of the hosts, or a part of one.
+fn check_sni(spec: &VirtualServiceSpec, host: &str, field: &str, report: &mut Report<'_>) {
+    let passed_through = is_for_gateways(spec) && is_passed_through(host);
+    if is_ip(host) {
+        let message = format!("{host:?} is an IP, which clients do not send: use a DNS name");
+        report.warn(code::HOST, field, message);
+    } else if !is_wildcard_domain(host) && !passed_through {
+        let message = format!("{host:?} is not a host: use a DNS name or *.suffix");
+        report.error(code::HOST, field, message);
+    } else if !spec.hosts.iter().any(|known| covers(known, host)) {
+        let message = format!("{host:?} is none of spec.hosts: add it there");
+        report.error(code::HOST, field, message);
     }
 }
 

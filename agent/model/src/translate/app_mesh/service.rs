@@ -13,7 +13,7 @@ use super::{
 use crate::{
     egress::{Action, Protocol},
     names::Answer,
-    registry::{Authority, DefinedPort, Definition, Likeness},
+    registry::{Authority, Likeness, Service, ServicePort},
     resource::{
         Kind, Object, ObjectKey, Short,
         app_mesh::{
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Definition {
+pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Service {
     let key = ObjectKey::of(Kind::AppMeshVirtualService, &service.metadata);
     let mut notes = Notes::new(&key);
     let (full, hosts) = names(service, &key, inputs.domain);
@@ -46,7 +46,7 @@ pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Defin
         }
     }
     let Maker { ports, resolved, .. } = maker;
-    Definition {
+    Service {
         created,
         hosts,
         alias: None,
@@ -175,7 +175,7 @@ struct Maker<'a> {
     inputs: &'a NameInputs<'a>,
     resolved: Resolved<'a>,
     seen: BTreeSet<(IpAddr, NonZeroU16)>,
-    ports: Vec<DefinedPort>,
+    ports: Vec<ServicePort>,
 }
 
 impl Maker<'_> {
@@ -277,7 +277,7 @@ impl Maker<'_> {
         let (number, source) = (rules.number().get(), Arc::clone(&rules.source));
         let (rules, outlived) = rules.finish();
         let (name, protocol) = (Short::default(), Some(AppProtocol::Tcp));
-        let port = DefinedPort { number, source, rules, outlived, protocol, name, endpoints: None };
+        let port = ServicePort { number, source, rules, outlived, protocol, name, endpoints: None };
         self.ports.push(port);
     }
 }

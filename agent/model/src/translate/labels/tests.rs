@@ -7,7 +7,9 @@ use std::{
 use super::*;
 
 /// What has the form of a key and is none: protocols, conditions, a controller's name.
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 7] = [
+    // Left out when an object is saved.
+    "kubectl.kubernetes.io/last-applied-configuration",
     "kubernetes.io/h2c",
     "kubernetes.io/ws",
     "kubernetes.io/wss",

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     endpoints::{Endpoint, Endpoints},
-    registry::Definition,
+    registry::Service,
     requests::{
         backend::{Backend, Missing, Target},
         policy::{Certificate, ClientTls, MeshTls, OwnTls, Trust},
@@ -114,7 +114,7 @@ fn own(
     tls: &destination_rule::ClientTls,
     secret: Option<&String>,
     certificate: Option<Certificate>,
-    service: &Definition,
+    service: &Service,
 ) -> OwnTls {
     let revoked = Some(tls.ca_crl.clone()).filter(|file| !file.is_empty());
     let trust = match (secret, tls.ca_certificates.as_str()) {

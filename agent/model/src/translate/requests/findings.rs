@@ -22,8 +22,8 @@ use crate::{
 };
 
 impl RequestModel {
-    /// All that is to be said.
-    pub(crate) fn findings(&self) -> Vec<Finding> {
+    /// All that is to be said. Objects that were refused are not among those of the model.
+    pub(crate) fn findings(&self, refused: &BTreeSet<ObjectKey>) -> Vec<Finding> {
         let mut findings = Vec::new();
         // They come by namespace. What a namespace sees is large in a large cluster: one at a time.
         let mut last: Option<Client> = None;
@@ -38,10 +38,14 @@ impl RequestModel {
                 findings.extend(self.missing(client, &key, &field, to));
             }
         }
+        if self.registry.services().is_empty() {
+            self.subsets_missing(&mut findings);
+        }
         for routes in self.routes().all() {
-            self.gateways_of(routes, &mut findings);
+            self.gateways_of(routes, refused, &mut findings);
         }
         self.rules_without_service(&mut findings);
+        self.access_to_nobody(&mut findings);
         self.conflicts(&mut findings);
         self.gateways_alike(&mut findings);
         self.peers_superseded(&mut findings);
@@ -49,7 +53,7 @@ impl RequestModel {
     }
 
     fn has_services(&self) -> bool {
-        !self.registry.definitions().is_empty()
+        !self.registry.services().is_empty()
     }
 
     fn missing(
@@ -118,44 +122,55 @@ impl RequestModel {
         own.is_some_and(|rule| has(rule)) || self.rules().for_host(host).any(has)
     }
 
-    fn gateways_of(&self, routes: &Routes, findings: &mut Vec<Finding>) {
-        if self.objects.gateways().next().is_none() {
+    fn gateways_of(
+        &self,
+        routes: &Routes,
+        refused: &BTreeSet<ObjectKey>,
+        findings: &mut Vec<Finding>,
+    ) {
+        if self.objects.gateways().next().is_none() && refused.is_empty() {
             return;
         }
         let key = Object::VirtualService(routes.object.clone()).key();
-        for (index, name) in
-            routes.gateways.iter().enumerate().filter(|(_, one)| *one != named::MESH)
-        {
-            let field = format!("spec.gateways[{index}]");
-            let Some(gateway) = self.gateway_named(name) else {
-                let message = format!("Referenced gateway not found: {name:?}");
-                let severity = Severity::Error;
-                findings.push(Finding::new(
-                    severity,
-                    code::REFERENCE_UNKNOWN,
-                    &key,
-                    field,
-                    message,
-                ));
-                continue;
-            };
-            let hosts = gateway.spec.servers.iter().flat_map(|server| &server.hosts);
-            let served: Vec<Domain> = hosts
-                .map(|host| {
+        let edges = routes.gateways.iter().enumerate().filter(|(_, one)| *one != named::MESH);
+        let (mut served, mut names, mut all_found) = (Vec::new(), Vec::new(), true);
+        for (index, name) in edges {
+            if let Some(gateway) = self.gateway_named(name) {
+                let hosts = gateway.spec.servers.iter().flat_map(|server| &server.hosts);
+                let name_of = |host: &String| {
                     Domain::new(host.split_once('/').map_or(host.as_str(), |(_, name)| name))
-                })
-                .collect();
-            for (index, host) in routes.hosts.iter().enumerate() {
-                if !served.iter().any(|one| one.covers(host) || host.covers(one)) {
-                    let message = format!(
-                        "one or more host [{}] defined in VirtualService {} not found in Gateway {name}.",
-                        host.as_str(),
-                        key
-                    );
-                    let field = format!("spec.hosts[{index}]");
-                    let code = code::HOST_NOT_SERVED;
-                    findings.push(Finding::new(Severity::Warning, code, &key, field, message));
-                }
+                };
+                served.extend(hosts.map(name_of));
+                names.push(name.as_str());
+                continue;
+            }
+            all_found = false;
+            let is_refused = name.split_once('/').is_some_and(|(namespace, name)| {
+                refused.contains(&ObjectKey::new(Kind::Gateway, namespace, name))
+            });
+            let message = if is_refused {
+                format!("the gateway {name:?} is there and refused: see its own findings")
+            } else {
+                format!("Referenced gateway not found: {name:?}")
+            };
+            let (severity, code) = (Severity::Error, code::REFERENCE_UNKNOWN);
+            let field = format!("spec.gateways[{index}]");
+            findings.push(Finding::new(severity, code, &key, field, message));
+        }
+        // In the mesh every host is served, and what is not there may serve any.
+        if !all_found || routes.gateways.iter().any(|one| one == named::MESH) {
+            return;
+        }
+        for (index, host) in routes.hosts.iter().enumerate() {
+            if !served.iter().any(|one: &Domain| one.covers(host) || host.covers(one)) {
+                let message = format!(
+                    "one or more host [{}] defined in VirtualService {key} not found in Gateway {}.",
+                    host.as_str(),
+                    names.join(", "),
+                );
+                let (severity, code) = (Severity::Warning, code::HOST_NOT_SERVED);
+                let field = format!("spec.hosts[{index}]");
+                findings.push(Finding::new(severity, code, &key, field, message));
             }
         }
     }
@@ -175,7 +190,7 @@ impl RequestModel {
         }
         let hosts: BTreeSet<Domain> = self
             .registry
-            .definitions()
+            .services()
             .iter()
             .flat_map(|one| &one.hosts)
             .map(|one| Domain::new(one))
@@ -242,9 +257,9 @@ impl RequestModel {
         };
         for one in &all {
             for other in all.iter().filter(|other| !Arc::ptr_eq(one, other)) {
-                let same_pods = one.spec.selector == other.spec.selector
-                    || (contains(&one.spec.selector, &other.spec.selector)
-                        && contains(&other.spec.selector, &one.spec.selector));
+                // The narrower one's pods are the wider one's as well.
+                let same_pods = contains(&one.spec.selector, &other.spec.selector)
+                    || contains(&other.spec.selector, &one.spec.selector);
                 let (own, theirs) = (places(one), places(other));
                 let Some((port, host)) = own.intersection(&theirs).next().filter(|_| same_pods)
                 else {
@@ -305,7 +320,7 @@ fn shown(routes: &Routes) -> String {
 }
 
 /// Every destination that an object names, with its field.
-fn destinations(object: &VirtualService) -> Vec<(String, &Destination)> {
+pub(super) fn destinations(object: &VirtualService) -> Vec<(String, &Destination)> {
     let mut found = Vec::new();
     for (index, rule) in object.spec.http.iter().enumerate() {
         let path = format!("spec.http[{index}]");

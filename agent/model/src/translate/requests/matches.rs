@@ -57,8 +57,9 @@ pub(super) fn applicable(
 
 fn read(one: &HttpMatch) -> Option<Match> {
     let optional = |given: &Option<StringMatch>| match given {
-        Some(given) => text(given).map(Some),
-        None => Some(None),
+        Some(given) if *given != StringMatch::default() => text(given).map(Some),
+        // A match that says nothing holds for anything.
+        Some(_) | None => Some(None),
     };
     let mut headers = Vec::new();
     for (name, value) in &one.headers {

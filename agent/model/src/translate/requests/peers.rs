@@ -94,7 +94,7 @@ impl RequestModel {
         };
         let mode = own.spec.mtls.as_ref().map_or(MtlsMode::Unset, |mtls| mtls.mode);
         let mode = set_or(mode, wider);
-        let by_port = own.spec.port_level_mtls.iter().filter_map(|(port, mtls)| {
+        let by_port = own.spec.port_level_mtls.iter().flatten().filter_map(|(port, mtls)| {
             Some((port.parse().ok()?, accepted(set_or(mtls.mode, mode))))
         });
         Server { other: accepted(mode), ports: by_port.collect() }

@@ -217,6 +217,7 @@ fn limits(pool: Option<&ConnectionPool>, settings: &MeshSettings) -> Limits {
             h2_upgrade_policy,
             use_client_protocol,
             max_concurrent_streams,
+            http2_keep_alive: _,
         } = http;
         limits.pending = count(*http1_max_pending_requests);
         limits.requests = count(*http2_max_requests);
@@ -245,6 +246,7 @@ fn ejection(outliers: &OutlierDetection) -> Ejection {
         base_ejection_time,
         max_ejection_percent,
         min_health_percent,
+        outlier_detection_http_error_codes: _,
     } = outliers;
     let positive = |value: u32| (value > 0).then_some(value);
     let split = split_external_local_origin_errors.unwrap_or(false);

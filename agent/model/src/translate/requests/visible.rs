@@ -6,7 +6,7 @@ use super::{super::workloads::Labels, RequestModel};
 use crate::{
     address,
     endpoints::{Endpoint, Endpoints},
-    registry::{DefinedPort, Definition, Scope},
+    registry::{Scope, Service, ServicePort},
     requests::host::Domain,
     resource::{Kind, ObjectKey},
 };
@@ -18,7 +18,7 @@ const TLS_MODE: &str = "security.istio.io/tlsMode";
 #[derive(Clone, Debug)]
 pub(super) struct VisibleHost {
     pub(super) host: String,
-    pub(super) holder: Arc<Definition>,
+    pub(super) holder: Arc<Service>,
     pub(super) ports: Vec<VisiblePort>,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct VisibleHost {
 #[derive(Clone, Debug)]
 pub(super) struct VisiblePort {
     pub(super) host: Arc<str>,
-    pub(super) service: Arc<Definition>,
+    pub(super) service: Arc<Service>,
     index: usize,
 }
 
@@ -49,7 +49,7 @@ impl VisibleHost {
     }
 
     /// The names that a client of a namespace may ask for, of whoever serves a port of the host.
-    pub(super) fn domains(&self, service: &Definition, client: &str) -> BTreeSet<Domain> {
+    pub(super) fn domains(&self, service: &Service, client: &str) -> BTreeSet<Domain> {
         let mut domains: BTreeSet<Domain> = [Domain::new(&self.host)].into();
         if service.key.kind == Kind::Service {
             let ObjectKey { namespace, name, .. } = &service.key;
@@ -66,7 +66,7 @@ impl VisibleHost {
 }
 
 impl VisiblePort {
-    pub(super) fn port(&self) -> &DefinedPort {
+    pub(super) fn port(&self) -> &ServicePort {
         &self.service.ports[self.index]
     }
 
@@ -120,7 +120,7 @@ impl RequestModel {
 
     /// Who is at an endpoint: what its object says, and what is known of a pod. An address that is
     /// nobody's has no identity.
-    pub(super) fn known(&self, service: &Definition, at: &Endpoint) -> KnownEndpoint {
+    pub(super) fn known(&self, service: &Service, at: &Endpoint) -> KnownEndpoint {
         let Endpoint { address, port, weight, locality, workload: stated, mutual: _ } = at;
         let pod = self.workloads.at(*address);
         let mut labels = pod.map(|one| one.labels.clone()).unwrap_or_default();

@@ -19,6 +19,7 @@ use super::*;
 use crate::cluster::{
     kinds,
     progress::{FollowState, Followed},
+    resuming_watch::INITIAL_END,
 };
 
 /// What the server answers, in this order, each to whatever is asked.

@@ -3,7 +3,7 @@ use std::{fs, path::Path};
 use agent_model::resource::{Kind, documents};
 
 use super::*;
-use crate::{cluster::kinds, store::Claim};
+use crate::{cluster::kinds, statement::Claim};
 
 /// Every object of the golden cases, as it is written.
 fn written() -> Vec<Value> {
@@ -45,7 +45,7 @@ fn an_object_means_the_same_from_a_server_and_from_a_file() {
         let api_version = value["apiVersion"].as_str().unwrap_or_default();
         let version = api_version.rsplit('/').next();
         let Some(watched) = Kind::read(api_version, kind).and_then(kinds::of) else { continue };
-        let from_file = manifest::read_object("place", "spot", value.clone());
+        let from_file = object::read_object("place", "spot", value.clone());
         let given = as_served(value.clone(), watched.kind.is_namespaced());
         let object: DynamicObject = serde_json::from_value(given).unwrap();
         let resource = watched.resource(version.unwrap());

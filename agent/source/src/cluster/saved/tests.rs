@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use serde_json::json;
 
 use super::*;
-use crate::{manifest, store::Store};
+use crate::{object, store::Store};
 
 fn contents() -> Contents {
     let objects = [
@@ -17,7 +17,7 @@ fn contents() -> Contents {
     let (mut store, mut texts) = (Store::default(), BTreeMap::new());
     for (number, object) in objects.into_iter().enumerate() {
         let text = Text::of(&object);
-        let statement = manifest::read_object("place", "spot", object);
+        let statement = object::read_object("place", "spot", object);
         texts.insert(statement.claims[0].key.clone(), text);
         store.say(number.to_string().into(), statement);
     }

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{inventory::Identity, manifest};
+use crate::inventory::Identity;
 
 fn watched(kind: Kind) -> Arc<Watched> {
     Arc::clone(kinds::of(kind).unwrap())
@@ -85,7 +85,7 @@ fn changes_after_a_list_are_taken_one_by_one() {
 fn with_status(item: &Item, generation: i64) -> Item {
     let identity =
         Identity { uid: "1".into(), generation, version: "9".into(), ..Identity::default() };
-    let statement = manifest::read_object(
+    let statement = crate::object::read_object(
         &item.place,
         "generation 1",
         serde_json::from_slice(&item.text.as_ref().unwrap().unpack().unwrap()).unwrap(),
