@@ -146,7 +146,7 @@ impl Report {
     /// Takes in what a publication came to.
     pub(crate) fn update(&self, publication: Publication<'_>) {
         let Publication { observed, snapshot, pods, prefixes, refused, trouble } = publication;
-        let failing = pods.iter().filter(|pod| is_failing(pod)).count();
+        let failing = pods.all().filter(|pod| is_failing(pod)).count();
         let failing = (failing > 0).then(|| format!("{failing} pods are not enrolled whole"));
         let state = match refused.or(failing).or(trouble) {
             Some(why) => State::Degraded { why },
@@ -209,7 +209,7 @@ impl Answers for Report {
             latest.notes.iter().map(|note| note.as_ref().into()).chain(found).collect();
         let unsaid = status_writer.iter().flat_map(|writer| writer.findings());
         status.findings.extend(unsaid.map(|note| status::Note::from(&note)));
-        status.pods = latest.pods.iter().map(|pod| self.pod(pod)).collect();
+        status.pods = latest.pods.all().map(|pod| self.pod(pod)).collect();
         if matches!(status.state, State::Ready)
             && let Some(missing) = missing(&status)
         {
@@ -355,7 +355,7 @@ fn enrolment(pod: &PodView) -> status::Enrolment {
 }
 
 fn distinct_rules(pods: &PodViews) -> u64 {
-    let mut sets: Vec<_> = pods.iter().filter_map(|pod| Some(&pod.policy()?.rules)).collect();
+    let mut sets: Vec<_> = pods.all().filter_map(|pod| Some(&pod.policy()?.rules)).collect();
     sets.sort_unstable_by_key(|set| Arc::as_ptr(set));
     sets.dedup_by(|one, other| Arc::ptr_eq(one, other));
     sets.iter().map(|set| set.rules().len() as u64).sum()

@@ -64,7 +64,8 @@ impl PodView {
 
     /// The address from which it reaches another.
     pub fn address_towards(&self, other: IpAddr) -> Option<IpAddr> {
-        self.addresses.iter().find(|own| own.is_ipv4() == other.is_ipv4()).copied()
+        let own = &self.opened.as_ref()?.addresses;
+        own.iter().find(|own| own.is_ipv4() == other.is_ipv4()).copied()
     }
 
     fn new(id: &PodId, plan: &PodPlan, pods: &Pods) -> Self {
@@ -101,7 +102,7 @@ impl PodViews {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &PodView> {
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &PodView> {
         self.pods.iter()
     }
 
