@@ -15,7 +15,7 @@ pub const MAX_PREFIXES: u32 = 524_288;
 /// About 80 bytes each.
 pub const MAX_RULES: u32 = 524_288;
 
-/// Flows that the wire layer remembers, least recently used first out: 250 pods with 1,000
+/// Flows that layer 3 remembers, least recently used first out: 250 pods with 1,000
 /// concurrent flows each. About 150 bytes each; the only map allocated whole.
 pub const MAX_FLOWS: u32 = 262_144;
 

@@ -20,13 +20,13 @@ pub mod policy_default {
 
 /// Bits of [`PodPolicy::flags`].
 pub mod policy_flag {
-    /// The pod is judged. Without it the pod is known and let be.
+    /// The pod is judged. Without it the pod is known and not judged.
     pub const ENROLLED: u32 = 1;
 }
 
 /// Bits of [`NodeState::flags`].
 pub mod node_flag {
-    /// Pods that are not known are held rather than let be.
+    /// Pods that are not known are held rather than left alone.
     pub const HOLD_UNKNOWN: u32 = 1;
     /// Flows that were let out stay open when their rule goes (`--on-revoke keep`).
     pub const KEEP_REVOKED: u32 = 2;
@@ -212,7 +212,7 @@ pub struct Origin {
     pub generation: u64,
 }
 
-/// A flow as the wire layer knows it. The pod's own address is left out: its port tells enough.
+/// A flow as layer 3 knows it. The pod's own address is left out: its port tells enough.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {
@@ -284,7 +284,7 @@ pub struct ProofKey {
     pub netns: u64,
     /// One of [`crate::canary::hook`].
     pub hook: u32,
-    /// On the wire the interface of the link's host end; zero elsewhere.
+    /// At layer 3 the interface of the link's host end; zero elsewhere.
     pub interface: u32,
 }
 

@@ -22,7 +22,7 @@ pub enum Reason {
     Host = 1,
     /// The pod is known and not enrolled.
     NotEnrolled = 2,
-    /// The pod is not known, and unknown pods are let be.
+    /// The pod is not known, and unknown pods are not judged.
     UnknownAllowed = 3,
     /// The pod is not known, and unknown pods are held.
     UnknownHeld = 4,
@@ -98,7 +98,7 @@ impl Verdict {
 
 impl Reason {
     /// True where nothing of a namespace is judged.
-    pub const fn lets_namespace_be(self) -> bool {
+    pub const fn leaves_namespace_alone(self) -> bool {
         matches!(self, Self::Host | Self::NotEnrolled | Self::UnknownAllowed)
     }
 

@@ -4,13 +4,13 @@
 //! and writes the answer back; a verdict is returned, never dropped.
 //!
 //! ```text
-//! socket.rs   layer 1: connect, sendmsg, bind, getpeername, getsockname   errno, redirect
-//! stream.rs   sock_ops: original destinations, marks, what a flow carried
-//! packet.rs   layer 2: cgroup_skb/egress   raw and ping sockets, connections older than a rule
-//! wire.rs     layer 3: tcx or clsact on the host's end of a pod's link   packet, foreign sockets
-//! traffic.rs  what layers 2 and 3 make of one packet
-//! headers.rs  IPv4, IPv6 and what they carry, into one Packet
-//! context.rs  where the two families are told apart at the socket hooks
+//! socket.rs     layer 1: connect, sendmsg, bind, getpeername, getsockname   errno, redirect
+//! stream.rs     sock_ops: original destinations, marks, what a flow carried
+//! packet.rs     layer 2: cgroup_skb/egress   raw and ping sockets, connections older than a rule
+//! link_hook.rs  layer 3: tcx or clsact on the host's end of a pod's link   packet, foreign sockets
+//! traffic.rs    what layers 2 and 3 make of one packet
+//! headers.rs    IPv4, IPv6 and what they carry, into one Packet
+//! context.rs    where the two families are told apart at the socket hooks
 //! ```
 //!
 //! Kernel floor 5.15. Programs that a kernel refuses are named by the loader, with what their
@@ -37,13 +37,13 @@
 
 mod context;
 mod headers;
+mod link_hook;
 mod maps;
 mod packet;
 mod report;
 mod socket;
 mod stream;
 mod traffic;
-mod wire;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

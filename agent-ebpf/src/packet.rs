@@ -17,7 +17,7 @@ use aya_ebpf::{
 
 use crate::{
     maps::{Live, remember, socket},
-    traffic::{self, LOOPBACK, Leave, Sight},
+    traffic::{self, LOOPBACK, Leave, PacketContext},
 };
 
 const ALLOW: i32 = 1;
@@ -68,17 +68,18 @@ fn judge(ctx: &SkBuffContext) -> bool {
     // Most namespaces of a node are not ours: they are told before a header is read.
     let standing = Standing::of(&tables, netns);
     let reason = standing.unnamed().reason;
-    if reason.lets_namespace_be() || (reason == Reason::UnknownHeld && is_welcoming(full)) {
+    if reason.leaves_namespace_alone() || (reason == Reason::UnknownHeld && is_welcoming(full)) {
         return true;
     }
     let skb = &ctx.skb;
-    let sight = Sight { layer: LAYER_PACKET, netns, standing, skb, offset: 0, was_direct };
-    match traffic::leaving(&sight, &tables) {
+    let context =
+        PacketContext { layer: LAYER_PACKET, netns, standing, skb, offset: 0, was_direct };
+    match traffic::leaving(&context, &tables) {
         Leave::Direct(generation) => {
             remember_busy(full, state, netns, generation);
             true
         }
-        Leave::LetBe => true,
+        Leave::Passes => true,
         Leave::Refused => false,
     }
 }

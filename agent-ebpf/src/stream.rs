@@ -103,7 +103,7 @@ fn netns(ctx: &SockOpsContext) -> u64 {
 fn accepted(ctx: &SockOpsContext) {
     let netns = netns(ctx);
     let Some(tables) = Live::new() else { return };
-    if Standing::of(&tables, netns).unnamed().reason.lets_namespace_be() {
+    if Standing::of(&tables, netns).unnamed().reason.leaves_namespace_alone() {
         return;
     }
     let Some(sk) = full_socket(ctx) else { return };

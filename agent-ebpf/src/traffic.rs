@@ -101,7 +101,7 @@ pub(crate) fn end_agents(key: &FlowKey) {
 }
 
 /// Where a packet was seen, and what else is known of it.
-pub(crate) struct Sight<'a> {
+pub(crate) struct PacketContext<'a> {
     pub(crate) layer: u32,
     pub(crate) netns: u64,
     /// How that namespace stands.
@@ -113,7 +113,7 @@ pub(crate) struct Sight<'a> {
     pub(crate) was_direct: bool,
 }
 
-impl Sight<'_> {
+impl PacketContext<'_> {
     /// True where a packet is on its way out of the pod. What is for the pod itself the kernel sends
     /// by loopback; here it is for whoever takes it from the link.
     #[inline(always)]
@@ -141,29 +141,29 @@ pub(crate) enum Leave {
     /// A rule of this generation lets it out.
     Direct(u64),
     /// It may leave for another reason.
-    LetBe,
+    Passes,
     /// It stays.
     Refused,
 }
 
 impl Leave {
     #[inline(always)]
-    fn let_be(passes: bool) -> Self {
-        if passes { Self::LetBe } else { Self::Refused }
+    fn passes_if(passes: bool) -> Self {
+        if passes { Self::Passes } else { Self::Refused }
     }
 }
 
 /// Judges a packet that leaves a pod.
 #[inline(always)]
-pub(crate) fn leaving(sight: &Sight<'_>, tables: &Live) -> Leave {
-    let Some(packet) = headers::read(sight.skb, sight.offset) else {
-        return Leave::let_be(unnamed(sight, Reason::Malformed));
+pub(crate) fn leaving(context: &PacketContext<'_>, tables: &Live) -> Leave {
+    let Some(packet) = headers::read(context.skb, context.offset) else {
+        return Leave::passes_if(unnamed(context, Reason::Malformed));
     };
     if packet.is_neighbour() {
-        return Leave::LetBe;
+        return Leave::Passes;
     }
     let fragment = FragmentKey {
-        netns: sight.netns,
+        netns: context.netns,
         dst: packet.dst,
         id: packet.fragment_id,
         protocol: u32::from(packet.protocol),
@@ -173,11 +173,11 @@ pub(crate) fn leaving(sight: &Sight<'_>, tables: &Live) -> Leave {
         // SAFETY: one word, written by a single store.
         let let_out = unsafe { FRAGMENTS.get(fragment) }.copied();
         let known = let_out == Some(tables.generation());
-        return Leave::let_be(known || unnamed(sight, Reason::StrayFragment));
+        return Leave::passes_if(known || unnamed(context, Reason::StrayFragment));
     }
     // Read before the judgement: a later one would outlive a change that comes in between.
     let generation = tables.generation();
-    let leave = whole(sight, tables, &packet);
+    let leave = whole(context, tables, &packet);
     if leave != Leave::Refused && packet.fragment == Fragment::First {
         // Without an entry the later fragments are refused: the safe side.
         let _ = FRAGMENTS.insert(fragment, generation, 0);
@@ -199,40 +199,40 @@ fn key_of(netns: u64, packet: &Packet) -> FlowKey {
 
 /// The rules first: what they let out needs no memory. Only what they do not is looked up.
 #[inline(always)]
-fn whole(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> Leave {
+fn whole(context: &PacketContext<'_>, tables: &Live, packet: &Packet) -> Leave {
     let has_ports = matches!(packet.protocol, protocol::TCP | protocol::UDP);
     let flow = Flow {
-        netns: sight.netns,
+        netns: context.netns,
         dst: packet.dst,
         dst_port: if has_ports { packet.dst_port } else { 0 },
         protocol: packet.protocol,
     };
-    let mut judgement = sight.standing.decide(tables, &flow);
+    let mut judgement = context.standing.decide(tables, &flow);
     if judgement.reason == Reason::Canary {
-        report::proved(sight.netns, sight.hook(&packet.dst), judgement.generation);
+        report::proved(context.netns, context.hook(&packet.dst), judgement.generation);
         return Leave::Refused;
     }
-    if judgement.reason == Reason::Local && sight.is_outside() {
-        judgement = sight.standing.unnamed();
+    if judgement.reason == Reason::Local && context.is_outside() {
+        judgement = context.standing.unnamed();
     }
-    let key = key_of(sight.netns, packet);
+    let key = key_of(context.netns, packet);
     if judgement.verdict == Verdict::Direct {
-        if sight.layer == LAYER_WIRE && packet.protocol == protocol::UDP {
+        if context.layer == LAYER_WIRE && packet.protocol == protocol::UDP {
             claim(&key, judgement.generation);
         }
         if !has_ports && judgement.reason == Reason::WouldDeny {
-            report::verdict(sight.layer, &flow, Own::default(), &judgement);
+            report::verdict(context.layer, &flow, Own::default(), &judgement);
         }
         return Leave::Direct(judgement.generation);
     }
-    if is_let_be(sight, tables, (packet, &key), &judgement) {
-        return Leave::LetBe;
+    if passes_unnamed(context, tables, packet, &key, &judgement) {
+        return Leave::Passes;
     }
     if judgement.verdict == Verdict::Proxy {
         (judgement.verdict, judgement.reason) = (Verdict::Deny, Reason::BypassesProxy);
     }
     let own = Own { port: packet.src_port, socket: 0 };
-    report::verdict(sight.layer, &flow, own, &judgement);
+    report::verdict(context.layer, &flow, own, &judgement);
     Leave::Refused
 }
 
@@ -253,15 +253,16 @@ fn claim(key: &FlowKey, generation: u64) {
 /// True for a packet that the rules do not let out by themselves, and that may leave all the same:
 /// the agent's, an answer, or one of a connection that outlives its rule.
 #[inline(always)]
-fn is_let_be(
-    sight: &Sight<'_>,
+fn passes_unnamed(
+    context: &PacketContext<'_>,
     tables: &Live,
-    (packet, key): (&Packet, &FlowKey),
+    packet: &Packet,
+    key: &FlowKey,
     judgement: &Judgement,
 ) -> bool {
     let opens = packet.opens();
     let now = now();
-    let mut was_let_out = sight.was_direct;
+    let mut was_let_out = context.was_direct;
     if let Some(state) = flow_state(key) {
         let passes = match state.opened_by {
             OpenedBy::AGENT => is_fresh(state, packet.protocol, now),
@@ -274,7 +275,7 @@ fn is_let_be(
         }
         was_let_out |= state.opened_by == OpenedBy::POD;
     }
-    if packet.is_icmp_error() && quotes_allowed_flow(sight, tables, packet) {
+    if packet.is_icmp_error() && quotes_allowed_flow(context, tables, packet) {
         return true;
     }
     match judgement.verdict {
@@ -291,13 +292,15 @@ fn is_let_be(
 /// An ICMP error quotes the packet that came in. It passes when that packet was of a flow of the
 /// peer's or the agent's, or of one that the pod may have with its sender.
 #[inline(always)]
-fn quotes_allowed_flow(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> bool {
-    let Some(quoted) = headers::read_quoted(sight.skb, packet.transport + 8) else { return false };
+fn quotes_allowed_flow(context: &PacketContext<'_>, tables: &Live, packet: &Packet) -> bool {
+    let Some(quoted) = headers::read_quoted(context.skb, packet.transport + 8) else {
+        return false;
+    };
     if quoted.src != packet.dst {
         return false;
     }
     let key = FlowKey {
-        netns: sight.netns,
+        netns: context.netns,
         peer: quoted.src,
         peer_port: quoted.src_port,
         pod_port: quoted.dst_port,
@@ -310,27 +313,27 @@ fn quotes_allowed_flow(sight: &Sight<'_>, tables: &Live, packet: &Packet) -> boo
         return is_fresh(state, quoted.protocol, now());
     }
     let flow = Flow {
-        netns: sight.netns,
+        netns: context.netns,
         dst: quoted.src,
         dst_port: quoted.src_port,
         protocol: quoted.protocol,
     };
-    let judgement = sight.standing.decide(tables, &flow);
+    let judgement = context.standing.decide(tables, &flow);
     judgement.verdict == Verdict::Direct && judgement.reason != Reason::Local
 }
 
 /// Judges what no rule can name, by the policy's default.
 #[inline(always)]
-pub(crate) fn unnamed(sight: &Sight<'_>, reason: Reason) -> bool {
-    let mut judgement = sight.standing.unnamed();
+pub(crate) fn unnamed(context: &PacketContext<'_>, reason: Reason) -> bool {
+    let mut judgement = context.standing.unnamed();
     if judgement.verdict == Verdict::Direct {
         return true;
     }
     if judgement.verdict == Verdict::Deny {
         judgement.reason = reason;
     }
-    let flow = Flow { netns: sight.netns, ..Flow::default() };
-    report::verdict(sight.layer, &flow, Own::default(), &judgement);
+    let flow = Flow { netns: context.netns, ..Flow::default() };
+    report::verdict(context.layer, &flow, Own::default(), &judgement);
     false
 }
 

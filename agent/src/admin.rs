@@ -17,8 +17,10 @@ use agent_model::snapshot::Snapshot;
 use crate::observe::{flows::FlowLog, metrics::Metrics, status::Status};
 
 pub(crate) mod client;
+pub(crate) mod config;
 mod follow;
 pub(crate) mod question;
+pub(crate) mod request;
 pub(crate) mod rundir;
 pub(crate) mod server;
 pub(crate) mod why;
@@ -52,5 +54,7 @@ impl fmt::Debug for Admin {
     }
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

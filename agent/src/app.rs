@@ -26,7 +26,7 @@ use agent_kernel::{
 };
 use agent_model::translate::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
 use agent_pods::{
-    canary::{Canaries, Standings},
+    canary::{Canaries, CanaryStatuses},
     enrol::Pods,
     evidence::Evidence,
     runtime::{self, Follower},
@@ -55,19 +55,23 @@ use tokio::{
 use crate::{
     admin::{Admin, rundir::RunDir, server},
     args::{AgentArgs, OnRevoke, PodExclusions, PodNamespaces},
-    cni::{
-        gate::{self, Gate},
-        install,
-    },
+    cni::{admission, install},
     members::Members,
     observe::{events, flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
     proxied::Borrowed,
-    publisher::Publisher,
+    publisher::{self, Publisher},
     report::{self, Report, Views},
-    sync::Sync,
+    sync::{self, Sync},
 };
 
 type Tasks = JoinSet<anyhow::Result<()>>;
+
+/// What several tasks share.
+struct Shared {
+    kernel: Arc<Kernel>,
+    worker: Arc<Worker>,
+    flows: Arc<FlowLog>,
+}
 
 /// Runs the agent until a signal ends it.
 pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
@@ -75,15 +79,14 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let run_dir = RunDir::claim(&args.run_dir)?;
     let (source, reader) = Source::open(&args, &run_dir).await?;
     let socket = server::bind_socket(&run_dir).await?;
-    let gate = server::bind(run_dir.cni_socket()).await?;
+    let cni_socket = server::bind(run_dir.cni_socket()).await?;
     let sandboxes = Arc::new(Sandboxes::open(run_dir.sandboxes()));
     let port = bind_port(args.admin).await?;
     let worker = Arc::new(Worker::start()?);
-    let keep_revoked = args.on_revoke == OnRevoke::Keep;
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
-    let kernel = Arc::new(kernel);
     let flows = Arc::new(FlowLog::new(vec![Box::new(FlowLines::default())]));
+    let shared = Shared { kernel: Arc::new(kernel), worker, flows };
     let metrics = Arc::new(Metrics::default());
     let mut tasks = Tasks::new();
     let (status_writer, reporter) =
@@ -91,40 +94,41 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
     let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
     let (resolver, names) = Resolver::new(servers, rates, (run_dir.names(), &args.node_name));
-    let standings = Arc::new(Standings::default());
+    let canaries = Arc::new(CanaryStatuses::default());
     let plugin = keep_plugin(&mut tasks, &args, &run_dir)?;
     let views = Views {
         source: source.progress(),
         status_writer,
         names: resolver.known(),
         cni: plugin,
-        standings: Arc::clone(&standings),
+        canaries: Arc::clone(&canaries),
     };
-    let report = Arc::new(Report::new(settings(&args), Arc::clone(&kernel), views));
+    let report = Arc::new(Report::new(settings(&args), Arc::clone(&shared.kernel), views));
     if let Some(log) = log {
         tasks.spawn(async move { event_ring::read_log(log).await.context("the programs' log") });
     }
     let admin = Admin {
         answers: Arc::clone(&report) as _,
-        flows: Arc::clone(&flows),
+        flows: Arc::clone(&shared.flows),
         metrics: Arc::clone(&metrics),
     };
     serve_admin(&mut tasks, admin, socket, port);
-    let cni = Gate { report: Arc::clone(&report), sandboxes: Arc::clone(&sandboxes) };
-    tasks
-        .spawn(async move { gate::serve(gate, cni).await.context("the socket of the CNI plugin") });
+    let (cni, admissions) = admission::channel(Arc::clone(&sandboxes));
+    tasks.spawn(async move {
+        admission::serve(cni_socket, cni).await.context("the socket of the CNI plugin")
+    });
     let evidence = Evidence { sandboxes, runtime: follow_runtime(&args, &mut tasks)? };
-    let pods = (Arc::clone(&worker), evidence.clone());
-    let sync = start_sync(&mut tasks, &kernel, pods, (&flows, keep_revoked))?;
-    send_canaries(&mut tasks, &args, (&kernel, worker), (&sync, standings));
+    let sync = start_sync(&mut tasks, &args, &shared, evidence.clone())?;
+    send_canaries(&mut tasks, &args, &shared, &sync, canaries);
     tasks.spawn(source.run());
     tasks.spawn(async move {
         resolver.run().await;
         Ok(())
     });
-    let publisher = Publisher::new(context(&args), sync, (report, metrics, reporter), evidence);
-    tasks.spawn(publisher.run(reader, names));
-    tracing::info!(node = args.node_name, cgroup = %kernel.cgroup.display(), "agent started");
+    let context = context(&args);
+    let parts = publisher::Parts { context, sync, evidence, admissions, report, metrics, reporter };
+    tasks.spawn(Publisher::new(parts).run(reader, names));
+    tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
 }
 
@@ -285,10 +289,11 @@ fn follow_runtime(args: &AgentArgs, tasks: &mut Tasks) -> anyhow::Result<Option<
 /// Takes over what the maps hold, starts the proxy and the reader of events.
 fn start_sync(
     tasks: &mut Tasks,
-    kernel: &Arc<Kernel>,
-    (worker, evidence): (Arc<Worker>, Evidence),
-    (flows, keep_revoked): (&Arc<FlowLog>, bool),
+    args: &AgentArgs,
+    shared: &Shared,
+    evidence: Evidence,
 ) -> anyhow::Result<Sync> {
+    let Shared { kernel, worker, flows } = shared;
     let maps: &Arc<Maps> = &kernel.maps;
     let planner = Planner::new(found::found(maps)?);
     let members: Arc<ArcSwap<Members>> = Arc::default();
@@ -301,7 +306,7 @@ fn start_sync(
     tasks.spawn(async move { events::read(ring, sink).await.context("the ring of events") });
     let borrowed = Arc::new(Borrowed {
         maps: Arc::clone(maps),
-        worker: Arc::clone(&worker),
+        worker: Arc::clone(worker),
         members: Arc::clone(&members),
         names: planner.names(),
         flows: Arc::clone(flows),
@@ -313,21 +318,32 @@ fn start_sync(
         records: borrowed,
     };
     let proxy = Proxy::new(seams, Limits::default());
-    let pods = Pods::new(worker, Arc::clone(maps), proxy, evidence);
-    let log = (Arc::clone(flows), keep_revoked);
-    Ok(Sync::new(Arc::clone(kernel), planner, (pods, members), log)?)
+    Ok(Sync::new(sync::Parts {
+        kernel: Arc::clone(kernel),
+        planner,
+        pods: Pods::new(Arc::clone(worker), Arc::clone(maps), proxy, evidence),
+        members,
+        flows: Arc::clone(flows),
+        keep_revoked: args.on_revoke == OnRevoke::Keep,
+    })?)
 }
 
 /// Proves that what is published is judged.
 fn send_canaries(
     tasks: &mut Tasks,
     args: &AgentArgs,
-    (kernel, worker): (&Arc<Kernel>, Arc<Worker>),
-    (sync, standings): (&Sync, Arc<Standings>),
+    shared: &Shared,
+    sync: &Sync,
+    statuses: Arc<CanaryStatuses>,
 ) {
-    let (kernel, interval) = (Arc::clone(kernel), args.canary_interval);
-    let (subjects, spent) = (sync.subjects(), Mutex::default());
-    let canaries = Canaries { kernel, worker, subjects, standings, interval, spent };
+    let canaries = Canaries {
+        kernel: Arc::clone(&shared.kernel),
+        worker: Arc::clone(&shared.worker),
+        pods: sync.in_force(),
+        statuses,
+        interval: args.canary_interval,
+        spent: Mutex::default(),
+    };
     tasks.spawn(async move { canaries.run().await.context("the canaries") });
 }
 

@@ -13,8 +13,8 @@ pub(crate) use self::{
     agent::AgentArgs,
     choices::{Format, OnRevoke, Page, PodExclusions, PodNamespaces, SelftestFamily},
     commands::{
-        AnalyzeArgs, CrdsArgs, CrdsInstallArgs, CrdsVerb, FlowsArgs, ReferenceArgs, SelftestArgs,
-        StatusArgs, UninstallArgs, WhyArgs,
+        AnalyzeArgs, ConfigArgs, ConfigView, CrdsArgs, CrdsInstallArgs, CrdsVerb, FlowsArgs,
+        ReferenceArgs, SelftestArgs, StatusArgs, UninstallArgs, WhyArgs,
     },
 };
 
@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Flows(FlowsArgs),
     /// Say why a pod may or may not reach a destination, and what would allow it
     Why(WhyArgs),
+    /// Show what requests of a pod are held against: listeners, routes, clusters, endpoints
+    Config(ConfigArgs),
     /// Check manifests, or what a cluster has, without an agent
     Analyze(AnalyzeArgs),
     /// Install the definitions of custom resources that a cluster lacks

@@ -2,6 +2,7 @@
 //! file talks to the terminal.
 
 mod analyze;
+mod config;
 mod crds;
 mod findings;
 mod flows;
@@ -58,6 +59,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
             answer
         }
         Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
+        Command::Config(args) => runtime.block_on(config::run(&args, paint))?,
         Command::Analyze(args) => runtime.block_on(analyze::run(&args, paint))?,
         Command::Crds(args) => runtime.block_on(crds::run(&args))?,
         Command::Reference(args) => Answer { text: reference::run(&args)?, code: exit::OK },

@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey, Reason, Verdict};
 use agent_kernel::{
-    maps::{Maps, Mark},
-    netns::Worker,
+    maps::Maps,
+    netns::{NetNs, Worker},
     rule_names::RuleNames,
 };
 use agent_model::egress::Action;
@@ -37,6 +37,14 @@ pub(crate) struct Borrowed {
     pub(crate) flows: Arc<FlowLog>,
 }
 
+impl Borrowed {
+    fn netns(&self, workload: WorkloadId) -> Option<NetNs> {
+        let members = self.members.load();
+        let opened = members.pods.in_netns(workload.0)?.opened.as_ref()?;
+        Some(opened.netns.clone())
+    }
+}
+
 impl Origins for Borrowed {
     fn origin(&self, workload: WorkloadId, accepted: &TcpStream) -> Result<Origin, OriginError> {
         let peer = accepted.peer_addr().map_err(OriginError::Lookup)?;
@@ -60,7 +68,7 @@ impl Origins for Borrowed {
 impl Judge for Borrowed {
     fn judge(&self, workload: WorkloadId, origin: &Origin) -> Option<Ruling> {
         let members = self.members.load();
-        let default_action = members.pods.get(&workload.0)?.default_action?;
+        let default_action = members.pods.in_netns(workload.0)?.policy()?.default_action;
         let decision = self.names.get(origin.rule)?;
         match decision.action {
             Action::Proxy(duty) => {
@@ -75,12 +83,10 @@ impl Judge for Borrowed {
 impl Dial for Borrowed {
     fn dial(&self, from: WorkloadId, to: UpstreamAddr, patience: Duration) -> Dialling<'_> {
         Box::pin(async move {
-            let netns = self.members.load().pods.get(&from.0).map(|member| member.netns.clone());
-            let netns = netns.ok_or_else(|| DialError::Local("the pod is gone".into()))?;
-            let mark_and_patience = (&*self.maps as &dyn Mark, patience);
-            sockets::dial(&self.worker, &netns, to.0, mark_and_patience)
-                .await
-                .map_err(|error| dial_error(to, error))
+            let netns =
+                self.netns(from).ok_or_else(|| DialError::Local("the pod is gone".into()))?;
+            let dialled = sockets::dial(&self.worker, &netns, to.0, &*self.maps, patience).await;
+            dialled.map_err(|error| dial_error(to, error))
         })
     }
 }
@@ -102,7 +108,7 @@ impl Records for Borrowed {
     fn record(&self, record: Record) {
         let Record { workload, client, origin, failure, .. } = &record;
         let members = self.members.load();
-        let member = members.pods.get(&workload.0);
+        let pod = members.pods.in_netns(workload.0);
         let dialled = origin.map_or(client.0, |origin| origin.dst.0);
         let rule = origin.and_then(|origin| self.names.get(origin.rule));
         let is_refused = failure.as_ref().is_some_and(|failure| failure.blame() == Blame::Policy);
@@ -111,9 +117,9 @@ impl Records for Borrowed {
             connection: None,
             direction: Direction::Outbound,
             netns: workload.0,
-            pod: member.map(|member| member.id.clone()),
+            pod: pod.map(|pod| pod.id.clone()),
             source: Source {
-                address: member.and_then(|member| member.address_towards(dialled.ip())),
+                address: pod.and_then(|pod| pod.address_towards(dialled.ip())),
                 port: Some(client.0.port()),
             },
             destination: dialled.into(),

@@ -12,7 +12,7 @@ use agent_model::{
     snapshot::{PodId, Snapshot},
     translate::{Interner, NodeContext, translate},
 };
-use agent_pods::{enrol::Lack, evidence::Evidence, runtime::RuntimeOnly};
+use agent_pods::{evidence::Evidence, runtime::RuntimeOnly};
 use agent_source::{
     note::Note,
     observed::{Observed, Reader},
@@ -21,11 +21,17 @@ use agent_source::{
 };
 use agent_status::status_writer::Reporter;
 use tokio::{
+    sync::watch,
     task::block_in_place,
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::{observe::metrics::Metrics, report::Report, sync::Sync};
+use crate::{
+    cni::admission::{InForce, Queue},
+    observe::metrics::Metrics,
+    report::{Publication, Report},
+    sync::Sync,
+};
 
 /// How often pods are looked after without a change of objects: namespaces that have vanished or
 /// come, links, and what failed the last time.
@@ -34,6 +40,25 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 const NO_MESH_CONFIG: &str = "the ConfigMap istio cannot be read and no earlier form of it is \
     known: nothing is published until it is mended, lest pods be judged by a default that it \
     does not mean";
+
+/// What a [`Publisher`] is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// What a snapshot depends on beside objects.
+    pub(crate) context: NodeContext,
+    /// The writer of the maps.
+    pub(crate) sync: Sync,
+    /// Where pods are.
+    pub(crate) evidence: Evidence,
+    /// The pods that the runtime asks to be admitted.
+    pub(crate) admissions: Queue,
+    /// What is told to people.
+    pub(crate) report: Arc<Report>,
+    /// How long it took.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Who tells other nodes, on an API server.
+    pub(crate) reporter: Option<Reporter>,
+}
 
 /// The one task that publishes.
 #[derive(Debug)]
@@ -44,6 +69,8 @@ pub(crate) struct Publisher {
     report: Arc<Report>,
     metrics: Arc<Metrics>,
     evidence: Evidence,
+    sandboxes: watch::Receiver<u64>,
+    admissions: Queue,
     runtime_only: RuntimeOnly,
     latest: Option<(Observed, Arc<Snapshot>)>,
     /// Whether pods' links are to be looked at: they may change whenever something else does.
@@ -51,39 +78,38 @@ pub(crate) struct Publisher {
     /// While links are looked at, the pods whose turn is still to come. One at a time: a hundred take
     /// longer than a pod that is being made should wait.
     unlooked: Option<Vec<PodId>>,
-    /// Who tells other nodes, on an API server.
     reporter: Option<Reporter>,
     /// Why the last attempt failed: told once, however often it is tried again.
     refused: Option<String>,
+    /// Whether the last attempt is to be made again, though nothing changes.
+    is_unsettled: bool,
 }
 
 impl Publisher {
     /// A publisher that has not seen any objects yet.
-    pub(crate) fn new(
-        context: NodeContext,
-        sync: Sync,
-        (report, metrics, reporter): (Arc<Report>, Arc<Metrics>, Option<Reporter>),
-        evidence: Evidence,
-    ) -> Self {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { context, sync, evidence, admissions, report, metrics, reporter } = parts;
         Self {
             context,
             interner: Interner::default(),
             sync,
             report,
             metrics,
+            sandboxes: evidence.sandboxes.changes(),
             evidence,
+            admissions,
             runtime_only: RuntimeOnly::default(),
             latest: None,
             links_due: false,
             unlooked: None,
             reporter,
             refused: None,
+            is_unsettled: false,
         }
     }
 
     /// Publishes what the source says, as long as it says anything.
     pub(crate) async fn run(mut self, mut reader: Reader, mut names: Ends) -> anyhow::Result<()> {
-        let mut sandboxes = self.evidence.sandboxes.changes();
         self.context.answers = Arc::clone(&names.answers.borrow_and_update());
         let mut looks = interval(LOOK_AFTER);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -103,11 +129,13 @@ impl Publisher {
                         self.take(observed, &names).await;
                     }
                 }
-                news = sandboxes.changed() => {
+                is_open = self.admissions.arrival() => {
+                    anyhow::ensure!(is_open, "nobody listens to the CNI plugin");
+                    self.admit().await;
+                }
+                news = self.sandboxes.changed() => {
                     news?;
-                    let mut laps = Laps::default();
-                    self.publish(&mut laps).await;
-                    self.metrics.phases(&laps);
+                    self.publish_timed().await;
                 }
                 news = self.evidence.changed() => {
                     news?;
@@ -117,6 +145,27 @@ impl Publisher {
                 _ = looks.tick(), if self.unlooked.is_none() => self.look_after(),
             }
         }
+    }
+
+    /// Takes in pods that ask to be admitted. Most need a publication, which takes in their
+    /// namespaces.
+    async fn admit(&mut self) {
+        if self.take_in_admissions() {
+            self.publish_timed().await;
+        }
+    }
+
+    fn take_in_admissions(&mut self) -> bool {
+        let snapshot = self.latest.as_ref().map(|(_, snapshot)| &**snapshot);
+        let is_judged = |netns| self.sync.is_judged(netns);
+        let pods = snapshot.is_some().then(|| &**self.sync.views());
+        self.admissions.take_in(snapshot, InForce { pods, is_judged: &is_judged })
+    }
+
+    async fn publish_timed(&mut self) {
+        let mut laps = Laps::default();
+        self.publish(&mut laps).await;
+        self.metrics.phases(&laps);
     }
 
     /// The runtime says something else: of pods that objects name, or of others.
@@ -134,6 +183,7 @@ impl Publisher {
     async fn take(&mut self, mut observed: Observed, names: &Ends) {
         if self.latest.is_none() && lacks_mesh_config(&observed) {
             self.report.refuse(&observed, NO_MESH_CONFIG);
+            self.is_unsettled = true;
             return;
         }
         let since = Instant::now();
@@ -153,7 +203,7 @@ impl Publisher {
             self.metrics.published(since.elapsed());
         }
         self.metrics.phases(&laps);
-        if self.sync.pods().count(Lack::Waiting) > 0 {
+        if self.sync.expects_pods() {
             self.evidence.expect_pods();
         }
     }
@@ -161,11 +211,11 @@ impl Publisher {
     /// Has links looked at, and the latest snapshot published again, where something of it may not be
     /// in force.
     fn look_after(&mut self) {
-        if !self.links_due && !self.sync.wants_another_look() && !self.report.is_degraded() {
+        if !self.links_due && !self.sync.wants_another_look() && !self.is_unsettled {
             return;
         }
         self.links_due = false;
-        self.unlooked = Some(self.sync.judged());
+        self.unlooked = Some(self.sync.enrolled());
     }
 
     /// Looks at the links of one pod, and publishes after the last.
@@ -190,12 +240,15 @@ impl Publisher {
             if let Some(why) = trouble {
                 let why = format!("{why}; nothing is published until it does");
                 self.report.refuse(observed, &why);
+                self.is_unsettled = true;
             }
             return false;
         }
-        let newest = self.evidence.sandboxes.newest();
-        let outcome = self.sync.publish(snapshot, laps).await;
-        if let Ok(published) = &outcome
+        self.admissions.store(snapshot, &self.evidence.sandboxes);
+        // What has been stored is taken in by this publication.
+        self.sandboxes.mark_unchanged();
+        let published = self.sync.publish(snapshot, &self.admissions.awaited(), laps).await;
+        if let Ok(published) = &published
             && published.writes > 0
         {
             tracing::info!(
@@ -207,23 +260,32 @@ impl Publisher {
                 "generation in force"
             );
         }
-        let refused = outcome.as_ref().err().map(|error| chain(error));
+        let refused = published.as_ref().err().map(|error| chain(error));
         if let Some(why) = &refused
             && self.refused != refused
         {
             tracing::error!(target: "config", error = why, "generation refused");
         }
         self.refused.clone_from(&refused);
+        self.is_unsettled = refused.is_some() || trouble.is_some();
         if let Some(reporter) = &self.reporter {
             reporter.published(observed, refused.as_ref());
         }
-        self.report.update(&self.sync, (observed, snapshot), (refused, trouble));
+        let (pods, prefixes) = (self.sync.views(), self.sync.prefix_count());
+        self.report.update(Publication { observed, snapshot, pods, prefixes, refused, trouble });
         laps.end(Phase::Report);
-        self.evidence.sandboxes.took_in(newest);
+        self.finish(laps);
+        published.is_ok_and(|published| published.writes > 0)
+    }
+
+    /// Answers who waits for the generation, and then does what nobody has to wait for.
+    fn finish(&mut self, laps: &mut Laps) {
+        let is_judged = |netns| self.sync.is_judged(netns);
+        let pods = Some(&**self.sync.views());
+        self.admissions.answer(InForce { pods, is_judged: &is_judged });
         self.sync.narrow();
         laps.end(Phase::Narrow);
         self.links_due = true;
-        outcome.is_ok_and(|published| published.writes > 0)
     }
 }
 

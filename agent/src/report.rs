@@ -1,5 +1,6 @@
 //! What the agent says of itself: made after each publication, with the parts that change by
-//! themselves (counters, what hangs where) asked of the kernel when somebody wants to know.
+//! themselves (counters, what is attached where) asked of the kernel when somebody wants to know. It
+//! is read, and decides nothing.
 
 use std::{
     collections::BTreeMap,
@@ -9,14 +10,16 @@ use std::{
 use agent_abi::{Flow, Judgement, counter, decide};
 use agent_base::lock::lock;
 use agent_kernel::{
-    hooks::{self, Wire},
+    hooks::{self, AttachMode},
     lifecycle::Kernel,
     preflight::Layer3,
 };
-use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
+use agent_model::snapshot::{Enrolment, Snapshot};
 use agent_pods::{
-    canary::Standings,
-    enrol::{Lack, Pod, Pods},
+    canary::CanaryStatuses,
+    enrol::ProblemKind,
+    veth::HostEnd,
+    view::{OpenedPod, PodView, PodViews},
 };
 use agent_source::{
     cluster::Progress, note::Note, observed::Observed, resolve::Known, spots::Spots,
@@ -28,7 +31,6 @@ use jiff::Timestamp;
 use crate::{
     admin::Answers,
     observe::status::{self, Cni, Hook, OnRevoke, State, Status, UnknownPods, default_action},
-    sync::Sync,
 };
 
 /// The parts that a publication decides.
@@ -38,7 +40,7 @@ struct Latest {
     generation_since: Option<Timestamp>,
     rules: u64,
     prefixes: u64,
-    pods: Vec<Judged>,
+    pods: Arc<PodViews>,
     objects: BTreeMap<String, u64>,
     /// What is worth knowing of objects themselves; the snapshot has what became of them.
     notes: Arc<[Arc<Note>]>,
@@ -46,14 +48,23 @@ struct Latest {
     snapshot: Arc<Snapshot>,
 }
 
-/// A note on a hook of the wire layer.
+/// A note on a hook of layer 3.
 const NOT_YET: &str = "the pod is being made";
 
-/// A pod's part of the status, with the interfaces where its hooks hang.
-#[derive(Debug)]
-struct Judged {
-    pod: status::Pod,
-    ends: Vec<(u32, String)>,
+/// What a publication came to.
+pub(crate) struct Publication<'a> {
+    /// The objects that it was made from.
+    pub(crate) observed: &'a Observed,
+    /// What they mean.
+    pub(crate) snapshot: &'a Arc<Snapshot>,
+    /// The pods as it left them.
+    pub(crate) pods: &'a Arc<PodViews>,
+    /// Prefixes in the kernel's table.
+    pub(crate) prefixes: usize,
+    /// Why it is not in force.
+    pub(crate) refused: Option<String>,
+    /// Why nothing new is known of where pods are.
+    pub(crate) trouble: Option<String>,
 }
 
 /// What an agent was started with, as far as its status says it.
@@ -81,7 +92,7 @@ pub(crate) struct Views {
     /// The CNI plugin, where the agent keeps it.
     pub(crate) cni: Option<Arc<ArcSwap<Cni>>>,
     /// What canaries have shown.
-    pub(crate) standings: Arc<Standings>,
+    pub(crate) canaries: Arc<CanaryStatuses>,
 }
 
 /// The agent's report.
@@ -104,18 +115,12 @@ impl Report {
             started: Timestamp::now(),
             unknown_pods: if hold_unknown { UnknownPods::Hold } else { UnknownPods::Allow },
             on_revoke: if keep_revoked { OnRevoke::Keep } else { OnRevoke::Reset },
-            layer3: kernel.links.wire().name().into(),
-            layer3_why: layer3_why(layer3, kernel.links.wire()).map(Into::into),
+            layer3: kernel.links.mode().name().into(),
+            layer3_why: layer3_why(layer3, kernel.links.mode()).map(Into::into),
             ..Status::default()
         };
         let published = Mutex::new((0, None));
         Self { fixed, kernel, latest: ArcSwapOption::empty(), published, views }
-    }
-
-    /// True when something of the latest snapshot is not in force.
-    pub(crate) fn is_degraded(&self) -> bool {
-        let latest = self.latest.load();
-        latest.as_ref().is_some_and(|latest| matches!(latest.state, State::Degraded { .. }))
     }
 
     /// Takes in objects of which nothing can be published.
@@ -130,7 +135,7 @@ impl Report {
             generation_since: None,
             rules: 0,
             prefixes: 0,
-            pods: Vec::new(),
+            pods: Arc::default(),
             objects: observed.by_kind(),
             notes: Arc::clone(&observed.notes),
             spots: Arc::clone(&observed.spots),
@@ -139,14 +144,9 @@ impl Report {
     }
 
     /// Takes in what a publication came to.
-    pub(crate) fn update(
-        &self,
-        sync: &Sync,
-        (observed, snapshot): (&Observed, &Arc<Snapshot>),
-        (refused, trouble): (Option<String>, Option<String>),
-    ) {
-        let pods = sync.pods();
-        let failing = pods.count(Lack::Failing);
+    pub(crate) fn update(&self, publication: Publication<'_>) {
+        let Publication { observed, snapshot, pods, prefixes, refused, trouble } = publication;
+        let failing = pods.iter().filter(|pod| is_failing(pod)).count();
         let failing = (failing > 0).then(|| format!("{failing} pods are not enrolled whole"));
         let state = match refused.or(failing).or(trouble) {
             Some(why) => State::Degraded { why },
@@ -155,23 +155,14 @@ impl Report {
         self.latest.store(Some(Arc::new(Latest {
             state,
             generation_since: self.since(self.kernel.maps.node.generation()),
-            rules: distinct_rules(snapshot),
-            prefixes: sync.prefix_count() as u64,
-            pods: snapshot.pods.iter().map(|(id, plan)| judged(id, plan, pods)).collect(),
+            rules: distinct_rules(pods),
+            prefixes: prefixes as u64,
+            pods: Arc::clone(pods),
             objects: observed.by_kind(),
             notes: Arc::clone(&observed.notes),
             spots: Arc::clone(&observed.spots),
             snapshot: Arc::clone(snapshot),
         })));
-    }
-
-    /// A pod as the newest publication left it.
-    pub(crate) fn pod(&self, id: &PodId) -> Option<status::Pod> {
-        let latest = self.latest.load();
-        let pods = &latest.as_ref()?.pods;
-        let is_it =
-            |judged: &&Judged| judged.pod.namespace == id.namespace && judged.pod.name == id.name;
-        pods.iter().find(is_it).map(|judged| judged.pod.clone())
     }
 
     fn since(&self, generation: u64) -> Option<Timestamp> {
@@ -199,7 +190,7 @@ impl Answers for Report {
         status.hooks = hooks_of(&self.kernel);
         let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
         status.counters = (0..).zip(&counter::NAMES).map(count).collect();
-        let Views { source, status_writer, names, cni, standings: _ } = &self.views;
+        let Views { source, status_writer, names, cni, canaries: _ } = &self.views;
         status.cni = cni.as_ref().map(|cni| (**cni.load()).clone());
         status.mended = self.kernel.mending.done().into();
         status.source = source.as_ref().map(|source| source.view().into());
@@ -218,7 +209,7 @@ impl Answers for Report {
             latest.notes.iter().map(|note| note.as_ref().into()).chain(found).collect();
         let unsaid = status_writer.iter().flat_map(|writer| writer.findings());
         status.findings.extend(unsaid.map(|note| status::Note::from(&note)));
-        status.pods = latest.pods.iter().map(|judged| self.with_hooks(judged)).collect();
+        status.pods = latest.pods.iter().map(|pod| self.pod(pod)).collect();
         if matches!(status.state, State::Ready)
             && let Some(missing) = missing(&status)
         {
@@ -239,51 +230,64 @@ impl Report {
         if matches!(pod.enrolment, status::Enrolment::NotEnrolled { .. }) {
             return;
         }
-        let Some(standing) = pod.netns.and_then(|netns| self.views.standings.of(netns)) else {
+        let Some(shown) = pod.netns.and_then(|netns| self.views.canaries.of(netns)) else {
             return;
         };
-        if let (status::Enrolment::Enrolled, Some(why)) = (&pod.enrolment, &standing.failing) {
+        if let (status::Enrolment::Enrolled, Some(why)) = (&pod.enrolment, &shown.failing) {
             pod.enrolment = status::Enrolment::Failing { why: why.clone() };
         }
         pod.canary = Some(status::Canary {
-            proved: standing.proved.map(|(at, _)| at),
-            generation: standing.proved.map(|(_, generation)| generation),
-            layers: standing.layers,
-            failing: standing.failing,
+            proved: shown.proved.map(|(at, _)| at),
+            generation: shown.proved.map(|(_, generation)| generation),
+            layers: shown.layers,
+            failing: shown.failing,
         });
     }
 
-    fn with_hooks(&self, judged: &Judged) -> status::Pod {
-        let due = self.kernel.links.due();
-        let hook = |(interface, name): &(u32, String)| {
-            let note = due.contains(interface).then(|| NOT_YET.to_owned());
-            self.kernel
-                .links
-                .wire()
-                .hooks()
-                .iter()
-                .map(|hook| Hook {
-                    layer: hook.layer,
-                    hook: hook.name.to_owned(),
-                    place: name.clone(),
-                    attached: self.kernel.links.is_wired(hook, *interface),
-                    note: note.clone(),
-                })
-                .collect::<Vec<_>>()
+    /// A pod with its hooks, and with what its canary shows.
+    fn pod(&self, view: &PodView) -> status::Pod {
+        let opened = view.opened.as_ref();
+        let mut pod = status::Pod {
+            namespace: view.id.namespace.clone(),
+            name: view.id.name.clone(),
+            enrolment: enrolment(view),
+            addresses: view.addresses.clone(),
+            netns: view.cookie(),
+            default_action: view.policy().map(|it| default_action(it.default_action).into()),
+            rules: view.policy().map_or(0, |policy| policy.rules.rules().len() as u64),
+            proxy_port: opened.and_then(|opened| opened.proxy_port),
+            hooks: opened.map_or_else(Vec::new, |opened| self.hooks_of(opened)),
+            canary: None,
         };
-        let mut pod = judged.pod.clone();
-        pod.hooks = judged.ends.iter().flat_map(hook).collect();
         self.add_canary(&mut pod);
         pod
     }
+
+    /// The hooks on a pod's links.
+    fn hooks_of(&self, pod: &OpenedPod) -> Vec<Hook> {
+        let links = &self.kernel.links;
+        let due = links.due();
+        let on = |link: &HostEnd| {
+            let note = due.contains(&link.ifindex).then(|| NOT_YET.to_owned());
+            let hook = |hook: &hooks::Hook| Hook {
+                layer: hook.layer,
+                hook: hook.name.to_owned(),
+                place: link.name.clone(),
+                attached: links.is_on_interface(hook, link.ifindex),
+                note: note.clone(),
+            };
+            links.mode().hooks().iter().map(hook).collect::<Vec<_>>()
+        };
+        pod.links.iter().flat_map(on).collect()
+    }
 }
 
-/// Why layer 3 does not hang as it would by itself on the kernels of today.
-fn layer3_why(wanted: Layer3, wire: Wire) -> Option<&'static str> {
-    match (wanted, wire) {
-        (Layer3::Auto, Wire::Clsact) => Some("this kernel has no tcx (Linux 6.6)"),
+/// Why layer 3 is not attached as it would be by itself on the kernels of today.
+fn layer3_why(wanted: Layer3, mode: AttachMode) -> Option<&'static str> {
+    match (wanted, mode) {
+        (Layer3::Auto, AttachMode::Clsact) => Some("this kernel has no tcx (Linux 6.6)"),
         (Layer3::Tcx | Layer3::Clsact, _) => Some("as --layer3 says"),
-        (Layer3::Auto, Wire::Tcx) => None,
+        (Layer3::Auto, AttachMode::Tcx) => None,
     }
 }
 
@@ -292,10 +296,10 @@ fn name_wanters(names: &mut [status::Resolved], snapshot: &Snapshot) {
     if names.is_empty() {
         return;
     }
-    for definition in snapshot.registry.definitions() {
-        for name in &definition.names {
+    for service in snapshot.registry.services() {
+        for name in &service.names {
             if let Ok(at) = names.binary_search_by(|one| one.name.as_str().cmp(name)) {
-                names[at].wanted_by.push(definition.key.to_string());
+                names[at].wanted_by.push(service.key.to_string());
             }
         }
     }
@@ -315,7 +319,7 @@ fn hooks_of(kernel: &Kernel) -> Vec<Hook> {
         .collect()
 }
 
-/// A hook that should hang somewhere and does not.
+/// A hook that should be attached somewhere and is not.
 fn missing(status: &Status) -> Option<String> {
     let pods = status.pods.iter().flat_map(|pod| &pod.hooks);
     let mut hooks = status.hooks.iter().chain(pods);
@@ -330,50 +334,28 @@ fn unproved(status: &Status) -> Option<String> {
     (failing > 0).then(|| format!("the canaries of {failing} pods fail"))
 }
 
-fn judged(id: &PodId, plan: &PodPlan, pods: &Pods) -> Judged {
-    let known: Option<&Pod> = pods.known().get(id);
-    let policy = match &plan.enrolment {
-        Enrolment::Enrolled(policy) => Some(policy),
-        Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
-    };
-    let enrolment = match (&plan.enrolment, pods.problem(id)) {
-        (_, Some((lack, why))) => {
-            let why = why.to_owned();
-            match lack {
-                Lack::Waiting => status::Enrolment::Pending { why },
-                Lack::Unenrollable => status::Enrolment::Unenrollable { why },
-                Lack::Failing => status::Enrolment::Failing { why },
+fn is_failing(pod: &PodView) -> bool {
+    pod.problem.as_ref().is_some_and(|problem| problem.kind == ProblemKind::Failing)
+}
+
+fn enrolment(pod: &PodView) -> status::Enrolment {
+    match (&pod.enrolment, &pod.problem) {
+        (_, Some(problem)) => {
+            let why = problem.why.clone();
+            match problem.kind {
+                ProblemKind::Pending => status::Enrolment::Pending { why },
+                ProblemKind::Unenrollable => status::Enrolment::Unenrollable { why },
+                ProblemKind::Failing => status::Enrolment::Failing { why },
             }
         }
         (Enrolment::Enrolled(_), None) => status::Enrolment::Enrolled,
         (Enrolment::NotEnrolled(why), None) => status::Enrolment::NotEnrolled { why: why.clone() },
         (Enrolment::Pending(why), None) => status::Enrolment::Pending { why: why.clone() },
-    };
-    let pod = status::Pod {
-        namespace: id.namespace.clone(),
-        name: id.name.clone(),
-        enrolment,
-        addresses: plan.addresses.clone(),
-        netns: known.map(|pod| pod.netns.cookie()),
-        default_action: policy.map(|policy| default_action(policy.default_action).into()),
-        rules: policy.map_or(0, |policy| policy.rules.rules().len() as u64),
-        proxy_port: known.and_then(Pod::proxy_port),
-        hooks: Vec::new(),
-        canary: None,
-    };
-    let ends = known.map_or(&[][..], Pod::ends);
-    Judged { pod, ends: ends.iter().map(|end| (end.ifindex, end.name.clone())).collect() }
+    }
 }
 
-fn distinct_rules(snapshot: &Snapshot) -> u64 {
-    let mut sets: Vec<_> = snapshot
-        .pods
-        .values()
-        .filter_map(|plan| match &plan.enrolment {
-            Enrolment::Enrolled(policy) => Some(&policy.rules),
-            Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
-        })
-        .collect();
+fn distinct_rules(pods: &PodViews) -> u64 {
+    let mut sets: Vec<_> = pods.iter().filter_map(|pod| Some(&pod.policy()?.rules)).collect();
     sets.sort_unstable_by_key(|set| Arc::as_ptr(set));
     sets.dedup_by(|one, other| Arc::ptr_eq(one, other));
     sets.iter().map(|set| set.rules().len() as u64).sum()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! prepare   open what new pods need, seed what is known of their open connections
-//! wire      layer 3 on the links of pods that are to be judged
+//! attach    layer 3 to the links of enrolled pods
 //! widen     new tables beside the old ones        fails: stay at N-1 everywhere, report, retry
 //! publish   the proxy's members, then one store in the kernel
 //! revoke    open connections that are denied now are reset
@@ -11,10 +11,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
     sync::Arc,
 };
 
+use agent_abi::{Flow, Reason, decide};
 use agent_base::{
     error::chain,
     laps::{Laps, Phase},
@@ -26,20 +26,20 @@ use agent_kernel::{
     sys::{self, SysError},
 };
 use agent_model::{
-    snapshot::{Enrolment, PodId, Snapshot},
-    tables::Pod as ModelPod,
+    snapshot::{PodId, Snapshot},
+    tables,
 };
 use agent_pods::{
-    canary::Subject,
     connections::{self, Change},
-    enrol::{Pod, Pods, Wanting},
+    enrol::{LinkScope, Pods, ProblemKind},
+    view::PodViews,
 };
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::{sync::watch, task::block_in_place};
 
 use crate::{
-    members::{Member, Members},
+    members::Members,
     observe::{flow_record::FlowRecord, flows::FlowLog},
 };
 
@@ -68,6 +68,23 @@ pub(crate) struct Published {
     pub(crate) resets: usize,
 }
 
+/// What a [`Sync`] is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    /// The hooks and their maps.
+    pub(crate) kernel: Arc<Kernel>,
+    /// What the maps hold.
+    pub(crate) planner: Planner,
+    /// The pods of this node.
+    pub(crate) pods: Pods,
+    /// Where the proxy and the log of flows read what is in force.
+    pub(crate) members: Arc<ArcSwap<Members>>,
+    /// Where resets are recorded.
+    pub(crate) flows: Arc<FlowLog>,
+    /// Open connections outlive their rule.
+    pub(crate) keep_revoked: bool,
+}
+
 /// The one writer of the maps.
 #[derive(Debug)]
 pub(crate) struct Sync {
@@ -81,24 +98,23 @@ pub(crate) struct Sync {
     /// Whether the generation in force is to be narrowed.
     flipped: bool,
     /// The links that the next publication looks at.
-    wanting: Wanting,
+    link_scope: LinkScope,
     said: Option<Desired>,
-    subjects: watch::Sender<Vec<Subject>>,
+    /// The pods as the last attempt left them.
+    views: Arc<PodViews>,
+    /// The pods of the generation in force.
+    in_force: watch::Sender<Arc<PodViews>>,
 }
 
 impl Sync {
     /// Takes over what the maps hold. Attaches the hooks at once, unless those in force read
     /// another layout's maps: then they judge on until the first generation of ours is whole.
-    pub(crate) fn new(
-        kernel: Arc<Kernel>,
-        planner: Planner,
-        (pods, members): (Pods, Arc<ArcSwap<Members>>),
-        (flows, keep_revoked): (Arc<FlowLog>, bool),
-    ) -> Result<Self, SyncError> {
+    pub(crate) fn new(parts: Parts) -> Result<Self, SyncError> {
+        let Parts { kernel, planner, pods, members, flows, keep_revoked } = parts;
         let attached = !kernel.replaces_another_layout();
         if attached {
             kernel.attach()?;
-            kernel.check_sight(pods.worker().own().cookie())?;
+            kernel.check_visibility(pods.worker().own().cookie())?;
         }
         Ok(Self {
             kernel,
@@ -109,9 +125,10 @@ impl Sync {
             keep_revoked,
             attached,
             flipped: false,
-            wanting: Wanting::New,
+            link_scope: LinkScope::New,
             said: None,
-            subjects: watch::Sender::default(),
+            views: Arc::default(),
+            in_force: watch::Sender::default(),
         })
     }
 
@@ -120,14 +137,25 @@ impl Sync {
         self.planner.prefix_count()
     }
 
-    /// The pods that are judged, for whoever proves it.
-    pub(crate) fn subjects(&self) -> watch::Receiver<Vec<Subject>> {
-        self.subjects.subscribe()
+    /// The pods of the generation in force, for whoever proves that they are judged.
+    pub(crate) fn in_force(&self) -> watch::Receiver<Arc<PodViews>> {
+        self.in_force.subscribe()
     }
 
-    /// The pods whose namespaces are open.
-    pub(crate) fn pods(&self) -> &Pods {
-        &self.pods
+    /// The pods as the last publication left them, or the last attempt at one.
+    pub(crate) fn views(&self) -> &Arc<PodViews> {
+        &self.views
+    }
+
+    /// Whether pods are being made that will have a namespace soon.
+    pub(crate) fn expects_pods(&self) -> bool {
+        self.pods.count(ProblemKind::Pending) > 0
+    }
+
+    /// Whether the live tables judge the pod of a namespace, by its cookie.
+    pub(crate) fn is_judged(&self, netns: u64) -> bool {
+        let reason = decide(&*self.kernel.maps, &Flow { netns, ..Flow::default() }).reason;
+        !matches!(reason, Reason::UnknownAllowed | Reason::UnknownHeld | Reason::NotEnrolled)
     }
 
     /// True when something of what was published is not as it was left.
@@ -135,61 +163,75 @@ impl Sync {
         self.pods.want_another_look()
             || (self.attached
                 && block_in_place(|| {
-                    self.kernel.is_amiss() || self.pods.has_lost_a_wire(&self.kernel)
+                    self.kernel.is_amiss() || self.pods.has_lost_a_link(&self.kernel)
                 }))
     }
 
     /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in
     /// force already makes no new generation.
+    ///
+    /// `awaited` are the pods that the runtime waits for before it starts anything in them.
     pub(crate) async fn publish(
         &mut self,
         snapshot: &Snapshot,
+        awaited: &BTreeSet<PodId>,
         laps: &mut Laps,
     ) -> Result<Published, SyncError> {
-        let fresh = self.pods.prepare(snapshot).await;
-        let desired = self.desired();
-        if self.attached {
-            let anew = block_in_place(|| self.kernel.mend())?;
-            if anew {
-                self.mend_pods()?;
-            }
-            let wanting = std::mem::replace(&mut self.wanting, Wanting::New);
-            self.pods.wire(&self.kernel, if anew { Wanting::All } else { wanting });
-        }
-        // What is opened from here on the wire layer learns by itself.
+        let fresh = self.pods.prepare(snapshot, awaited).await;
+        let mended = if self.attached { self.attach_links() } else { Ok(()) };
+        self.views = Arc::new(PodViews::new(snapshot, &self.pods));
+        mended?;
+        // What is opened from here on layer 3 learns by itself.
         connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
         let mut published =
             Published { generation: self.planner.generation(), writes: 0, resets: 0 };
         laps.end(Phase::Prepare);
+        let desired = self.views.desired();
         let changed = self.changed(&desired);
         if changed.is_some() {
             published.writes = block_in_place(|| self.write(&desired, snapshot, laps))?;
             published.generation = self.planner.generation();
         } else {
             // Endpoints may have changed without a rule.
-            self.members.store(Arc::new(self.members_now(snapshot)));
+            self.store_members(snapshot);
         }
         if !self.attached {
             self.kernel.attach()?;
-            self.pods.wire(&self.kernel, Wanting::Lost);
+            self.pods.attach_links(&self.kernel, LinkScope::Lost);
             connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
+            self.views = Arc::new(PodViews::new(snapshot, &self.pods));
             self.attached = true;
         }
-        self.pods.unwire(&self.kernel);
+        self.pods.detach_links(&self.kernel);
         if let Some(changed) = changed {
-            let maps = &self.kernel.maps;
-            let registry = &*snapshot.registry;
-            let change = Change { netns: &changed, registry, keep_all: self.keep_revoked };
-            let resets = connections::settle(&self.pods, maps, change).await;
-            for reset in &resets {
-                self.flows.record(FlowRecord::of_reset(reset));
-            }
-            published.resets = resets.len();
+            published.resets = self.settle(snapshot, &changed).await;
             self.said = Some(desired);
             laps.end(Phase::Revoke);
         }
-        self.tell_canaries(snapshot);
+        self.in_force.send_replace(Arc::clone(&self.views));
         Ok(published)
+    }
+
+    /// Puts back what somebody else took, and attaches layer 3 to links that lack it.
+    fn attach_links(&mut self) -> Result<(), SyncError> {
+        let anew = block_in_place(|| self.kernel.mend())?;
+        if anew {
+            self.mend_pods()?;
+        }
+        let scope = std::mem::replace(&mut self.link_scope, LinkScope::New);
+        self.pods.attach_links(&self.kernel, if anew { LinkScope::All } else { scope });
+        Ok(())
+    }
+
+    /// Resets the connections that are denied now; how many there were.
+    async fn settle(&self, snapshot: &Snapshot, changed: &[u64]) -> usize {
+        let registry = &*snapshot.registry;
+        let change = Change { netns: changed, registry, keep_all: self.keep_revoked };
+        let resets = connections::settle(&self.pods, &self.kernel.maps, change).await;
+        for reset in &resets {
+            self.flows.record(FlowRecord::of_reset(reset));
+        }
+        resets.len()
     }
 
     fn write(
@@ -204,7 +246,7 @@ impl Sync {
         let mut live = found::Writer(&self.kernel.maps);
         self.planner.widen(&plan, &mut live)?;
         // The proxy first: what the kernel sends it from the next store on it must know.
-        self.members.store(Arc::new(self.members_now(snapshot)));
+        self.store_members(snapshot);
         self.kernel.maps.node.publish(plan.generation());
         self.planner.flipped(plan);
         self.flipped = true;
@@ -212,11 +254,11 @@ impl Sync {
         Ok(writes)
     }
 
-    /// Completes the wire layer of young pods, and removes what the generation in force does not
+    /// Completes layer 3 of young pods, and removes what the generation in force does not
     /// need. To be called after each publication; it takes tens of milliseconds, for which whoever
     /// waits for the generation does not wait.
     pub(crate) fn narrow(&mut self) {
-        block_in_place(|| self.pods.finish_wiring(&self.kernel));
+        block_in_place(|| self.pods.finish_links(&self.kernel));
         if !std::mem::take(&mut self.flipped) {
             return;
         }
@@ -230,10 +272,10 @@ impl Sync {
         }
     }
 
-    /// The pods that are judged.
-    pub(crate) fn judged(&self) -> Vec<PodId> {
-        let judged = self.pods.known().iter().filter(|(_, pod)| pod.is_enrolled());
-        judged.map(|(id, _)| id.clone()).collect()
+    /// The pods that are enrolled.
+    pub(crate) fn enrolled(&self) -> Vec<PodId> {
+        let enrolled = self.pods.known().iter().filter(|(_, pod)| pod.is_enrolled());
+        enrolled.map(|(id, _)| id.clone()).collect()
     }
 
     /// Looks at the links of a pod, which may have others by now.
@@ -243,10 +285,10 @@ impl Sync {
 
     /// Has the next publication mend the links of pods.
     pub(crate) fn mend_links(&mut self) {
-        self.wanting = Wanting::Lost;
+        self.link_scope = LinkScope::Lost;
     }
 
-    /// Writes what somebody else took from PODS. The pod was held meanwhile, or let be.
+    /// Writes what somebody else took from PODS. The pod was held meanwhile, or not judged.
     fn mend_pods(&self) -> Result<(), SysError> {
         let pods = &self.kernel.maps.pods;
         let mut mended = BTreeSet::new();
@@ -262,54 +304,17 @@ impl Sync {
         Ok(())
     }
 
-    /// Says which pods are judged from now on.
-    fn tell_canaries(&self, snapshot: &Snapshot) {
-        let judged = self.pods.known().iter().filter(|(_, pod)| pod.is_enrolled());
-        let subject = |(id, pod)| {
-            let said = snapshot.pods.get(id).map_or(&[][..], |plan| &plan.addresses);
-            Subject::new(id, pod, said)
-        };
-        let now: Vec<Subject> = judged.map(subject).collect();
-        self.subjects.send_if_modified(|before| {
-            let changed = *before != now;
-            *before = now;
-            changed
-        });
-    }
-
-    fn desired(&self) -> Desired {
-        let word = |pod: &Pod| ModelPod {
-            policy: match &pod.enrolment {
-                Enrolment::Enrolled(policy) => Some(Arc::clone(policy)),
-                Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
-            },
-            addresses: pod.addresses.clone(),
-            proxy_port: pod.proxy_port().and_then(NonZeroU16::new),
-        };
-        self.pods.known().values().map(|pod| (pod.netns.cookie(), word(pod))).collect()
-    }
-
-    fn members_now(&self, snapshot: &Snapshot) -> Members {
-        let member = |(id, pod): (&PodId, &Pod)| {
-            let default_action = match &pod.enrolment {
-                Enrolment::Enrolled(policy) => Some(policy.default_action),
-                Enrolment::NotEnrolled(_) | Enrolment::Pending(_) => None,
-            };
-            let (netns, addresses) = (pod.netns.clone(), pod.addresses.clone());
-            let member = Member { id: id.clone(), netns, addresses, default_action };
-            (pod.netns.cookie(), member)
-        };
-        Members {
-            pods: self.pods.known().iter().map(member).collect(),
-            upstreams: Arc::clone(&snapshot.upstreams),
-        }
+    /// What the proxy and the log of flows read from here on.
+    fn store_members(&self, snapshot: &Snapshot) {
+        let (pods, upstreams) = (Arc::clone(&self.views), Arc::clone(&snapshot.upstreams));
+        self.members.store(Arc::new(Members { pods, upstreams }));
     }
 
     /// The pods about which something else is said than before; `None` when that is nothing.
     fn changed(&self, desired: &Desired) -> Option<Vec<u64>> {
         let empty = BTreeMap::new();
         let said = self.said.as_ref().unwrap_or(&empty);
-        let differs = |(cookie, pod): &(&u64, &ModelPod)| said.get(cookie) != Some(*pod);
+        let differs = |(cookie, pod): &(&u64, &tables::Pod)| said.get(cookie) != Some(*pod);
         let changed: Vec<u64> = desired.iter().filter(differs).map(|(cookie, _)| *cookie).collect();
         let gone = said.keys().any(|cookie| !desired.contains_key(cookie));
         (self.said.is_none() || gone || !changed.is_empty()).then_some(changed)

@@ -8,10 +8,10 @@ use std::{
 use anyhow::{Result, ensure};
 
 use crate::{
-    control_plane::ControlPlane,
+    control_plane::{ACCOUNT, ControlPlane},
     gate::{Gate, Mode},
     process::Process,
-    scene::{ACCOUNT, Scene},
+    scene::Scene,
     world::World,
 };
 

@@ -12,6 +12,7 @@
 //! attached                       the kernel's own word on what hangs at a hook
 //! maps                           the agent's own maps, written behind its back
 //! stranger                       somebody else's programs on the same hooks
+//! pace                           limits of wall time, held against a control in the same run
 //! raw                            the few calls that need `unsafe`
 //! ```
 
@@ -25,6 +26,7 @@ pub mod gate;
 pub mod gated;
 pub mod maps;
 pub mod named;
+pub mod pace;
 pub mod pod;
 pub mod raw;
 pub mod runtime;

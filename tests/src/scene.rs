@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     agent::PATIENCE,
-    control_plane::{ControlPlane, tree},
+    control_plane::{ACCOUNT, ControlPlane, tree},
     manifest::{NAMESPACE, NODE},
     stage::{DIRECT, Net, Stage},
     world::{Host, World},
@@ -18,8 +18,6 @@ use crate::{
 
 /// The rule for the far host.
 pub const RULE: &str = "serviceentry/far-tcp";
-/// The agent's own account.
-pub const ACCOUNT: (&str, &str) = ("sekisho-system", "sekisho-agent");
 
 /// A stage whose agent follows a server; nothing of Istio's is installed.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ impl Scene {
     pub fn with(start: impl FnOnce(&World) -> Result<ControlPlane>) -> Result<Self> {
         let mut stage = Stage::set()?;
         let plane = start(&stage.world)?;
-        let base = tree()?.join("deploy/base");
+        let base = tree().join("deploy/base");
         for file in ["namespace.yaml", "rbac.yaml"] {
             plane.apply(&stage.world, &fs::read_to_string(base.join(file))?)?;
         }

@@ -13,11 +13,10 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     agent::Agent,
-    control_plane::{ControlPlane, is_left_out, tree},
+    control_plane::{ACCOUNT, ControlPlane, is_left_out, tree},
     gate::Gate,
     manifest::{Mirror, NAMESPACE},
     raw,
-    scene::ACCOUNT,
     world::{Wiring, World},
 };
 
@@ -129,7 +128,7 @@ impl Server {
     fn start() -> Result<Self> {
         let world = World::new(Wiring::Routed)?;
         let plane = ControlPlane::start(&world)?;
-        let deploy = tree()?.join("deploy");
+        let deploy = tree().join("deploy");
         let definitions = deploy.join("crds").display().to_string();
         plane.kubectl(&world, &["create", "-f", &definitions], "")?;
         let wait = ["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"];

@@ -258,7 +258,6 @@ fn proofs_go_with_their_pod() -> Result<()> {
     ensure!(before >= 8, "{before} proofs");
     stage.agent.config().remove("pod-app")?;
     stage.agent.wait_until("the pod is gone", |a| Ok(a.enrolment("app")? == "unknown"))?;
-    thread::sleep(Duration::from_secs(1));
-    assert_eq!(maps::proofs(stage.agent.pins())?, 0);
-    Ok(())
+    let gone = |agent: &Agent| Ok(maps::proofs(agent.pins())? == 0);
+    stage.agent.wait_until("its proofs are gone", gone)
 }

@@ -3,19 +3,21 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::atomic::Ordering,
     thread,
     time::{Duration, Instant},
 };
 
 use agent_abi::policy_default;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rstest::rstest;
 use sekisho_tests::{
     manifest::listed,
     maps,
+    pace::Strain,
     pod::load::{Load, Tally},
-    process::probe,
+    process::{Process, probe},
     serve::Echo,
     stage::{DENIED, DIRECT, Net, Stage},
 };
@@ -24,6 +26,10 @@ use serde_json::Value;
 const SECONDS: u64 = 8;
 /// To each of the two destinations.
 const RATE: u32 = 1_500;
+/// A hundred a second.
+const FLIP: Duration = Duration::from_millis(10);
+/// A port that only the last connect of a test goes to.
+const LAST: u16 = 7_009;
 const READY: Duration = Duration::from_secs(30);
 
 /// What one generation said of the two destinations.
@@ -43,15 +49,10 @@ fn each_verdict_is_of_the_generation_that_it_names(
     let sides = [listed(&stage.far.addresses()), listed(&other.addresses())];
     let ports = [(DIRECT, "TCP")];
     let left = stage.at(net, DIRECT);
-    let right = std::net::SocketAddr::new(net.of(&other), DIRECT);
+    let right = SocketAddr::new(net.of(&other), DIRECT);
     let mut follower = stage.agent.follow(&stage.world)?;
 
-    let load = Load { allowed: left, denied: right, streams: 0, rate: RATE, seconds: SECONDS };
-    let mut command = probe()?;
-    command.arg("load").arg(serde_json::to_string(&load)?);
-    let mut storm = stage.pod.run(command)?;
-    storm.line(READY)?;
-
+    let (mut storm, strain) = (storm(&stage, left, right)?, Strain::start());
     let (mut flips, start) = (0_usize, Instant::now());
     while start.elapsed() < Duration::from_secs(SECONDS) {
         let before = stage.agent.generation()?;
@@ -59,14 +60,15 @@ fn each_verdict_is_of_the_generation_that_it_names(
         stage.agent.config().service_entry("far", &sides[flips % 2], &ports)?;
         stage.agent.wait_until("a new generation", |agent| Ok(agent.generation()? > before))?;
     }
+    let slowdown = strain.end()?;
     let tally: Tally = storm.answer(READY + Duration::from_secs(SECONDS))?;
-    // The last events are on their way through the agent.
-    thread::sleep(Duration::from_millis(300));
-    let (generations, lost) = read(&follower.pending(), [left.ip(), right.ip()])?;
-    assert!(follower.is_running(), "{}", follower.complaints());
+    let lines = read_all(&stage, &mut follower)?;
+    let (generations, lost) = read(&lines, [left.ip(), right.ip()])?;
 
     let events: u64 = generations.values().map(Said::count).sum();
-    println!("{net:?}: {flips} flips, {events} verdicts, {lost} not followed, {tally:?}");
+    println!(
+        "{net:?}: {flips} flips, {events} verdicts, {lost} not followed, {tally:?}; {slowdown:?}"
+    );
     for (generation, said) in &generations {
         let agrees = said.left.len() <= 1
             && said.right.len() <= 1
@@ -74,9 +76,12 @@ fn each_verdict_is_of_the_generation_that_it_names(
         assert!(agrees, "generation {generation} contradicts itself: {said:?}");
     }
     let both = generations.values().filter(|s| !s.left.is_empty() && !s.right.is_empty()).count();
-    assert!(both >= flips / 2, "only {both} of {flips} generations were seen at work");
-    assert!(flips >= 40, "only {flips} flips in {SECONDS} s");
-    assert!(events >= 5_000, "only {events} verdicts");
+    // A follower that has too little of a busy machine misses some, and of what it misses nothing is
+    // seen.
+    let expected = flips as u64 / 2 * events / (events + lost).max(1);
+    assert!(both as u64 >= expected, "only {both} of {flips} generations were seen at work");
+    assert!(flips as u64 >= slowdown.shrink(40), "only {flips} flips in {SECONDS} s");
+    assert!(events >= slowdown.shrink(5_000), "only {events} verdicts");
     Ok(())
 }
 
@@ -98,32 +103,33 @@ fn a_hundred_flips_a_second_contradict_no_verdict(
     let mut follower = stage.agent.follow(&stage.world)?;
 
     let denied = stage.at(net, DENIED);
-    let load = Load { allowed: denied, denied, streams: 0, rate: RATE, seconds: SECONDS };
-    let mut command = probe()?;
-    command.arg("load").arg(serde_json::to_string(&load)?);
-    let mut storm = stage.pod.run(command)?;
-    storm.line(READY)?;
+    let (mut storm, strain) = (storm(&stage, denied, denied)?, Strain::start());
     let start = Instant::now();
-    let mut flips = 0_u64;
+    let mut flips = 0_u32;
     while start.elapsed() < Duration::from_secs(SECONDS) {
-        thread::sleep(Duration::from_millis(9));
         flips += 1;
-        word.get().store(first + flips, Ordering::Release);
+        // By the clock, so that a flip that comes late delays no other.
+        thread::sleep((FLIP * flips).saturating_sub(start.elapsed()));
+        word.get().store(first + u64::from(flips), Ordering::Release);
     }
+    let slowdown = strain.end()?;
     storm.line(READY + Duration::from_secs(SECONDS))?;
-    thread::sleep(Duration::from_millis(300));
-    let (generations, lost) = read(&follower.pending(), [denied.ip(), denied.ip()])?;
+    let lines = read_all(&stage, &mut follower)?;
+    let (generations, lost) = read(&lines, [denied.ip(), denied.ip()])?;
     let events: u64 = generations.values().map(Said::count).sum();
-    println!("{net:?}: {flips} flips in {SECONDS} s, {events} verdicts, {lost} not followed");
+    let seen = generations.len() as u64;
+    println!(
+        "{net:?}: {flips} flips in {SECONDS} s, {seen} seen, {events} verdicts, {lost} not followed; \
+         {slowdown:?}"
+    );
     for (generation, said) in &generations {
         let wanted = if generation & 1 == denying { "deny" } else { "direct" };
         let all = said.left.keys().all(|verdict| verdict == wanted);
         assert!(all, "generation {generation} is to say {wanted}: {said:?}");
     }
-    assert!(flips >= 90 * SECONDS, "only {flips} flips in {SECONDS} s");
-    assert!(generations.len() >= 500, "only {} generations were seen at work", generations.len());
-    assert!(events >= 5_000, "only {events} verdicts");
-    assert!(follower.is_running(), "{}", follower.complaints());
+    assert!(u64::from(flips) >= 90 * SECONDS, "only {flips} flips in {SECONDS} s");
+    assert!(seen >= slowdown.shrink(500), "only {seen} generations were seen at work");
+    assert!(events >= slowdown.shrink(5_000), "only {events} verdicts");
     Ok(())
 }
 
@@ -135,11 +141,7 @@ fn a_full_ring_counts_what_it_loses() -> Result<()> {
     let lost = || stage.agent.status()?["counters"]["events_lost"].as_u64().context("no count");
     assert_eq!(lost()?, 0);
     stage.agent.pause()?;
-    let load = Load { allowed, denied, streams: 0, rate: RATE, seconds: SECONDS };
-    let mut command = probe()?;
-    command.arg("load").arg(serde_json::to_string(&load)?);
-    let mut storm = stage.pod.run(command)?;
-    storm.line(READY)?;
+    let mut storm = storm(&stage, allowed, denied)?;
     let tally: Tally = storm.answer(READY + Duration::from_secs(SECONDS))?;
     stage.agent.resume()?;
     let lost = lost()?;
@@ -147,6 +149,36 @@ fn a_full_ring_counts_what_it_loses() -> Result<()> {
     assert!(lost > 0, "{tally:?}");
     assert_eq!((tally.leaked, tally.wrong), (0, 0), "{tally:?}");
     stage.check_verdicts()
+}
+
+/// Connects at a high rate, which have begun when this returns.
+fn storm(stage: &Stage, allowed: SocketAddr, denied: SocketAddr) -> Result<Process> {
+    let load = Load { allowed, denied, streams: 0, rate: RATE, seconds: SECONDS };
+    let mut command = probe()?;
+    command.arg("load").arg(serde_json::to_string(&load)?);
+    let mut storm = stage.pod.run(command)?;
+    storm.line(READY)?;
+    Ok(storm)
+}
+
+/// What is followed up to now. A connect that nobody else makes comes after everything before it; it
+/// is made again, since what is followed may leave some out.
+fn read_all(stage: &Stage, follower: &mut Process) -> Result<Vec<String>> {
+    let (mut client, mut lines) = (stage.client()?, Vec::new());
+    let deadline = Instant::now() + READY;
+    while Instant::now() < deadline {
+        client.dial(stage.at(Net::V4, LAST))?;
+        let next = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < next {
+            let read = lines.len();
+            lines.extend(follower.pending());
+            if lines[read..].iter().any(|line| line.contains(&format!("\"port\":{LAST},"))) {
+                return Ok(lines);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    bail!("the last connect is not among {} lines; {}", lines.len(), follower.complaints())
 }
 
 impl Said {
@@ -165,7 +197,7 @@ fn read(lines: &[String], sides: [std::net::IpAddr; 2]) -> Result<(BTreeMap<u64,
             lost += missed;
             continue;
         }
-        if flow["event"] != "verdict" || flow["layer"] != "connect" {
+        if flow["event"] != "verdict" || flow["layer"] != "connect" || flow["port"] == LAST {
             continue;
         }
         let generation = flow["generation"].as_u64().context("a verdict of no generation")?;

@@ -12,10 +12,10 @@ use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
-    control_plane::{ControlPlane, is_left_out},
+    control_plane::{ACCOUNT, ControlPlane, is_left_out},
     gate::{Mode, Request},
     gated::{Gated, RETURN, url, wait_behind},
-    scene::{ACCOUNT, Scene},
+    scene::Scene,
     stage::Stage,
     world::{Wiring, World},
 };

@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
-    control_plane::is_left_out,
+    control_plane::{ACCOUNT, is_left_out},
     gate::Mode,
     gated::{Gated, RETURN, wait_behind},
     manifest::{NAMESPACE, NODE},
-    scene::{ACCOUNT, Scene, pod},
+    scene::{Scene, pod},
     stage::{DENIED, DIRECT, Net},
 };
 
@@ -57,8 +57,10 @@ fn a_server_that_is_restored_from_a_backup_is_taken_at_its_word(
         write_many(&scene, "lost")?;
     }
 
+    wait_told(&scene, true)?;
     scene.delete_rule()?;
     scene.wait_allowed(false, RETURN)?;
+    wait_told(&scene, false)?;
     let late = scene.stage.at(Net::V4, DENIED);
     let entry = sekisho_tests::manifest::service_entry(
         "late",
@@ -72,8 +74,7 @@ fn a_server_that_is_restored_from_a_backup_is_taken_at_its_word(
     while client.dial(late)?.errno.is_some() {
         ensure!(start.elapsed() < RETURN, "the late rule is not in force");
     }
-    // The node has said that it is.
-    thread::sleep(Duration::from_secs(5));
+    wait_told(&scene, true)?;
 
     gate.set(Mode::Shut);
     scene.plane.stop()?;
@@ -94,6 +95,22 @@ fn a_server_that_is_restored_from_a_backup_is_taken_at_its_word(
         ensure!(start.elapsed() < RETURN, "the late rule is still in force");
     }
     scene.stage.check_verdicts()
+}
+
+/// Waits until the node has said in its Lease that it has rules in force, or that it has none.
+fn wait_told(scene: &Scene, any: bool) -> Result<()> {
+    let lease = format!("lease/sekisho-node-{NODE}");
+    let start = Instant::now();
+    loop {
+        // It may not be there yet.
+        let lease = scene.plane.get(&scene.stage.world, &[&lease, "-n", ACCOUNT.0]);
+        let told = lease.map(|lease| lease["metadata"]["annotations"].to_string());
+        if told.as_ref().is_ok_and(|told| told.contains("serviceentries") == any) {
+            return Ok(());
+        }
+        ensure!(start.elapsed() < RETURN, "rules: {any}, and not {told:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn write_many(scene: &Scene, name: &str) -> Result<()> {

@@ -1,9 +1,6 @@
 //! `cargo xtask ebpf`: builds the kernel programs alone and prints the size of each.
 
 mod listing;
-/// The same file that the build script of agent-kernel uses: one way to build the programs.
-#[path = "../../agent/kernel/build/programs.rs"]
-pub(crate) mod programs;
 
 use std::fs;
 
@@ -12,9 +9,9 @@ use clap::Args;
 
 use crate::{
     command::{target_dir, workspace},
+    programs::{self, Layout},
     setup,
 };
-use programs::Layout;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {

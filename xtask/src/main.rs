@@ -15,6 +15,9 @@ mod ebpf;
 mod image;
 mod interrupt;
 mod place;
+/// The same file that the build script of agent-kernel uses: one way to build the kernel programs.
+#[path = "../../agent/kernel/build/programs.rs"]
+mod programs;
 mod setup;
 mod test;
 

@@ -1,39 +1,45 @@
-//! `cargo xtask test`: everything that can be proven on this machine.
+//! `cargo xtask test`: everything that can be proven on this machine, a suite at a time.
+//!
+//! ```text
+//! suites   the test programs that cargo has built, and the documentation's examples
+//! shard    which of them a part runs
+//! tally    what came of one, counted from its own lines
+//! report   a table of them all, and the line at the end
+//! ```
 //!
 //! Kernel tests start the agent, so both builds of it exist before the first test runs: the
 //! current one where cargo puts it, the one with another map layout under `target/next-layout`.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::{Command, ExitStatus, Stdio},
-    time::Instant,
-};
+mod report;
+mod shard;
+mod suites;
+mod tally;
+
+use std::{fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    command::{cargo, show, target_dir, workspace},
+    command::{cargo, show, target_dir},
     setup,
 };
+use report::Row;
+use shard::Shard;
 
+/// Runs every suite, prints how long each took, and ends with how many tests passed, failed and were
+/// skipped.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Leave out the tests against a Kubernetes API server
+    /// Leave out the tests against a Kubernetes API server: they count as skipped
     #[arg(long)]
     without_kubernetes: bool,
+    /// Run one part of several, such as 1/3: each suite is in just one of them, and the parts take
+    /// about the same time
+    #[arg(long, value_name = "PART/PARTS")]
+    shard: Option<Shard>,
     /// Run only tests whose name contains this
     filter: Option<String>,
-}
-
-/// What the lines of cargo's test runs add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -42,13 +48,23 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     // What is missing is said before anything is built.
     let programs = kubernetes(options)?;
     build_agents()?;
-    let (status, tally) = run_tests(options, programs)?;
-    let Tally { passed, failed, ignored } = tally;
-    println!(
-        "{passed} passed, {failed} failed, {ignored} ignored, in {} s",
-        started.elapsed().as_secs()
-    );
-    if !status.success() || failed > 0 {
+    println!("test: building the tests");
+    let mut suites = suites::build()?;
+    if let Some(shard) = options.shard {
+        suites = shard.of(suites);
+    }
+    println!("test: {} suites, {} s after the start", suites.len(), started.elapsed().as_secs());
+    let mut rows = Vec::new();
+    for suite in suites {
+        let before = Instant::now();
+        let tally = suite.run(options.filter.as_deref(), &programs)?;
+        rows.push(Row { suite: suite.name, tally, took: before.elapsed() });
+    }
+    print!("{}", report::table(&mut rows));
+    println!("test: {} s in all", started.elapsed().as_secs());
+    let sum = report::sum(&rows);
+    println!("{sum}");
+    if sum.failed > 0 {
         bail!("not every test passed");
     }
     Ok(())
@@ -64,7 +80,7 @@ fn build_agents() -> anyhow::Result<()> {
     fs::create_dir_all(&kept)?;
     fs::copy(&built, kept.join("sekisho"))
         .with_context(|| format!("{} is not there", built.display()))?;
-    println!("test: building the agent and the tests");
+    println!("test: building the agent");
     show(cargo().args(["build", "--quiet", "--workspace", "--exclude", "agent-ebpf", "--bins"]))
 }
 
@@ -75,56 +91,4 @@ fn kubernetes(options: &Options) -> anyhow::Result<Vec<(&'static str, PathBuf)>>
         return Ok(vec![("SEKISHO_WITHOUT_KUBERNETES", "1".into())]);
     }
     Ok(vec![("HELM", setup::helm()?), ("KUBEBUILDER_ASSETS", setup::kubernetes()?)])
-}
-
-/// A failed test in one crate does not hide those of the next.
-fn run_tests(
-    options: &Options,
-    programs: Vec<(&'static str, PathBuf)>,
-) -> anyhow::Result<(ExitStatus, Tally)> {
-    let mut command: Command = cargo();
-    command.args(["test", "--workspace", "--exclude", "agent-ebpf", "--no-fail-fast"]);
-    command.envs(programs);
-    command.args(&options.filter);
-    command.current_dir(workspace()).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = command.spawn().context("cargo test could not be started")?;
-    let output = child.stdout.take().expect("it is piped");
-    let mut tally = Tally::default();
-    for line in BufReader::new(output).lines() {
-        let line = line?;
-        println!("{line}");
-        tally.add(&line);
-    }
-    Ok((child.wait()?, tally))
-}
-
-impl Tally {
-    /// Counts a line such as `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
-    fn add(&mut self, line: &str) {
-        let Some(counts) = line.strip_prefix("test result: ") else { return };
-        let words: Vec<&str> = counts.split([' ', ';', '.']).collect();
-        for pair in words.windows(2) {
-            let Ok(count) = pair[0].parse::<u64>() else { continue };
-            match pair[1] {
-                "passed" => self.passed += count,
-                "failed" => self.failed += count,
-                "ignored" => self.ignored += count,
-                _ => {}
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn result_lines_add_up_and_others_do_not() {
-        let mut tally = Tally::default();
-        tally.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out");
-        tally.add("test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured");
-        tally.add("test 5 failed tests are counted ... ok");
-        assert_eq!(tally, Tally { passed: 13, failed: 2, ignored: 1 });
-    }
 }

@@ -1,5 +1,5 @@
 //! Proof that the hooks see the agent's own connections. They do not when the agent runs outside
-//! the cgroup where they hang, and then layer 3 would take what it dials for the pods for the pods'
+//! the cgroup where they are attached, and then layer 3 would take what it dials for the pods for the pods'
 //! own frames. No path or mount tells this surely in a container, so it is tried.
 
 use std::{

@@ -19,7 +19,7 @@ mod messages;
 mod tests;
 
 use super::{hooks::CLSACT, netlink::NetlinkError};
-use messages::{EVERY_PROTOCOL, Filter, Place, Put, Tc};
+use messages::{EVERY_PROTOCOL, Filter, FilterPoint, Put, Tc};
 
 /// No filter can come before those of this priority.
 const PRIORITY: u16 = 1;
@@ -75,34 +75,34 @@ impl Clsact {
         Ok(Self { name: name_of(&path) })
     }
 
-    /// Hangs a program in front of every other filter, in the place of its predecessor where there
+    /// Attaches a program in front of every other filter, in the place of its predecessor where there
     /// is one.
-    pub(crate) fn hang(
+    pub(crate) fn attach(
         &self,
         interface: u32,
         parent: u32,
         program: BorrowedFd<'_>,
     ) -> Result<(), ClsactError> {
         let mut tc = Tc::open()?;
-        let place = Place { interface, parent };
-        let plan = plan(&tc.filters(place)?, &self.name)?;
+        let point = FilterPoint { interface, parent };
+        let plan = plan(&tc.filters(point)?, &self.name)?;
         let put = |handle| Put { priority: PRIORITY, handle, program, name: self.name.as_str() };
         match plan.step {
-            Step::Replace(handle) => tc.replace(place, put(handle))?,
-            Step::Add(handle) => tc.add(place, put(handle)).map_err(|error| {
+            Step::Replace(handle) => tc.replace(point, put(handle))?,
+            Step::Add(handle) => tc.add(point, put(handle)).map_err(|error| {
                 // The discipline is there, so it is the kind of filter that is unknown.
                 if error.is(libc::ENOENT) { ClsactError::Unknown(error) } else { error.into() }
             })?,
         }
         for filter in &plan.stale {
-            tc.remove(place, filter)?;
+            tc.remove(point, filter)?;
         }
         Ok(())
     }
 
     /// Whether a filter of ours is there and none that may decide comes before it.
-    pub(crate) fn hangs(&self, interface: u32, parent: u32) -> Result<bool, ClsactError> {
-        let filters = Tc::open()?.filters(Place { interface, parent })?;
+    pub(crate) fn is_attached(&self, interface: u32, parent: u32) -> Result<bool, ClsactError> {
+        let filters = Tc::open()?.filters(FilterPoint { interface, parent })?;
         Ok(matches!(plan(&filters, &self.name), Ok(Plan { step: Step::Replace(_), .. })))
     }
 
@@ -110,7 +110,7 @@ impl Clsact {
     pub(crate) fn any(&self, interface: u32) -> Result<bool, ClsactError> {
         let mut tc = Tc::open()?;
         for hook in &CLSACT {
-            let filters = tc.filters(Place { interface, parent: hook.number })?;
+            let filters = tc.filters(FilterPoint { interface, parent: hook.number })?;
             if filters.iter().any(|filter| is_ours(filter, &self.name)) {
                 return Ok(true);
             }
@@ -135,10 +135,10 @@ impl Clsact {
         let mut others = false;
         // What judges goes first, so that what was learnt outlives it.
         for hook in CLSACT.iter().rev() {
-            let place = Place { interface, parent: hook.number };
-            for filter in tc.filters(place)? {
+            let point = FilterPoint { interface, parent: hook.number };
+            for filter in tc.filters(point)? {
                 if is_ours(&filter, &self.name) {
-                    tc.remove(place, &filter)?;
+                    tc.remove(point, &filter)?;
                 } else {
                     others |= filter.handle != 0;
                 }
@@ -163,7 +163,7 @@ pub(crate) fn make_qdisc(interface: u32) -> Result<bool, ClsactError> {
         Err(error) if !error.is(libc::EEXIST) => return Err(error.into()),
         Err(_) => {}
     }
-    match tc.qdiscs()?.into_iter().find(|(place, _)| *place == interface) {
+    match tc.qdiscs()?.into_iter().find(|(found, _)| *found == interface) {
         Some((_, kind)) if kind != CLSACT_KIND => Err(ClsactError::OtherQdisc { kind }),
         _ => Ok(false),
     }

@@ -1,4 +1,4 @@
-//! Where each program hangs. One list: attaching, `status` and uninstalling all read it.
+//! Where each program is attached. One list: attaching, `status` and uninstalling all read it.
 
 use aya_obj::generated::bpf_attach_type::{
     BPF_CGROUP_INET_EGRESS, BPF_CGROUP_INET4_BIND, BPF_CGROUP_INET4_CONNECT,
@@ -73,16 +73,16 @@ pub(crate) const CLSACT: [Hook; 2] = [
 const CLSACT_EGRESS: u32 = 0xffff_fff3;
 const CLSACT_INGRESS: u32 = 0xffff_fff2;
 
-/// How layer 3 hangs on a pod's link.
+/// How layer 3 is attached to a pod's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
+pub enum AttachMode {
     /// By tcx links.
     Tcx,
     /// By clsact filters.
     Clsact,
 }
 
-impl Wire {
+impl AttachMode {
     /// The hooks, in the order in which they are attached.
     pub const fn hooks(self) -> &'static [Hook; 2] {
         match self {

@@ -57,7 +57,7 @@ pub enum KernelError {
     Canary(#[source] io::Error),
     /// The agent's filters are in another network namespace.
     #[error(
-        "the agent of {} has hung filters in another network namespace than this one: run this \
+        "the agent of {} has attached filters in another network namespace than this one: run this \
          where the agent ran (nsenter --net=..); if that namespace has gone, so have they, and the \
          directory may be removed by hand",
         path.display()
@@ -109,7 +109,7 @@ pub struct Setup {
     pub hold_unknown: bool,
     /// Open flows outlive their rule.
     pub keep_revoked: bool,
-    /// How layer 3 is to hang.
+    /// How layer 3 is to be attached.
     pub layer3: Layer3,
     /// How much the programs say.
     pub log: KernelLog,
@@ -133,7 +133,7 @@ impl Kernel {
     /// unless an agent of the same layout has attached its own.
     pub fn open(setup: &Setup) -> Result<Self, KernelError> {
         let cgroup = preflight::check(&setup.pin_dir, setup.cgroup.as_deref())?;
-        let wire = preflight::wire(setup.layer3, sys::has_tcx())?;
+        let mode = preflight::attach_mode(setup.layer3, sys::has_tcx())?;
         fs::create_dir_all(&setup.pin_dir).map_err(|source| {
             let path = setup.pin_dir.clone();
             KernelError::PinDir { path, source }
@@ -151,7 +151,7 @@ impl Kernel {
         maps.node.configure(setup.host_netns, flags);
         Ok(Self {
             maps: Arc::new(maps),
-            links: Links::new(&setup.pin_dir, &cgroup, wire)?,
+            links: Links::new(&setup.pin_dir, &cgroup, mode)?,
             programs,
             mending: Mending::default(),
             pins: Pins::hold(&load::maps_directory(&setup.pin_dir)).map_err(KernelError::Held)?,
@@ -171,7 +171,7 @@ impl Kernel {
     /// one, and lets go of what only that one needed.
     pub fn attach(&self) -> Result<(), KernelError> {
         self.links.attach_cgroup(&self.programs)?;
-        self.links.adopt_strays(&self.programs);
+        self.links.adopt_unpinned(&self.programs);
         Ok(links::remove_other_layouts(&self.pin_dir, &load::maps_directory(&self.pin_dir))?)
     }
 
@@ -183,8 +183,8 @@ impl Kernel {
             || !self.links.lost(&self.programs).is_empty()
     }
 
-    /// Puts back what somebody else took from the cgroup. Says whether everything is to be hung
-    /// again, as a canary asks for.
+    /// Puts back what somebody else took from the cgroup. Says whether everything is to be
+    /// attached again, as a canary asks for.
     pub fn mend(&self) -> Result<bool, KernelError> {
         let asked = self.mending.take();
         if !self.pins.are_there() {
@@ -206,7 +206,7 @@ impl Kernel {
     }
 
     /// Refuses to go on when the attached hooks do not see the agent's own connections.
-    pub fn check_sight(&self, host_netns: u64) -> Result<(), KernelError> {
+    pub fn check_visibility(&self, host_netns: u64) -> Result<(), KernelError> {
         match canary::hooks_see_us(&self.maps, host_netns) {
             Ok(true) => Ok(()),
             Ok(false) => Err(KernelError::Unseen { cgroup: self.cgroup.clone() }),

@@ -36,7 +36,7 @@ pub struct Mending {
 }
 
 impl Mending {
-    /// Asks that every hook be hung again, whatever the kernel says of its link.
+    /// Asks that every hook be attached again, whatever the kernel says of its link.
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }

@@ -27,9 +27,6 @@ use rustix::{
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-#[cfg(test)]
-mod tests;
-
 /// The agent's own namespace, as the calling thread sees it.
 const OWN: &str = "/proc/thread-self/ns/net";
 

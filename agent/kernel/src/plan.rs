@@ -46,7 +46,7 @@ pub use refusal::PlanError;
 pub use writer::MapWriter;
 
 use pods::{PodWrites, Pods};
-use prefixes::Prefixes;
+use prefixes::{IdleSlot, Prefixes};
 use rules::{FreshSets, Numbered, Rules};
 use tables::{Assigned, Compiled, Tables};
 
@@ -166,8 +166,9 @@ impl Planner {
             let Numbered { table, numbers } = &compiled.held;
             let wanted = table.prefixes.iter();
             let wanted = wanted.map(|(prefix, set)| (*prefix, numbers.sets[*set as usize]));
-            let place = (slot(generation), self.tables.get(*number).is_none());
-            prefix_count += self.prefixes.widen(*number, wanted, place, &mut prefixes);
+            let is_new = self.tables.get(*number).is_none();
+            let idle = IdleSlot { slot: slot(generation), is_new };
+            prefix_count += self.prefixes.widen(*number, wanted, idle, &mut prefixes);
         }
         let word = |(netns, pod): (&u64, &Pod)| {
             (*netns, pod.word(assigned.number_of.get(netns).copied().unwrap_or(0)))

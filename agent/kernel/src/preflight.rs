@@ -7,7 +7,7 @@ use std::{
 
 use thiserror::Error;
 
-use super::hooks::Wire;
+use super::hooks::AttachMode;
 
 /// What is missing.
 #[derive(Debug, Error)]
@@ -34,7 +34,7 @@ pub enum PreflightError {
     },
     /// There is no cgroup v2 hierarchy.
     #[error(
-        "no cgroup v2 hierarchy is mounted, and the hooks of sockets hang there: \
+        "no cgroup v2 hierarchy is mounted, and the hooks of sockets are attached there: \
          `mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified` beside cgroup v1, \
          or boot with systemd.unified_cgroup_hierarchy=1"
     )]
@@ -101,11 +101,11 @@ pub fn check(pin_dir: &Path, cgroup: Option<&Path>) -> Result<PathBuf, Preflight
     Ok(cgroup.to_owned())
 }
 
-/// Chooses how layer 3 hangs on a pod's link; `has_tcx` is what the kernel says.
-pub fn wire(wanted: Layer3, has_tcx: bool) -> Result<Wire, PreflightError> {
+/// Chooses how layer 3 is attached to a pod's link; `has_tcx` is what the kernel says.
+pub fn attach_mode(wanted: Layer3, has_tcx: bool) -> Result<AttachMode, PreflightError> {
     match (wanted, has_tcx) {
-        (Layer3::Clsact, _) | (Layer3::Auto, false) => Ok(Wire::Clsact),
-        (Layer3::Auto | Layer3::Tcx, true) => Ok(Wire::Tcx),
+        (Layer3::Clsact, _) | (Layer3::Auto, false) => Ok(AttachMode::Clsact),
+        (Layer3::Auto | Layer3::Tcx, true) => Ok(AttachMode::Tcx),
         (Layer3::Tcx, false) => Err(PreflightError::NoTcx),
     }
 }
@@ -185,11 +185,11 @@ mod tests {
 
     #[test]
     fn tcx_is_taken_where_it_is_there_and_not_forbidden() {
-        assert_eq!(wire(Layer3::Auto, true).unwrap(), Wire::Tcx);
-        assert_eq!(wire(Layer3::Auto, false).unwrap(), Wire::Clsact);
-        assert_eq!(wire(Layer3::Clsact, true).unwrap(), Wire::Clsact);
-        assert_eq!(wire(Layer3::Tcx, true).unwrap(), Wire::Tcx);
-        let refused = wire(Layer3::Tcx, false).unwrap_err().to_string();
+        assert_eq!(attach_mode(Layer3::Auto, true).unwrap(), AttachMode::Tcx);
+        assert_eq!(attach_mode(Layer3::Auto, false).unwrap(), AttachMode::Clsact);
+        assert_eq!(attach_mode(Layer3::Clsact, true).unwrap(), AttachMode::Clsact);
+        assert_eq!(attach_mode(Layer3::Tcx, true).unwrap(), AttachMode::Tcx);
+        let refused = attach_mode(Layer3::Tcx, false).unwrap_err().to_string();
         assert!(refused.contains("--layer3 auto"), "{refused}");
     }
 

@@ -294,25 +294,25 @@ pub(crate) fn has_tcx() -> bool {
 /// The first interface of every namespace.
 const LOOPBACK: u32 = 1;
 
-/// Where a link hangs.
+/// Where a link is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum AttachPoint {
     /// The id of a cgroup; zero once that has gone or the link was detached.
     Cgroup(u64),
     /// The index of an interface; zero once that has gone or the link was detached.
     Interface(u32),
 }
 
-/// Asks the kernel where a link of ours hangs.
-pub(crate) fn link_place(link: BorrowedFd<'_>) -> Result<Place> {
+/// Asks the kernel where a link of ours is attached.
+pub(crate) fn link_point(link: BorrowedFd<'_>) -> Result<AttachPoint> {
     const BPF_LINK_TYPE_CGROUP: u32 = 3;
     let info: bpf_link_info = object_info(link)?;
     // SAFETY: the type says which field of the union the kernel filled.
     Ok(unsafe {
         if info.type_ == BPF_LINK_TYPE_CGROUP {
-            Place::Cgroup(info.__bindgen_anon_1.cgroup.cgroup_id)
+            AttachPoint::Cgroup(info.__bindgen_anon_1.cgroup.cgroup_id)
         } else {
-            Place::Interface(info.__bindgen_anon_1.tcx.ifindex)
+            AttachPoint::Interface(info.__bindgen_anon_1.tcx.ifindex)
         }
     })
 }

@@ -13,6 +13,9 @@ use rustix::thread::{UnshareFlags, gettid, move_into_link_name_space};
 
 use super::netns::{NetNs, Worker};
 
+#[cfg(test)]
+mod tests;
+
 /// A namespace with its loopback up, held by a thread that waits inside it.
 #[derive(Debug)]
 pub struct Sandbox {

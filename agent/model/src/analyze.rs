@@ -34,7 +34,9 @@ pub fn analyze(objects: &Objects) -> Vec<Finding> {
     findings.extend(registry::find(&valid, &outline.registry, outline.outbound));
     findings.extend(sidecars::find(&valid));
     findings.extend(references::find(&valid));
-    findings.extend(translate::requests::World::new(&valid, translate::CLUSTER_DOMAIN).findings());
+    findings.extend(
+        translate::requests::RequestModel::new(&valid, translate::CLUSTER_DOMAIN).findings(),
+    );
     findings.sort();
     findings.dedup();
     findings

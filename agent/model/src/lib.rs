@@ -12,7 +12,7 @@
 //! names       what names resolve to, as an input
 //! resource    objects as on the wire              knows Istio, App Mesh, Kubernetes
 //! egress      rules and policies                  knows no dialect
-//! upstream    where the proxy carries a connection
+//! endpoints   where a service is
 //! registry    what is declared, and who sees it   knows no dialect
 //! compile     a rule set -> a prefix table        what the kernel's maps are filled from
 //! tables      compiled tables as the kernel asks
@@ -27,6 +27,7 @@ mod address;
 pub mod analyze;
 pub mod compile;
 pub mod egress;
+pub mod endpoints;
 pub mod explain;
 pub mod finding;
 pub mod names;
@@ -41,4 +42,3 @@ pub mod tables;
 pub mod translate;
 #[cfg(test)]
 mod universe;
-pub mod upstream;

@@ -1,31 +1,39 @@
 //! What is declared, whoever may see it, and what of it one client sees.
 //!
-//! A [`Definition`] is one object's rules, ready-made. A [`Scope`] is a client's point of view: its
-//! namespace and its filter. [`Registry::select`] brings the two together; translation and `why`
-//! both ask it, so what is explained is what is done.
+//! A [`Service`] is what one object declares: names, addresses, ports with their protocols and
+//! endpoints, and the rules that are folded from them. The listeners of requests are folded from the
+//! same. A [`Scope`] is a client's point of view: its namespace and its filter.
+//! [`Registry::select`] brings the two together; translation, requests and `why` all ask it, so what
+//! is explained is what is done.
 
 mod scope;
 mod select;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
     sync::Arc,
 };
 
+use ipnet::IpNet;
+
 use crate::{
-    egress::{Rule, RuleSource},
+    egress::{Action, Rule, RuleSource},
+    endpoints::Endpoints,
     finding::Finding,
     pod::PodId,
-    resource::{ObjectKey, Pairs},
-    upstream::Upstream,
+    resource::{
+        ObjectKey, Pairs, Short,
+        protocol::{AppProtocol, Family},
+    },
 };
 
 pub use scope::{Filter, HostPattern, List, Listener, NamespacePattern, Scope, Visibility};
 pub use select::{Hidden, Ports, Selected};
 
-/// The rules of one object.
+/// What one object declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Definition {
+pub struct Service {
     /// The object.
     pub key: ObjectKey,
     /// When it was created, in seconds since 1970; 0 where that is not known.
@@ -38,12 +46,22 @@ pub struct Definition {
     pub exposure: Option<Exposure>,
     /// The host that this one is only another name of.
     pub alias: Option<String>,
+    /// What it is dialled at; none for one that is reached by its name, or at its endpoints.
+    pub addresses: Box<[IpNet]>,
+    /// Whether it is outside the mesh, so that no identity is expected of it.
+    pub external: bool,
+    /// Whether its endpoints are dialled themselves.
+    pub headless: bool,
+    /// Whether it is at what its own hosts resolve to, each host for itself.
+    pub resolves_hosts: bool,
+    /// Names that the server's certificate may carry.
+    pub certificate_names: Box<[String]>,
     /// The names that its rules follow from, as [`crate::names::Answers`] has them.
-    pub names: Vec<Arc<str>>,
-    /// What must be equal for two definitions of one host to be taken together.
+    pub names: Box<[Arc<str>]>,
+    /// What must be equal for two services of one host to be taken together.
     pub likeness: Likeness,
     /// Its ports.
-    pub ports: Vec<DefinedPort>,
+    pub ports: Vec<ServicePort>,
     /// What in it could not be honoured.
     pub findings: Vec<Finding>,
 }
@@ -57,7 +75,7 @@ pub enum Authority {
     Declared,
 }
 
-/// See [`Definition::likeness`].
+/// See [`Service::likeness`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Likeness {
     /// How endpoints are found; empty for what the cluster itself vouches for.
@@ -68,14 +86,14 @@ pub struct Likeness {
     pub selector: BTreeMap<String, String>,
 }
 
-/// Who may see a definition.
+/// Who may see a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exposure {
     /// Everybody.
     All,
     /// Some namespaces; nobody when there is none.
     Only {
-        /// The definition's own.
+        /// The service's own.
         own: bool,
         /// Others, by name.
         named: BTreeSet<String>,
@@ -92,40 +110,96 @@ impl Exposure {
     }
 }
 
-/// A port of a definition.
+/// A port of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DefinedPort {
+pub struct ServicePort {
     /// The number that clients dial.
     pub number: u16,
     /// Where its rules say that they come from.
     pub source: Arc<RuleSource>,
     /// Its rules; none for what cannot be honoured.
-    pub rules: Vec<Rule>,
+    pub rules: Box<[Rule]>,
     /// Rules that its names gave it once: new connections are not allowed by them, and open ones
     /// go on.
-    pub outlived: Vec<Rule>,
-    /// Where the proxy carries its connections, if not to where they were dialled.
-    pub upstream: Option<Upstream>,
+    pub outlived: Box<[Rule]>,
+    /// What is spoken on it; `None` for what is not supported.
+    pub protocol: Option<AppProtocol>,
+    /// Its name, by which endpoints say what they serve it on.
+    pub name: Short,
+    /// Where it is; `None` is at the endpoints of the Kubernetes Service, which whoever needs them
+    /// looks up: a large cluster has a hundred thousand.
+    pub endpoints: Option<Endpoints>,
 }
 
-impl DefinedPort {
+impl ServicePort {
+    /// The number, which is not zero.
+    pub fn dialled(&self) -> NonZeroU16 {
+        NonZeroU16::new(self.number).expect("a port is read only with a number")
+    }
+
+    /// Whether connections are made to it, and not only datagrams sent.
+    pub fn is_stream(&self) -> bool {
+        self.protocol.is_some_and(|protocol| protocol != AppProtocol::Udp)
+    }
+
+    /// Where the proxy carries its connections, if some rule sends them to the proxy and not to
+    /// where they were dialled.
+    pub fn redirect(&self) -> Option<&Endpoints> {
+        let endpoints = self.endpoints.as_ref()?;
+        let stays = matches!(endpoints, Endpoints::Dialled { port, .. } if *port == self.dialled());
+        let is_proxied = self.rules.iter().any(|rule| rule.action != Action::Direct);
+        (is_proxied && !stays).then_some(endpoints)
+    }
+
+    /// Why its connections are proxied or go out directly.
+    pub fn reason(&self) -> PathReason {
+        match self.protocol.map(AppProtocol::family) {
+            None => PathReason::NotSupported,
+            Some(Family::Datagram) => PathReason::Datagrams,
+            Some(Family::Http) => PathReason::ByHost,
+            Some(Family::Tls) => PathReason::ByServerName,
+            Some(Family::Auto) => PathReason::Detected,
+            Some(Family::Opaque) if self.redirect().is_some() => PathReason::Redirected,
+            Some(Family::Opaque) => PathReason::AsDialled,
+        }
+    }
+
     fn is_outlived(&self) -> bool {
         !self.outlived.is_empty()
     }
 }
 
-/// All definitions, and the point of view of each pod of this node.
+/// Why the connections to a port are proxied or go out directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathReason {
+    /// Proxied: the `Host` of its requests decides where they go.
+    ByHost,
+    /// Proxied: the server name in its TLS decides.
+    ByServerName,
+    /// Proxied: what is spoken is told from the first bytes.
+    Detected,
+    /// Proxied: it is carried to another address or port than was dialled.
+    Redirected,
+    /// Direct: it goes where it was dialled, and nothing in it decides anything.
+    AsDialled,
+    /// Direct: datagrams are never proxied.
+    Datagrams,
+    /// Neither: the protocol is not supported.
+    NotSupported,
+}
+
+/// All services, and the point of view of each pod of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Registry {
     /// In order of precedence: the cluster's own first, then the oldest.
-    definitions: Vec<Arc<Definition>>,
+    services: Vec<Arc<Service>>,
     /// What only those see who list it.
-    listed: Vec<Arc<Definition>>,
-    /// Hosts that several definitions name, with those definitions in order.
+    listed: Vec<Arc<Service>>,
+    /// Hosts that several services name, with those services in order.
     contested: BTreeMap<String, Vec<usize>>,
     default_exposure: Exposure,
     scopes: BTreeMap<PodId, Arc<Scope>>,
-    /// Whether a definition that may be exported has rules for open connections alone.
+    /// Whether a service that may be exported has rules for open connections alone.
     outlived: bool,
 }
 
@@ -136,30 +210,29 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// A registry of definitions; `default_exposure` is for those that do not say.
-    pub fn new(mut definitions: Vec<Arc<Definition>>, default_exposure: Exposure) -> Self {
-        definitions.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
-        Self::in_order(definitions, default_exposure, (true, true))
+    /// A registry of services; `default_exposure` is for those that do not say.
+    pub fn new(mut services: Vec<Arc<Service>>, default_exposure: Exposure) -> Self {
+        services.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
+        Self::in_order(services, default_exposure, (true, true))
     }
 
-    /// The same of definitions that are in order of precedence. What the caller knows not to be
+    /// The same of services that are in order of precedence. What the caller knows not to be
     /// there is not looked for: a host that several name, and rules for open connections alone.
     pub(crate) fn in_order(
-        definitions: Vec<Arc<Definition>>,
+        services: Vec<Arc<Service>>,
         default_exposure: Exposure,
         (may_be_contested, may_be_outlived): (bool, bool),
     ) -> Self {
-        let contested =
-            if may_be_contested { contested(&definitions) } else { BTreeMap::default() };
-        let has_outlived = |one: &Arc<Definition>| one.ports.iter().any(DefinedPort::is_outlived);
-        let outlived = may_be_outlived && definitions.iter().any(has_outlived);
+        let contested = if may_be_contested { contested(&services) } else { BTreeMap::default() };
+        let has_outlived = |one: &Arc<Service>| one.ports.iter().any(ServicePort::is_outlived);
+        let outlived = may_be_outlived && services.iter().any(has_outlived);
         let (listed, scopes) = (Vec::new(), BTreeMap::new());
-        Self { definitions, listed, contested, default_exposure, scopes, outlived }
+        Self { services, listed, contested, default_exposure, scopes, outlived }
     }
 
-    /// Adds definitions that only those see who list them.
+    /// Adds services that only those see who list them.
     #[must_use]
-    pub fn with_listed(mut self, mut listed: Vec<Arc<Definition>>) -> Self {
+    pub fn with_listed(mut self, mut listed: Vec<Arc<Service>>) -> Self {
         listed.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
         self.listed = listed;
         self
@@ -171,13 +244,13 @@ impl Registry {
     }
 
     /// What only those see who list it, in order of precedence.
-    pub fn listed(&self) -> &[Arc<Definition>] {
+    pub fn listed(&self) -> &[Arc<Service>] {
         &self.listed
     }
 
-    /// All definitions that may be exported, in order of precedence.
-    pub fn definitions(&self) -> &[Arc<Definition>] {
-        &self.definitions
+    /// All services that may be exported, in order of precedence.
+    pub fn services(&self) -> &[Arc<Service>] {
+        &self.services
     }
 
     /// Rules that hold for open connections alone, as a client sees them: names have moved on, and
@@ -187,11 +260,17 @@ impl Registry {
         if !self.outlived {
             return rules;
         }
-        for (definition, ports) in self.seen(scope) {
-            let ports = definition.ports.iter().enumerate().filter(|(at, _)| ports.contains(*at));
+        for (service, ports) in self.seen(scope) {
+            let ports = service.ports.iter().enumerate().filter(|(at, _)| ports.contains(*at));
             rules.extend(ports.flat_map(|(_, port)| port.outlived.iter().cloned()));
         }
         rules
+    }
+
+    /// The port whose rules come from a source.
+    pub fn port_of(&self, source: &RuleSource) -> Option<&ServicePort> {
+        let all = self.services.iter().chain(&self.listed);
+        all.flat_map(|one| &one.ports).find(|port| *port.source == *source)
     }
 
     /// The points of view of the pods that are enrolled.
@@ -206,16 +285,16 @@ impl Registry {
 }
 
 /// Ties of age go by name and then namespace, as in Istio.
-pub(crate) fn precedence(definition: &Definition) -> (Authority, u32, &str, &str) {
-    let ObjectKey { name, namespace, .. } = &definition.key;
-    (definition.authority, definition.created, name, namespace)
+pub(crate) fn precedence(service: &Service) -> (Authority, u32, &str, &str) {
+    let ObjectKey { name, namespace, .. } = &service.key;
+    (service.authority, service.created, name, namespace)
 }
 
-fn contested(definitions: &[Arc<Definition>]) -> BTreeMap<String, Vec<usize>> {
-    let mut first = hashbrown::HashMap::with_capacity(definitions.len());
+fn contested(services: &[Arc<Service>]) -> BTreeMap<String, Vec<usize>> {
+    let mut first = hashbrown::HashMap::with_capacity(services.len());
     let mut contested: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (index, definition) in definitions.iter().enumerate() {
-        for host in &definition.hosts {
+    for (index, service) in services.iter().enumerate() {
+        for host in &service.hosts {
             let holder = *first.entry(host.as_str()).or_insert(index);
             if holder != index {
                 let members = contested.entry(host.clone()).or_insert_with(|| vec![holder]);

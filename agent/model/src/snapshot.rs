@@ -8,12 +8,13 @@ use crate::{
     egress::{EgressPolicy, RuleSource},
     names::{Answers, Wanted},
     registry::Registry,
+    requests::{NoRequests, Requests},
 };
 
 pub use crate::{
+    endpoints::{Endpoint, Endpoints, NamedEndpoint},
     finding::{Finding, Severity, code},
     pod::PodId,
-    upstream::{Endpoint, NamedEndpoint, Upstream},
 };
 
 /// A pod of this node, and what is to be done about it.
@@ -50,13 +51,15 @@ pub enum Enrolment {
 }
 
 /// Everything that the kernel and the proxy need to know of one generation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The pods of this node.
     pub pods: BTreeMap<PodId, PodPlan>,
     /// Where the proxy carries what a rule sends to it, by the rule's source. A source that is not
     /// here goes to the address and port that the pod dialled.
-    pub upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
+    pub upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
+    /// Where the pods' requests lead.
+    pub requests: Arc<dyn Requests>,
     /// All that is declared, whoever may see it: what `why` searches.
     pub registry: Arc<Registry>,
     /// The names that have to be resolved for this.
@@ -66,3 +69,32 @@ pub struct Snapshot {
     /// What could not be honoured.
     pub findings: Arc<[Finding]>,
 }
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self {
+            pods: BTreeMap::new(),
+            upstreams: Arc::default(),
+            requests: Arc::new(NoRequests),
+            registry: Arc::default(),
+            wanted: Wanted::default(),
+            answers: Arc::default(),
+            findings: Arc::default(),
+        }
+    }
+}
+
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { pods, upstreams, requests, registry, wanted, answers, findings } = self;
+        *pods == other.pods
+            && *upstreams == other.upstreams
+            && *registry == other.registry
+            && *wanted == other.wanted
+            && *answers == other.answers
+            && *findings == other.findings
+            && **requests == *other.requests
+    }
+}
+
+impl Eq for Snapshot {}

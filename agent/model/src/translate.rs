@@ -1,10 +1,12 @@
 //! Objects and a node to a [`Snapshot`]. Pure: equal inputs give equal snapshots.
 //!
 //! ```text
-//! Service, ServiceEntry ─► Definition (ready-made rules)          define_*, kept between generations
-//! VirtualService of App Mesh ─► the same                          app_mesh
-//! Pod ─► in a mesh? ─► Scope (what it sees, or what it lists)     enrol, registry
-//!                      └► + what is exempt ─► RuleSet, shared     exempt, intern
+//! Service, ServiceEntry ─► registry::Service, read once            define_*, kept between generations
+//!                           ├► its rules                            egress
+//!                           └► listeners, when somebody asks        requests
+//! VirtualService of App Mesh ─► the same, with its rules            app_mesh
+//! Pod ─► in a mesh? ─► Scope (what it sees, or what it lists)       enrol, registry
+//!                      └► + what is exempt ─► RuleSet, shared       exempt, intern
 //! ```
 
 mod aliases;
@@ -14,6 +16,7 @@ mod combine;
 mod context;
 mod define_entry;
 mod define_service;
+mod egress;
 mod endpoints;
 mod enrol;
 mod exempt;
@@ -25,6 +28,7 @@ mod pod_facts;
 mod pods;
 pub mod requests;
 mod resolved;
+mod retries;
 mod rules;
 mod sidecars;
 mod workloads;
@@ -34,7 +38,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     egress::DefaultAction,
     names::Wanted,
-    registry::{Definition, Registry},
+    registry::{Registry, Service},
     resource::{Object, Objects},
     snapshot::{Finding, PodId, PodPlan, Snapshot},
 };
@@ -51,8 +55,8 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     let (mesh, mut findings) = mesh_config::read(objects);
     let app_mesh = AppMesh::read(objects, &mut findings);
     let listed = define((objects, &app_mesh), node, interner);
-    findings.extend(listed.iter().flat_map(|definition| definition.findings.clone()));
-    let registry = interner.registry(mesh.default_exposure.clone()).with_listed(listed);
+    findings.extend(listed.iter().flat_map(|service| service.findings.clone()));
+    let registry = interner.registry(mesh.services.clone()).with_listed(listed);
 
     let mut planner = pods::Planner::new((objects, &app_mesh), node, &mesh, registry, interner);
     let mut pods: BTreeMap<PodId, PodPlan> = BTreeMap::new();
@@ -61,26 +65,34 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
             pods.insert(id, plan);
         }
     }
-    for pod_of_runtime in &node.runtime_only {
-        let pod = pod_of_runtime.pod(&node.node_name);
-        let id = PodId {
-            namespace: pod_of_runtime.namespace.clone(),
-            name: pod_of_runtime.name.clone(),
-        };
+    for known in &node.runtime_only {
+        let id = PodId { namespace: known.namespace.clone(), name: known.name.clone() };
+        let pod = || Arc::new(known.pod(&node.node_name));
         if !pods.contains_key(&id)
-            && let Some((id, plan)) = planner.plan(&pod, &mut findings)
+            && let Some((id, plan)) = planner.plan(&pod(), &mut findings)
         {
             pods.insert(id, plan);
         }
     }
-    let names = planner.take_wanted();
-    let registry = Arc::new(planner.into_registry());
-    let wanted = Wanted { names, refresh: mesh.dns_refresh };
+    let wanted = Wanted { names: planner.take_wanted(), refresh: mesh.dns_refresh };
+    let (registry, members) = planner.finish();
+    let registry = Arc::new(registry);
+    let requests = interner.requests(
+        requests::Inputs {
+            objects: objects.clone(),
+            domain: node.cluster_domain.as_str().into(),
+            settings: Arc::new(mesh),
+            registry: Arc::clone(&registry),
+            endpoints: interner.endpoints(),
+            workloads: interner.workloads(),
+        },
+        members,
+    );
     let answers = Arc::clone(&node.answers);
     let upstreams = interner.upstreams();
     let findings = interner.findings(findings);
     interner.end();
-    Snapshot { pods, upstreams, registry, wanted, answers, findings }
+    Snapshot { pods, upstreams, requests, registry, wanted, answers, findings }
 }
 
 /// The domain of Services' names where nobody says another.
@@ -102,9 +114,9 @@ pub(crate) fn outline(objects: &Objects) -> Outline {
     let node = NodeContext::new("");
     let mut interner = Interner::default();
     let listed = define((objects, &app_mesh), &node, &mut interner);
-    let defined = interner.definitions().iter().chain(&listed);
-    findings.extend(defined.flat_map(|definition| definition.findings.clone()));
-    let registry = interner.registry(mesh.default_exposure).with_listed(listed);
+    let defined = interner.services().iter().chain(&listed);
+    findings.extend(defined.flat_map(|service| service.findings.clone()));
+    let registry = interner.registry(mesh.services).with_listed(listed);
     Outline { registry, outbound: mesh.outbound, findings }
 }
 
@@ -114,23 +126,27 @@ fn define(
     (objects, app_mesh): (&Objects, &AppMesh<'_>),
     node: &NodeContext,
     interner: &mut Interner,
-) -> Vec<Arc<Definition>> {
-    let endpoints = endpoints::Index::new(objects);
-    let workloads = workloads::Workloads::new(objects);
+) -> Vec<Arc<Service>> {
+    interner.look_at(objects);
+    let (endpoints, workloads) = (interner.endpoints(), interner.workloads());
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
     let answers = &*node.answers;
-    let inputs =
-        define_service::ServiceInputs { endpoints: &endpoints, aliases: &aliases, answers };
-    interner.begin(objects, (&node.cluster_domain, answers), |object| match object {
-        Object::Service(service) => {
-            let depends = service.headless || service.external_name.is_some();
-            Some((define_service::define(service, &inputs, &node.cluster_domain), depends))
-        }
-        Object::ServiceEntry(entry) => {
-            let depends = entry.spec.workload_selector.is_some();
-            Some((define_entry::define(entry, &workloads, answers), depends))
-        }
-        _ => None,
+    let inputs = egress::Inputs { endpoints: &endpoints, answers };
+    interner.begin(objects, (&node.cluster_domain, answers), |object| {
+        let (mut defined, depends) = match object {
+            Object::Service(service) => {
+                let depends = service.headless || service.external_name.is_some();
+                let names = (&aliases, answers);
+                (define_service::define(service, names, &node.cluster_domain), depends)
+            }
+            Object::ServiceEntry(entry) => {
+                let depends = entry.spec.workload_selector.is_some();
+                (define_entry::define(entry, &workloads, answers), depends)
+            }
+            _ => return None,
+        };
+        egress::fold(&mut defined, &inputs);
+        Some((defined, depends))
     });
     let listed = app_mesh.services().map(|service| {
         interner.listed(app_mesh.define(service, (&endpoints, answers), &node.cluster_domain))

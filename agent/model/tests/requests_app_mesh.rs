@@ -5,8 +5,10 @@
 mod requests;
 
 use agent_model::{
+    endpoints::Endpoints,
     requests::{
-        backend::{Endpoints, Missing, Target},
+        Requests as _,
+        backend::{Missing, Target},
         gateway::GatewayPort,
         host::Domain,
         outbound::Outbound,
@@ -14,7 +16,7 @@ use agent_model::{
         route::{Action, Forward, Route},
         server::ServerTls,
     },
-    translate::requests::World,
+    translate::requests::RequestModel,
 };
 use requests::{Ask, id, mesh_config, namespace, object, objects, outbound, pod, service};
 
@@ -286,7 +288,8 @@ fn edge_64_a_listener_gives_up_after_fifteen_seconds_whatever_the_route_says() {
 #[test]
 fn edge_65_a_pod_of_two_nodes_or_a_namespace_of_two_meshes_is_in_none() {
     let text = AppMesh::default().text();
-    let found = |text: &str| World::new(&objects(text), "cluster.local").outbound(&id("callers/x"));
+    let found =
+        |text: &str| RequestModel::new(&objects(text), "cluster.local").outbound(&id("callers/x"));
     assert!(found(&text).is_some());
     let twice = object("VirtualNode", "callers/other", 1, "podSelector: {matchLabels: {app: x}}");
     assert!(found(&(text.clone() + &twice)).is_none());
@@ -339,7 +342,8 @@ fn tls_of_both_sides() {
     );
     let text = AppMesh { listener: server, ..AppMesh::default() }.text();
     let objects = objects(&text);
-    let found = World::new(&objects, "cluster.local").server(&id("mesh-test/nginx-1")).unwrap();
+    let found =
+        RequestModel::new(&objects, "cluster.local").server(&id("mesh-test/nginx-1")).unwrap();
     assert!(matches!(found.ports[&80].tls, ServerTls::Own { or_plain: false, .. }));
     assert_eq!(found.other.tls, ServerTls::Plain, "other ports are not looked at");
     let found = AppMesh { backend: &client(true), ..AppMesh::default() }.outbound();
@@ -367,7 +371,7 @@ fn gateway(http: &str) -> Vec<agent_model::requests::route::VirtualHost> {
         )
         + &object("GatewayRoute", "mesh-test/route-v", 1, &format!("httpRoute: {http}"));
     let objects = objects(&text);
-    let found = World::new(&objects, "cluster.local").gateway(&id("mesh-test/gw"));
+    let found = RequestModel::new(&objects, "cluster.local").gateway(&id("mesh-test/gw"));
     let found = found.expect("a gateway");
     match &found.ports[&8088] {
         GatewayPort::Http(hosts) => hosts.clone(),

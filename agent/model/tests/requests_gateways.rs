@@ -6,11 +6,12 @@ mod requests;
 
 use agent_model::{
     requests::{
+        Requests as _,
         gateway::{Clients, Gateway, GatewayPort, GatewayTls, Inside},
         host::Domain,
         policy::{Certificate, Trust},
     },
-    translate::requests::World,
+    translate::requests::RequestModel,
 };
 use requests::{Ask, namespace, object, objects, pod, service};
 
@@ -45,9 +46,11 @@ const TO_APP: &str = "hosts: ['*'], http: [{route: [{destination: {host: app}}]}
 
 fn served(text: &str) -> Gateway {
     let objects = objects(text);
-    World::new(&objects, "cluster.local")
+    RequestModel::new(&objects, "cluster.local")
         .gateway(&requests::id("istio-system/gw"))
         .expect("a gateway")
+        .as_ref()
+        .clone()
 }
 
 fn at(text: &str, port: u16, host: &str, target: &str) -> String {

@@ -7,11 +7,12 @@ mod requests;
 
 use agent_model::{
     requests::{
+        Requests as _,
         backend::Backend,
         policy::{Balance, ClientTls, HashKey, HashTable},
         server::{Server, ServerTls},
     },
-    translate::requests::World,
+    translate::requests::RequestModel,
 };
 use requests::{backend, mesh_config, namespace, object, objects, pod, service, spoken};
 
@@ -194,7 +195,11 @@ fn edge_42_clients_do_not_look_at_what_is_said_of_single_workloads() {
 
 fn server(text: &str, pod: &str) -> Server {
     let objects = objects(text);
-    World::new(&objects, "cluster.local").server(&requests::id(pod)).expect("an enrolled pod")
+    RequestModel::new(&objects, "cluster.local")
+        .server(&requests::id(pod))
+        .expect("an enrolled pod")
+        .as_ref()
+        .clone()
 }
 
 #[test]

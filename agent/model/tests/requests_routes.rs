@@ -4,10 +4,14 @@
 #[path = "support/requests.rs"]
 mod requests;
 
-use agent_model::requests::{
-    backend::{Endpoints, Target},
-    host::Domain,
-    route::{Action, Forward, Route},
+use agent_model::{
+    endpoints::Endpoints,
+    requests::{
+        Requests as _,
+        backend::Target,
+        host::Domain,
+        route::{Action, Forward, Route},
+    },
 };
 use requests::{Ask, REVIEWS, backend, object, outbound, service, shop};
 
@@ -356,7 +360,10 @@ fn edge_47_a_subset_that_is_missing_or_empty_is_503() {
 fn edge_51_a_headless_service_is_known_by_its_host_and_reached_where_it_was_dialled() {
     let text = shop() + &service("default/db", "None", (9080, "http"), &REVIEWS);
     let found = backend(&text, "default/client", "db.default");
-    assert_eq!(found.endpoints, Endpoints::Dialled { port: 9080, mutual: true });
+    assert_eq!(
+        found.endpoints,
+        Endpoints::Dialled { port: 9080.try_into().unwrap(), mutual: true }
+    );
     let text = shop() + &service("default/db", "None", (5432, "tcp"), &REVIEWS);
     let found = outbound(&text, "default/client");
     assert_eq!(found.ports[&5432].at.len(), 3, "each pod's address");
@@ -400,8 +407,8 @@ fn edge_76_a_rule_that_leads_nowhere_is_skipped() {
             objects.insert(parsed.unwrap().object.unwrap());
         }
     }
-    let world = agent_model::translate::requests::World::new(&objects, "cluster.local");
-    let found = world.outbound(&requests::id("default/client")).unwrap();
+    let model = agent_model::translate::requests::RequestModel::new(&objects, "cluster.local");
+    let found = model.outbound(&requests::id("default/client")).unwrap();
     let route = found.ports[&5432].at[&"10.96.0.7/32".parse().unwrap()].tcp.clone().unwrap();
     assert!(matches!(&route.to[0].target, Target::Backend(to) if to.service.starts_with("db.")));
 }

@@ -4,6 +4,7 @@
 #[path = "support/requests.rs"]
 mod requests;
 
+use agent_model::requests::Requests as _;
 use requests::{Ask, object, outbound, service, shop};
 
 const REVIEWS: &str = "1x reviews.default:9080";
@@ -105,10 +106,10 @@ fn a_view_of_two_thousand_services_with_a_rule_each() {
     }
     let objects = requests::objects(&text);
     let start = std::time::Instant::now();
-    let world = agent_model::translate::requests::World::new(&objects, "cluster.local");
+    let model = agent_model::translate::requests::RequestModel::new(&objects, "cluster.local");
     let made = start.elapsed();
-    let found = world.outbound(&requests::id("default/client")).expect("an enrolled pod");
-    println!("the world: {made:?}, with one view: {:?}", start.elapsed());
+    let found = model.outbound(&requests::id("default/client")).expect("an enrolled pod");
+    println!("the model: {made:?}, with one view: {:?}", start.elapsed());
     assert_eq!(found.ports[&80].any.hosts.len(), 2_000);
     assert_eq!(requests::backends(&found).len(), 2_002);
 }

@@ -2,12 +2,13 @@
 //!
 //! `cargo test --release -p agent-model --test scale -- --nocapture` prints figures.
 
-use std::{collections::BTreeSet, fmt::Write, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, fmt::Write, mem::size_of, sync::Arc, time::Instant};
 
 use agent_model::{
     egress::{EgressPolicy, RuleSet},
     names::Answer,
-    resource::{Objects, documents, parse},
+    registry::{Service, ServicePort},
+    resource::{Kind, Objects, documents, parse},
     snapshot::{Enrolment, Snapshot},
     translate::{Interner, NodeContext, translate},
 };
@@ -110,7 +111,7 @@ fn change_one_of(entries: usize, pods: usize) {
     let changed = turn(&objects, &node, "one entry changed");
     let (one, other) = (policies(&first)[0].rules.clone(), policies(&changed)[0].rules.clone());
     assert_ne!(one, other);
-    let shared = first.registry.definitions().iter().zip(changed.registry.definitions());
+    let shared = first.registry.services().iter().zip(changed.registry.services());
     let shared = shared.filter(|(one, other)| Arc::ptr_eq(one, other)).count();
     assert_eq!(shared, entries - 1, "rules of the entries that did not change are kept");
 
@@ -196,7 +197,7 @@ fn an_answer_changes_the_rules_of_its_own_name_alone() {
     };
     let (one, same, other) = (turn(1), turn(1), turn(2));
     let kept = |one: &Snapshot, other: &Snapshot| {
-        let pairs = one.registry.definitions().iter().zip(other.registry.definitions());
+        let pairs = one.registry.services().iter().zip(other.registry.services());
         pairs.map(|(one, other)| Arc::ptr_eq(one, other)).collect::<Vec<_>>()
     };
     assert_eq!(kept(&one, &same), [true, true, true]);
@@ -207,4 +208,80 @@ fn an_answer_changes_the_rules_of_its_own_name_alone() {
         rules.rules().iter().map(|rule| rule.cidr.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(cidrs(&other), ["203.0.113.1/32", "203.0.114.2/32", "203.0.115.1/32"]);
+}
+
+/// A fifth of the cluster that `cargo xtask bench sync` has: 2,000 Services with 20,000 endpoints,
+/// 1,000 entries, 400 routes and rules.
+fn large() -> String {
+    let mut text = manifests(0, 10);
+    for number in 0..2_000_u32 {
+        let (namespace, [_, _, high, low]) = (number % 10, number.to_be_bytes());
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: Service\n\
+             metadata: {{name: svc-{number}, namespace: ns-{namespace}}}\n\
+             spec: {{clusterIP: 10.96.{high}.{low}, ports: [{{name: http, port: 80}}]}}\n"
+        );
+        let ready = (0..10).map(|at| format!("{{addresses: [10.{}.{high}.{low}]}}", 100 + at));
+        let ready: Vec<String> = ready.collect();
+        let _ = write!(
+            text,
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: svc-{number}-1, namespace: ns-{namespace}, \
+             labels: {{kubernetes.io/service-name: svc-{number}}}}}\naddressType: IPv4\n\
+             endpoints: [{}]\nports: [{{name: http, port: 8080}}]\n",
+            ready.join(", ")
+        );
+        if number < 400 {
+            let host = format!("svc-{number}.ns-{namespace}.svc.cluster.local");
+            let _ = write!(
+                text,
+                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\n\
+                 metadata: {{name: svc-{number}, namespace: ns-{namespace}}}\n\
+                 spec: {{hosts: [{host}], http: [{{route: [{{destination: {{host: {host}}}}}]}}]}}\n\
+                 ---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+                 metadata: {{name: svc-{number}, namespace: ns-{namespace}}}\nspec: {{host: {host}}}\n"
+            );
+        }
+    }
+    (0..1_000).for_each(|number| text.push_str(&small_entry(number, 3306)));
+    text
+}
+
+fn small_entry(number: u32, port: u16) -> String {
+    let [_, _, high, low] = number.to_be_bytes();
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+         metadata: {{name: small-{number}, namespace: ns-{}}}\n\
+         spec: {{hosts: [h{number}.example.com], addresses: [203.0.{high}.{low}], \
+         resolution: STATIC, endpoints: [{{address: 203.0.{high}.{low}}}], \
+         ports: [{{number: {port}, name: tcp, protocol: TCP}}]}}\n",
+        number % 10
+    )
+}
+
+/// Requests cost a generation nothing before somebody asks, and endpoints are not copied.
+#[test]
+fn a_large_cluster_costs_no_more_for_requests_that_nobody_asks_about() {
+    let mut objects = read(&large());
+    let (node, mut interner) = (NodeContext::new("node-1"), Interner::default());
+    let first = timed("first", || translate(&objects, &node, &mut interner));
+    let services = first.registry.services().iter().filter(|one| one.key.kind == Kind::Service);
+    let mut ports = services.flat_map(|one| &one.ports);
+    assert!(ports.all(|port| port.endpoints.is_none()), "endpoints stay with their slices");
+    // Of each there are tens of thousands.
+    let sizes = (size_of::<Service>(), size_of::<ServicePort>());
+    println!("a service takes {} bytes, and each of its ports {}", sizes.0, sizes.1);
+    assert!(sizes.0 <= 344 && sizes.1 <= 112, "{sizes:?}");
+
+    replace(&mut objects, &small_entry(7, 3307));
+    let changed =
+        timed("one of 1,000 entries changed", || translate(&objects, &node, &mut interner));
+    assert_ne!(policies(&first)[0].rules, policies(&changed)[0].rules);
+
+    let pods = changed.requests.pods();
+    let of = |at: usize| changed.requests.outbound(&pods[at]).expect("an enrolled pod");
+    let one = timed("what one pod may dial", || of(0));
+    assert_eq!(one.ports[&80].any.hosts.len(), 2_000);
+    assert!(Arc::ptr_eq(&one, &of(0)));
 }

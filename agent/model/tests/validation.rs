@@ -218,7 +218,7 @@ fn invalid_entries_translate_to_what_of_them_makes_sense() {
         let parsed = parse(value).remove(0).expect("readable");
         let objects = Objects::from_iter(parsed.object);
         let snapshot = translate(&objects, &NodeContext::new("node-1"), &mut Interner::default());
-        let ports = snapshot.registry.definitions()[0].ports.len();
+        let ports = snapshot.registry.services()[0].ports.len();
         assert!(ports <= 2, "{fields}");
     }
 }

@@ -17,7 +17,8 @@ use std::{
 };
 
 use agent_abi::{Proof, ProofKey};
-use agent_base::lock::lock;
+use agent_base::{error::chain, lock::lock};
+use agent_kernel::{lifecycle::Kernel, netns::Worker};
 use agent_model::snapshot::PodId;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -29,15 +30,18 @@ use tokio::{
 };
 
 mod addresses;
-mod volley;
+mod probes;
+mod results;
+mod status;
 
-use agent_base::error::chain;
-use agent_kernel::{
-    lifecycle::Kernel,
-    netns::{NetNs, Worker},
+use crate::{
+    veth::HostEnd,
+    view::{OpenedPod, PodView, PodViews},
 };
+use probes::Reply;
+use results::ProbeResults;
 
-use volley::{Link, Reply, Shot};
+pub use status::{CanaryStatus, CanaryStatuses};
 
 /// How often it is looked whether somebody is to be proved.
 const LOOK: Duration = Duration::from_millis(500);
@@ -51,76 +55,14 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Pods that are proved at once: a frame that is not seen is waited for.
 const AT_ONCE: usize = 16;
 
-/// A pod that is to be proved.
-#[derive(Clone, Debug)]
-pub struct Subject {
-    id: PodId,
-    netns: NetNs,
-    /// As the Pod's status has them; none while the API server has not heard of any.
-    addresses: Vec<IpAddr>,
-    links: Vec<Link>,
-}
-
-impl PartialEq for Subject {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-            && self.netns.cookie() == other.netns.cookie()
-            && self.addresses == other.addresses
-            && self.links == other.links
-    }
-}
-
-impl Subject {
-    /// A pod that is judged, with the addresses that its status says.
-    pub fn new(id: &PodId, pod: &super::enrol::Pod, addresses: &[IpAddr]) -> Self {
-        let link = |end: &super::veth::HostEnd| Link {
-            inside: end.inside,
-            outside: end.ifindex,
-            name: end.name.clone(),
-        };
-        Self {
-            id: id.clone(),
-            netns: pod.netns.clone(),
-            addresses: addresses.to_vec(),
-            links: pod.ends().iter().map(link).collect(),
-        }
-    }
-}
-
-/// What is known of a pod's proof.
-#[derive(Clone, Debug, Default)]
-pub struct Standing {
-    /// When every hook refused the canary the last time, and the generation that all judged by.
-    pub proved: Option<(Timestamp, u64)>,
-    /// The layers that refused it at the last try.
-    pub layers: Vec<u8>,
-    /// What was wrong at the last try.
-    pub failing: Option<String>,
-    tried: Option<Instant>,
-}
-
-/// Every pod's standing, by the cookie of its namespace.
-#[derive(Debug, Default)]
-pub struct Standings(Mutex<BTreeMap<u64, Standing>>);
-
-impl Standings {
-    /// What is known of the pod of a namespace.
-    pub fn of(&self, netns: u64) -> Option<Standing> {
-        self.lock().get(&netns).cloned()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Standing>> {
-        lock(&self.0)
-    }
-}
-
 /// The task that sends canaries.
 #[derive(Debug)]
 pub struct Canaries {
     pub kernel: Arc<Kernel>,
     pub worker: Arc<Worker>,
-    pub subjects: watch::Receiver<Vec<Subject>>,
-    pub standings: Arc<Standings>,
+    /// The enrolled ones are proved.
+    pub pods: watch::Receiver<Arc<PodViews>>,
+    pub statuses: Arc<CanaryStatuses>,
     pub interval: Duration,
     /// Sockets that are to be closed where nobody waits for it.
     pub spent: Mutex<Vec<Socket>>,
@@ -131,21 +73,20 @@ impl Canaries {
     pub async fn run(mut self) -> Result<(), RecvError> {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut subjects: Vec<Subject> = Vec::new();
+        let mut pods: Arc<PodViews> = Arc::default();
         loop {
             tokio::select! {
-                news = self.subjects.changed() => {
+                news = self.pods.changed() => {
                     news?;
-                    let now = self.subjects.borrow_and_update().clone();
-                    self.forget_others(&subjects, &now);
-                    subjects = now;
+                    let now = Arc::clone(&self.pods.borrow_and_update());
+                    self.forget_others(&pods, &now);
+                    pods = now;
                 }
                 _ = looks.tick() => {}
             }
-            let due: Vec<Subject> =
-                subjects.iter().filter(|subject| self.is_due(subject)).cloned().collect();
+            let due: Vec<_> = pods.enrolled().filter(|(_, opened)| self.is_due(opened)).collect();
             let due = futures_util::stream::iter(due);
-            due.for_each_concurrent(AT_ONCE, |subject| self.prove(subject)).await;
+            due.for_each_concurrent(AT_ONCE, |(pod, opened)| self.prove(pod, opened)).await;
             let spent = std::mem::take(&mut *lock(&self.spent));
             if !spent.is_empty() {
                 spawn_blocking(move || drop(spent));
@@ -155,13 +96,21 @@ impl Canaries {
 
     /// Forgets what changed or went, so that the first is proved at once, and the kernel's memory of
     /// the second with it.
-    fn forget_others(&self, before: &[Subject], now: &[Subject]) {
-        let mut standings = self.standings.lock();
-        for subject in before.iter().filter(|subject| !now.contains(subject)) {
-            standings.remove(&subject.netns.cookie());
+    fn forget_others(&self, before: &PodViews, now: &PodViews) {
+        let is_other = |pod: &PodView, opened: &OpenedPod| {
+            let now = now.in_netns(opened.netns.cookie());
+            !now.is_some_and(|now| now.policy().is_some() && is_proof_of(pod, now))
+        };
+        let others: Vec<u64> = before
+            .enrolled()
+            .filter(|(pod, opened)| is_other(pod, opened))
+            .map(|(_, opened)| opened.netns.cookie())
+            .collect();
+        if others.is_empty() && before.enrolled().next().is_some() {
+            return;
         }
-        drop(standings);
-        let stays: BTreeSet<u64> = now.iter().map(|subject| subject.netns.cookie()).collect();
+        self.statuses.lock().retain(|cookie, _| !others.contains(cookie));
+        let stays: BTreeSet<u64> = now.enrolled().map(|(_, it)| it.netns.cookie()).collect();
         let proofs = &self.kernel.maps.proofs;
         let keys = proofs.keys().unwrap_or_default();
         for key in keys.iter().filter(|key| !stays.contains(&key.netns)) {
@@ -170,12 +119,12 @@ impl Canaries {
         }
     }
 
-    fn is_due(&self, subject: &Subject) -> bool {
-        let Some(standing) = self.standings.of(subject.netns.cookie()) else { return true };
-        let Some(age) = standing.tried.map(|tried| tried.elapsed()) else { return true };
+    fn is_due(&self, pod: &OpenedPod) -> bool {
+        let Some(status) = self.statuses.of(pod.netns.cookie()) else { return true };
+        let Some(age) = status.tried.map(|tried| tried.elapsed()) else { return true };
         let generation = self.kernel.maps.node.generation();
-        let is_old = standing.proved.is_none_or(|(_, judged_by)| judged_by != generation);
-        let wait = match (&standing.failing, is_old) {
+        let is_old = status.proved.is_none_or(|(_, judged_by)| judged_by != generation);
+        let wait = match (&status.failing, is_old) {
             (Some(_), _) => RETRY,
             (None, true) => RENEWAL,
             (None, false) => self.interval,
@@ -183,81 +132,83 @@ impl Canaries {
         age >= wait.min(self.interval)
     }
 
-    async fn prove(&self, subject: Subject) {
-        let cookie = subject.netns.cookie();
-        let mut standing = self.standings.of(cookie).unwrap_or_default();
-        let outcome = self.send(&subject).await;
-        let complaint = match self.wrong_addresses(&subject).await {
+    async fn prove(&self, pod: &PodView, opened: &OpenedPod) {
+        let cookie = opened.netns.cookie();
+        let mut status = self.statuses.of(cookie).unwrap_or_default();
+        let results = self.send(opened).await;
+        let complaint = match self.wrong_addresses(&pod.addresses, opened).await {
             Some(wrong) => Some(wrong),
-            None => outcome.complaint(),
+            None => results.complaint(),
         };
-        standing.tried = Some(Instant::now());
-        standing.layers = outcome.layers();
-        if let Some(generation) = outcome.generation() {
-            standing.proved = Some((Timestamp::now(), generation));
+        status.tried = Some(Instant::now());
+        status.layers = results.layers();
+        if let Some(generation) = results.generation() {
+            status.proved = Some((Timestamp::now(), generation));
         } else {
             self.kernel.mending.ask();
         }
-        tell(&subject, standing.failing.as_deref(), complaint.as_deref());
-        standing.failing = complaint;
-        self.standings.lock().insert(cookie, standing);
+        tell(&pod.id, status.failing.as_deref(), complaint.as_deref());
+        status.failing = complaint;
+        self.statuses.lock().insert(cookie, status);
     }
 
-    async fn send(&self, subject: &Subject) -> Outcome {
+    async fn send(&self, pod: &OpenedPod) -> ProbeResults {
         let maps = &self.kernel.maps;
-        let cookie = subject.netns.cookie();
+        let cookie = pod.netns.cookie();
         let key = |hook, interface| ProofKey { netns: cookie, hook, interface };
         let read = |key: ProofKey| maps.proofs.get(&key).ok().flatten();
         let generation = maps.node.generation();
-        let before: BTreeMap<ProofKey, Proof> = volley::hooks(&subject.links)
+        let before: BTreeMap<ProofKey, Proof> = probes::hooks(&pod.links)
             .map(|(hook, interface)| key(hook, interface))
             .filter_map(|key| Some((key, read(key)?)))
             .collect();
-        let links = subject.links.clone();
+        let links = pod.links.clone();
         let asks_layer_2 = !self.kernel.programs.missing.iter().any(|hook| hook.layer == 2);
-        let fired =
-            self.worker.run(&subject.netns, move || volley::fire(&links, asks_layer_2)).await;
-        let volley = match fired {
-            Ok(volley) => volley,
-            Err(error) => return Outcome { generation, error: Some(chain(&error)), heard: vec![] },
+        let sent = self.worker.run(&pod.netns, move || probes::send(&links, asks_layer_2)).await;
+        let sent = match sent {
+            Ok(sent) => sent,
+            Err(error) => {
+                let error = Some(chain(&error));
+                return ProbeResults { generation, error, answers: Vec::new() };
+            }
         };
-        lock(&self.spent).extend(volley.packet_socket);
+        lock(&self.spent).extend(sent.packet_socket);
         let is_new = |key: &ProofKey, proof: &Proof| before.get(key) != Some(proof);
-        let mut heard = Vec::new();
+        let mut answers = Vec::new();
         let deadline = Instant::now() + PATIENCE;
-        for shot in volley.shots {
-            let key = key(shot.hook, shot.interface);
+        for probe in sent.probes {
+            let key = key(probe.hook, probe.interface);
             let mut proof = read(key).filter(|proof| is_new(&key, proof));
-            while shot.layer == 3
-                && matches!(shot.reply, Reply::Sent)
+            while probe.layer == 3
+                && matches!(probe.reply, Reply::Sent)
                 && proof.is_none()
                 && Instant::now() < deadline
             {
                 sleep(PAUSE).await;
                 proof = read(key).filter(|proof| is_new(&key, proof));
             }
-            heard.push((shot, proof));
+            answers.push((probe, proof));
         }
-        Outcome { generation, error: None, heard }
+        ProbeResults { generation, error: None, answers }
     }
 
     /// What is wrong with the namespace's addresses.
-    async fn wrong_addresses(&self, subject: &Subject) -> Option<String> {
-        if subject.addresses.is_empty() {
+    async fn wrong_addresses(&self, said: &[IpAddr], pod: &OpenedPod) -> Option<String> {
+        if said.is_empty() {
             return None;
         }
-        let has = match addresses::of(&self.worker, &subject.netns).await {
+        let has = match addresses::of(&self.worker, &pod.netns).await {
             Ok(has) => has,
             Err(error) => return Some(format!("its addresses cannot be read: {}", chain(&error))),
         };
-        let lacks: Vec<_> = subject.addresses.iter().filter(|addr| !has.contains(addr)).collect();
+        let lacks: Vec<_> = said.iter().filter(|addr| !has.contains(addr)).collect();
         if lacks.is_empty() {
             return None;
         }
         Some(format!(
             "the namespace {} lacks {} of the Pod's status.podIPs and has {}: it is another pod's, \
              or the network plugin has not set it up",
-            subject.netns.path().display(),
+            pod.netns.path().display(),
             list(lacks),
             if has.is_empty() { "none".to_owned() } else { list(&has) },
         ))
@@ -268,9 +219,16 @@ fn list<'a>(addresses: impl IntoIterator<Item = &'a IpAddr>) -> String {
     addresses.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Whether what has been proved of a pod still holds.
+fn is_proof_of(before: &PodView, now: &PodView) -> bool {
+    fn links(pod: &PodView) -> &[HostEnd] {
+        pod.opened.as_ref().map_or(&[], |opened| &opened.links)
+    }
+    before.id == now.id && before.addresses == now.addresses && links(before) == links(now)
+}
+
 /// Says what is news.
-fn tell(subject: &Subject, before: Option<&str>, now: Option<&str>) {
-    let pod = &subject.id;
+fn tell(pod: &PodId, before: Option<&str>, now: Option<&str>) {
     match (before, now) {
         (Some(_), None) => tracing::info!(%pod, "the canary is refused by every hook again"),
         (before, Some(why)) if before != now => {
@@ -279,67 +237,3 @@ fn tell(subject: &Subject, before: Option<&str>, now: Option<&str>) {
         _ => {}
     }
 }
-
-/// What came of a volley.
-struct Outcome {
-    /// In force before it was sent.
-    generation: u64,
-    /// Why it could not be sent.
-    error: Option<String>,
-    heard: Vec<(Shot, Option<Proof>)>,
-}
-
-impl Outcome {
-    /// The generation that every hook judged by, when every hook did.
-    fn generation(&self) -> Option<u64> {
-        if self.complaint().is_some() {
-            return None;
-        }
-        self.heard.iter().filter_map(|(_, proof)| Some(proof.as_ref()?.generation)).min()
-    }
-
-    /// The layers of which every hook answered.
-    fn layers(&self) -> Vec<u8> {
-        let all = |layer: &u8| {
-            let mut of_it = self.heard.iter().filter(|(shot, _)| shot.layer == *layer);
-            let answers = |(shot, proof): &(Shot, Option<Proof>)| {
-                !matches!(shot.reply, Reply::NoWay) && self.wrong(shot, *proof).is_none()
-            };
-            of_it.clone().any(answers)
-                && of_it.all(|(shot, proof)| self.wrong(shot, *proof).is_none())
-        };
-        [1, 2, 3].into_iter().filter(all).collect()
-    }
-
-    /// What is wrong, in one line.
-    fn complaint(&self) -> Option<String> {
-        if let Some(error) = &self.error {
-            return Some(format!("no canary can be sent: {error}"));
-        }
-        let wrong: Vec<String> =
-            self.heard.iter().filter_map(|(shot, proof)| self.wrong(shot, *proof)).collect();
-        (!wrong.is_empty()).then(|| format!("its canary shows: {}", wrong.join("; ")))
-    }
-
-    fn wrong(&self, shot: &Shot, proof: Option<Proof>) -> Option<String> {
-        let name = &shot.name;
-        let refused = matches!(shot.reply, Reply::Refused);
-        match (&shot.reply, proof) {
-            (Reply::NoWay, _) => None,
-            (Reply::Failed(error), None) => Some(format!("{name} did not judge it ({error})")),
-            (_, None) if refused => Some(format!("{name}: somebody else refused it")),
-            (_, None) => Some(format!("{name} did not judge it")),
-            (_, Some(proof)) if proof.generation < self.generation => Some(format!(
-                "{name} judges by generation {}, and {} is in force",
-                proof.generation, self.generation
-            )),
-            (Reply::Sent | Reply::Failed(_), Some(_)) if shot.layer < 3 => {
-                Some(format!("{name} refused it, and another program let it out"))
-            }
-            _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

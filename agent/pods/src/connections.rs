@@ -13,7 +13,7 @@ use super::{
     revoke::{self, Keep, RevokeError, Revoked},
 };
 
-/// Tells the wire layer which connections of newly enrolled pods their peers have opened, so that
+/// Tells layer 3 which connections of newly enrolled pods their peers have opened, so that
 /// what the pods send on them passes as answers.
 pub async fn learn(pods: &Pods, maps: &Maps, fresh: &[PodId]) {
     for id in fresh {
@@ -63,7 +63,7 @@ pub async fn settle(pods: &Pods, maps: &Arc<Maps>, change: Change<'_>) -> Vec<Re
         }
         let outlived = || registry.scope(id).map(|scope| registry.outlived(scope));
         let keep = if keep_all { Keep::All } else { Keep::Only(outlived().unwrap_or_default()) };
-        match settle_one(pods, pod, (maps, keep)).await {
+        match settle_one(pods, pod, maps, keep).await {
             Ok(all) => {
                 let netns = pod.netns.cookie();
                 let reset = |revoked| Reset { pod: id.clone(), netns, revoked };
@@ -80,18 +80,18 @@ pub async fn settle(pods: &Pods, maps: &Arc<Maps>, change: Change<'_>) -> Vec<Re
 async fn settle_one(
     pods: &Pods,
     pod: &Pod,
-    (maps, keep): (&Arc<Maps>, Keep),
+    maps: &Arc<Maps>,
+    keep: Keep,
 ) -> Result<Vec<Revoked>, RevokeError> {
     let storage = maps.sockets.share().map_err(RevokeError::Map)?;
-    let tables = (Arc::clone(maps), keep);
-    let outcome = revoke::sweep(pods.worker(), &pod.netns, storage, tables).await?;
-    remember(maps, outcome.outlive)?;
-    for one in &outcome.reset {
+    let sweep = revoke::sweep(pods.worker(), &pod.netns, storage, Arc::clone(maps), keep).await?;
+    remember(maps, sweep.outlive)?;
+    for one in &sweep.reset {
         // It may have been kept until now.
         let key = revoke::flow_key(&one.socket, pod.netns.cookie());
         maps.flows.remove(&key).map_err(|error| RevokeError::Map(error.source))?;
     }
-    Ok(outcome.reset)
+    Ok(sweep.reset)
 }
 
 /// Tells the packet layers of flows that the rules alone do not let out.

@@ -30,22 +30,22 @@ pub struct Evidence {
 
 /// What is known at one moment: it does not change while pods are paired by it.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct Located {
     sandboxes: Arc<Sandboxes>,
     runtime: Option<Heard>,
 }
 
 /// Where a pod is, and which namespace that was when it was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct NamespacePath {
     pub(super) path: PathBuf,
     identity: Option<(u64, u64)>,
     pub(super) addresses: Vec<IpAddr>,
 }
 
-/// Why there is no place.
+/// Why no namespace is known.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum NoPlace {
+pub(crate) enum NoNamespace {
     /// The pod is still being made.
     #[error("the container runtime has no sandbox of it yet")]
     NotYet,
@@ -63,7 +63,7 @@ pub(crate) enum NoPlace {
     NoAnnotation,
 }
 
-impl Place {
+impl NamespacePath {
     /// Whether an open namespace is the one that was meant.
     pub(super) fn is(&self, netns: &NetNs) -> bool {
         netns.path() == self.path && self.identity.is_none_or(|it| netns.identity() == it)
@@ -72,9 +72,9 @@ impl Place {
 
 impl Evidence {
     /// What is known now.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn located(&self) -> Located {
         let runtime = self.runtime.as_ref().map(Reader::heard);
-        Known { sandboxes: Arc::clone(&self.sandboxes), runtime }
+        Located { sandboxes: Arc::clone(&self.sandboxes), runtime }
     }
 
     /// Waits until the runtime says something else.
@@ -111,40 +111,40 @@ impl Evidence {
     }
 }
 
-impl Known {
+impl Located {
     /// Where a pod is. What the runtime said when it made the sandbox goes first, being the first
     /// to be known; what it says later still tells which pods cannot be judged.
-    pub(super) fn place(&self, id: &PodId, plan: &PodPlan) -> Result<Place, NoPlace> {
+    pub(super) fn path(&self, id: &PodId, plan: &PodPlan) -> Result<NamespacePath, NoNamespace> {
         let listed = self.runtime.as_ref().map(|heard| listed(heard, id, plan));
         let told = self.sandboxes.of(id, &plan.uid).filter(sandboxes::Sandbox::is_current);
         match (listed, told) {
-            (Some(Err(no @ (NoPlace::Sandboxed(_) | NoPlace::Host))), _) => Err(no),
-            (_, Some(told)) => Ok(Place {
+            (Some(Err(no @ (NoNamespace::Sandboxed(_) | NoNamespace::Host))), _) => Err(no),
+            (_, Some(told)) => Ok(NamespacePath {
                 path: told.netns,
                 identity: Some(told.identity),
                 addresses: or(&plan.addresses, &told.addresses),
             }),
             (Some(listed), None) => listed,
             (None, None) => {
-                let path = plan.netns.clone().ok_or(NoPlace::NoAnnotation)?;
-                Ok(Place { path, identity: None, addresses: plan.addresses.clone() })
+                let path = plan.netns.clone().ok_or(NoNamespace::NoAnnotation)?;
+                Ok(NamespacePath { path, identity: None, addresses: plan.addresses.clone() })
             }
         }
     }
 }
 
-fn listed(heard: &Heard, id: &PodId, plan: &PodPlan) -> Result<Place, NoPlace> {
+fn listed(heard: &Heard, id: &PodId, plan: &PodPlan) -> Result<NamespacePath, NoNamespace> {
     let sandboxes = heard.sandboxes.as_deref().unwrap_or_default();
-    let sandbox = runtime::of_pod(sandboxes, id, &plan.uid).ok_or(NoPlace::NotYet)?;
+    let sandbox = runtime::of_pod(sandboxes, id, &plan.uid).ok_or(NoNamespace::NotYet)?;
     match &sandbox.network {
-        Network::At(path) => Ok(Place {
+        Network::At(path) => Ok(NamespacePath {
             path: path.clone(),
             identity: None,
             addresses: or(&plan.addresses, &sandbox.addresses),
         }),
-        Network::Host => Err(NoPlace::Host),
-        Network::Sandboxed(handler) => Err(NoPlace::Sandboxed(handler.clone())),
-        Network::Unsaid(why) => Err(NoPlace::Unsaid(why.clone())),
+        Network::Host => Err(NoNamespace::Host),
+        Network::Sandboxed(handler) => Err(NoNamespace::Sandboxed(handler.clone())),
+        Network::Unsaid(why) => Err(NoNamespace::Unsaid(why.clone())),
     }
 }
 

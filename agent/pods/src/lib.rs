@@ -10,6 +10,7 @@
 //! revoke       which open sockets a change of rules resets
 //! enrol        the pods of this node, each with what the agent has open in it
 //! connections  what is open when rules change: learnt or reset
+//! view         the pods as a publication left them, for whoever reads about them
 //! canary       proof that the hooks judge a pod
 //! ```
 //!
@@ -25,3 +26,4 @@ pub mod runtime;
 pub mod sandboxes;
 pub mod sockets;
 pub mod veth;
+pub mod view;

@@ -53,7 +53,7 @@ pub struct Revoked {
 
 /// What a change of rules means for the open connections of a pod.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct Sweep {
     /// Reset: the rules deny them now.
     pub reset: Vec<Revoked>,
     /// Go on as they are although the rules would have them go another way, or not at all where
@@ -91,14 +91,15 @@ pub(crate) async fn sweep<T: Knowledge>(
     worker: &Worker,
     namespace: &NetNs,
     storage: impl AsFd + Send + 'static,
-    (tables, keep): (Arc<T>, Keep),
-) -> Result<Outcome, RevokeError> {
+    tables: Arc<T>,
+    keep: Keep,
+) -> Result<Sweep, RevokeError> {
     let mut diag = worker.run(namespace, SockDiag::open).await??;
     let netns = namespace.cookie();
     let work = move || {
-        let mut outcome = sort_out(&diag.dump(Some(storage.as_fd()))?, &*tables, (netns, &keep));
+        let mut sweep = sort_out(&diag.dump(Some(storage.as_fd()))?, &*tables, netns, &keep);
         let mut failed = None;
-        outcome.reset.retain(|it| match diag.destroy(&it.socket.id) {
+        sweep.reset.retain(|it| match diag.destroy(&it.socket.id) {
             Ok(done) => done == Destroyed::Reset,
             Err(error) => {
                 // The others are still to be reset.
@@ -106,7 +107,7 @@ pub(crate) async fn sweep<T: Knowledge>(
                 false
             }
         });
-        failed.map_or(Ok(outcome), |error| Err(error.into()))
+        failed.map_or(Ok(sweep), |error| Err(error.into()))
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| NetNsError::Lost)?
 }
@@ -126,9 +127,10 @@ pub(crate) async fn open_sockets(
 pub(crate) fn sort_out<T: Knowledge>(
     sockets: &[OpenSocket],
     tables: &T,
-    (netns, keep): (u64, &Keep),
-) -> Outcome {
-    let mut outcome = Outcome::default();
+    netns: u64,
+    keep: &Keep,
+) -> Sweep {
+    let mut sweep = Sweep::default();
     for socket in sockets {
         let Some(dst) = opened_to(socket, tables, netns) else { continue };
         let flow = Flow { netns, dst: dst.0, dst_port: dst.1, protocol: socket.protocol };
@@ -140,14 +142,14 @@ pub(crate) fn sort_out<T: Knowledge>(
             Verdict::Direct | Verdict::Hold => continue,
         };
         match opened_by {
-            None => outcome.reset.push(Revoked { socket: *socket, dst, judgement }),
+            None => sweep.reset.push(Revoked { socket: *socket, dst, judgement }),
             Some(opened_by) if !is_proxied => {
-                outcome.outlive.push((flow_key(socket, netns), opened_by));
+                sweep.outlive.push((flow_key(socket, netns), opened_by));
             }
             Some(_) => {}
         }
     }
-    outcome
+    sweep
 }
 
 /// As the packet layers know it.
@@ -162,7 +164,7 @@ pub(crate) fn flow_key(socket: &OpenSocket, netns: u64) -> FlowKey {
     }
 }
 
-/// The flows of the connections that a pod has accepted, for the wire layer of a pod that is
+/// The flows of the connections that a pod has accepted, for layer 3 of a pod that is
 /// enrolled while it runs: its answers on them are not its own doing. Only for a pod that was not
 /// judged before: it could make a connection of its own look so by where it connects from.
 pub(crate) fn accepted_flows(sockets: &[OpenSocket], netns: u64) -> Vec<FlowKey> {

@@ -45,7 +45,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    fn pod(&self) -> PodId {
+    /// Whose it is.
+    pub fn pod(&self) -> PodId {
         PodId { namespace: self.namespace.clone(), name: self.name.clone() }
     }
 
@@ -60,17 +61,14 @@ pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// What is known, and who waits for what came of it.
+/// The sandboxes that are known, in a file of the run directory. A change is written before it
+/// counts, which blocks the calling thread.
 #[derive(Debug)]
 pub struct Sandboxes {
     file: PathBuf,
     known: Mutex<BTreeMap<PodId, Sandbox>>,
-    /// The pods that are being made, with the change that no publication has taken in yet.
-    asked: Mutex<BTreeMap<PodId, u64>>,
     /// Counts changes.
-    said: watch::Sender<u64>,
-    /// The last change that a publication has taken in.
-    taken_in: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
 }
 
 impl Sandboxes {
@@ -82,8 +80,7 @@ impl Sandboxes {
         });
         let known = known.into_iter().filter(Sandbox::is_current);
         let known = Mutex::new(known.map(|sandbox| (sandbox.pod(), sandbox)).collect());
-        let (said, taken_in) = (watch::Sender::new(0), watch::Sender::new(0));
-        Self { file, known, asked: Mutex::default(), said, taken_in }
+        Self { file, known, changes: watch::Sender::new(0) }
     }
 
     /// The sandbox of a pod with this UID.
@@ -94,69 +91,44 @@ impl Sandboxes {
         is_it.then(|| sandbox.clone())
     }
 
-    /// Takes in a sandbox; returns the change to wait for in [`Sandboxes::publications`].
-    pub fn put(&self, sandbox: Sandbox) -> io::Result<u64> {
-        let pod = sandbox.pod();
-        let change = self.change(|known| {
+    /// Takes in sandboxes.
+    pub fn put(&self, sandboxes: impl IntoIterator<Item = Sandbox>) -> io::Result<()> {
+        self.change(|known| {
             // What nobody has said goodbye to would stay for ever.
             known.retain(|_, sandbox| sandbox.is_current());
-            known.insert(sandbox.pod(), sandbox);
-        })?;
-        lock(&self.asked).insert(pod, change);
-        Ok(change)
-    }
-
-    /// Whether the runtime waits for a pod before it starts anything in it.
-    pub(crate) fn is_asked_for(&self, pod: &PodId) -> bool {
-        lock(&self.asked).contains_key(pod)
+            known.extend(sandboxes.into_iter().map(|sandbox| (sandbox.pod(), sandbox)));
+        })
     }
 
     /// Forgets a sandbox.
-    pub fn forget(&self, id: &str) -> io::Result<u64> {
+    pub fn forget(&self, id: &str) -> io::Result<()> {
         self.change(|known| known.retain(|_, sandbox| sandbox.id != id))
     }
 
     /// Forgets every sandbox but these.
-    pub fn keep(&self, ids: &BTreeSet<String>) -> io::Result<u64> {
+    pub fn keep(&self, ids: &BTreeSet<String>) -> io::Result<()> {
         self.change(|known| known.retain(|_, sandbox| ids.contains(&sandbox.id)))
     }
 
     /// Tells of changes from here on.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.said.subscribe()
+        self.changes.subscribe()
     }
 
-    /// The newest change: to be read before a publication and handed to
-    /// [`Sandboxes::took_in`] after it.
-    pub fn newest(&self) -> u64 {
-        *self.said.borrow()
-    }
-
-    /// A publication has taken in everything up to a change.
-    pub fn took_in(&self, change: u64) {
-        lock(&self.asked).retain(|_, asked| *asked > change);
-        self.taken_in.send_replace(change);
-    }
-
-    /// Tells of publications.
-    pub fn publications(&self) -> watch::Receiver<u64> {
-        self.taken_in.subscribe()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<PodId, Sandbox>)) -> io::Result<u64> {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<PodId, Sandbox>)) -> io::Result<()> {
         let mut known = lock(&self.known);
         let before = known.clone();
         change(&mut known);
         if *known == before {
-            return Ok(self.newest());
+            return Ok(());
         }
         if let Err(error) = write(&self.file, known.values()) {
             *known = before;
             return Err(error);
         }
         drop(known);
-        self.said.send_modify(|count| *count += 1);
-        Ok(self.newest())
+        self.changes.send_modify(|count| *count += 1);
+        Ok(())
     }
 }
 

@@ -119,12 +119,13 @@ pub async fn listen(
     Ok(Listeners { port, v4: register(v4)?, v6: v6.map(register).transpose()? })
 }
 
-/// Connects to an address from inside a namespace.
+/// Connects to an address from inside a namespace, by a socket that is marked as the agent's own.
 pub async fn dial(
     worker: &Worker,
     namespace: &NetNs,
     addr: SocketAddr,
-    (mark, patience): (&dyn Mark, Duration),
+    mark: &dyn Mark,
+    patience: Duration,
 ) -> Result<TcpStream, SocketError> {
     let domain = Domain::for_address(addr);
     let socket = worker.run(namespace, move || new_socket(domain)).await??;
@@ -148,13 +149,13 @@ fn bind_pair(port: Port, mark: &dyn Mark) -> Result<Bound, SocketError> {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, candidate));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, candidate));
         match bind(v4, share, mark)? {
-            Outcome::Listening(v4) => match bind(v6, share, mark)? {
-                Outcome::Listening(v6) => return Ok((candidate, v4, Some(v6))),
-                Outcome::NoSuchFamily => return Ok((candidate, v4, None)),
-                Outcome::InUse => {}
+            Bind::Listening(v4) => match bind(v6, share, mark)? {
+                Bind::Listening(v6) => return Ok((candidate, v4, Some(v6))),
+                Bind::NoSuchFamily => return Ok((candidate, v4, None)),
+                Bind::InUse => {}
             },
-            Outcome::NoSuchFamily => return Err(SocketError::NoLoopback),
-            Outcome::InUse => {}
+            Bind::NoSuchFamily => return Err(SocketError::NoLoopback),
+            Bind::InUse => {}
         }
     }
     match port {
@@ -163,18 +164,19 @@ fn bind_pair(port: Port, mark: &dyn Mark) -> Result<Bound, SocketError> {
     }
 }
 
-enum Outcome {
+/// What came of binding a listener.
+enum Bind {
     Listening(StdListener),
     InUse,
     /// The namespace lacks the family, or its loopback lacks the address.
     NoSuchFamily,
 }
 
-fn bind(addr: SocketAddr, share: bool, mark: &dyn Mark) -> Result<Outcome, SocketError> {
+fn bind(addr: SocketAddr, share: bool, mark: &dyn Mark) -> Result<Bind, SocketError> {
     let socket = match new_socket(Domain::for_address(addr)) {
         Ok(socket) => socket,
         Err(SocketError::Call { source, .. }) if is(&source, Errno::AFNOSUPPORT) => {
-            return Ok(Outcome::NoSuchFamily);
+            return Ok(Bind::NoSuchFamily);
         }
         Err(error) => return Err(error),
     };
@@ -188,9 +190,9 @@ fn bind(addr: SocketAddr, share: bool, mark: &dyn Mark) -> Result<Outcome, Socke
     // The second listener of a port that SO_REUSEADDR let two sockets bind is told by listen().
     let listening = socket.bind(&addr.into()).and_then(|()| socket.listen(BACKLOG));
     match listening.and_then(|()| socket.set_reuse_port(true)) {
-        Ok(()) => Ok(Outcome::Listening(socket.into())),
-        Err(error) if is(&error, Errno::ADDRINUSE) => Ok(Outcome::InUse),
-        Err(error) if is(&error, Errno::ADDRNOTAVAIL) => Ok(Outcome::NoSuchFamily),
+        Ok(()) => Ok(Bind::Listening(socket.into())),
+        Err(error) if is(&error, Errno::ADDRINUSE) => Ok(Bind::InUse),
+        Err(error) if is(&error, Errno::ADDRNOTAVAIL) => Ok(Bind::NoSuchFamily),
         Err(source) => Err(SocketError::Call { call: "binding a listener", source }),
     }
 }

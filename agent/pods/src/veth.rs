@@ -1,4 +1,4 @@
-//! The host's ends of a namespace's links: where the wire layer attaches.
+//! The host's ends of a namespace's links: where layer 3 is attached.
 //!
 //! A pod's link counts only when both of its ends say that they belong together: an interface
 //! number and a namespace id mean something in one namespace alone, and the pod may hold links
@@ -35,7 +35,7 @@ pub(crate) enum VethError {
 /// What a namespace's links look like from the agent's own.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct HostEnds {
-    /// Where the wire layer attaches.
+    /// Where layer 3 is attached.
     pub ends: Vec<HostEnd>,
     /// Links that lead out of the pod, and not to an interface of ours.
     pub(crate) unseen: Vec<Unseen>,
@@ -52,7 +52,7 @@ pub struct HostEnd {
     pub name: String,
 }
 
-/// A pod's link whose frames the wire layer cannot see.
+/// A pod's link whose frames layer 3 cannot see.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Unseen {
     /// Its name inside the pod.

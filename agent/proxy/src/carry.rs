@@ -6,7 +6,7 @@
 //!   none, however long it stays open. There is no idle timeout.
 //!   Copies are plain: `splice(2)` through a pipe of 256 KiB was no faster over loopback (medians of
 //!   8.6 and 8.9 Gbit/s on two cores), and would cost four descriptors a connection.
-//! * A failure on either side ends both, by way of [`Wire`] with a reset.
+//! * A failure on either side ends both, by way of [`ResetStream`] with a reset.
 
 use std::{
     future::poll_fn,
@@ -18,7 +18,7 @@ use std::{
 
 use tokio::task::coop::consume_budget;
 
-use crate::{Failure, record::Tally, wire::Wire};
+use crate::{Failure, record::Tally, reset_stream::ResetStream};
 
 /// The first read after a pause: most messages of request-and-answer protocols fit.
 const SMALL: usize = 4 * 1024;
@@ -30,7 +30,11 @@ const LARGE: usize = 64 * 1024;
 ///
 /// Polled by hand: `select!` over `try_join!` doubles the size of the future, and idle connections
 /// are to be cheap.
-pub(crate) async fn carry(client: &Wire, upstream: &Wire, tally: &Tally) -> Result<(), Failure> {
+pub(crate) async fn carry(
+    client: &ResetStream,
+    upstream: &ResetStream,
+    tally: &Tally,
+) -> Result<(), Failure> {
     let mut sending = pin!(pump(client, upstream, &tally.sent));
     let mut receiving = pin!(pump(upstream, client, &tally.received));
     let mut gone = pin!(client.broken());
@@ -70,7 +74,7 @@ impl Broken {
 }
 
 /// One direction, up to and including its end of stream.
-async fn pump(source: &Wire, sink: &Wire, carried: &AtomicU64) -> Result<(), Broken> {
+async fn pump(source: &ResetStream, sink: &ResetStream, carried: &AtomicU64) -> Result<(), Broken> {
     loop {
         source.stream().readable().await.map_err(Broken::Source)?;
         if let Flow::Ended = drain(source, sink, carried).await? {
@@ -85,7 +89,11 @@ enum Flow {
 }
 
 /// Carries what there is to read; the buffer lives no longer.
-async fn drain(source: &Wire, sink: &Wire, carried: &AtomicU64) -> Result<Flow, Broken> {
+async fn drain(
+    source: &ResetStream,
+    sink: &ResetStream,
+    carried: &AtomicU64,
+) -> Result<Flow, Broken> {
     let mut buffer = Vec::with_capacity(SMALL);
     loop {
         match source.stream().try_read_buf(&mut buffer) {
@@ -104,7 +112,7 @@ async fn drain(source: &Wire, sink: &Wire, carried: &AtomicU64) -> Result<Flow, 
     }
 }
 
-async fn write_all(sink: &Wire, mut rest: &[u8], carried: &AtomicU64) -> io::Result<()> {
+async fn write_all(sink: &ResetStream, mut rest: &[u8], carried: &AtomicU64) -> io::Result<()> {
     while !rest.is_empty() {
         match sink.stream().try_write(rest) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

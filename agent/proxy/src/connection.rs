@@ -8,8 +8,8 @@ use crate::{
     Dial, DialError, Failure, Judge, Origins, PeerAddr, Records, WorkloadId,
     carry::carry,
     record::Ledger,
+    reset_stream::ResetStream,
     route::{Protocol, route},
-    wire::Wire,
 };
 
 /// What the program lends to the proxy.
@@ -80,12 +80,13 @@ impl Proxy {
     pub(crate) fn refuse(
         &self,
         workload: WorkloadId,
-        (accepted, peer): (TcpStream, PeerAddr),
+        accepted: TcpStream,
+        peer: PeerAddr,
         failure: Failure,
     ) {
         let ledger = Ledger::open(Arc::clone(&self.seams.records), workload, peer);
-        // Dropped as it is, the wire resets.
-        let outcome = Wire::accepted(accepted).map_err(Failure::Client);
+        // Dropped as it is, the stream resets.
+        let outcome = ResetStream::accepted(accepted).map_err(Failure::Client);
         ledger.close(outcome.and(Err(failure)));
     }
 
@@ -96,7 +97,7 @@ impl Proxy {
         ledger: &mut Ledger,
     ) -> Result<(), Failure> {
         // From here on every way out that is not the last line resets the client.
-        let client = Wire::accepted(accepted).map_err(Failure::Client)?;
+        let client = ResetStream::accepted(accepted).map_err(Failure::Client)?;
         let origin = self.seams.origins.origin(workload, client.stream())?;
         ledger.note(|entry| entry.origin = Some(origin));
         let ruling = self.seams.judge.judge(workload, &origin);
@@ -110,7 +111,8 @@ impl Proxy {
             dialled = self.seams.dial.dial(workload, route.to, self.limits.connect) => dialled?,
             error = client.broken() => return Err(Failure::Client(error)),
         };
-        let upstream = Wire::dialled(dialled).map_err(|error| DialError::Local(error.into()))?;
+        let upstream =
+            ResetStream::dialled(dialled).map_err(|error| DialError::Local(error.into()))?;
         match route.protocol {
             Protocol::Opaque => carry(&client, &upstream, &ledger.tally).await?,
         }

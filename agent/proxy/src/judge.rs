@@ -2,7 +2,7 @@
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
-    snapshot::Upstream,
+    snapshot::Endpoints,
 };
 
 use crate::{Origin, WorkloadId};
@@ -15,7 +15,7 @@ pub struct Ruling {
     /// The policy's answer where nothing that was named allows the connection.
     pub default_action: DefaultAction,
     /// Where the bytes go; `None` is where the client dialled.
-    pub upstream: Option<Upstream>,
+    pub upstream: Option<Endpoints>,
 }
 
 /// Asks the snapshot in force.

@@ -30,9 +30,9 @@ mod failure;
 mod judge;
 mod origin;
 mod record;
+mod reset_stream;
 mod route;
 mod serve;
-mod wire;
 
 pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};
 pub use connection::{Limits, Proxy, Seams};

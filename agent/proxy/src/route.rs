@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
-    snapshot::{Endpoint, NamedEndpoint, Upstream},
+    snapshot::{Endpoint, Endpoints, NamedEndpoint},
 };
 
 use crate::{Failure, Origin, Ruling, UpstreamAddr};
@@ -60,13 +60,13 @@ pub(crate) fn route(origin: &Origin, ruling: Option<Ruling>, draw: u64) -> Resul
     Ok(Route { to: UpstreamAddr(to), protocol: Protocol::Opaque, would_deny })
 }
 
-fn destination(origin: &Origin, upstream: &Upstream, draw: u64) -> Result<SocketAddr, Failure> {
+fn destination(origin: &Origin, upstream: &Endpoints, draw: u64) -> Result<SocketAddr, Failure> {
     match upstream {
-        Upstream::Original { port } => Ok(SocketAddr::new(origin.dst.0.ip(), port.get())),
-        Upstream::Endpoints(endpoints) => draw_one(endpoints, draw).ok_or(Failure::NoEndpoints),
-        Upstream::Named(names) => by_name(origin, names, draw).ok_or(Failure::NoEndpoints),
+        Endpoints::Dialled { port, .. } => Ok(SocketAddr::new(origin.dst.0.ip(), port.get())),
+        Endpoints::Listed(endpoints) => draw_one(endpoints, draw).ok_or(Failure::NoEndpoints),
+        Endpoints::Named { names, .. } => by_name(origin, names, draw).ok_or(Failure::NoEndpoints),
         // The name in the request is not read yet, and the address dialled is allowed as it is.
-        Upstream::AsRequested { .. } => Ok(origin.dst.0),
+        Endpoints::AsRequested { .. } => Ok(origin.dst.0),
     }
 }
 
@@ -81,10 +81,8 @@ fn by_name(origin: &Origin, names: &[NamedEndpoint], draw: u64) -> Option<Socket
         return Some(SocketAddr::new(dialled, name.port.get()));
     }
     let endpoints = |wanted: &dyn Fn(&IpAddr) -> bool| -> Vec<Endpoint> {
-        let of = |name: &NamedEndpoint, address: &IpAddr| Endpoint {
-            address: *address,
-            port: name.port,
-            weight: name.weight,
+        let of = |name: &NamedEndpoint, address: &IpAddr| {
+            Endpoint::new(*address, name.port, name.weight)
         };
         let all = names.iter().flat_map(|name| name.current.iter().map(move |one| (name, one)));
         all.filter(|(_, one)| wanted(one)).map(|(name, one)| of(name, one)).collect()
@@ -133,7 +131,7 @@ mod tests {
         assert!(matches!(route(&origin, None, 0), Err(Failure::UnknownRule)));
     }
 
-    fn to(upstream: Upstream, draw: u64) -> Result<String, Failure> {
+    fn to(upstream: Endpoints, draw: u64) -> Result<String, Failure> {
         let dst = OriginalDst("203.0.113.9:443".parse().unwrap());
         let ruling = Ruling {
             duty: ProxyDuty::AddressAllowed,
@@ -147,7 +145,7 @@ mod tests {
     #[test]
     fn another_target_port_keeps_the_address() {
         let port = 8443.try_into().unwrap();
-        assert_eq!(to(Upstream::Original { port }, 0).unwrap(), "203.0.113.9:8443");
+        assert_eq!(to(Endpoints::Dialled { port, mutual: false }, 0).unwrap(), "203.0.113.9:8443");
     }
 
     #[test]
@@ -156,7 +154,8 @@ mod tests {
             let parse = |all: &[&str]| all.iter().map(|one| one.parse().unwrap()).collect();
             let (host, port, weight) = ("db.example.com".into(), 6432.try_into().unwrap(), 1);
             let (current, lingering) = (parse(current), parse(lingering));
-            Upstream::Named([NamedEndpoint { host, port, weight, current, lingering }].into())
+            let names = [NamedEndpoint { host, port, weight, current, lingering }].into();
+            Endpoints::Named { names, first_only: false, mutual: false }
         };
         for (upstream, expected) in [
             (named(&["203.0.113.1", "203.0.113.9"], &[]), "203.0.113.9:6432"),
@@ -173,15 +172,13 @@ mod tests {
 
     #[test]
     fn endpoints_are_drawn_by_weight_and_none_is_a_failure() {
-        let endpoint = |last: u8, weight| Endpoint {
-            address: [203, 0, 113, last].into(),
-            port: 3306.try_into().unwrap(),
-            weight,
+        let endpoint = |last: u8, weight| {
+            Endpoint::new([203, 0, 113, last].into(), 3306.try_into().unwrap(), weight)
         };
-        let two = || Upstream::Endpoints([endpoint(1, 1), endpoint(2, 3)].into());
+        let two = || Endpoints::Listed([endpoint(1, 1), endpoint(2, 3)].into());
         let drawn: Vec<String> = (0..8).map(|draw| to(two(), draw).unwrap()).collect();
         assert_eq!(drawn.iter().filter(|to| *to == "203.0.113.1:3306").count(), 2);
         assert_eq!(drawn.iter().filter(|to| *to == "203.0.113.2:3306").count(), 6);
-        assert!(matches!(to(Upstream::Endpoints([].into()), 5), Err(Failure::NoEndpoints)));
+        assert!(matches!(to(Endpoints::Listed([].into()), 5), Err(Failure::NoEndpoints)));
     }
 }

@@ -83,7 +83,7 @@ impl Server {
                     drop(permit);
                 });
             }
-            Err(failure) => self.proxy.refuse(id, (stream, peer), failure),
+            Err(failure) => self.proxy.refuse(id, stream, peer, failure),
         }
     }
 

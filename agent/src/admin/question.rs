@@ -1,6 +1,7 @@
 //! What `sekisho why` is asked about: a pod and a destination, as people write them.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
     str::FromStr,
@@ -21,6 +22,15 @@ pub(crate) struct PodRef {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("a pod is NAMESPACE/NAME or NAME, for instance shop/web-0")]
 pub(crate) struct PodRefError;
+
+impl fmt::Display for PodRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}/{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
 
 impl FromStr for PodRef {
     type Err = PodRefError;

@@ -13,14 +13,15 @@ use axum::{
     extract::{Query, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use super::{
-    Admin, follow,
-    question::Target,
+    Admin, config as view, follow,
+    question::{PodRef, PodRefError, Target},
+    request::{self, RequestQuery},
     rundir::RunDir,
     why::{self, WhyError, WhyQuery},
 };
@@ -106,6 +107,8 @@ pub(crate) async fn serve_socket(listener: UnixListener, admin: Admin) -> io::Re
         .route("/status", get(status))
         .route("/flows", get(flows))
         .route("/why", get(why))
+        .route("/route", post(route))
+        .route("/config", get(config))
         .with_state(admin.clone());
     axum::serve(listener, questions.merge(probes(admin))).await
 }
@@ -158,10 +161,7 @@ async fn flows(State(admin): State<Admin>, Query(query): Query<FlowsQuery>) -> R
 }
 
 async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery>) -> Response {
-    let Some((pod, to)) = query.words() else {
-        return (StatusCode::BAD_REQUEST, crate::admin::question::PodRefError.to_string())
-            .into_response();
-    };
+    let Some((pod, to)) = query.words() else { return bad_pod() };
     let answers = &*admin.answers;
     let answer = match to {
         Target::Address(to) => why::answer(answers, &pod, to).map(|it| Json(it).into_response()),
@@ -170,15 +170,38 @@ async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery>) -> Respo
             why::answer_name(answers, &pod, about).map(|it| Json(it).into_response())
         }
     };
-    let status = match answer {
-        Ok(answer) => return answer,
-        Err(error @ WhyError::Starting) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-        Err(
-            error @ (WhyError::NoSuchPod { .. }
-            | WhyError::NameUnknown { .. }
-            | WhyError::NoAddress { .. }),
-        ) => (StatusCode::NOT_FOUND, error.to_string()),
-        Err(error @ WhyError::Ambiguous { .. }) => (StatusCode::CONFLICT, error.to_string()),
+    answer.unwrap_or_else(refuse)
+}
+
+async fn route(State(admin): State<Admin>, Json(query): Json<RequestQuery>) -> Response {
+    let Ok(pod) = query.pod.parse::<PodRef>() else { return bad_pod() };
+    let answer = request::answer(&*admin.answers, &query, &pod);
+    answer.map_or_else(refuse, |it| Json(it).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+struct ConfigQuery {
+    pod: String,
+    view: view::View,
+}
+
+async fn config(State(admin): State<Admin>, Query(query): Query<ConfigQuery>) -> Response {
+    let Ok(pod) = query.pod.parse::<PodRef>() else { return bad_pod() };
+    let answer = view::answer(&*admin.answers, &pod, query.view);
+    answer.map_or_else(refuse, |it| Json(it).into_response())
+}
+
+fn bad_pod() -> Response {
+    (StatusCode::BAD_REQUEST, PodRefError.to_string()).into_response()
+}
+
+fn refuse(error: WhyError) -> Response {
+    let status = match &error {
+        WhyError::Starting => StatusCode::SERVICE_UNAVAILABLE,
+        WhyError::NoSuchPod { .. } | WhyError::NameUnknown { .. } | WhyError::NoAddress { .. } => {
+            StatusCode::NOT_FOUND
+        }
+        WhyError::Ambiguous { .. } => StatusCode::CONFLICT,
     };
-    status.into_response()
+    (status, error.to_string()).into_response()
 }

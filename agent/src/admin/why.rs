@@ -155,7 +155,12 @@ pub(crate) fn text(to: Destination) -> String {
     format!("{}/{}", SocketAddr::new(to.addr, to.port.get()), to.protocol)
 }
 
-fn find(snapshot: &Snapshot, pod: &PodRef, answers: &dyn Answers) -> Result<PodId, WhyError> {
+/// The pod that a person means.
+pub(super) fn find(
+    snapshot: &Snapshot,
+    pod: &PodRef,
+    answers: &dyn Answers,
+) -> Result<PodId, WhyError> {
     let wanted = |id: &&PodId| {
         id.name == pod.name
             && pod.namespace.as_ref().is_none_or(|namespace| *namespace == id.namespace)
@@ -172,11 +177,8 @@ fn find(snapshot: &Snapshot, pod: &PodRef, answers: &dyn Answers) -> Result<PodI
 }
 
 fn missing(snapshot: &Snapshot, pod: &PodRef, answers: &dyn Answers) -> WhyError {
-    let pod = match &pod.namespace {
-        Some(namespace) => format!("{namespace}/{}", pod.name),
-        None => pod.name.clone(),
-    };
-    WhyError::NoSuchPod { node: answers.status().node, pod, known: list(snapshot.pods.keys()) }
+    let (node, known) = (answers.status().node, list(snapshot.pods.keys()));
+    WhyError::NoSuchPod { node, pod: pod.to_string(), known }
 }
 
 /// As many names as a person reads.
@@ -259,9 +261,7 @@ pub(crate) fn path(pod: &PodRef, to: &Target) -> String {
         Target::Address(Destination { addr, port, protocol }) => (addr.to_string(), port, protocol),
         Target::Name { name, port, protocol } => (name.clone(), port, protocol),
     };
-    let slash = |namespace: &String| format!("{namespace}/");
-    let namespace = pod.namespace.as_ref().map(slash).unwrap_or_default();
-    format!("/why?pod={namespace}{}&dst={dst}&port={port}&protocol={protocol}", pod.name)
+    format!("/why?pod={pod}&dst={dst}&port={port}&protocol={protocol}")
 }
 
 #[cfg(test)]

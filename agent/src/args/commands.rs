@@ -65,6 +65,7 @@ Examples:
   sekisho why shop/web-0 203.0.113.7:3306
   sekisho why web-0 '[2001:db8::7]:53/udp'
   sekisho why web-0 db.example.com:3306
+  sekisho why web-0 reviews:9080 --path /reviews/0 --header end-user:jason
 Exit codes: 0 allowed, 3 denied or held (of a name: any address), 1 no such pod or name, 5 no agent answers at --run-dir")]
 pub(crate) struct WhyArgs {
     /// The pod, as NAMESPACE/NAME, or NAME where only one pod has it
@@ -73,9 +74,63 @@ pub(crate) struct WhyArgs {
     /// /udp for UDP (default /tcp)
     #[arg(value_name = "DEST:PORT[/udp]")]
     pub(crate) destination: Target,
+    /// Also say which route a request with this path (and query) would take
+    #[arg(long, value_name = "PATH")]
+    pub(crate) path: Option<String>,
+    /// A header of that request, may be repeated; host:NAME takes the place of the name dialled
+    #[arg(long = "header", value_name = "NAME:VALUE", requires = "path", value_parser = header)]
+    pub(crate) headers: Vec<(String, String)>,
+    /// The method of that request
+    #[arg(long, value_name = "METHOD", requires = "path", default_value = "GET")]
+    pub(crate) method: String,
     /// Which agent, and how to answer.
     #[command(flatten)]
     pub(crate) ask: Ask,
+}
+
+/// A header as people write it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a header is NAME:VALUE, for instance end-user:jason")]
+pub(crate) struct HeaderError;
+
+fn header(text: &str) -> Result<(String, String), HeaderError> {
+    let (name, value) = text.split_once(':').ok_or(HeaderError)?;
+    let is_token = |byte: u8| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(HeaderError);
+    }
+    Ok((name.to_owned(), value.trim().to_owned()))
+}
+
+/// `sekisho config`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sekisho config routes shop/web-0
+  sekisho config clusters web-0 -o yaml    # with everything that is known of each
+Requests are not routed yet: this is what would be.
+Exit codes: 0 shown, 1 no such pod, 5 no agent answers at --run-dir")]
+pub(crate) struct ConfigArgs {
+    /// What to show
+    pub(crate) view: ConfigView,
+    /// The pod, as NAMESPACE/NAME, or NAME where only one pod has it
+    pub(crate) pod: PodRef,
+    /// Which agent, and how to answer.
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+/// What `sekisho config` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ConfigView {
+    /// What is served by port and address dialled
+    Listeners,
+    /// Which requests go where, in the order in which they are tried
+    Routes,
+    /// What routes lead to: a service's port, or a subset of it
+    Clusters,
+    /// Where each cluster is
+    Endpoints,
 }
 
 /// `sekisho analyze`.

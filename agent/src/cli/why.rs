@@ -5,39 +5,110 @@ use std::fmt::Write as _;
 use agent_abi::{Reason, Verdict};
 use agent_model::explain::{AnswerAge, Decision, Explanation, NearMiss, RuleText};
 
+use serde::Serialize;
+
 use super::{
-    Answer,
+    Answer, config,
     output::{Paint, Tone, encode},
 };
 use crate::{
     admin::{
         client::Client,
-        question::Target,
+        question::{Destination, Target},
+        request::{RequestAnswer, RequestQuery},
         why::{self, Live, NamedAnswer, WhyAnswer},
     },
     args::{WhyArgs, exit},
 };
 
+/// What is said of the connection and, where it was asked for, of the request.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Told {
+    Connection(About),
+    Request { connection: About, request: RequestAnswer },
+}
+
+/// An address, or a name with each of its addresses.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum About {
+    Address(WhyAnswer),
+    Name(NamedAnswer),
+}
+
+impl About {
+    fn answers(&self) -> &[WhyAnswer] {
+        match self {
+            Self::Address(answer) => std::slice::from_ref(answer),
+            Self::Name(named) => &named.answers,
+        }
+    }
+}
+
 pub(super) async fn run(args: &WhyArgs, paint: Paint) -> anyhow::Result<Answer> {
     let path = why::path(&args.pod, &args.destination);
     let client = Client::new(&args.ask.run_dir);
-    if let Target::Name { .. } = args.destination {
-        let named: NamedAnswer = client.ask(&path).await?;
-        let text = match encode(args.ask.output.format, &named)? {
-            Some(text) => text,
-            None => {
-                named.answers.iter().map(|one| words(one, paint)).collect::<Vec<_>>().join("\n")
-            }
-        };
-        let allowed = named.answers.iter().all(|one| one.allowed);
-        return Ok(Answer { text, code: if allowed { exit::OK } else { exit::DENIED } });
-    }
-    let answer: WhyAnswer = client.ask(&path).await?;
-    let text = match encode(args.ask.output.format, &answer)? {
-        Some(text) => text,
-        None => words(&answer, paint),
+    let about = match args.destination {
+        Target::Name { .. } => About::Name(client.ask(&path).await?),
+        Target::Address(_) => About::Address(client.ask(&path).await?),
     };
-    Ok(Answer { text, code: if answer.allowed { exit::OK } else { exit::DENIED } })
+    let allowed = about.answers().iter().all(|one| one.allowed);
+    let mut text: String =
+        about.answers().iter().map(|one| words(one, paint)).collect::<Vec<_>>().join("\n");
+    let told = match question(args) {
+        None => Told::Connection(about),
+        Some(question) => {
+            let request: RequestAnswer = client.tell("/route", &question).await?;
+            text.push_str(&request_words(&question, &request, paint));
+            Told::Request { connection: about, request }
+        }
+    };
+    let text = encode(args.ask.output.format, &told)?.unwrap_or(text);
+    Ok(Answer { text, code: if allowed { exit::OK } else { exit::DENIED } })
+}
+
+/// What is asked of the request, where one is described.
+fn question(args: &WhyArgs) -> Option<RequestQuery> {
+    let (host, port) = match &args.destination {
+        Target::Address(Destination { addr, port, .. }) => (addr.to_string(), *port),
+        Target::Name { name, port, .. } => (name.clone(), *port),
+    };
+    Some(RequestQuery {
+        pod: args.pod.to_string(),
+        host,
+        port: port.get(),
+        method: args.method.clone(),
+        path: args.path.clone()?,
+        headers: args.headers.clone(),
+    })
+}
+
+fn request_words(question: &RequestQuery, answer: &RequestAnswer, paint: Paint) -> String {
+    let title = paint.word(Tone::Strong, "REQUEST");
+    let mut text = format!("\n{title}\n  {} {}: ", question.method, question.path);
+    match answer {
+        RequestAnswer::NotRouted => {
+            text.push_str("nothing routes requests for this host at this port and address\n");
+        }
+        RequestAnswer::NoRoute { host } => {
+            let _ = writeln!(text, "404, since no route of {host} takes it");
+        }
+        RequestAnswer::Route { route, path } => {
+            let _ = writeln!(text, "{}", route.action);
+            let mut line = |name: &str, value: &str| {
+                if !value.is_empty() {
+                    let _ = writeln!(text, "  {name:13}{value}");
+                }
+            };
+            line("route", &route.name);
+            line("matches", &route.matches);
+            line("destinations", &config::shares(&route.destinations));
+            line("path sent", if *path == question.path { "" } else { path });
+            line("listener", &format!("port {}, address {}", route.port, route.address));
+        }
+    }
+    text
 }
 
 fn words(answer: &WhyAnswer, paint: Paint) -> String {

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{
     answer::{self, Code, Failure},
     call::{self, Asked, Call, Environment, Verb},
-    talk::{Alive, Goodbye, Question, Standing},
+    talk::{Admission, Alive, Goodbye, Question},
 };
 use crate::admin::client::{Client, ClientError};
 
@@ -122,7 +122,7 @@ struct Agent {
 }
 
 impl Agent {
-    async fn ask_about(&self, path: &str, asked: Asked, code: Code) -> Result<Standing, Failure> {
+    async fn ask_about(&self, path: &str, asked: Asked, code: Code) -> Result<Admission, Failure> {
         let asked = Asked { netns: plain(&asked.netns), ..asked };
         let identity = sandboxes::identity(&asked.netns).map_err(|error| {
             let message = format!("cannot open CNI_NETNS {}: {error}", asked.netns.display());

@@ -15,14 +15,14 @@ pub(crate) struct Question {
     pub(crate) patience_ms: u64,
 }
 
-/// What the agent has made sure of.
+/// How a pod is admitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "camelCase")]
-pub(crate) enum Standing {
+pub(crate) enum Admission {
     /// The live tables judge the pod.
     Judged,
-    /// It is to be let be.
-    Outside {
+    /// It is not enrolled.
+    NotEnrolled {
         /// Which label, annotation or field says so.
         why: String,
     },

@@ -77,10 +77,10 @@ impl Sink {
     /// What the kernel does not know of an event.
     fn known(&self, event: &Event) -> Known {
         let members = self.members.load();
-        let member = members.pods.get(&event.netns);
+        let pod = members.pods.in_netns(event.netns);
         Known {
-            pod: member.map(|member| member.id.clone()),
-            address: member.and_then(|member| member.address_towards(ip(event.dst))),
+            pod: pod.map(|pod| pod.id.clone()),
+            address: pod.and_then(|pod| pod.address_towards(ip(event.dst))),
             rule: self.rules.get(event.rule).map(|decision| decision.source),
         }
     }

@@ -29,8 +29,8 @@ use crate::{
     world::World,
 };
 
-/// It starts in less than a second; two processors may be shared with a build.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// It starts in less than a second; two processors and a disk may be shared with several builds.
+pub const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// An agent, its files, and its process while it runs. Dropped, it leaves nothing in the kernel.

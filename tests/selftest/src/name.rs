@@ -12,12 +12,13 @@ use std::{
     },
 };
 
-use crate::{cgroup, netns};
+use crate::{
+    cgroup,
+    netns::{self, NETNS_DIR},
+};
 
 const PREFIX: &str = "skt-";
 
-/// Where namespaces get their names, as `ip netns` has it.
-pub const NETNS_DIR: &str = "/run/netns";
 /// Where pinned maps and links live.
 pub const BPF_DIR: &str = "/sys/fs/bpf";
 

@@ -15,7 +15,8 @@ use nix::{
     sched::{CloneFlags, setns, unshare},
 };
 
-use crate::name::NETNS_DIR;
+/// Where namespaces get their names, as `ip netns` has it.
+pub const NETNS_DIR: &str = "/run/netns";
 
 /// A named namespace; removed when dropped.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use anyhow::bail;
 use super::Arch;
 use crate::{
     command::{cargo, quiet, show, target_dir, workspace},
-    ebpf::programs::places,
+    programs::places,
 };
 
 /// Builds it and says where it is.

@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail};
 use super::{Road, apt, linker::Llvm};
 use crate::{
     command::{quiet, succeeds},
-    ebpf::programs::TOOLCHAIN,
+    programs::TOOLCHAIN,
 };
 
 /// The last one that was tried. Later ones carry an LLVM that the linker may not read, and a

@@ -24,7 +24,7 @@ const ACT_DIRECT: u32 = 1;
 /// Bytes of `struct tcmsg`.
 const INFO: usize = 20;
 
-/// A filter, or (with the handle 0) the place of one priority's filters.
+/// A filter, or (with the handle 0) the point of one priority's filters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) priority: u16,
@@ -37,9 +37,9 @@ pub(super) struct Filter {
     pub(super) name: Option<String>,
 }
 
-/// Where a filter hangs.
+/// Where a filter is attached.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct FilterPoint {
     pub(super) interface: u32,
     /// One of the two sides of a clsact discipline.
     pub(super) parent: u32,
@@ -86,9 +86,9 @@ impl Tc {
     }
 
     /// Filters in the order in which they run; none where there is no discipline or interface.
-    pub(super) fn filters(&mut self, place: Place) -> Result<Vec<Filter>, NetlinkError> {
+    pub(super) fn filters(&mut self, point: FilterPoint) -> Result<Vec<Filter>, NetlinkError> {
         let mut found = Vec::new();
-        let body = header(place.interface, 0, place.parent, 0);
+        let body = header(point.interface, 0, point.parent, 0);
         let listed = self.0.dump(libc::RTM_GETTFILTER, &body, |message| {
             found.push(parse_filter(message)?);
             Ok(())
@@ -101,17 +101,17 @@ impl Tc {
     }
 
     /// Fails with `EEXIST` where the handle is taken.
-    pub(super) fn add(&mut self, place: Place, put: Put<'_>) -> Result<(), NetlinkError> {
-        self.put(libc::NLM_F_CREATE | libc::NLM_F_EXCL, place, put)
+    pub(super) fn add(&mut self, point: FilterPoint, put: Put<'_>) -> Result<(), NetlinkError> {
+        self.put(libc::NLM_F_CREATE | libc::NLM_F_EXCL, point, put)
     }
 
     /// Fails with `ENOENT` where there is nothing to replace. The kernel swaps the programs between
     /// two frames (`list_replace_rcu` in `net/sched/cls_bpf.c`).
-    pub(super) fn replace(&mut self, place: Place, put: Put<'_>) -> Result<(), NetlinkError> {
-        self.put(libc::NLM_F_REPLACE, place, put)
+    pub(super) fn replace(&mut self, point: FilterPoint, put: Put<'_>) -> Result<(), NetlinkError> {
+        self.put(libc::NLM_F_REPLACE, point, put)
     }
 
-    fn put(&mut self, flags: i32, place: Place, put: Put<'_>) -> Result<(), NetlinkError> {
+    fn put(&mut self, flags: i32, point: FilterPoint, put: Put<'_>) -> Result<(), NetlinkError> {
         let name: Vec<u8> = put.name.bytes().chain([0]).collect();
         let options = [
             attribute(TCA_BPF_FD, &put.program.as_raw_fd().to_ne_bytes()),
@@ -119,18 +119,22 @@ impl Tc {
             attribute(TCA_BPF_FLAGS, &ACT_DIRECT.to_ne_bytes()),
         ];
         let info = info(put.priority, EVERY_PROTOCOL);
-        let mut body = header(place.interface, put.handle, place.parent, info);
+        let mut body = header(point.interface, put.handle, point.parent, info);
         body.extend(attribute(TCA_KIND, b"bpf\0"));
         body.extend(attribute(TCA_OPTIONS, &options.concat()));
         self.0.change(libc::RTM_NEWTFILTER, flags, &body)
     }
 
     /// Removes one filter; fine when it has gone.
-    pub(super) fn remove(&mut self, place: Place, filter: &Filter) -> Result<(), NetlinkError> {
+    pub(super) fn remove(
+        &mut self,
+        point: FilterPoint,
+        filter: &Filter,
+    ) -> Result<(), NetlinkError> {
         // A removal without a handle is one of every filter of the priority.
-        assert_ne!(filter.handle, 0, "a place of filters is not a filter");
+        assert_ne!(filter.handle, 0, "a point of filters is not a filter");
         let info = info(filter.priority, filter.protocol);
-        let mut body = header(place.interface, filter.handle, place.parent, info);
+        let mut body = header(point.interface, filter.handle, point.parent, info);
         body.extend(attribute(TCA_KIND, b"bpf\0"));
         match self.0.change(libc::RTM_DELTFILTER, 0, &body) {
             Err(error) if error.is(libc::ENOENT) => Ok(()),

@@ -20,7 +20,7 @@ fn ours() -> Clsact {
     agents("/sys/fs/bpf/sekisho")
 }
 
-/// A namespace with a link to hang things on.
+/// A namespace with a link to attach things to.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.run(|| {
@@ -30,14 +30,14 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-fn hang(clsact: &Clsact, answer: i32) {
+fn attach(clsact: &Clsact, answer: i32) {
     for hook in &CLSACT {
-        clsact.hang(LINK, hook.number, classifier(answer).unwrap().as_fd()).unwrap();
+        clsact.attach(LINK, hook.number, classifier(answer).unwrap().as_fd()).unwrap();
     }
 }
 
-fn hangs(clsact: &Clsact) -> [bool; 2] {
-    CLSACT.map(|hook| clsact.hangs(LINK, hook.number).unwrap())
+fn attached(clsact: &Clsact) -> [bool; 2] {
+    CLSACT.map(|hook| clsact.is_attached(LINK, hook.number).unwrap())
 }
 
 fn tc(arguments: &str) -> String {
@@ -69,22 +69,22 @@ fn programs(side: &str) -> Vec<String> {
 fn strangers(side: u32, priority: u16, answer: i32) {
     let program = classifier(answer).unwrap();
     let put = Put { priority, handle: 1, program: program.as_fd(), name: "stranger" };
-    Tc::open().unwrap().add(Place { interface: LINK, parent: side }, put).unwrap();
+    Tc::open().unwrap().add(FilterPoint { interface: LINK, parent: side }, put).unwrap();
 }
 
 #[test]
-fn filters_are_hung_exchanged_and_removed_with_their_discipline() {
+fn filters_are_attached_exchanged_and_removed_with_their_discipline() {
     sandbox().run(|| {
         let ours = ours();
-        assert_eq!(hangs(&ours), [false, false]);
+        assert_eq!(attached(&ours), [false, false]);
         assert!(make_qdisc(LINK).unwrap());
         assert!(!make_qdisc(LINK).unwrap(), "it is there already");
-        hang(&ours, NEXT);
-        assert_eq!(hangs(&ours), [true, true]);
+        attach(&ours, NEXT);
+        assert_eq!(attached(&ours), [true, true]);
         assert_eq!(ours.interfaces().unwrap(), [LINK]);
 
         let before = programs("ingress");
-        hang(&ours, NEXT);
+        attach(&ours, NEXT);
         let after = programs("ingress");
         assert_eq!((before.len(), after.len()), (1, 1), "{before:?}, {after:?}");
         assert_ne!(before, after, "the program is the old one");
@@ -105,8 +105,8 @@ fn a_strangers_filter_and_discipline_are_left_alone() {
         strangers(ingress, 1, PASS);
         strangers(egress, 9, PASS);
         assert!(!make_qdisc(LINK).unwrap());
-        hang(&ours, NEXT);
-        assert_eq!(hangs(&ours), [true, true]);
+        attach(&ours, NEXT);
+        assert_eq!(attached(&ours), [true, true]);
         for side in ["ingress", "egress"] {
             assert_eq!(names(side), ["sekisho /sys/fs/bpf/sekisho", "stranger"], "{side}");
         }
@@ -123,14 +123,14 @@ fn ours_comes_to_the_front_again_and_stays_one() {
     sandbox().run(|| {
         let ours = ours();
         make_qdisc(LINK).unwrap();
-        hang(&ours, NEXT);
+        attach(&ours, NEXT);
         for hook in &CLSACT {
             strangers(hook.number, 1, PASS);
         }
         assert_eq!(names("ingress"), ["stranger", "sekisho /sys/fs/bpf/sekisho"]);
-        assert_eq!(hangs(&ours), [false, false]);
-        hang(&ours, NEXT);
-        assert_eq!(hangs(&ours), [true, true]);
+        assert_eq!(attached(&ours), [false, false]);
+        attach(&ours, NEXT);
+        assert_eq!(attached(&ours), [true, true]);
         assert_eq!(names("ingress"), ["sekisho /sys/fs/bpf/sekisho", "stranger"]);
     });
 }
@@ -140,17 +140,17 @@ fn what_another_program_takes_away_is_missed() {
     sandbox().run(|| {
         let ours = ours();
         make_qdisc(LINK).unwrap();
-        hang(&ours, NEXT);
+        attach(&ours, NEXT);
         tc("filter del dev link0 ingress prio 1");
-        assert_eq!(hangs(&ours), [true, false]);
+        assert_eq!(attached(&ours), [true, false]);
         assert!(ours.any(LINK).unwrap());
         tc("qdisc del dev link0 clsact");
-        assert_eq!(hangs(&ours), [false, false]);
+        assert_eq!(attached(&ours), [false, false]);
         assert!(!ours.any(LINK).unwrap());
         assert!(make_qdisc(LINK).unwrap());
-        hang(&ours, NEXT);
+        attach(&ours, NEXT);
         ip(&["link", "del", "link0"]);
-        assert_eq!(hangs(&ours), [false, false], "with the link gone");
+        assert_eq!(attached(&ours), [false, false], "with the link gone");
         ours.remove(LINK, true).unwrap();
     });
 }
@@ -160,11 +160,11 @@ fn two_agents_neither_remove_nor_push_each_other() {
     sandbox().run(|| {
         let (ours, others) = (ours(), agents("/sys/fs/bpf/other"));
         make_qdisc(LINK).unwrap();
-        hang(&ours, NEXT);
-        hang(&others, NEXT);
-        assert_eq!((hangs(&ours), hangs(&others)), ([true, true], [true, true]));
+        attach(&ours, NEXT);
+        attach(&others, NEXT);
+        assert_eq!((attached(&ours), attached(&others)), ([true, true], [true, true]));
         others.remove(LINK, false).unwrap();
-        assert_eq!(hangs(&ours), [true, true]);
+        assert_eq!(attached(&ours), [true, true]);
     });
 }
 
@@ -178,9 +178,9 @@ fn what_cannot_be_shared_is_said() {
         tc("qdisc del dev link0 ingress");
         make_qdisc(LINK).unwrap();
         tc("filter add dev link0 ingress prio 1 protocol ip u32 match u32 0 0 classid 1:1");
-        let error = ours.hang(LINK, ingress, classifier(NEXT).unwrap().as_fd()).unwrap_err();
+        let error = ours.attach(LINK, ingress, classifier(NEXT).unwrap().as_fd()).unwrap_err();
         assert!(matches!(&error, ClsactError::Occupied { kind } if kind == "u32"), "{error}");
-        assert!(!ours.hangs(LINK, ingress).unwrap());
+        assert!(!ours.is_attached(LINK, ingress).unwrap());
     });
 }
 

@@ -1,4 +1,4 @@
-//! The wire layer by clsact filters, and what is pinned for them.
+//! Layer 3 by clsact filters, and what is pinned for them.
 //!
 //! A filter needs no pin to live. What is pinned are programs, under `clsact_<side>-<interface>`:
 //! they say where to look for filters of ours, and `clsact_qdisc-<interface>` that the queueing
@@ -9,7 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{LinkError, pin_at, pinned_interfaces, remove, wire_program};
+use super::{
+    LinkError, layer3_program,
+    pins::{pin_at, pinned_interfaces, remove},
+};
 use crate::{
     clsact::{self, Clsact, ClsactError},
     hooks::{CLSACT, Hook},
@@ -35,21 +38,21 @@ impl Filters {
         Ok(Self { links: pin_dir.join("links"), clsact })
     }
 
-    /// Hangs both programs on an interface, in the place of their predecessors where there are any.
+    /// Attaches both programs to an interface, in the place of their predecessors where there are any.
     pub(super) fn attach(&self, programs: &Programs, interface: u32) -> Result<(), LinkError> {
         let failed = |source| LinkError::Clsact { interface, source };
         // Pins first: what is put there must be found again, also when we end half-way.
         self.pin(programs, interface)?;
         let made = self.path(QDISC, interface);
         if clsact::make_qdisc(interface).map_err(failed)? {
-            pin_at(wire_program(programs, &CLSACT[0]), &made)?;
+            pin_at(layer3_program(programs, &CLSACT[0]), &made)?;
         } else if !self.clsact.any(interface).map_err(failed)? {
             // Whoever took ours away may have made the discipline anew.
             remove(&made)?;
         }
         for hook in &CLSACT {
-            let program: BorrowedFd<'_> = wire_program(programs, hook);
-            self.clsact.hang(interface, hook.number, program).map_err(failed)?;
+            let program: BorrowedFd<'_> = layer3_program(programs, hook);
+            self.clsact.attach(interface, hook.number, program).map_err(failed)?;
         }
         Ok(())
     }
@@ -65,13 +68,13 @@ impl Filters {
     }
 
     /// Whether a hook's filter is there, and nothing before it.
-    pub(super) fn hangs(&self, hook: &Hook, interface: u32) -> bool {
-        self.clsact.hangs(interface, hook.number).unwrap_or(false)
+    pub(super) fn is_attached(&self, hook: &Hook, interface: u32) -> bool {
+        self.clsact.is_attached(interface, hook.number).unwrap_or(false)
     }
 
     /// Pins programs for filters of ours for which none is pinned: an agent before us lost its pins
     /// and not its filters.
-    pub(super) fn adopt_strays(&self, programs: &Programs) {
+    pub(super) fn adopt_unpinned(&self, programs: &Programs) {
         let known = pinned_interfaces(&self.links, &PINS);
         for interface in self.found().into_iter().filter(|interface| !known.contains(interface)) {
             if let Err(error) = self.pin(programs, interface) {
@@ -85,9 +88,9 @@ impl Filters {
         for interface in pinned_interfaces(&self.links, &PINS) {
             self.remove(interface)?;
         }
-        let strays = self.found();
-        strays.iter().try_for_each(|interface| self.remove(*interface))?;
-        Ok(strays.iter().map(|interface| format!("filters of interface {interface}")).collect())
+        let unpinned = self.found();
+        unpinned.iter().try_for_each(|interface| self.remove(*interface))?;
+        Ok(unpinned.iter().map(|interface| format!("filters of interface {interface}")).collect())
     }
 
     fn found(&self) -> Vec<u32> {
@@ -106,7 +109,7 @@ impl Filters {
 
     fn pin(&self, programs: &Programs, interface: u32) -> Result<(), LinkError> {
         CLSACT.iter().try_for_each(|hook| {
-            pin_at(wire_program(programs, hook), &self.path(hook.name, interface))
+            pin_at(layer3_program(programs, hook), &self.path(hook.name, interface))
         })
     }
 

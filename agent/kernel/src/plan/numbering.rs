@@ -49,14 +49,15 @@ impl Numbering {
     pub(super) fn number(
         &mut self,
         decisions: &[Decision],
-        before: (&[Decision], &[u32]),
+        before: &[Decision],
+        numbers_before: &[u32],
     ) -> Result<Vec<u32>, PlanError> {
         let mut fresh = Vec::new();
         let mut numbers = Vec::with_capacity(decisions.len());
-        let mut aligned = Aligned::new(before.0.len());
+        let mut aligned = Aligned::new(before.len());
         for decision in decisions {
-            if let Some(at) = aligned.find(|at| before.0[at] == *decision) {
-                numbers.push(before.1[at]);
+            if let Some(at) = aligned.find(|at| before[at] == *decision) {
+                numbers.push(numbers_before[at]);
                 continue;
             }
             let hash = self.hasher.hash_one(decision);

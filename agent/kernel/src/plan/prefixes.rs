@@ -21,6 +21,14 @@ struct Held {
     settled: bool,
 }
 
+/// The slot that a generation fills.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IdleSlot {
+    pub(super) slot: usize,
+    /// No pod reads the table yet.
+    pub(super) is_new: bool,
+}
+
 impl Prefixes {
     pub(super) fn new(mut found: Vec<(PrefixKey, PrefixValue)>) -> Self {
         let place = |(key, _): &(PrefixKey, PrefixValue)| (key.table, prefix(key));
@@ -58,9 +66,10 @@ impl Prefixes {
         &self,
         table: u32,
         wanted: impl Iterator<Item = (Prefix, u32)>,
-        (idle, is_new): (usize, bool),
+        idle: IdleSlot,
         writes: &mut Vec<(PrefixKey, PrefixValue)>,
     ) -> usize {
+        let IdleSlot { slot: idle, is_new } = idle;
         let held = self.tables.get(&table).map_or(&[][..], |held| &held.entries);
         let (mut held, mut wanted) = (held.iter().peekable(), wanted.peekable());
         let (mut now, mut next) = (Covering::default(), Covering::default());

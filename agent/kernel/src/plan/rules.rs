@@ -122,8 +122,11 @@ impl Rules {
     ) -> Result<Numbers, PlanError> {
         let nothing = Numbered::default();
         let before = before.unwrap_or(&nothing);
-        let decisions = (&before.table.decisions[..], &before.numbers.rules[..]);
-        let rules = self.numbering.number(&table.decisions, decisions)?;
+        let rules = self.numbering.number(
+            &table.decisions,
+            &before.table.decisions,
+            &before.numbers.rules,
+        )?;
         let port = |rule: &PortRule| Entry {
             rule: rules[rule.decision as usize],
             port: rule.port,

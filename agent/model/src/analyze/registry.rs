@@ -41,13 +41,11 @@ fn of_pods(objects: &Objects, registry: &Registry) -> Vec<Finding> {
         owners.extend(pod_addresses(pod).into_iter().map(|address| (address, id.clone())));
     }
     let mut findings = Vec::new();
-    for definition in
-        registry.definitions().iter().filter(|one| one.authority == Authority::Declared)
-    {
-        let rules = definition.ports.iter().flat_map(|port| &port.rules);
+    for service in registry.services().iter().filter(|one| one.authority == Authority::Declared) {
+        let rules = service.ports.iter().flat_map(|port| &port.rules);
         let cidrs: BTreeSet<IpNet> = rules.map(|rule| rule.cidr).collect();
         for message in cidrs.into_iter().filter_map(|cidr| about_pods(cidr, &owners)) {
-            let (severity, key) = (Severity::Warning, &definition.key);
+            let (severity, key) = (Severity::Warning, &service.key);
             let code = code::ADDRESS_IS_A_PODS;
             findings.push(Finding::new(severity, code, key, "spec.addresses", message));
         }
@@ -89,10 +87,10 @@ fn any_sidecar_restricts(objects: &Objects) -> bool {
 }
 
 fn without_allowlist(registry: &Registry) -> impl Iterator<Item = Finding> {
-    let declared = registry.definitions().iter().filter(|one| one.authority == Authority::Declared);
-    declared.map(|definition| {
+    let declared = registry.services().iter().filter(|one| one.authority == Authority::Declared);
+    declared.map(|service| {
         let message = "the mesh's outboundTrafficPolicy is ALLOW_ANY, so this entry allows nothing \
                        that is not allowed anyhow: set REGISTRY_ONLY for an allowlist";
-        Finding::new(Severity::Info, code::NO_ALLOWLIST, &definition.key, "spec", message)
+        Finding::new(Severity::Info, code::NO_ALLOWLIST, &service.key, "spec", message)
     })
 }

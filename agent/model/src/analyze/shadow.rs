@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     egress::{Action, ProxyDuty, Rule, RuleSource},
-    registry::{DefinedPort, Definition, Hidden, Registry, Scope, Visibility},
+    registry::{Hidden, Registry, Scope, Service, ServicePort, Visibility},
     resource::Objects,
     snapshot::{Finding, Severity, code},
 };
@@ -20,15 +20,15 @@ pub(super) fn find(objects: &Objects, registry: &Registry) -> Vec<Finding> {
         fates.observe(registry, scope);
     }
     let mut findings = Vec::new();
-    for definition in registry.definitions() {
-        for (index, port) in definition.ports.iter().enumerate() {
+    for service in registry.services() {
+        for (index, port) in service.ports.iter().enumerate() {
             let message = fates
                 .shadowed_by(port)
                 .map(|by| format!("never matches: {by} is older and has the same addresses"))
-                .or_else(|| overruled(registry, definition, index, &scopes));
+                .or_else(|| overruled(registry, service, index, &scopes));
             if let Some(message) = message {
                 let field = port.source.field.clone();
-                let (severity, key) = (Severity::Warning, &definition.key);
+                let (severity, key) = (Severity::Warning, &service.key);
                 findings.push(Finding::new(severity, code::SHADOWED, key, field, message));
             }
         }
@@ -59,8 +59,8 @@ impl<'a> Fates<'a> {
     fn observe(&mut self, registry: &'a Registry, scope: &Scope) {
         let mut winners: HashMap<_, &'a Rule> = HashMap::new();
         let mut seen: Vec<&'a Rule> = Vec::new();
-        for (definition, ports) in registry.seen(scope) {
-            let ports = definition.ports.iter().enumerate().filter(|(at, _)| ports.contains(*at));
+        for (service, ports) in registry.seen(scope) {
+            let ports = service.ports.iter().enumerate().filter(|(at, _)| ports.contains(*at));
             // Rules by name share their addresses: the name tells them apart.
             let rules = ports.flat_map(|(_, port)| &port.rules).filter(|rule| !is_by_name(rule));
             for rule in rules {
@@ -79,7 +79,7 @@ impl<'a> Fates<'a> {
         }
     }
 
-    fn shadowed_by(&self, port: &DefinedPort) -> Option<&'a RuleSource> {
+    fn shadowed_by(&self, port: &ServicePort) -> Option<&'a RuleSource> {
         let has_names = port.rules.iter().any(is_by_name);
         let decides = has_names || self.decides.contains(&*port.source);
         if decides { None } else { self.beaten_by.get(&*port.source).copied() }
@@ -93,17 +93,17 @@ fn is_by_name(rule: &Rule) -> bool {
 /// Who holds the hosts of a port that no client sees.
 fn overruled(
     registry: &Registry,
-    definition: &Definition,
+    service: &Service,
     port: usize,
     scopes: &[Scope],
 ) -> Option<String> {
     // What follows from names has no rules before they are resolved.
-    if definition.ports[port].rules.is_empty() && definition.names.is_empty() {
+    if service.ports[port].rules.is_empty() && service.names.is_empty() {
         return None;
     }
     let mut holder = None;
     for scope in scopes {
-        match registry.hidden(definition, port, scope) {
+        match registry.hidden(service, port, scope) {
             None => return None,
             Some(Hidden::Overruled { by }) => holder = Some(by),
             Some(Hidden::NotExported | Hidden::Filtered { .. } | Hidden::NotListed { .. }) => {}

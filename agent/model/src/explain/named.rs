@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     names::{Answer, canonical},
-    registry::Definition,
+    registry::Service,
     resource::Kind,
     snapshot::{PodId, Snapshot},
 };
@@ -55,14 +55,14 @@ pub fn addresses(snapshot: &Snapshot, pod: &PodId, name: &str) -> Option<Vec<IpA
     let name = canonical(name);
     let mut found = BTreeSet::new();
     let mut known = false;
-    for definition in snapshot.registry.definitions() {
-        if !answers_to(definition, &name, pod) {
+    for service in snapshot.registry.services() {
+        if !answers_to(service, &name, pod) {
             continue;
         }
         known = true;
-        let concrete = definition.alias.as_ref().map_or(&**definition, |alias| {
-            let mut all = snapshot.registry.definitions().iter();
-            all.find(|one| one.hosts.contains(alias)).map_or(&**definition, |one| one)
+        let concrete = service.alias.as_ref().map_or(&**service, |alias| {
+            let mut all = snapshot.registry.services().iter();
+            all.find(|one| one.hosts.contains(alias)).map_or(&**service, |one| one)
         });
         declared(snapshot, concrete, &mut found);
     }
@@ -73,23 +73,23 @@ pub fn addresses(snapshot: &Snapshot, pod: &PodId, name: &str) -> Option<Vec<IpA
     known.then(|| found.into_iter().collect())
 }
 
-fn declared(snapshot: &Snapshot, definition: &Definition, found: &mut BTreeSet<IpAddr>) {
-    let rules = definition.ports.iter().flat_map(|port| &port.rules);
+fn declared(snapshot: &Snapshot, service: &Service, found: &mut BTreeSet<IpAddr>) {
+    let rules = service.ports.iter().flat_map(|port| &port.rules);
     let single = |cidr: &IpNet| cidr.prefix_len() == cidr.max_prefix_len();
     found.extend(rules.map(|rule| rule.cidr).filter(single).map(|cidr| cidr.addr()));
-    let answers = definition.names.iter().filter_map(|name| snapshot.answers.get(name));
+    let answers = service.names.iter().filter_map(|name| snapshot.answers.get(name));
     // An entry's endpoints are where its connections end and not what clients dial.
-    let outside = definition.key.kind == Kind::Service;
+    let outside = service.key.kind == Kind::Service;
     found.extend(answers.filter(|_| outside).flat_map(|answer| answer.allowed()));
 }
 
 /// A Service's names: `name` in its own namespace, `name.namespace`, `name.namespace.svc`, and the
 /// whole.
-fn answers_to(definition: &Definition, name: &str, pod: &PodId) -> bool {
-    if definition.hosts.iter().any(|host| host == name) {
+fn answers_to(service: &Service, name: &str, pod: &PodId) -> bool {
+    if service.hosts.iter().any(|host| host == name) {
         return true;
     }
-    let key = &definition.key;
+    let key = &service.key;
     let labels: Vec<&str> = name.split('.').collect();
     key.kind == Kind::Service
         && match labels[..] {

@@ -48,10 +48,10 @@ fn hidden<'a>(
 ) {
     // What is listed by others is nothing that a client without a list could come to see.
     let listed = if scope.list().is_some() { registry.listed() } else { &[] };
-    for definition in listed.iter().chain(registry.definitions()) {
-        for (index, port) in definition.ports.iter().enumerate() {
+    for service in listed.iter().chain(registry.services()) {
+        for (index, port) in service.ports.iter().enumerate() {
             let Some(rule) = port.rules.iter().find(|rule| matches(rule, query)) else { continue };
-            let mismatch = match registry.hidden(definition, index, scope) {
+            let mismatch = match registry.hidden(service, index, scope) {
                 None => continue,
                 Some(Hidden::NotExported) => Mismatch::NotExported,
                 Some(Hidden::Filtered { by }) => Mismatch::Filtered { by: by.to_string() },

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Definition, Ports};
+use super::{Ports, Service};
 use crate::{egress::RuleSource, resource::ObjectKey};
 
 /// From where a client looks at the registry. Pods with equal scopes see the same.
@@ -41,14 +41,14 @@ impl Scope {
     }
 }
 
-/// Definitions that a client may dial, one by one.
+/// Services that a client may dial, one by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
     /// The object that says so.
     pub key: ObjectKey,
     /// Where it says so.
     pub field: &'static str,
-    /// The definitions' objects.
+    /// The services' objects.
     pub members: BTreeSet<ObjectKey>,
     /// What says what becomes of all else.
     pub otherwise: RuleSource,
@@ -75,7 +75,7 @@ pub struct Listener {
 /// `namespace/dnsName`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPattern {
-    /// Of the definition.
+    /// Of the service.
     pub namespace: NamespacePattern,
     /// `*`, `*.suffix` or a name, in lower case.
     pub host: String,
@@ -93,14 +93,14 @@ pub enum NamespacePattern {
 }
 
 impl Filter {
-    /// The ports of a definition that may be seen under one of its hosts.
-    pub fn ports(&self, definition: &Definition, host: &str) -> Ports {
-        let mut seen = Ports::none(definition);
+    /// The ports of a service that may be seen under one of its hosts.
+    pub fn ports(&self, service: &Service, host: &str) -> Ports {
+        let mut seen = Ports::none(service);
         for listener in &self.listeners {
-            let namespace = &definition.key.namespace;
+            let namespace = &service.key.namespace;
             if listener.hosts.iter().any(|pattern| pattern.matches(namespace, host)) {
                 let on_port = |number| listener.port.is_none_or(|port| port == number);
-                seen.add(definition, |_, port| on_port(port.number));
+                seen.add(service, |_, port| on_port(port.number));
             }
         }
         seen

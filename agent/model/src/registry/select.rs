@@ -1,20 +1,20 @@
-//! Which definitions a client sees, and which of them holds a name that several claim.
+//! Which services a client sees, and which of them holds a name that several claim.
 
 use std::sync::Arc;
 
-use super::{DefinedPort, Definition, Exposure, List, Registry, Scope};
+use super::{Exposure, List, Registry, Scope, Service, ServicePort};
 use crate::resource::ObjectKey;
 
-/// A definition that a client sees.
+/// A service that a client sees.
 #[derive(Clone, Debug)]
 pub struct Selected {
-    /// The definition.
-    pub definition: Arc<Definition>,
+    /// The service.
+    pub service: Arc<Service>,
     /// Those of its ports that the client sees.
     pub ports: Ports,
 }
 
-/// Some of a definition's ports.
+/// Some of a service's ports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Ports {
     /// Each.
@@ -24,15 +24,15 @@ pub enum Ports {
 }
 
 impl Ports {
-    /// None of a definition's ports.
-    pub fn none(definition: &Definition) -> Self {
-        Self::Some(vec![false; definition.ports.len()])
+    /// None of a service's ports.
+    pub fn none(service: &Service) -> Self {
+        Self::Some(vec![false; service.ports.len()])
     }
 
     /// Adds the ports that a test picks.
-    pub fn add(&mut self, definition: &Definition, pick: impl Fn(usize, &DefinedPort) -> bool) {
+    pub fn add(&mut self, service: &Service, pick: impl Fn(usize, &ServicePort) -> bool) {
         if let Self::Some(seen) = self {
-            for (index, port) in definition.ports.iter().enumerate() {
+            for (index, port) in service.ports.iter().enumerate() {
                 seen[index] |= pick(index, port);
             }
             if seen.iter().all(|seen| *seen) {
@@ -69,16 +69,16 @@ impl Ports {
 
 impl Selected {
     /// The ports that the client sees.
-    pub fn ports(&self) -> impl Iterator<Item = &DefinedPort> {
-        let ports = self.definition.ports.iter().enumerate();
+    pub fn ports(&self) -> impl Iterator<Item = &ServicePort> {
+        let ports = self.service.ports.iter().enumerate();
         ports.filter(|(index, _)| self.ports.contains(*index)).map(|(_, port)| port)
     }
 }
 
-/// A definition and those of its ports that it serves a host on.
-pub(crate) type Claim<'a> = (&'a Arc<Definition>, Ports);
+/// A service and those of its ports that it serves a host on.
+pub(crate) type Claim<'a> = (&'a Arc<Service>, Ports);
 
-/// Why a client does not see a definition's port.
+/// Why a client does not see a service's port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hidden {
     /// It is not exported to the client's namespace.
@@ -88,9 +88,9 @@ pub enum Hidden {
         /// The object that says so.
         by: ObjectKey,
     },
-    /// Another definition holds the name.
+    /// Another service holds the name.
     Overruled {
-        /// That definition's object.
+        /// That service's object.
         by: ObjectKey,
     },
     /// The client sees only what is listed for it, and this is not.
@@ -105,27 +105,27 @@ pub enum Hidden {
 impl Registry {
     /// What a client sees, in order of precedence.
     ///
-    /// Of several definitions of one host one holds it: the one in the client's own namespace, else
-    /// the cluster's own, else the oldest. Definitions like the holder lend it the ports that it
+    /// Of several services of one host one holds it: the one in the client's own namespace, else
+    /// the cluster's own, else the oldest. Services like the holder lend it the ports that it
     /// lacks, each with the lender's own addresses; all others are not seen under that host.
     pub fn select(&self, scope: &Scope) -> Vec<Selected> {
         let seen = self.seen(scope).into_iter();
-        seen.map(|(definition, ports)| Selected { definition: definition.clone(), ports }).collect()
+        seen.map(|(service, ports)| Selected { service: service.clone(), ports }).collect()
     }
 
-    /// As [`Registry::select`], without taking hold of the definitions.
-    pub(crate) fn seen(&self, scope: &Scope) -> Vec<(&Arc<Definition>, Ports)> {
+    /// As [`Registry::select`], without taking hold of the services.
+    pub(crate) fn seen(&self, scope: &Scope) -> Vec<(&Arc<Service>, Ports)> {
         if let Some(list) = scope.list() {
             let listed = self.listed.iter().filter(|one| list.members.contains(&one.key));
-            return listed.map(|definition| (definition, Ports::All)).collect();
+            return listed.map(|service| (service, Ports::All)).collect();
         }
-        let mut seen: Vec<Option<Ports>> = vec![None; self.definitions.len()];
-        for (index, definition) in self.definitions.iter().enumerate() {
-            if !self.exposed(definition, scope) {
+        let mut seen: Vec<Option<Ports>> = vec![None; self.services.len()];
+        for (index, service) in self.services.iter().enumerate() {
+            if !self.exposed(service, scope) {
                 continue;
             }
-            for host in definition.hosts.iter().filter(|host| !self.is_contested(host)) {
-                add(&mut seen[index], &offered(definition, host, scope));
+            for host in service.hosts.iter().filter(|host| !self.is_contested(host)) {
+                add(&mut seen[index], &offered(service, host, scope));
             }
         }
         for (host, members) in &self.contested {
@@ -133,45 +133,41 @@ impl Registry {
                 add(&mut seen[index], &ports);
             }
         }
-        let seen = self.definitions.iter().zip(seen);
-        let seen = seen.filter_map(|(definition, ports)| Some((definition, ports?)));
+        let seen = self.services.iter().zip(seen);
+        let seen = seen.filter_map(|(service, ports)| Some((service, ports?)));
         seen.filter(|(_, ports)| !ports.is_empty()).collect()
     }
 
-    /// What a client sees of a definition whose hosts no other one names.
-    pub(crate) fn select_one(
-        &self,
-        definition: &Arc<Definition>,
-        scope: &Scope,
-    ) -> Option<Selected> {
-        if !self.exposed(definition, scope) {
+    /// What a client sees of a service whose hosts no other one names.
+    pub(crate) fn select_one(&self, service: &Arc<Service>, scope: &Scope) -> Option<Selected> {
+        if !self.exposed(service, scope) {
             return None;
         }
         let mut seen = None;
-        for host in &definition.hosts {
-            add(&mut seen, &offered(definition, host, scope));
+        for host in &service.hosts {
+            add(&mut seen, &offered(service, host, scope));
         }
         let ports = seen.filter(|ports| !ports.is_empty())?;
-        Some(Selected { definition: Arc::clone(definition), ports })
+        Some(Selected { service: Arc::clone(service), ports })
     }
 
     /// What a client sees under each host, in order of precedence: the holder of the host first,
     /// then those that lend it ports.
     pub(crate) fn hosts(&self, scope: &Scope) -> Vec<(&str, Vec<Claim<'_>>)> {
         let mut hosts = Vec::new();
-        for (index, definition) in self.definitions.iter().enumerate() {
-            for host in &definition.hosts {
+        for (index, service) in self.services.iter().enumerate() {
+            for host in &service.hosts {
                 let claims = match self.contested.get(host) {
                     Some(members) if members.first() == Some(&index) => {
                         self.settle(host, members, scope)
                     }
-                    None if self.exposed(definition, scope) => {
-                        vec![(index, offered(definition, host, scope))]
+                    None if self.exposed(service, scope) => {
+                        vec![(index, offered(service, host, scope))]
                     }
                     _ => continue,
                 };
                 let claims = claims.into_iter().filter(|(_, ports)| !ports.is_empty());
-                let claims = claims.map(|(index, ports)| (&self.definitions[index], ports));
+                let claims = claims.map(|(index, ports)| (&self.services[index], ports));
                 let claims: Vec<_> = claims.collect();
                 if !claims.is_empty() {
                     hosts.push((host.as_str(), claims));
@@ -181,18 +177,18 @@ impl Registry {
         hosts
     }
 
-    /// Why a client does not see a port of a definition; `None` if it does.
-    pub fn hidden(&self, definition: &Definition, port: usize, scope: &Scope) -> Option<Hidden> {
+    /// Why a client does not see a port of a service; `None` if it does.
+    pub fn hidden(&self, service: &Service, port: usize, scope: &Scope) -> Option<Hidden> {
         if let Some(List { key, field, members, .. }) = scope.list() {
             let hidden = Hidden::NotListed { by: key.clone(), field };
-            return (!members.contains(&definition.key)).then_some(hidden);
+            return (!members.contains(&service.key)).then_some(hidden);
         }
-        if !self.exposed(definition, scope) {
+        if !self.exposed(service, scope) {
             return Some(Hidden::NotExported);
         }
         let mut reason = None;
-        for host in &definition.hosts {
-            if !offered(definition, host, scope).contains(port) {
+        for host in &service.hosts {
+            if !offered(service, host, scope).contains(port) {
                 let by = scope.filter()?.key.clone();
                 reason.get_or_insert(Hidden::Filtered { by });
                 continue;
@@ -200,12 +196,12 @@ impl Registry {
             let members = self.contested.get(host)?;
             let settled = self.settle(host, members, scope);
             let holds = |(index, ports): &&(usize, Ports)| {
-                self.definitions[*index].key == definition.key && ports.contains(port)
+                self.services[*index].key == service.key && ports.contains(port)
             };
             match settled.first() {
                 Some(_) if settled.iter().any(|one| holds(&one)) => return None,
                 Some((holder, _)) => {
-                    let by = self.definitions[*holder].key.clone();
+                    let by = self.services[*holder].key.clone();
                     reason = Some(Hidden::Overruled { by });
                 }
                 None => {}
@@ -214,9 +210,9 @@ impl Registry {
         reason
     }
 
-    fn exposed(&self, definition: &Definition, scope: &Scope) -> bool {
-        let exposure: &Exposure = definition.exposure.as_ref().unwrap_or(&self.default_exposure);
-        exposure.includes(&scope.namespace, &definition.key.namespace)
+    fn exposed(&self, service: &Service, scope: &Scope) -> bool {
+        let exposure: &Exposure = service.exposure.as_ref().unwrap_or(&self.default_exposure);
+        exposure.includes(&scope.namespace, &service.key.namespace)
     }
 
     fn is_contested(&self, host: &str) -> bool {
@@ -227,21 +223,21 @@ impl Registry {
     fn settle(&self, host: &str, members: &[usize], scope: &Scope) -> Vec<(usize, Ports)> {
         let mut claims: Vec<(usize, Ports)> = members
             .iter()
-            .filter(|index| self.exposed(&self.definitions[**index], scope))
-            .map(|index| (*index, offered(&self.definitions[*index], host, scope)))
+            .filter(|index| self.exposed(&self.services[**index], scope))
+            .map(|index| (*index, offered(&self.services[*index], host, scope)))
             .filter(|(_, ports)| !ports.is_empty())
             .collect();
         // Members stand in order of precedence already, and the sort is stable.
-        claims.sort_by_key(|(index, _)| self.definitions[*index].key.namespace != scope.namespace);
+        claims.sort_by_key(|(index, _)| self.services[*index].key.namespace != scope.namespace);
         let Some((holder, _)) = claims.first() else { return claims };
-        let holder = self.definitions[*holder].clone();
+        let holder = self.services[*holder].clone();
         let mut taken = Vec::new();
         claims.retain_mut(|(index, ports)| {
-            let definition = &self.definitions[*index];
-            if definition.key != holder.key && !alike(&holder, definition) {
+            let service = &self.services[*index];
+            if service.key != holder.key && !alike(&holder, service) {
                 return false;
             }
-            *ports = unclaimed(definition, ports, &mut taken);
+            *ports = unclaimed(service, ports, &mut taken);
             !ports.is_empty()
         });
         claims
@@ -256,22 +252,22 @@ fn add(seen: &mut Option<Ports>, more: &Ports) {
 }
 
 /// The ports that a scope's filter lets through under a host.
-fn offered(definition: &Definition, host: &str, scope: &Scope) -> Ports {
-    scope.filter().map_or(Ports::All, |filter| filter.ports(definition, host))
+fn offered(service: &Service, host: &str, scope: &Scope) -> Ports {
+    scope.filter().map_or(Ports::All, |filter| filter.ports(service, host))
 }
 
 /// What the cluster itself vouches for is like nothing else: its [`super::Likeness`] is empty.
-fn alike(holder: &Definition, other: &Definition) -> bool {
+fn alike(holder: &Service, other: &Service) -> bool {
     holder.key.namespace == other.key.namespace
         && holder.exposure == other.exposure
         && holder.likeness == other.likeness
 }
 
 /// Those of the ports whose numbers nobody has taken yet; they are taken now.
-fn unclaimed(definition: &Definition, ports: &Ports, taken: &mut Vec<u16>) -> Ports {
-    let mut free = Ports::none(definition);
-    free.add(definition, |index, port| ports.contains(index) && !taken.contains(&port.number));
-    let free_ports = definition.ports.iter().enumerate().filter(|(at, _)| free.contains(*at));
+fn unclaimed(service: &Service, ports: &Ports, taken: &mut Vec<u16>) -> Ports {
+    let mut free = Ports::none(service);
+    free.add(service, |index, port| ports.contains(index) && !taken.contains(&port.number));
+    let free_ports = service.ports.iter().enumerate().filter(|(at, _)| free.contains(*at));
     taken.extend(free_ports.map(|(_, port)| port.number));
     free
 }

@@ -1,11 +1,11 @@
 //! Where requests and connections end up.
 
-use std::{net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
 use super::{change::HeaderChanges, policy::ClientPolicy};
-use crate::resource::protocol::AppProtocol;
+use crate::{endpoints::Endpoints, resource::protocol::AppProtocol};
 
 /// A destination and its share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,58 +57,6 @@ pub struct Backend {
     pub endpoints: Endpoints,
     /// How it is dialled.
     pub policy: ClientPolicy,
-}
-
-/// Where a service is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Endpoints {
-    /// At these; with none, requests fail with 503.
-    Listed(Vec<Endpoint>),
-    /// At the address that was dialled.
-    Dialled {
-        /// The port there.
-        port: u16,
-        /// Whether mutual TLS is spoken with it.
-        mutual: bool,
-    },
-    /// At what these names resolve to.
-    Named {
-        /// The names.
-        names: Vec<Named>,
-        /// Whether only the first current answer is used.
-        first_only: bool,
-        /// Whether mutual TLS is spoken with it.
-        mutual: bool,
-    },
-    /// At what the request's own name resolves to.
-    AsRequested {
-        /// The port there.
-        port: u16,
-    },
-}
-
-/// A place.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Endpoint {
-    /// The address.
-    pub address: IpAddr,
-    /// The port.
-    pub port: NonZeroU16,
-    /// The share of the load, at least 1.
-    pub weight: u32,
-    /// `region/zone/subzone`, where it is known.
-    pub locality: String,
-    /// Whether mutual TLS is spoken with it.
-    pub mutual: bool,
-}
-
-/// A place by its name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Named {
-    /// The name, in lower case.
-    pub host: String,
-    /// The port.
-    pub port: u16,
 }
 
 /// Shares in lowest terms, those of nothing left out. One destination alone has all, whatever its

@@ -1,9 +1,12 @@
 //! What becomes of one request: the slow and obvious reading of the model, which tests and tools
 //! ask.
 
+use std::net::IpAddr;
+
 use super::{
     change::{PathRewrite, Redirect, RedirectPort},
     host::{Domain, most_specific},
+    outbound::{Listener, Outbound, StreamRoute},
     route::{Action, Match, Route, VirtualHost},
 };
 
@@ -85,6 +88,75 @@ impl Request<'_> {
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.find(|(key, _)| *key == name && !name.is_empty()).map(|(_, value)| value)
+}
+
+/// The first bytes of a connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Sent<'a> {
+    /// A request in the clear.
+    Request(&'a Request<'a>),
+    /// TLS for a server name; empty where it asks for none.
+    Tls(&'a str),
+    /// Anything else.
+    Bytes,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decided<'a> {
+    /// Nothing serves it: the policy of the client decides.
+    NotServed,
+    /// It is served request by request; this becomes of the first.
+    Requests(Verdict<'a>),
+    /// It goes on as it is.
+    Stream(&'a StreamRoute),
+}
+
+impl Outbound {
+    /// What becomes of a connection; without an address, one that is dialled by a name which no
+    /// listener's address stands for.
+    pub fn decide(&self, address: Option<IpAddr>, port: u16, sent: Sent<'_>) -> Decided<'_> {
+        let listeners = match address {
+            Some(address) => self.serving(address, port),
+            None => self.ports.get(&port).map(|on| &on.any).into_iter().collect(),
+        };
+        let decided = listeners.into_iter().map(|listener| listener.decide(sent));
+        let mut served = decided.filter(|decided| *decided != Decided::NotServed);
+        served.next().unwrap_or(Decided::NotServed)
+    }
+
+    /// The listeners that a connection is held against, the first that knows what it is decides:
+    /// that of the longest prefix that covers the address, then that of any address.
+    pub fn serving(&self, address: IpAddr, port: u16) -> Vec<&Listener> {
+        let Some(on) = self.ports.get(&port) else { return Vec::new() };
+        let covering = on.at.iter().filter(|(net, _)| net.contains(&address));
+        let own = covering.max_by_key(|(net, _)| net.prefix_len()).map(|(_, own)| own);
+        own.into_iter().chain([&on.any]).filter(|one| !one.is_empty()).collect()
+    }
+}
+
+impl Listener {
+    fn decide(&self, sent: Sent<'_>) -> Decided<'_> {
+        match sent {
+            Sent::Request(request) if !self.hosts.is_empty() => match request.among(&self.hosts) {
+                Verdict::UnknownHost => Decided::NotServed,
+                verdict => Decided::Requests(verdict),
+            },
+            Sent::Tls(name) => {
+                let name = Domain::new(name);
+                let asked = |route: &&StreamRoute| {
+                    route.names.is_empty() || route.names.iter().any(|own| own.covers(&name))
+                };
+                self.stream(self.tls.iter().find(asked))
+            }
+            Sent::Request(_) | Sent::Bytes => self.stream(None),
+        }
+    }
+
+    /// A route by its name, else that for what has none.
+    fn stream<'a>(&'a self, named: Option<&'a StreamRoute>) -> Decided<'a> {
+        named.or(self.tcp.as_ref()).map_or(Decided::NotServed, Decided::Stream)
+    }
 }
 
 impl Route {

@@ -1,7 +1,7 @@
 //! App Mesh: which of its objects are in a mesh, and what each node and gateway may dial.
 //!
 //! ```text
-//! VirtualService ─► Definition: the addresses of its name and of its nodes      service
+//! VirtualService ─► Service: the addresses of its name and of its nodes      service
 //! VirtualNode, VirtualGateway ─► List: the VirtualServices that they may dial   backends
 //! Pod ─► Member: the list of what selects it, and the mesh's answer for the rest
 //! ```
@@ -31,7 +31,7 @@ use super::{Notes, endpoints::Index};
 use crate::{
     egress::{DefaultAction, RuleSource},
     names::Answers,
-    registry::{Definition, List},
+    registry::{List, Service},
     resource::{
         Kind, Object, ObjectKey, Objects, Short,
         app_mesh::{
@@ -119,9 +119,9 @@ impl<'a> AppMesh<'a> {
     pub(super) fn define(
         &self,
         service: &Arc<VirtualService>,
-        (endpoints, answers): (&Index<'_>, &Answers),
+        (endpoints, answers): (&Index, &Answers),
         domain: &str,
-    ) -> Definition {
+    ) -> Service {
         let objects = self.objects;
         service::define(service, &name_target::NameInputs { objects, endpoints, domain, answers })
     }

@@ -1,11 +1,19 @@
 //! The endpoints of Services: `EndpointSlice`s, or `Endpoints` where a Service has no slice.
 
-use std::{cell::RefCell, collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    num::NonZeroU16,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use hashbrown::HashMap;
 use k8s_openapi::api::core::v1::Endpoints;
 
-use crate::resource::{EndpointSlice, Kind, Object, ObjectKey, Objects};
+use crate::{
+    registry::ServicePort,
+    resource::{EndpointSlice, Kind, Object, ObjectKey, Objects},
+};
 
 /// Ready addresses with the ports that they serve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,23 +25,38 @@ pub(super) struct Subset {
 
 /// Endpoints by Service. Most Services are reached at their own address, so nothing is collected
 /// before somebody asks, and then what the Service's namespace has.
-#[derive(Debug)]
-pub(super) struct Index<'a> {
-    objects: &'a Objects,
-    sliced: RefCell<HashMap<String, ByService>>,
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    objects: Objects,
+    sliced: Mutex<HashMap<String, Arc<ByService>>>,
 }
 
 type ByService = HashMap<String, Vec<Arc<EndpointSlice>>>;
 
-impl<'a> Index<'a> {
-    pub(super) fn new(objects: &'a Objects) -> Self {
-        Self { objects, sliced: RefCell::default() }
+impl Index {
+    pub(super) fn new(objects: &Objects) -> Self {
+        Self { objects: objects.clone(), sliced: Mutex::default() }
+    }
+
+    /// An index of other objects: what was collected of namespaces whose slices are still the very
+    /// same stays.
+    pub(super) fn follow(&self, objects: &Objects) -> Self {
+        let mut sliced = self.lock().clone();
+        if !sliced.is_empty() {
+            for key in objects.changes(&self.objects, Kind::EndpointSlice) {
+                sliced.remove(key.namespace.as_str());
+            }
+        }
+        Self { objects: objects.clone(), sliced: Mutex::new(sliced) }
     }
 
     /// The subsets of a Service.
     pub(super) fn of(&self, namespace: &str, name: &str) -> Vec<Subset> {
-        let mut sliced = self.sliced.borrow_mut();
-        let by_service = sliced.entry_ref(namespace).or_insert_with(|| self.collect(namespace));
+        let by_service = {
+            let mut sliced = self.lock();
+            let collect = || Arc::new(self.collect(namespace));
+            Arc::clone(sliced.entry_ref(namespace).or_insert_with(collect))
+        };
         if let Some(slices) = by_service.get(name) {
             return slices.iter().map(|slice| of_slice(slice)).collect();
         }
@@ -41,6 +64,26 @@ impl<'a> Index<'a> {
             Some(Object::Endpoints(endpoints)) => of_endpoints(endpoints),
             _ => Vec::new(),
         }
+    }
+
+    /// The addresses that serve a Service's port, and the port that they serve it on; `None` where
+    /// they do not say.
+    pub(super) fn served(
+        &self,
+        service: &ObjectKey,
+        port: &ServicePort,
+    ) -> Vec<(IpAddr, Option<NonZeroU16>)> {
+        let mut served = Vec::new();
+        for subset in self.of(&service.namespace, &service.name) {
+            let Some(port) = subset.ports.get(port.name.as_str()) else { continue };
+            let port = port.and_then(NonZeroU16::new);
+            served.extend(subset.addresses.iter().map(|address| (*address, port)));
+        }
+        served
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<ByService>>> {
+        self.sliced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn collect(&self, namespace: &str) -> ByService {

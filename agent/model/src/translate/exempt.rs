@@ -63,7 +63,7 @@ fn is_cluster_dns(service: &Service) -> bool {
             || metadata.label("k8s-app") == Some("kube-dns"))
 }
 
-fn cluster_dns(service: &Service, index: &Index<'_>, rules: &mut Vec<Rule>) {
+fn cluster_dns(service: &Service, index: &Index, rules: &mut Vec<Rule>) {
     let name = service.metadata.name.clone().unwrap_or_default();
     let of_service = source("Service", SYSTEM, &name, "spec.clusterIPs");
     for address in &service.addresses {

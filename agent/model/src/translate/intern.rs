@@ -4,10 +4,10 @@
 //! fills kernel maps can tell by a pointer that there is nothing to do.
 //!
 //! ```text
-//! objects that are other ones ─► definitions: Delta ─► views: Step ─► rule sets
+//! objects that are other ones ─► services: Delta ─► views: Step ─► rule sets
 //! ```
 
-mod definitions;
+mod services;
 mod views;
 
 use std::{
@@ -20,14 +20,21 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule, RuleSet, RuleSource},
+    endpoints::Endpoints,
     names::Answers,
-    registry::{Definition, Exposure, Ports, Registry, Scope, Selected},
-    resource::{Object, ObjectKey, Objects},
-    snapshot::{Finding, Upstream},
+    pod::PodId,
+    registry::{Exposure, Ports, Registry, Scope, Selected, Service},
+    resource::{Kind, Object, ObjectKey, Objects},
+    snapshot::Finding,
 };
 
-pub(super) use definitions::Defined;
-use definitions::{Definitions, Delta};
+use super::{
+    endpoints::Index,
+    requests::{Inputs, Member, RequestModel},
+    workloads::Workloads,
+};
+pub(super) use services::Defined;
+use services::{Delta, Services};
 use views::{Step, Views};
 pub(super) use views::{View, ViewKey};
 
@@ -35,16 +42,20 @@ pub(super) use views::{View, ViewKey};
 #[derive(Debug, Default)]
 pub struct Interner {
     cluster_domain: String,
-    definitions: Definitions,
+    services: Services,
     delta: Delta,
     /// What only those see who list it.
-    listed: HashMap<ObjectKey, (Arc<Definition>, u64)>,
+    listed: HashMap<ObjectKey, (Arc<Service>, u64)>,
     views: Views,
     sets: HashMap<u64, Vec<Set>>,
     policies: Vec<Arc<EgressPolicy>>,
     findings: Findings,
     hasher: DefaultHashBuilder,
     round: u64,
+    objects: Objects,
+    endpoints: Arc<Index>,
+    workloads: Arc<Workloads>,
+    requests: Option<Arc<RequestModel>>,
 }
 
 #[derive(Debug)]
@@ -63,6 +74,42 @@ struct Findings {
 }
 
 impl Interner {
+    /// Takes in the objects of a translation, for whoever looks endpoints and workloads up.
+    pub(super) fn look_at(&mut self, objects: &Objects) {
+        self.endpoints = Arc::new(self.endpoints.follow(objects));
+        let kinds = [Kind::Namespace, Kind::Pod, Kind::WorkloadEntry];
+        if !kinds.iter().all(|kind| objects.shares(&self.objects, *kind)) {
+            self.workloads = Arc::new(Workloads::new(objects));
+        }
+        self.objects = objects.clone();
+    }
+
+    /// The endpoints of Services.
+    pub(super) fn endpoints(&self) -> Arc<Index> {
+        Arc::clone(&self.endpoints)
+    }
+
+    /// All workloads.
+    pub(super) fn workloads(&self) -> Arc<Workloads> {
+        Arc::clone(&self.workloads)
+    }
+
+    /// The model of requests, with what is still right of the one before.
+    pub(super) fn requests(
+        &mut self,
+        inputs: Inputs,
+        members: BTreeMap<PodId, Member>,
+    ) -> Arc<RequestModel> {
+        let same_services = self.delta.gone.is_empty() && self.delta.fresh.is_empty();
+        let mut model = RequestModel::of(inputs, Some(members));
+        if let Some(before) = &self.requests {
+            model = model.follow(before, same_services);
+        }
+        let model = Arc::new(model);
+        self.requests = Some(Arc::clone(&model));
+        model
+    }
+
     /// Starts a translation: finds the rules of each object, which are those of the generation
     /// before where it is the very same object, its own names have the same answers, and its rules
     /// follow from nothing else, or where they come out equal.
@@ -76,29 +123,32 @@ impl Interner {
             *self = Self {
                 cluster_domain: cluster_domain.to_owned(),
                 round: self.round,
+                objects: std::mem::take(&mut self.objects),
+                endpoints: std::mem::take(&mut self.endpoints),
+                workloads: std::mem::take(&mut self.workloads),
                 ..Self::default()
             };
         }
         self.round += 1;
-        self.delta = self.definitions.update(objects, answers, define);
+        self.delta = self.services.update(objects, answers, define);
     }
 
-    /// The registry of all definitions that may be exported.
+    /// The registry of all services that may be exported.
     pub(super) fn registry(&mut self, default_exposure: Exposure) -> Registry {
         self.views.begin(&default_exposure);
-        let definitions = &self.definitions;
-        let contested = definitions.may_be_contested();
-        let order = definitions.order().to_vec();
-        Registry::in_order(order, default_exposure, (contested, definitions.are_outlived()))
+        let services = &self.services;
+        let contested = services.may_be_contested();
+        let order = services.order().to_vec();
+        Registry::in_order(order, default_exposure, (contested, services.are_outlived()))
     }
 
-    /// All definitions that may be exported, in order of precedence.
-    pub(super) fn definitions(&self) -> &[Arc<Definition>] {
-        self.definitions.order()
+    /// All services that may be exported, in order of precedence.
+    pub(super) fn services(&self) -> &[Arc<Service>] {
+        self.services.order()
     }
 
-    /// A definition that only those see who list it.
-    pub(super) fn listed(&mut self, fresh: Definition) -> Arc<Definition> {
+    /// A service that only those see who list it.
+    pub(super) fn listed(&mut self, fresh: Service) -> Arc<Service> {
         let round = self.round;
         if let Some((kept, seen)) = self.listed.get_mut(&fresh.key) {
             *seen = round;
@@ -113,18 +163,18 @@ impl Interner {
     }
 
     /// Where the proxy carries what rules send to it, by the rule's source.
-    pub(super) fn upstreams(&self) -> Arc<BTreeMap<Arc<RuleSource>, Upstream>> {
-        Arc::clone(self.definitions.upstreams())
+    pub(super) fn upstreams(&self) -> Arc<BTreeMap<Arc<RuleSource>, Endpoints>> {
+        Arc::clone(self.services.upstreams())
     }
 
-    /// All findings, sorted, each once: those of definitions and those of everything else.
+    /// All findings, sorted, each once: those of services and those of everything else.
     pub(super) fn findings(&mut self, mut of_others: Vec<Finding>) -> Arc<[Finding]> {
         of_others.sort();
         of_others.dedup();
         let mut changed = self.delta.gone.iter().chain(&self.delta.fresh);
         if changed.any(|one| !one.findings.is_empty()) || of_others != self.findings.of_others {
-            let of_definitions = self.definitions.order().iter().flat_map(|one| &one.findings);
-            let mut all: Vec<&Finding> = of_definitions.chain(&of_others).collect();
+            let of_services = self.services.order().iter().flat_map(|one| &one.findings);
+            let mut all: Vec<&Finding> = of_services.chain(&of_others).collect();
             all.sort();
             all.dedup();
             self.findings.all = all.into_iter().cloned().collect();
@@ -196,18 +246,18 @@ impl Interner {
     }
 }
 
-/// Definitions are kept by the interner, so two that are the same are the same allocation.
+/// Services are kept by the interner, so two that are the same are the same allocation.
 fn same_selection(one: &[Selected], other: &[Selected]) -> bool {
     one.len() == other.len()
         && one.iter().zip(other).all(|(one, other)| {
-            Arc::ptr_eq(&one.definition, &other.definition) && one.ports == other.ports
+            Arc::ptr_eq(&one.service, &other.service) && one.ports == other.ports
         })
 }
 
 fn fingerprint(hasher: &DefaultHashBuilder, selected: &[Selected], exempt: &[Rule]) -> u64 {
     let mut state = hasher.build_hasher();
-    for Selected { definition, ports } in selected {
-        state.write_usize(Arc::as_ptr(definition).addr());
+    for Selected { service, ports } in selected {
+        state.write_usize(Arc::as_ptr(service).addr());
         state.write_u8(u8::from(*ports == Ports::All));
     }
     for rule in exempt {

@@ -1,87 +1,126 @@
-//! The mesh's own settings.
+//! The mesh's own settings, read once for rules and requests.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::exposure::exposure;
+use super::{
+    exposure::exposure,
+    retries::{retries, usual_retries},
+};
 use crate::{
     egress::DefaultAction,
+    finding::{Finding, Severity, code},
     names::DEFAULT_REFRESH,
     registry::Exposure,
-    resource::{Objects, duration::duration, mesh_config, traffic::OutboundMode},
-    snapshot::{Finding, Severity, code},
+    requests::route::Retries,
+    resource::{
+        Object, Objects,
+        duration::duration,
+        mesh_config::{MeshConfig, MeshConfigMap},
+        traffic::OutboundMode,
+    },
 };
 
-/// What of the settings matters here.
-#[derive(Clone, Debug)]
+/// How long dialling may take where nobody says.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the settings say, with what is usual where they say nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MeshSettings {
     pub(super) outbound: DefaultAction,
     pub(super) root_namespace: String,
-    pub(super) default_exposure: Exposure,
+    pub(super) trust_domain: String,
+    /// Who sees services, routes and rules that do not say.
+    pub(super) services: Exposure,
+    pub(super) routes: Exposure,
+    pub(super) rules: Exposure,
+    /// Whether mutual TLS is spoken where both sides can.
+    pub(super) auto_mutual: bool,
+    pub(super) connect_timeout: Duration,
+    pub(super) retries: Option<Retries>,
     /// The longest time between two questions for a name.
     pub(super) dns_refresh: Duration,
 }
 
 pub(super) fn read(objects: &Objects) -> (MeshSettings, Vec<Finding>) {
-    let mut findings = Vec::new();
     let config = objects.mesh_configs().next();
     let settings = config.map(|config| config.mesh.clone()).unwrap_or_default();
-    let mesh_config::MeshConfig {
-        outbound_traffic_policy: policy,
-        root_namespace,
-        default_service_export_to,
-        default_virtual_service_export_to: routes,
-        default_destination_rule_export_to: rules,
-        enable_auto_mtls,
-        trust_domain,
-        connect_timeout,
-        default_http_retry_policy: retries,
-        dns_refresh_rate,
-    } = settings;
-    let refresh = dns_refresh_rate.as_deref().map(time);
-    if let Some(config) = config {
-        let usual = mesh_config::MeshConfig::default();
-        let key = crate::resource::Object::MeshConfig(config.clone()).key();
-        for (field, is_set) in [
-            ("defaultVirtualServiceExportTo", !routes.is_empty()),
-            ("defaultDestinationRuleExportTo", !rules.is_empty()),
-            ("enableAutoMtls", enable_auto_mtls != usual.enable_auto_mtls),
-            ("trustDomain", trust_domain != usual.trust_domain),
-            ("connectTimeout", connect_timeout.is_some()),
-            ("defaultHttpRetryPolicy", retries.is_some()),
-        ] {
-            if is_set {
-                let message = "routes and mutual TLS are not served here yet, which this is about";
-                let (severity, field) = (Severity::Info, format!("data.mesh: {field}"));
-                findings.push(Finding::new(severity, code::NOT_SUPPORTED, &key, field, message));
-            }
+    let findings = config.map(findings).unwrap_or_default();
+    (MeshSettings::of(settings), findings)
+}
+
+impl MeshSettings {
+    fn of(config: MeshConfig) -> Self {
+        let MeshConfig {
+            outbound_traffic_policy: policy,
+            root_namespace,
+            default_service_export_to: services,
+            default_virtual_service_export_to: routes,
+            default_destination_rule_export_to: rules,
+            enable_auto_mtls,
+            trust_domain,
+            connect_timeout,
+            default_http_retry_policy,
+            dns_refresh_rate,
+        } = config;
+        let exposed = |list: &[String]| exposure(list).unwrap_or(Exposure::All);
+        let connect = connect_timeout.as_deref().and_then(duration);
+        Self {
+            outbound: outbound(policy.mode),
+            root_namespace,
+            trust_domain,
+            services: exposed(&services),
+            routes: exposed(&routes),
+            rules: exposed(&rules),
+            auto_mutual: enable_auto_mtls,
+            connect_timeout: connect.unwrap_or(CONNECT_TIMEOUT),
+            retries: retries(default_http_retry_policy.as_ref(), Some(usual_retries())),
+            dns_refresh: dns_refresh_rate.as_deref().and_then(time).unwrap_or(DEFAULT_REFRESH),
         }
     }
-    if let Some(config) = config {
-        let key = crate::resource::Object::MeshConfig(config.clone()).key();
-        let mut warn = |field: &str, message: &str| {
-            let severity = Severity::Warning;
+
+    /// The identity of a service account's workloads.
+    pub(super) fn identity(&self, namespace: &str, service_account: &str) -> String {
+        format!("spiffe://{}/ns/{namespace}/sa/{service_account}", self.trust_domain)
+    }
+}
+
+/// What in the settings is not honoured.
+fn findings(config: &Arc<MeshConfigMap>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let usual = MeshConfig::default();
+    let mesh = &config.mesh;
+    let key = Object::MeshConfig(config.clone()).key();
+    for (field, is_set) in [
+        ("defaultVirtualServiceExportTo", !mesh.default_virtual_service_export_to.is_empty()),
+        ("defaultDestinationRuleExportTo", !mesh.default_destination_rule_export_to.is_empty()),
+        ("enableAutoMtls", mesh.enable_auto_mtls != usual.enable_auto_mtls),
+        ("trustDomain", mesh.trust_domain != usual.trust_domain),
+        ("connectTimeout", mesh.connect_timeout.is_some()),
+        ("defaultHttpRetryPolicy", mesh.default_http_retry_policy.is_some()),
+    ] {
+        if is_set {
+            let message = "routes and mutual TLS are not served here yet, which this is about";
+            let (severity, field) = (Severity::Info, format!("data.mesh: {field}"));
             findings.push(Finding::new(severity, code::NOT_SUPPORTED, &key, field, message));
-        };
-        if policy.mode == OutboundMode::AllowAnyDynamicDns {
-            let message = "names are not resolved from the Host yet: the mode acts as ALLOW_ANY";
-            warn("data.mesh: outboundTrafficPolicy.mode", message);
-        }
-        if refresh == Some(None) {
-            let message = "this is no time: give one such as 60s; a minute is used";
-            warn("data.mesh: dnsRefreshRate", message);
-        }
-        if policy.egress_proxy.is_some() {
-            let message = "an egress proxy is not supported: unknown traffic goes out directly";
-            warn("data.mesh: outboundTrafficPolicy.egressProxy", message);
         }
     }
-    let mesh = MeshSettings {
-        outbound: outbound(policy.mode),
-        default_exposure: exposure(&default_service_export_to).unwrap_or(Exposure::All),
-        dns_refresh: refresh.flatten().unwrap_or(DEFAULT_REFRESH),
-        root_namespace,
+    let mut warn = |field: &str, message: &str| {
+        let severity = Severity::Warning;
+        findings.push(Finding::new(severity, code::NOT_SUPPORTED, &key, field, message));
     };
-    (mesh, findings)
+    if mesh.outbound_traffic_policy.mode == OutboundMode::AllowAnyDynamicDns {
+        let message = "names are not resolved from the Host yet: the mode acts as ALLOW_ANY";
+        warn("data.mesh: outboundTrafficPolicy.mode", message);
+    }
+    if mesh.dns_refresh_rate.as_deref().is_some_and(|rate| time(rate).is_none()) {
+        let message = "this is no time: give one such as 60s; a minute is used";
+        warn("data.mesh: dnsRefreshRate", message);
+    }
+    if mesh.outbound_traffic_policy.egress_proxy.is_some() {
+        let message = "an egress proxy is not supported: unknown traffic goes out directly";
+        warn("data.mesh: outboundTrafficPolicy.egressProxy", message);
+    }
+    findings
 }
 
 /// A time that is longer than nothing.

@@ -10,13 +10,14 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
     annotation::{self, AUDIT, MIRROR, NETNS},
-    app_mesh::{AppMesh, Member},
+    app_mesh::{self, AppMesh},
     context::{NetnsAnnotation, NodeContext},
     enrol::{self, Membership, membership, truth},
     exempt::{self, Dialect},
     intern::{Interner, View},
     mesh_config::{MeshSettings, outbound},
     pod_facts,
+    requests::{Member, Mesh},
     sidecars::{self, Sidecars},
 };
 use crate::{
@@ -39,6 +40,8 @@ pub(super) struct Planner<'a> {
     exempt: Vec<Rule>,
     /// The names that what is seen follows from.
     wanted: BTreeSet<Arc<str>>,
+    /// Who is asked about requests.
+    members: BTreeMap<PodId, Member>,
 }
 
 /// What decides what a pod sees.
@@ -69,6 +72,7 @@ impl<'a> Planner<'a> {
             interner,
             exempt: exempt::of_node(objects, node),
             wanted: BTreeSet::new(),
+            members: BTreeMap::new(),
         }
     }
 
@@ -77,14 +81,15 @@ impl<'a> Planner<'a> {
         std::mem::take(&mut self.wanted)
     }
 
-    pub(super) fn into_registry(self) -> Registry {
-        self.registry
+    /// The registry, and the pods that were planned.
+    pub(super) fn finish(self) -> (Registry, BTreeMap<PodId, Member>) {
+        (self.registry, self.members)
     }
 
     /// The plan of a pod, if it is one of this node's.
     pub(super) fn plan(
         &mut self,
-        pod: &Pod,
+        pod: &Arc<Pod>,
         findings: &mut Vec<Finding>,
     ) -> Option<(PodId, PodPlan)> {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
@@ -122,6 +127,12 @@ impl<'a> Planner<'a> {
             tell(Severity::Warning, code::NO_NETNS, &annotation::path(NETNS), message);
         }
         let pending = enrol::pending((pod, &id), namespace, self.node.unknown);
+        let mesh = match (&pending, &membership) {
+            (None, Ok(Membership::Istio)) => Some(Mesh::Istio),
+            (None, Ok(Membership::AppMesh(_))) => Some(Mesh::AppMesh),
+            (Some(_), _) | (None, Err(_)) => None,
+        };
+        self.members.insert(id.clone(), Member { pod: Arc::clone(pod), mesh });
         let enrolment = match (pending, membership) {
             (Some(why), _) => Enrolment::Pending(why),
             (None, Err(why)) => Enrolment::NotEnrolled(why),
@@ -129,7 +140,7 @@ impl<'a> Planner<'a> {
                 let visibility = Sees::Sidecar(sidecar.as_deref());
                 Enrolment::Enrolled(self.policy((pod, &id), visibility, istio, findings))
             }
-            (None, Ok(Membership::AppMesh(Member { list, default }))) => {
+            (None, Ok(Membership::AppMesh(app_mesh::Member { list, default }))) => {
                 Enrolment::Enrolled(self.policy((pod, &id), Sees::List(&list), default, findings))
             }
         };

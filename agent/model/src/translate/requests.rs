@@ -1,15 +1,14 @@
 //! Objects to the model of requests ([`crate::requests`]): Istio's here, App Mesh's in a module of
-//! its own, Services and `ServiceEntry`s for both.
+//! its own, both from the one registry of services that rules are made from, too.
 //!
 //! ```text
-//! Objects ─► World: services by host, rules by namespace, routes by age, peers, gateways
-//!              ├─ outbound(pod) ─► what it may dial       Client = namespace, labels, what it sees
-//!              ├─ server(pod)   ─► what it accepts
-//!              └─ gateway(pod)  ─► what it serves, if it is one
+//! registry, endpoints, workloads, settings ─► RequestModel ─► outbound(pod)  what it may dial
+//! VirtualServices, DestinationRules, peers ─┘                 server(pod)    what it accepts
+//!                                                             gateway(pod)   what it serves
 //! ```
 //!
-//! The world is made once for some objects, and a workload's view of it when somebody asks for it:
-//! nothing of this is on the way of a generation to the kernel.
+//! Nothing is worked out before somebody asks. What was is shared by all pods that see the same,
+//! and by the generations after for as long as nothing that it follows from changes.
 
 mod actions;
 mod app_mesh;
@@ -25,48 +24,71 @@ mod named;
 mod outbound;
 mod peers;
 mod policy;
-mod service;
-mod settings;
 mod stream;
+mod views;
 mod virtual_service;
-mod workload;
+mod visible;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
 };
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 
-use super::{NodeContext, app_mesh::AppMesh, endpoints, sidecars, workloads as selectable};
+use super::{
+    NodeContext,
+    app_mesh::AppMesh,
+    endpoints::Index,
+    mesh_config::{self, MeshSettings},
+    sidecars::{self, Sidecars},
+    workloads::{Labels, Workloads, workload},
+};
 use crate::{
+    pod::PodId,
     registry::{Filter, Registry, Scope, Visibility},
-    requests::{backend::Target, gateway::Gateway, outbound::Outbound, server::Server},
-    resource::{ObjectKey, Objects},
-    snapshot::PodId,
+    requests::{Requests, backend::Target, gateway::Gateway, outbound::Outbound, server::Server},
+    resource::{Kind, Object, ObjectKey, Objects},
 };
 use destination::DestinationRules;
 use peers::Peers;
-use service::{Port, Service, Sources};
-use settings::Settings;
+use views::Views;
+pub(super) use views::{Member, Mesh};
 use virtual_service::VirtualServices;
-use workload::{Labels, Workload, Workloads};
+use visible::VisibleHost;
+
+/// What is needed of a translation.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub(super) objects: Objects,
+    pub(super) domain: Arc<str>,
+    pub(super) settings: Arc<MeshSettings>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) endpoints: Arc<Index>,
+    pub(super) workloads: Arc<Workloads>,
+}
 
 /// What some objects mean for requests.
-#[derive(Debug)]
-pub struct World<'a> {
-    objects: &'a Objects,
-    domain: &'a str,
-    settings: Settings,
-    registry: Registry,
-    services: HashMap<ObjectKey, Vec<Arc<Service>>>,
-    workloads: Workloads,
-    sidecars: sidecars::Sidecars,
-    routes: VirtualServices,
-    rules: DestinationRules,
-    peers: Peers,
+pub struct RequestModel {
+    objects: Objects,
+    domain: Arc<str>,
+    settings: Arc<MeshSettings>,
+    registry: Arc<Registry>,
+    endpoints: Arc<Index>,
+    workloads: Arc<Workloads>,
+    sidecars: Lazy<Sidecars>,
+    routes: Lazy<VirtualServices>,
+    rules: Lazy<DestinationRules>,
+    peers: Lazy<Peers>,
+    /// The pods that are asked about; without it all that there are.
+    members: Option<BTreeMap<PodId, Member>>,
+    views: Arc<Views>,
 }
+
+/// Something that is made when somebody asks for it, and kept by the generations after.
+type Lazy<T> = Arc<OnceLock<T>>;
 
 /// Who asks.
 #[derive(Debug)]
@@ -84,118 +106,83 @@ struct Client {
     backends: RefCell<BTreeMap<Part, Target>>,
 }
 
-type Part = (ObjectKey, String, u16, Option<String>);
+type Part = (ObjectKey, Arc<str>, u16, Option<String>);
 
-/// A host as one client sees it: the service that holds it, and who serves each of its ports.
-#[derive(Clone, Debug)]
-struct VisibleHost {
-    holder: Arc<Service>,
-    ports: Vec<(Arc<Service>, Arc<Port>)>,
-}
-
-impl<'a> World<'a> {
-    /// The world of some objects.
-    pub fn new(objects: &'a Objects, domain: &'a str) -> Self {
-        let settings = Settings::read(objects);
+impl RequestModel {
+    /// The model of some objects, for each pod of theirs.
+    pub fn new(objects: &Objects, domain: &str) -> Self {
+        let (settings, _) = mesh_config::read(objects);
         let node = NodeContext { cluster_domain: domain.to_owned(), ..NodeContext::new("") };
         let app_mesh = AppMesh::read(objects, &mut Vec::new());
         let mut fresh = super::Interner::default();
         super::define((objects, &app_mesh), &node, &mut fresh);
-        let registry = fresh.registry(settings.services.clone());
-        let workloads = Workloads::new(objects, &settings.trust_domain);
-        let sources = Sources {
-            endpoints: &endpoints::Index::new(objects),
-            workloads: &workloads,
-            selectable: &selectable::Workloads::new(objects),
-            domain,
-            trust_domain: &settings.trust_domain,
+        let registry = Arc::new(fresh.registry(settings.services.clone()));
+        let inputs = Inputs {
+            objects: objects.clone(),
+            domain: domain.into(),
+            settings: Arc::new(settings),
+            registry,
+            endpoints: fresh.endpoints(),
+            workloads: fresh.workloads(),
         };
-        let clusters = objects.services().map(|one| sources.cluster(one));
-        let entries = objects.service_entries().map(|one| sources.entry(one));
-        let all = clusters.chain(entries).filter(|all| !all.is_empty());
-        let services = all.map(|all| (all[0].key.clone(), all)).collect();
+        Self::of(inputs, None)
+    }
+
+    /// The model of a translation, for the pods of its node.
+    pub(super) fn of(inputs: Inputs, members: Option<BTreeMap<PodId, Member>>) -> Self {
+        let Inputs { objects, domain, settings, registry, endpoints, workloads } = inputs;
         Self {
             objects,
             domain,
-            registry,
-            services,
-            sidecars: sidecars::Sidecars::new(objects, &settings.root_namespace),
-            routes: VirtualServices::new(objects, domain, &settings.routes),
-            rules: DestinationRules::new(
-                objects,
-                domain,
-                &settings.rules,
-                &settings.root_namespace,
-            ),
-            peers: Peers::new(objects, &settings.root_namespace),
-            workloads,
             settings,
+            registry,
+            endpoints,
+            workloads,
+            sidecars: Lazy::default(),
+            routes: Lazy::default(),
+            rules: Lazy::default(),
+            peers: Lazy::default(),
+            members,
+            views: Arc::default(),
         }
     }
 
-    /// What a pod may dial; `None` if there is no such pod, or it is in no mesh.
-    pub fn outbound(&self, id: &PodId) -> Option<Outbound> {
-        let pod = self.pod(id)?;
-        if let Some(outbound) = self.app_mesh_outbound(pod) {
-            return Some(outbound);
-        }
-        let workload = self.workload(pod)?;
-        workload.enrolled.then(|| self.outbound_of(&self.client(pod)))
+    fn sidecars(&self) -> &Sidecars {
+        self.sidecars.get_or_init(|| Sidecars::new(&self.objects, &self.settings.root_namespace))
     }
 
-    /// What a pod accepts; `None` if there is no such pod, or it is in no mesh.
-    pub fn server(&self, id: &PodId) -> Option<Server> {
-        let pod = self.pod(id)?;
-        if let Some(server) = self.app_mesh_server(pod) {
-            return Some(server);
-        }
-        let workload = self.workload(pod)?;
-        workload.enrolled.then(|| self.server_of(pod, &workload))
+    fn routes(&self) -> &VirtualServices {
+        let routes = || VirtualServices::new(&self.objects, &self.domain, &self.settings.routes);
+        self.routes.get_or_init(routes)
     }
 
-    /// What a pod serves at the edge; `None` if it is no gateway.
-    pub fn gateway(&self, id: &PodId) -> Option<Gateway> {
-        let pod = self.pod(id)?;
-        self.app_mesh_gateway(pod).or_else(|| self.gateway_of(pod))
+    fn rules(&self) -> &DestinationRules {
+        let MeshSettings { rules, root_namespace, .. } = &*self.settings;
+        let make = || DestinationRules::new(&self.objects, &self.domain, rules, root_namespace);
+        self.rules.get_or_init(make)
     }
 
-    /// The pods of these objects.
-    pub fn pods(&self) -> impl Iterator<Item = PodId> {
-        self.objects.pods().map(|pod| PodId {
-            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
-            name: pod.metadata.name.clone().unwrap_or_default(),
-        })
+    fn peers(&self) -> &Peers {
+        self.peers.get_or_init(|| Peers::new(&self.objects, &self.settings.root_namespace))
     }
 
-    fn pod(&self, id: &PodId) -> Option<&'a Pod> {
-        match self.objects.get(&id.key()) {
-            Some(crate::resource::Object::Pod(pod)) => Some(pod),
+    fn namespace(&self, name: &str) -> Option<&Namespace> {
+        match self.objects.get(&ObjectKey::new(Kind::Namespace, "", name))? {
+            Object::Namespace(namespace) => Some(namespace),
             _ => None,
         }
     }
 
-    fn workload(&self, pod: &Pod) -> Option<Arc<Workload>> {
-        let addresses = super::pod_facts::pod_addresses(pod);
-        addresses.first().and_then(|address| self.workloads.at(*address)).cloned()
-    }
-
-    /// A pod as a client of the mesh.
-    fn client(&self, pod: &Pod) -> Client {
-        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let sidecar = self.sidecars.of(&namespace, &labels);
-        let filter = sidecar.and_then(|sidecar| sidecars::filter(sidecar, &namespace));
-        self.client_of(namespace, labels, filter)
-    }
-
     fn client_of(&self, namespace: String, labels: Labels, filter: Option<Filter>) -> Client {
-        let scope =
-            Scope { namespace: namespace.clone(), visibility: Visibility::Exported(filter) };
-        let all = Scope { namespace: namespace.clone(), visibility: Visibility::Exported(None) };
-        let reachable = self.seen(&all).into_iter();
+        let scope = |filter| Scope {
+            namespace: namespace.clone(),
+            visibility: Visibility::Exported(filter),
+        };
+        let reachable = self.visible(&scope(None)).into_iter();
+        let scope = scope(filter);
         Client {
-            seen: self.seen(&scope),
-            reachable: reachable.map(|seen| (seen.holder.host.clone(), seen)).collect(),
+            seen: self.visible(&scope),
+            reachable: reachable.map(|seen| (seen.host.clone(), seen)).collect(),
             namespace,
             labels,
             scope,
@@ -203,26 +190,18 @@ impl<'a> World<'a> {
             backends: RefCell::default(),
         }
     }
+}
 
-    /// The hosts that a scope shows.
-    fn seen(&self, scope: &Scope) -> Vec<VisibleHost> {
-        let service = |key: &ObjectKey, host: &str| {
-            self.services.get(key)?.iter().find(|one| one.host == host).cloned()
-        };
-        let mut seen = Vec::new();
-        for (host, claims) in self.registry.hosts(scope) {
-            let mut ports = Vec::new();
-            for (definition, shown) in &claims {
-                let Some(of) = service(&definition.key, host) else { continue };
-                for (index, defined) in definition.ports.iter().enumerate() {
-                    let port = of.port(defined.number).filter(|_| shown.contains(index));
-                    ports.extend(port.map(|port| (of.clone(), Arc::clone(port))));
-                }
-            }
-            if let Some(holder) = service(&claims[0].0.key, host) {
-                seen.push(VisibleHost { holder, ports });
-            }
-        }
-        seen
+/// Objects by themselves say little about a model, and at great length.
+impl fmt::Debug for RequestModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestModel").field("pods", &self.pods()).finish_non_exhaustive()
+    }
+}
+
+fn id_of(pod: &Pod) -> PodId {
+    PodId {
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        name: pod.metadata.name.clone().unwrap_or_default(),
     }
 }

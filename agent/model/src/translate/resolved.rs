@@ -4,8 +4,9 @@ use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use super::Notes;
 use crate::{
+    endpoints::NamedEndpoint,
+    finding::code,
     names::{Answer, Answers, MAX_ADDRESSES, Trouble, canonical},
-    snapshot::{NamedEndpoint, code},
 };
 
 /// Looks names up, and remembers which: they are what the object wants resolved.

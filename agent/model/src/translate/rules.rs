@@ -8,9 +8,7 @@ use crate::{
     address::everywhere,
     egress::{Action, Class, Protocol, ProxyDuty, Rule, RuleSource},
     names::Answer,
-    registry::DefinedPort,
     resource::ObjectKey,
-    snapshot::Upstream,
 };
 
 pub(super) const ALLOWED: Action = Action::Proxy(ProxyDuty::AddressAllowed);
@@ -23,26 +21,13 @@ pub(super) struct PortRules {
     age: u32,
     port: NonZeroU16,
     pub(super) rules: Vec<Rule>,
-    /// See [`crate::registry::DefinedPort::outlived`].
+    /// See [`crate::registry::ServicePort::outlived`].
     pub(super) outlived: Vec<Rule>,
 }
 
 impl PortRules {
-    pub(super) fn new(
-        key: &ObjectKey,
-        field: String,
-        host: Option<&String>,
-        age: u32,
-        port: NonZeroU16,
-    ) -> Self {
-        let source = RuleSource {
-            kind: key.kind.shown(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            field: field.into(),
-            host: host.cloned(),
-        };
-        Self { source: Arc::new(source), age, port, rules: Vec::new(), outlived: Vec::new() }
+    pub(super) fn new(source: Arc<RuleSource>, age: u32, port: NonZeroU16) -> Self {
+        Self { source, age, port, rules: Vec::new(), outlived: Vec::new() }
     }
 
     pub(super) fn number(&self) -> NonZeroU16 {
@@ -86,17 +71,25 @@ impl PortRules {
         }
     }
 
-    /// The port with these rules, for as long as its object stays as it is: there are tens of
-    /// thousands of such, so they keep no room.
-    pub(super) fn defined(mut self, upstream: Option<Upstream>) -> DefinedPort {
-        self.rules.shrink_to_fit();
-        self.outlived.shrink_to_fit();
-        let Self { source, port, rules, outlived, .. } = self;
-        DefinedPort { number: port.get(), source, rules, outlived, upstream }
+    /// The rules, and those for open connections, for as long as their object stays as it is: there
+    /// are tens of thousands of such ports, so they keep no room.
+    pub(super) fn finish(self) -> (Box<[Rule]>, Box<[Rule]>) {
+        (self.rules.into(), self.outlived.into())
     }
 
     fn rule(&self, protocol: Protocol, cidr: IpNet, port: NonZeroU16, action: Action) -> Rule {
         let (class, age, source) = (Class::Registered, self.age, self.source.clone());
         Rule { class, protocol, cidr, port: Some(port), action, age, source }
     }
+}
+
+/// Where the rules of a field of an object come from.
+pub(super) fn source(key: &ObjectKey, field: &str, host: Option<&str>) -> Arc<RuleSource> {
+    Arc::new(RuleSource {
+        kind: key.kind.shown(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        field: field.into(),
+        host: host.map(str::to_owned),
+    })
 }

@@ -1,53 +1,119 @@
-//! The workloads that a `ServiceEntry` may select as endpoints: pods and `WorkloadEntry`s of its own
-//! namespace.
+//! Who is behind an address, and which of them a `ServiceEntry` may select as endpoints: pods and
+//! `WorkloadEntry`s of its own namespace.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
-use super::pod_facts;
+use hashbrown::HashMap;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+
+use super::{enrol, pod_facts};
 use crate::resource::{Objects, service_entry::WorkloadEntrySpec, traffic::WorkloadSelector};
 
+pub(super) type Labels = BTreeMap<String, String>;
+
+/// A pod as others see it.
+#[derive(Debug)]
+pub(super) struct Workload {
+    pub(super) namespace: String,
+    pub(super) labels: Labels,
+    pub(super) service_account: String,
+    /// Whether it is in the mesh, so that mutual TLS can be spoken with it.
+    pub(super) enrolled: bool,
+}
+
+/// A workload that an entry may select.
+#[derive(Debug)]
+pub(super) struct Selectable {
+    pub(super) address: IpAddr,
+    pub(super) spec: WorkloadEntrySpec,
+}
+
+/// All workloads. Nothing is collected before somebody asks: most clusters have no entry that
+/// selects, and most agents nobody who asks where requests lead.
 #[derive(Debug, Default)]
 pub(super) struct Workloads {
-    by_namespace: BTreeMap<String, Vec<(IpAddr, WorkloadEntrySpec)>>,
+    objects: Objects,
+    by_address: OnceLock<HashMap<IpAddr, Arc<Workload>>>,
+    selectable: OnceLock<BTreeMap<String, Vec<Selectable>>>,
 }
 
 impl Workloads {
-    /// Without a selecting entry nobody asks, and then nothing is collected.
     pub(super) fn new(objects: &Objects) -> Self {
-        let mut found = Self::default();
-        if objects.service_entries().all(|entry| entry.spec.workload_selector.is_none()) {
-            return found;
-        }
-        for pod in
-            objects.pods().filter(|pod| !pod_facts::is_finished(pod) && pod_facts::is_ready(pod))
-        {
-            let labels = pod.metadata.labels.clone().unwrap_or_default();
-            let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-            let workload = WorkloadEntrySpec { labels, ..WorkloadEntrySpec::default() };
-            let (addresses, _) = pod_facts::addresses(pod);
-            if let Some(address) = addresses.first() {
-                found.by_namespace.entry(namespace).or_default().push((*address, workload));
-            }
-        }
-        for entry in objects.workload_entries() {
-            let mut workload = entry.spec.clone();
-            // Labels of the object win over those of its spec.
-            workload.labels.extend(entry.metadata.labels.iter().cloned());
-            let namespace = entry.metadata.namespace.clone().unwrap_or_default();
-            if let Ok(address) = workload.address.parse() {
-                found.by_namespace.entry(namespace).or_default().push((address, workload));
-            }
-        }
-        found
+        let (by_address, selectable) = (OnceLock::new(), OnceLock::new());
+        Self { objects: objects.clone(), by_address, selectable }
     }
 
+    /// The pod that has an address. Pods on the host's network share the node's and are not told
+    /// apart.
+    pub(super) fn at(&self, address: IpAddr) -> Option<&Arc<Workload>> {
+        self.by_address.get_or_init(|| by_address(&self.objects)).get(&address)
+    }
+
+    /// Those of a namespace that a selector picks.
     pub(super) fn selected(
         &self,
         namespace: &str,
         selector: &WorkloadSelector,
-    ) -> impl Iterator<Item = (IpAddr, &WorkloadEntrySpec)> {
-        let all = self.by_namespace.get(namespace).map_or(&[][..], Vec::as_slice);
-        let chosen = all.iter().filter(|(_, workload)| selector.selects(&workload.labels));
-        chosen.map(|(address, workload)| (*address, workload))
+    ) -> impl Iterator<Item = &Selectable> {
+        let all = self.selectable.get_or_init(|| selectable(&self.objects)).get(namespace);
+        all.into_iter().flatten().filter(|one| selector.selects(&one.spec.labels))
     }
+}
+
+fn by_address(objects: &Objects) -> HashMap<IpAddr, Arc<Workload>> {
+    let named = |one: &Arc<Namespace>| Some((one.metadata.name.clone()?, one.clone()));
+    let namespaces: HashMap<String, Arc<Namespace>> =
+        objects.namespaces().filter_map(named).collect();
+    let mut found = HashMap::new();
+    for pod in objects.pods().filter(|pod| !pod_facts::is_finished(pod)) {
+        if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
+            continue;
+        }
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let workload = Arc::new(workload(pod, namespaces.get(namespace).map(Arc::as_ref)));
+        let addresses = pod_facts::pod_addresses(pod);
+        found.extend(addresses.into_iter().map(|address| (address, workload.clone())));
+    }
+    found
+}
+
+/// A pod as others see it.
+pub(super) fn workload(pod: &Pod, of: Option<&Namespace>) -> Workload {
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    Workload {
+        labels: pod.metadata.labels.clone().unwrap_or_default(),
+        service_account: account.unwrap_or("default").to_owned(),
+        enrolled: enrol::not_enrolled(pod, &namespace, of).is_none(),
+        namespace,
+    }
+}
+
+fn selectable(objects: &Objects) -> BTreeMap<String, Vec<Selectable>> {
+    let mut found: BTreeMap<String, Vec<Selectable>> = BTreeMap::new();
+    let mut add = |namespace: &Option<String>, address, spec| {
+        let namespace = namespace.clone().unwrap_or_default();
+        found.entry(namespace).or_default().push(Selectable { address, spec });
+    };
+    let ready = |pod: &&Arc<Pod>| !pod_facts::is_finished(pod) && pod_facts::is_ready(pod);
+    for pod in objects.pods().filter(ready) {
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let spec = WorkloadEntrySpec { labels, ..WorkloadEntrySpec::default() };
+        if let Some(address) = pod_facts::pod_addresses(pod).first() {
+            add(&pod.metadata.namespace, *address, spec);
+        }
+    }
+    for entry in objects.workload_entries() {
+        let mut spec = entry.spec.clone();
+        // Labels of the object win over those of its spec.
+        spec.labels.extend(entry.metadata.labels.iter().cloned());
+        if let Ok(address) = spec.address.parse() {
+            add(&entry.metadata.namespace, address, spec);
+        }
+    }
+    found
 }

@@ -1,6 +1,6 @@
 //! A model as text that can be reviewed: YAML without what is not said, and without what is usual.
 
-use agent_model::translate::requests::World;
+use agent_model::{requests::Requests as _, translate::requests::RequestModel};
 use serde_json::{Map, Value, json};
 
 use super::cluster::Cluster;
@@ -8,13 +8,13 @@ use super::cluster::Cluster;
 /// The models of the pods that a cluster shows.
 pub(crate) fn shown(cluster: &Cluster) -> String {
     assert!(cluster.refused.is_empty(), "{:?}", cluster.refused);
-    let world = World::new(&cluster.objects, "cluster.local");
+    let model = RequestModel::new(&cluster.objects, "cluster.local");
     let mut text = String::new();
     for pod in &cluster.show {
         let parts = json!({
-            "outbound": world.outbound(pod),
-            "server": world.server(pod),
-            "gateway": world.gateway(pod),
+            "outbound": model.outbound(pod),
+            "server": model.server(pod),
+            "gateway": model.gateway(pod),
         });
         let mut parts = reduced(parts).unwrap_or(Value::Null);
         let mut backends = Map::new();

@@ -1,16 +1,17 @@
 //! Small meshes in strings, and questions to their model.
 
 use agent_model::{
+    endpoints::Endpoints,
     requests::{
-        Request, Verdict,
-        backend::{Backend, Endpoints, Target, Weighted},
+        Request, Requests as _, Verdict,
+        backend::{Backend, Target, Weighted},
         outbound::Outbound,
         policy::ClientTls,
         route::{Action, Route, VirtualHost},
     },
     resource::{Objects, documents, parse, validate},
     snapshot::{PodId, Severity},
-    translate::requests::World,
+    translate::requests::RequestModel,
 };
 
 /// The objects of a stream; each has to be valid.
@@ -121,7 +122,8 @@ pub(crate) fn id(path: &str) -> PodId {
 
 /// What a pod may dial.
 pub(crate) fn outbound(text: &str, pod: &str) -> Outbound {
-    World::new(&objects(text), "cluster.local").outbound(&id(pod)).expect("an enrolled pod")
+    let model = RequestModel::new(&objects(text), "cluster.local");
+    model.outbound(&id(pod)).expect("an enrolled pod").as_ref().clone()
 }
 
 /// What becomes of `GET target` for a host, with headers.
@@ -195,23 +197,7 @@ fn named(to: &Backend) -> String {
 
 /// Every destination of a model.
 pub(crate) fn backends(outbound: &Outbound) -> Vec<&Backend> {
-    let listeners = outbound.ports.values().flat_map(|port| port.at.values().chain([&port.any]));
-    let mut found = Vec::new();
-    for listener in listeners {
-        let routes = listener.hosts.iter().flat_map(|host| &host.routes);
-        for route in routes {
-            if let Action::Forward(forward) = &route.then {
-                found.extend(forward.to.iter());
-            }
-        }
-        let streams = listener.tls.iter().chain(&listener.tcp);
-        found.extend(streams.flat_map(|route| &route.to));
-    }
-    let targets = found.into_iter().filter_map(|one| match &one.target {
-        Target::Backend(to) => Some(to.as_ref()),
-        Target::Missing(_) => None,
-    });
-    targets.collect()
+    outbound.clusters().into_values().collect()
 }
 
 /// The destination of a service, wherever it is reached.

@@ -22,32 +22,32 @@ fn plan(uid: &str, netns: Option<&str>) -> PodPlan {
 }
 
 /// Nobody's sandboxes, in a directory that goes with the test.
-fn known(directory: &tempfile::TempDir, sandboxes: Option<Vec<Sandbox>>) -> Known {
+fn known(directory: &tempfile::TempDir, sandboxes: Option<Vec<Sandbox>>) -> Located {
     let told = Arc::new(Sandboxes::open(directory.path().join("known")));
     let runtime = sandboxes.map(|all| Heard { sandboxes: Some(all.into()), away: None });
-    Known { sandboxes: told, runtime }
+    Located { sandboxes: told, runtime }
 }
 
 #[test]
 fn in_a_cluster_an_annotation_is_no_evidence() {
     let directory = tempfile::tempdir().unwrap();
     let plan = plan("u1", Some("/run/netns/of-another"));
-    assert_eq!(known(&directory, Some(Vec::new())).place(&pod(), &plan), Err(NoPlace::NotYet));
-    let place = known(&directory, None).place(&pod(), &plan).unwrap();
-    assert_eq!(place.path, PathBuf::from("/run/netns/of-another"), "on a directory it is");
+    assert_eq!(known(&directory, Some(Vec::new())).path(&pod(), &plan), Err(NoNamespace::NotYet));
+    let at = known(&directory, None).path(&pod(), &plan).unwrap();
+    assert_eq!(at.path, PathBuf::from("/run/netns/of-another"), "on a directory it is");
 }
 
 #[test]
-fn the_runtimes_sandbox_is_a_place_with_addresses() {
+fn the_runtimes_sandbox_is_a_path_with_addresses() {
     let directory = tempfile::tempdir().unwrap();
     let sandbox = testing::sandbox(&pod(), "u1", Network::At(PATH.into()));
     let addresses = sandbox.addresses.clone();
     let known = known(&directory, Some(vec![sandbox]));
-    let place = known.place(&pod(), &plan("u1", None)).unwrap();
-    assert_eq!(place.path, PathBuf::from(PATH));
-    assert_eq!(place.addresses, addresses, "while the Pod has none");
+    let at = known.path(&pod(), &plan("u1", None)).unwrap();
+    assert_eq!(at.path, PathBuf::from(PATH));
+    assert_eq!(at.addresses, addresses, "while the Pod has none");
     let again = plan("u2", None);
-    assert_eq!(known.place(&pod(), &again), Err(NoPlace::NotYet), "made again by that name");
+    assert_eq!(known.path(&pod(), &again), Err(NoNamespace::NotYet), "made again by that name");
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn what_was_told_at_the_making_counts_while_it_is_so() {
         identity: identity(&here).unwrap(),
         addresses: Vec::new(),
     };
-    known.sandboxes.put(told).unwrap();
-    let path = || known.place(&pod(), &plan("u1", None)).unwrap().path;
+    known.sandboxes.put([told]).unwrap();
+    let path = || known.path(&pod(), &plan("u1", None)).unwrap().path;
     assert_eq!(path(), here);
     std::fs::remove_file(&here).unwrap();
     assert_eq!(path(), PathBuf::from(PATH), "the namespace that it was has gone");
@@ -79,6 +79,6 @@ fn what_cannot_be_judged_is_not_whatever_the_plugin_was_told() {
     let directory = tempfile::tempdir().unwrap();
     let kata = testing::sandbox(&pod(), "u1", Network::Sandboxed("kata".into()));
     let known = known(&directory, Some(vec![kata]));
-    let place = known.place(&pod(), &plan("u1", None));
-    assert_eq!(place, Err(NoPlace::Sandboxed("kata".into())));
+    let at = known.path(&pod(), &plan("u1", None));
+    assert_eq!(at, Err(NoNamespace::Sandboxed("kata".into())));
 }

@@ -89,7 +89,7 @@ fn is_reset(socket: &OpenSocket) -> bool {
 }
 
 fn reset_among(sockets: &[OpenSocket]) -> usize {
-    sort_out(sockets, &OnlyGood::registry(), (POD, &NOTHING)).reset.len()
+    sort_out(sockets, &OnlyGood::registry(), POD, &NOTHING).reset.len()
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn what_the_pod_has_opened_is_reset_where_the_verdict_is_deny() {
     assert!(is_reset(&datagrams));
     let direct = marked(SocketKind::DIRECT, addr(BAD), open(addr(BAD)));
     assert!(is_reset(&direct));
-    let found = sort_out(&[direct], &OnlyGood::registry(), (POD, &NOTHING)).reset;
+    let found = sort_out(&[direct], &OnlyGood::registry(), POD, &NOTHING).reset;
     assert_eq!((found[0].dst, found[0].judgement.generation), ((addr(BAD), 443), 4));
 }
 
@@ -112,7 +112,7 @@ fn a_proxied_connection_is_judged_by_what_was_dialled() {
     let proxied = |dst| marked(SocketKind::PROXIED, dst, open(loopback));
     assert!(is_reset(&proxied(addr(BAD))));
     assert!(!is_reset(&proxied(addr(GOOD))));
-    let found = sort_out(&[proxied(addr(BAD))], &OnlyGood::registry(), (POD, &NOTHING)).reset;
+    let found = sort_out(&[proxied(addr(BAD))], &OnlyGood::registry(), POD, &NOTHING).reset;
     assert_eq!(found[0].dst, (addr(BAD), 443));
 }
 
@@ -160,9 +160,9 @@ fn a_connection_to_a_port_that_is_listened_on_was_accepted() {
 #[test]
 fn a_kept_connection_outlives_its_rule_and_is_not_reset() {
     let sockets = [open(addr(BAD)), open(addr(GOOD))];
-    let outcome = sort_out(&sockets, &OnlyGood::registry(), (POD, &Keep::All));
-    assert_eq!(outcome.reset.len(), 0);
-    assert_eq!(outcome.outlive, [(flow_key(&sockets[0], POD), OpenedBy::POD)]);
+    let found = sort_out(&sockets, &OnlyGood::registry(), POD, &Keep::All);
+    assert_eq!(found.reset.len(), 0);
+    assert_eq!(found.outlive, [(flow_key(&sockets[0], POD), OpenedBy::POD)]);
 }
 
 #[test]
@@ -188,10 +188,10 @@ fn what_leads_to_an_address_that_a_name_has_left_is_kept_on_its_port_alone() {
     let proxied = marked(SocketKind::PROXIED, addr(BAD), loopback);
     let datagrams = OpenSocket { protocol: protocol::UDP, ..left };
     let sockets = [left, proxied, datagrams];
-    let outcome = sort_out(&sockets, &OnlyGood::registry(), (POD, &Keep::Only(vec![rule(443)])));
-    assert_eq!(outcome.outlive, [(flow_key(&left, POD), OpenedBy::KEPT)]);
-    assert_eq!(outcome.reset.len(), 1, "the datagrams: the rule is for TCP");
-    let other = sort_out(&sockets, &OnlyGood::registry(), (POD, &Keep::Only(vec![rule(80)])));
+    let found = sort_out(&sockets, &OnlyGood::registry(), POD, &Keep::Only(vec![rule(443)]));
+    assert_eq!(found.outlive, [(flow_key(&left, POD), OpenedBy::KEPT)]);
+    assert_eq!(found.reset.len(), 1, "the datagrams: the rule is for TCP");
+    let other = sort_out(&sockets, &OnlyGood::registry(), POD, &Keep::Only(vec![rule(80)]));
     assert_eq!((other.outlive.len(), other.reset.len()), (0, 3));
 }
 
@@ -207,7 +207,7 @@ fn a_pod_that_is_held_audited_or_another_ones_loses_nothing() {
     ] {
         let tables = OnlyGood { netns: POD, default_action };
         assert_eq!(
-            sort_out(&sockets, &tables, (netns, &NOTHING)).reset.len(),
+            sort_out(&sockets, &tables, netns, &NOTHING).reset.len(),
             0,
             "{default_action:?}, {netns}"
         );
@@ -231,7 +231,7 @@ async fn a_sweep_resets_the_denied_connection_and_no_other() {
     let namespace = sandbox.open(&worker).await;
     let tables = Arc::new(OnlyGood { netns: namespace.cookie(), ..OnlyGood::registry() });
     let map = Arc::new(storage_map());
-    let sweep = || sweep(&worker, &namespace, Arc::clone(&map), (Arc::clone(&tables), NOTHING));
+    let sweep = || sweep(&worker, &namespace, Arc::clone(&map), Arc::clone(&tables), NOTHING);
     let reset = sweep().await.unwrap().reset;
     assert_eq!(reset.len(), 1, "{reset:#?}");
     assert_eq!(reset[0].dst, (addr(BAD), bad.2.local_addr().unwrap().port()));

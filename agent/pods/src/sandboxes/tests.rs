@@ -21,19 +21,26 @@ fn a_pod_is_known_by_its_uid_and_forgotten_by_its_sandbox() {
     let dir = tempfile::tempdir().unwrap();
     let known = Sandboxes::open(dir.path().join("known"));
     let one = sandbox("web-0", "u1", "s1", dir.path());
-    assert_eq!(known.put(one.clone()).unwrap(), 1);
+    let count = known.changes();
+    let changes = || *count.borrow();
+    known.put([one.clone()]).unwrap();
+    assert_eq!(changes(), 1);
     assert_eq!(known.of(&pod("web-0"), "u1"), Some(one.clone()));
     assert_eq!(known.of(&pod("web-0"), ""), Some(one.clone()));
     assert_eq!(known.of(&pod("web-0"), "u2"), None, "another pod of that name");
     assert_eq!(known.of(&pod("web-1"), "u1"), None);
     // The same again is no news.
-    assert_eq!(known.put(one).unwrap(), 1);
+    known.put([one]).unwrap();
+    assert_eq!(changes(), 1);
     // A second sandbox takes the place of the first, whose end then changes nothing.
     let again = sandbox("web-0", "u1", "s2", dir.path());
-    assert_eq!(known.put(again.clone()).unwrap(), 2);
-    assert_eq!(known.forget("s1").unwrap(), 2);
+    known.put([again.clone()]).unwrap();
+    assert_eq!(changes(), 2);
+    known.forget("s1").unwrap();
+    assert_eq!(changes(), 2);
     assert_eq!(known.of(&pod("web-0"), "u1"), Some(again));
-    assert_eq!(known.keep(&["other".to_owned()].into()).unwrap(), 3);
+    known.keep(&["other".to_owned()].into()).unwrap();
+    assert_eq!(changes(), 3);
     assert_eq!(known.of(&pod("web-0"), "u1"), None);
 }
 
@@ -46,8 +53,7 @@ fn what_is_still_so_is_known_to_the_next_agent() {
     fs::write(&goes, "").unwrap();
     let known = Sandboxes::open(file.clone());
     let one = sandbox("web-0", "u1", "s1", &stays);
-    known.put(one.clone()).unwrap();
-    known.put(sandbox("web-1", "u2", "s2", &goes)).unwrap();
+    known.put([one.clone(), sandbox("web-1", "u2", "s2", &goes)]).unwrap();
     // The name comes to mean another namespace, which may get the number of the first.
     let other = dir.path().join("c");
     fs::write(&other, "").unwrap();
@@ -63,7 +69,7 @@ fn what_is_still_so_is_known_to_the_next_agent() {
 fn what_cannot_be_written_is_not_known() {
     let dir = tempfile::tempdir().unwrap();
     let known = Sandboxes::open(dir.path().join("missing/known"));
-    assert!(known.put(sandbox("web-0", "u1", "s1", dir.path())).is_err());
+    assert!(known.put([sandbox("web-0", "u1", "s1", dir.path())]).is_err());
     assert_eq!(known.of(&pod("web-0"), "u1"), None);
-    assert_eq!(known.newest(), 0);
+    assert_eq!(*known.changes().borrow(), 0);
 }

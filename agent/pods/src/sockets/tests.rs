@@ -72,7 +72,7 @@ async fn both_families_listen_on_the_first_port_and_carry_bytes() {
         assert_eq!(listener.local_addr().unwrap(), addr);
         assert_eq!(cookie(listener.as_fd()).unwrap(), namespace.cookie());
         let mark = Fresh::default();
-        let mut dialled = dial(&worker, &namespace, addr, (&mark, PATIENCE)).await.unwrap();
+        let mut dialled = dial(&worker, &namespace, addr, &mark, PATIENCE).await.unwrap();
         assert_eq!(mark.0.into_inner(), 1);
         assert_eq!(cookie(dialled.as_fd()).unwrap(), namespace.cookie());
         assert!(dialled.nodelay().unwrap());
@@ -132,7 +132,7 @@ async fn a_successor_takes_over_while_the_old_one_still_listens() {
     drop(old);
     let addr = new.v4.local_addr().unwrap();
     for _ in 0..20 {
-        dial(&worker, &namespace, addr, (&Fresh::default(), PATIENCE)).await.unwrap();
+        dial(&worker, &namespace, addr, &Fresh::default(), PATIENCE).await.unwrap();
         new.v4.accept().await.unwrap();
     }
     let _pods = occupy(&worker, &namespace, "127.0.0.1:15002", false).await;
@@ -146,7 +146,7 @@ async fn a_socket_that_cannot_be_marked_is_not_used() {
     let listeners = listen(&worker, &namespace, Port::FirstFree, Arc::new(Refusing)).await;
     assert!(matches!(listeners, Err(SocketError::Mark { .. })));
     let addr = "127.0.0.1:9".parse().unwrap();
-    let error = dial(&worker, &namespace, addr, (&Refusing, PATIENCE)).await.unwrap_err();
+    let error = dial(&worker, &namespace, addr, &Refusing, PATIENCE).await.unwrap_err();
     assert!(matches!(error, SocketError::Mark { .. }), "{error}");
 }
 
@@ -155,7 +155,7 @@ async fn a_refused_an_unreachable_and_a_silent_far_end_are_told_apart() {
     let (sandbox, worker, namespace) = inside().await;
     let mark = Fresh::default();
     let refused = "127.0.0.1:9".parse().unwrap();
-    let error = dial(&worker, &namespace, refused, (&mark, PATIENCE)).await.unwrap_err();
+    let error = dial(&worker, &namespace, refused, &mark, PATIENCE).await.unwrap_err();
     let kind = |error: &SocketError| match error {
         SocketError::Connect { source, .. } => Some(source.kind()),
         _ => None,
@@ -163,7 +163,7 @@ async fn a_refused_an_unreachable_and_a_silent_far_end_are_told_apart() {
     assert_eq!(kind(&error), Some(io::ErrorKind::ConnectionRefused), "{error}");
 
     let nowhere = "203.0.113.9:80".parse().unwrap();
-    let error = dial(&worker, &namespace, nowhere, (&mark, PATIENCE)).await.unwrap_err();
+    let error = dial(&worker, &namespace, nowhere, &mark, PATIENCE).await.unwrap_err();
     assert_eq!(kind(&error), Some(io::ErrorKind::NetworkUnreachable), "{error}");
 
     // Nobody answers for the address on a link whose far end hangs loose.
@@ -174,6 +174,6 @@ async fn a_refused_an_unreachable_and_a_silent_far_end_are_told_apart() {
         ip(&["link", "set", "quiet", "up"]);
     });
     let brief = Duration::from_millis(100);
-    let error = dial(&worker, &namespace, nowhere, (&mark, brief)).await.unwrap_err();
+    let error = dial(&worker, &namespace, nowhere, &mark, brief).await.unwrap_err();
     assert!(matches!(error, SocketError::TimedOut { .. }), "{error}");
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::rig::{Answers, Rig, WORKLOAD, end_of, soon};
-use crate::{PeerAddr, serve, wire::Wire};
+use crate::{PeerAddr, reset_stream::ResetStream, serve};
 
 const LONG: Duration = Duration::from_mins(10);
 
@@ -140,10 +140,10 @@ async fn an_end_without_warning_resets_and_leaves_a_record() {
 async fn a_reset_is_arranged_for_from_the_start() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let dialled = Wire::dialled(stream).unwrap();
-    let accepted = Wire::accepted(listener.accept().await.unwrap().0).unwrap();
-    for wire in [&dialled, &accepted] {
-        let socket = SockRef::from(wire.stream());
+    let dialled = ResetStream::dialled(stream).unwrap();
+    let accepted = ResetStream::accepted(listener.accept().await.unwrap().0).unwrap();
+    for stream in [&dialled, &accepted] {
+        let socket = SockRef::from(stream.stream());
         assert_eq!(socket.linger().unwrap(), Some(Duration::ZERO));
         assert!(socket.tcp_nodelay().unwrap());
     }

@@ -3,14 +3,15 @@ use std::{collections::BTreeMap, sync::Arc};
 use agent_abi::{Judgement, decide};
 use agent_model::{
     compile::compile,
-    resource::{Objects, documents, parse},
     snapshot::Enrolment,
     tables::{self, HostTables},
-    translate::{Interner, NodeContext, translate},
 };
 
 use super::*;
-use crate::observe::status::{self, Status};
+use crate::{
+    admin::testing::snapshot,
+    observe::status::{self, Status},
+};
 
 const CLUSTER: &str = "
 apiVersion: v1
@@ -48,12 +49,6 @@ kind: ServiceEntry
 metadata: {name: db, namespace: shop}
 spec: {hosts: [db.example.com], addresses: [203.0.113.7], ports: [{number: 3306, name: tcp, protocol: TCP}]}
 ";
-
-fn snapshot(text: &str) -> Arc<Snapshot> {
-    let parsed = documents(text).into_iter().flat_map(|document| parse(document.value.unwrap()));
-    let objects: Objects = parsed.filter_map(|parsed| parsed.unwrap().object).collect();
-    Arc::new(translate(&objects, &NodeContext::new("node-1"), &mut Interner::default()))
-}
 
 /// An agent whose kernel enforces one configuration and whose source says another.
 struct Sample {

@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct NameInputs<'a> {
     pub(super) objects: &'a Objects,
-    pub(super) endpoints: &'a Index<'a>,
+    pub(super) endpoints: &'a Index,
     pub(super) domain: &'a str,
     pub(super) answers: &'a Answers,
 }

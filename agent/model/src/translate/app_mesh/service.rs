@@ -1,7 +1,7 @@
 //! A `VirtualService` as rules: the addresses that its name and its nodes' names lead to, on the
 //! ports of its listeners.
 
-use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16};
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -13,20 +13,25 @@ use super::{
 use crate::{
     egress::{Action, Protocol},
     names::Answer,
-    registry::{Authority, DefinedPort, Definition, Likeness},
+    registry::{Authority, Likeness, Service, ServicePort},
     resource::{
-        Kind, Object, ObjectKey,
+        Kind, Object, ObjectKey, Short,
         app_mesh::{
             Provider, VirtualNode, VirtualRouter, VirtualService,
             common::PortMapping,
             route::{Route, WeightedTarget},
         },
+        protocol::AppProtocol,
     },
     snapshot::code,
-    translate::{annotation, resolved::Resolved, rules::PortRules},
+    translate::{
+        annotation,
+        resolved::Resolved,
+        rules::{PortRules, source},
+    },
 };
 
-pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Definition {
+pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Service {
     let key = ObjectKey::of(Kind::AppMeshVirtualService, &service.metadata);
     let mut notes = Notes::new(&key);
     let (full, hosts) = names(service, &key, inputs.domain);
@@ -41,13 +46,18 @@ pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Defin
         }
     }
     let Maker { ports, resolved, .. } = maker;
-    Definition {
+    Service {
         created,
         hosts,
         alias: None,
-        names: resolved.names,
+        names: resolved.names.into(),
         authority: Authority::Declared,
         exposure: None,
+        addresses: Box::default(),
+        external: false,
+        headless: false,
+        resolves_hosts: false,
+        certificate_names: Box::default(),
         likeness: Likeness::default(),
         ports,
         findings: notes.findings,
@@ -165,7 +175,7 @@ struct Maker<'a> {
     inputs: &'a NameInputs<'a>,
     resolved: Resolved<'a>,
     seen: BTreeSet<(IpAddr, NonZeroU16)>,
-    ports: Vec<DefinedPort>,
+    ports: Vec<ServicePort>,
 }
 
 impl Maker<'_> {
@@ -242,9 +252,8 @@ impl Maker<'_> {
         ports: &BTreeSet<NonZeroU16>,
     ) {
         for port in ports {
-            let host = host.to_owned();
             let mut rules =
-                PortRules::new(self.key, field.to_owned(), Some(&host), self.created, *port);
+                PortRules::new(source(self.key, field, Some(host)), self.created, *port);
             for address in addresses {
                 if self.seen.insert((*address, *port)) {
                     rules.tcp(IpNet::from(*address), Action::Direct);
@@ -257,15 +266,18 @@ impl Maker<'_> {
     /// The rules of a name outside the cluster.
     fn answer(&mut self, host: &str, field: &str, answer: &Answer, ports: &BTreeSet<NonZeroU16>) {
         for port in ports {
-            let host = host.to_owned();
             let mut rules =
-                PortRules::new(self.key, field.to_owned(), Some(&host), self.created, *port);
+                PortRules::new(source(self.key, field, Some(host)), self.created, *port);
             rules.answer(Protocol::Tcp, answer, Action::Direct);
             self.add(rules);
         }
     }
 
     fn add(&mut self, rules: PortRules) {
-        self.ports.push(rules.defined(None));
+        let (number, source) = (rules.number().get(), Arc::clone(&rules.source));
+        let (rules, outlived) = rules.finish();
+        let (name, protocol) = (Short::default(), Some(AppProtocol::Tcp));
+        let port = ServicePort { number, source, rules, outlived, protocol, name, endpoints: None };
+        self.ports.push(port);
     }
 }

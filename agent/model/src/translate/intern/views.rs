@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use hashbrown::HashMap;
 
-use super::definitions::Delta;
+use super::services::Delta;
 use crate::{
-    registry::{Definition, Exposure, Registry, Scope, Selected, precedence},
+    registry::{Exposure, Registry, Scope, Selected, Service, precedence},
     resource::ObjectKey,
 };
 
@@ -21,9 +21,9 @@ pub(in crate::translate) type ViewKey = (String, Option<ObjectKey>);
 #[derive(Clone, Debug)]
 pub(in crate::translate) struct View {
     pub(in crate::translate) scope: Arc<Scope>,
-    /// Definitions with a rule, in order of precedence.
+    /// Services with a rule, in order of precedence.
     pub(in crate::translate) selected: Arc<[Selected]>,
-    /// The names that what is seen follows from, and how many definitions want each.
+    /// The names that what is seen follows from, and how many services want each.
     pub(in crate::translate) names: Arc<BTreeMap<Arc<str>, usize>>,
 }
 
@@ -84,7 +84,7 @@ impl Views {
         }
         let seen = registry.select(&scope);
         let mut names = BTreeMap::new();
-        for name in seen.iter().flat_map(|one| &one.definition.names) {
+        for name in seen.iter().flat_map(|one| &one.service.names) {
             *names.entry(Arc::clone(name)).or_default() += 1;
         }
         let view = View {
@@ -102,8 +102,8 @@ impl Views {
     }
 
     fn follow(&mut self, view: &View, (registry, delta): (&Registry, &Delta)) -> View {
-        let seen = |all: &[Arc<Definition>]| -> Vec<Selected> {
-            let one = |one: &Arc<Definition>| registry.select_one(one, &view.scope);
+        let seen = |all: &[Arc<Service>]| -> Vec<Selected> {
+            let one = |one: &Arc<Service>| registry.select_one(one, &view.scope);
             all.iter().filter_map(one).collect()
         };
         let (mut removed, mut added) = (seen(&delta.gone), seen(&delta.fresh));
@@ -133,14 +133,13 @@ impl Views {
         if let Some(step) = self.steps.iter().find(same) {
             return Arc::clone(&step.to);
         }
-        let is_removed = |one: &Selected| {
-            removed.iter().any(|gone| Arc::ptr_eq(&gone.definition, &one.definition))
-        };
+        let is_removed =
+            |one: &Selected| removed.iter().any(|gone| Arc::ptr_eq(&gone.service, &one.service));
         let mut all: Vec<Selected> = Vec::with_capacity(from.len() + added.len());
         all.extend(from.iter().filter(|one| !is_removed(one)).cloned());
         for one in &added {
-            let place = precedence(&one.definition);
-            let at = all.partition_point(|other| precedence(&other.definition) <= place);
+            let place = precedence(&one.service);
+            let at = all.partition_point(|other| precedence(&other.service) <= place);
             all.insert(at, one.clone());
         }
         let to: Arc<[Selected]> = all.into();
@@ -155,7 +154,7 @@ fn count_names(
     added: &[Selected],
 ) {
     let of = |all: &[Selected]| -> Vec<Arc<str>> {
-        all.iter().flat_map(|one| one.definition.names.iter().cloned()).collect()
+        all.iter().flat_map(|one| one.service.names.iter().cloned()).collect()
     };
     let (removed, added) = (of(removed), of(added));
     if removed.is_empty() && added.is_empty() {
@@ -175,7 +174,7 @@ fn count_names(
     }
 }
 
-/// A definition without a rule would keep two views from sharing a set.
+/// A service without a rule would keep two views from sharing a set.
 fn has_rules(one: &Selected) -> bool {
     one.ports().any(|port| !port.rules.is_empty())
 }

@@ -11,9 +11,9 @@ mod router;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Pod;
 
-use super::{Client, World};
+use super::{Client, RequestModel};
 use crate::{
     requests::{
         gateway::Gateway,
@@ -43,8 +43,8 @@ struct Dialling<'a> {
     tls: Option<&'a ClientTls>,
 }
 
-impl World<'_> {
-    fn enrolment(&self, pod: &Pod) -> Option<Enrolment<'_>> {
+impl RequestModel {
+    pub(super) fn enrolment(&self, pod: &Pod) -> Option<Enrolment<'_>> {
         let name = pod.metadata.namespace.clone()?;
         let namespace = self.namespace(&name)?;
         let meshes = self.objects.meshes().map(AsRef::as_ref);
@@ -53,11 +53,11 @@ impl World<'_> {
         app_mesh::enrolment(pod, namespace, meshes, nodes, gateways).ok()
     }
 
-    fn namespace(&self, name: &str) -> Option<&Namespace> {
-        let key = ObjectKey::new(Kind::Namespace, "", name);
-        match self.objects.get(&key)? {
-            Object::Namespace(namespace) => Some(namespace),
-            _ => None,
+    /// The node that a pod is.
+    pub(super) fn node_of(&self, pod: &Pod) -> Option<&VirtualNode> {
+        match self.enrolment(pod)? {
+            Enrolment::Node(_, node) => Some(node),
+            Enrolment::Gateway(..) => None,
         }
     }
 
@@ -168,12 +168,12 @@ impl World<'_> {
     fn addresses(&self, client: &Client, service: &VirtualService) -> Vec<ipnet::IpNet> {
         let host = Domain::new(&self.full_name(service));
         let found = client.reachable.get(host.as_str());
-        found.map(|seen| seen.holder.addresses.clone()).unwrap_or_default()
+        found.map(|seen| seen.holder.addresses.to_vec()).unwrap_or_default()
     }
 
     fn full_name(&self, service: &VirtualService) -> String {
         let (name, namespace) = names(service);
-        format!("{name}.{namespace}.svc.{}", self.domain)
+        format!("{name}.{namespace}.svc.{}", &self.domain)
     }
 
     /// The names that clients use; never the bare name, which is the Service's.

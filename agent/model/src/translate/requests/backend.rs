@@ -3,70 +3,65 @@
 use std::sync::Arc;
 
 use super::{
-    Client, World,
+    Client, RequestModel,
     destination::{Merged, contains},
     policy::Effective,
-    service::{Port, Service, ServiceEndpoint, ServiceEndpoints},
+    visible::{KnownEndpoint, VisiblePort},
 };
 use crate::{
+    endpoints::{Endpoint, Endpoints},
+    registry::Service,
     requests::{
-        backend::{Backend, Endpoint, Endpoints, Missing, Target},
+        backend::{Backend, Missing, Target},
         policy::{Certificate, ClientTls, MeshTls, OwnTls, Trust},
     },
     resource::{
         destination_rule::{self, ClientTlsMode},
+        protocol::AppProtocol,
         security::MtlsMode,
     },
 };
 
-impl World<'_> {
+impl RequestModel {
     /// A destination for a client.
     pub(super) fn backend(
         &self,
         client: &Client,
-        service: &Service,
-        port: &Port,
+        at: &VisiblePort,
         subset: Option<&str>,
     ) -> Target {
         let key =
-            (service.key.clone(), service.host.clone(), port.number, subset.map(str::to_owned));
+            (at.service.key.clone(), Arc::clone(&at.host), at.number(), subset.map(str::to_owned));
         if let Some(known) = client.backends.borrow().get(&key) {
             return known.clone();
         }
-        let made = self.make_backend(client, service, port, subset);
+        let made = self.make_backend(client, at, subset);
         client.backends.borrow_mut().insert(key, made.clone());
         made
     }
 
-    fn make_backend(
-        &self,
-        client: &Client,
-        service: &Service,
-        port: &Port,
-        subset: Option<&str>,
-    ) -> Target {
+    fn make_backend(&self, client: &Client, at: &VisiblePort, subset: Option<&str>) -> Target {
         let seen_by = (client.namespace.as_str(), &client.labels);
-        let rule = self.rules.find(seen_by, &service.host, &service.key.namespace);
+        let rule = self.rules().find(seen_by, &at.host, &at.service.key.namespace);
         let rule = rule.map(Arc::as_ref);
         let wanted =
             rule.and_then(|rule| rule.subsets.iter().find(|one| Some(one.name.as_str()) == subset));
         if let (Some(name), None) = (subset, wanted) {
-            let missing = Missing::Subset(service.host.clone(), name.to_owned());
+            let missing = Missing::Subset(at.host.to_string(), name.to_owned());
             return Target::Missing(missing);
         }
-        let effective = Effective::of(rule, port.number, subset);
+        let effective = Effective::of(rule, at.number(), subset);
         let said = rule.map(|rule| (rule, effective.tls));
-        let tls = self.client_tls(client, service, (port, subset), said);
-        let fits = |endpoint: &&ServiceEndpoint| {
+        let tls = self.client_tls(client, (at, subset), said);
+        let fits = |endpoint: &KnownEndpoint| {
             wanted.is_none_or(|one| contains(&endpoint.labels, &one.labels))
         };
-        let endpoints = endpoints(service, port, fits, &tls);
         Target::Backend(Arc::new(Backend {
-            service: service.host.clone(),
-            port: port.number,
+            service: at.host.to_string(),
+            port: at.number(),
             subset: subset.map(str::to_owned),
-            protocol: port.protocol,
-            endpoints,
+            protocol: at.port().protocol.unwrap_or(AppProtocol::Tcp),
+            endpoints: self.chosen(at, fits, &tls),
             policy: effective.policy(&self.settings, tls),
         }))
     }
@@ -76,26 +71,26 @@ impl World<'_> {
     fn client_tls(
         &self,
         client: &Client,
-        service: &Service,
-        (port, subset): (&Port, Option<&str>),
+        (at, subset): (&VisiblePort, Option<&str>),
         rule: Option<(&Merged, Option<&destination_rule::ClientTls>)>,
     ) -> ClientTls {
+        let service = &at.service;
         let mesh = |names: &[String]| MeshTls {
             identities: match names {
-                [] => service.identities(),
+                [] => self.identities(at),
                 names => names.iter().cloned().collect(),
             },
             server_name: format!(
                 "outbound_.{}_.{}_.{}",
-                port.number,
+                at.number(),
                 subset.unwrap_or_default(),
-                service.host
+                at.host
             ),
         };
         let Some((rule, Some(tls))) = rule else {
             let off = service.external
                 || !self.settings.auto_mutual
-                || self.peers.of_namespace(&service.key.namespace) == MtlsMode::Disable;
+                || self.peers().of_namespace(&service.key.namespace) == MtlsMode::Disable;
             return if off { ClientTls::Plain } else { ClientTls::Auto(mesh(&[])) };
         };
         // A workload has no secrets of its own unless the rule says whose it is.
@@ -128,7 +123,7 @@ fn own(
         (None, file) => Trust::File(file.to_owned(), revoked),
     };
     let names = match &tls.subject_alt_names[..] {
-        [] => service.certificate_names.clone(),
+        [] => service.certificate_names.to_vec(),
         names => names.to_vec(),
     };
     OwnTls {
@@ -140,37 +135,40 @@ fn own(
     }
 }
 
-fn endpoints(
-    service: &Service,
-    port: &Port,
-    fits: impl Fn(&&ServiceEndpoint) -> bool,
-    tls: &ClientTls,
-) -> Endpoints {
-    let always = matches!(tls, ClientTls::Mesh(_));
-    let by_each = matches!(tls, ClientTls::Auto(_));
-    match &port.endpoints {
-        // The client has chosen one of them already, and all have to be spoken to alike.
-        ServiceEndpoints::Listed(listed) if service.headless => Endpoints::Dialled {
-            port: listed.first().map_or(port.number, |endpoint| endpoint.port.get()),
-            mutual: always
-                || (by_each
-                    && !listed.is_empty()
-                    && listed.iter().all(|endpoint| endpoint.enrolled)),
-        },
-        ServiceEndpoints::Listed(listed) => {
-            let chosen = listed.iter().filter(fits).map(|endpoint| Endpoint {
-                address: endpoint.address,
-                port: endpoint.port,
-                weight: endpoint.weight,
-                locality: endpoint.locality.clone(),
-                mutual: always || (by_each && endpoint.enrolled),
-            });
-            Endpoints::Listed(chosen.collect())
+impl RequestModel {
+    /// Those of a port's endpoints that fit, each with how it is spoken to.
+    fn chosen(
+        &self,
+        at: &VisiblePort,
+        fits: impl Fn(&KnownEndpoint) -> bool,
+        tls: &ClientTls,
+    ) -> Endpoints {
+        let always = matches!(tls, ClientTls::Mesh(_));
+        let by_each = matches!(tls, ClientTls::Auto(_));
+        match self.endpoints(at) {
+            // The client has chosen one of them already, and all have to be spoken to alike.
+            Endpoints::Listed(listed) if at.service.headless => {
+                let enrolled = |one: &Endpoint| self.known(&at.service, one).enrolled;
+                Endpoints::Dialled {
+                    port: listed.first().map_or(at.port().dialled(), |endpoint| endpoint.port),
+                    mutual: always
+                        || (by_each && !listed.is_empty() && listed.iter().all(enrolled)),
+                }
+            }
+            Endpoints::Listed(listed) => {
+                let known = listed.iter().map(|one| self.known(&at.service, one));
+                let chosen = known.filter(fits).map(|known| Endpoint {
+                    locality: known.locality,
+                    mutual: always || (by_each && known.enrolled),
+                    ..Endpoint::new(known.address, known.port, known.weight)
+                });
+                Endpoints::Listed(chosen.collect())
+            }
+            Endpoints::Dialled { port, .. } => Endpoints::Dialled { port, mutual: always },
+            Endpoints::Named { names, first_only, .. } => {
+                Endpoints::Named { names, first_only, mutual: always }
+            }
+            requested @ Endpoints::AsRequested { .. } => requested,
         }
-        ServiceEndpoints::Dialled { port } => Endpoints::Dialled { port: *port, mutual: always },
-        ServiceEndpoints::Named { names, first_only } => {
-            Endpoints::Named { names: names.clone(), first_only: *first_only, mutual: always }
-        }
-        ServiceEndpoints::AsRequested { port } => Endpoints::AsRequested { port: *port },
     }
 }

@@ -1,11 +1,14 @@
 //! Which `DestinationRule` a client has for a service: merging, and the order of namespaces.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
+    super::workloads::Labels,
     super::{annotation::created, exposure::exposure},
     named,
-    workload::Labels,
 };
 use crate::{
     registry::Exposure,
@@ -33,6 +36,8 @@ type ByHost = BTreeMap<Domain, Vec<Arc<Merged>>>;
 pub(super) struct DestinationRules {
     by_namespace: BTreeMap<String, ByHost>,
     root: String,
+    /// The labels of clients that some of them ask for.
+    labels: BTreeSet<String>,
 }
 
 impl DestinationRules {
@@ -46,7 +51,15 @@ impl DestinationRules {
             let rules = by_namespace.entry(namespace.clone()).or_default();
             merge(rules.entry(host).or_default(), incoming(rule, namespace, usual));
         }
-        Self { by_namespace, root: root.to_owned() }
+        let selectors = by_namespace.values().flat_map(BTreeMap::values).flatten();
+        let selectors = selectors.filter_map(|rule: &Arc<Merged>| rule.selector.as_ref());
+        let labels = selectors.flat_map(|selector| selector.keys().cloned()).collect();
+        Self { by_namespace, root: root.to_owned(), labels }
+    }
+
+    /// Whether one of them asks for a label of its clients.
+    pub(super) fn asks_for(&self, key: &str) -> bool {
+        self.labels.contains(key)
     }
 
     /// The rule of a client for a service: of the client's own namespace, else of the service's,

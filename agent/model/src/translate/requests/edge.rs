@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{
-    super::annotation::created, Client, World, destination::contains, legacy::target_port,
+    super::annotation::created, Client, RequestModel, destination::contains, legacy::target_port,
     matches::RouteContext, virtual_service::Routes,
 };
 use crate::{
@@ -37,7 +37,7 @@ struct Listening<'a> {
     number: u16,
 }
 
-impl World<'_> {
+impl RequestModel {
     /// What a pod serves; `None` if no gateway object selects it.
     pub(super) fn gateway_of(&self, pod: &Pod) -> Option<Gateway> {
         let labels = pod.metadata.labels.clone().unwrap_or_default();
@@ -110,7 +110,7 @@ impl World<'_> {
 
     /// The objects that route for a server: they name its gateway, and one of its hosts.
     fn bound<'w>(&'w self, client: &Client, one: &Listening<'_>) -> Vec<&'w Routes> {
-        let all = self.routes.of(client, &one.gateway);
+        let all = self.routes().of(client, &one.gateway);
         all.into_iter().filter(|routes| !served(one, routes).is_empty()).collect()
     }
 

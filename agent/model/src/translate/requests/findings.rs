@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Client, World, destination::contains, named, virtual_service::Routes};
+use super::{Client, RequestModel, destination::contains, named, virtual_service::Routes};
 use crate::{
     requests::host::Domain,
     resource::{
@@ -21,13 +21,13 @@ use crate::{
     snapshot::{Finding, Severity, code},
 };
 
-impl World<'_> {
+impl RequestModel {
     /// All that is to be said.
     pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         // They come by namespace. What a namespace sees is large in a large cluster: one at a time.
         let mut last: Option<Client> = None;
-        for object in self.objects.virtual_services().filter(|_| !self.services.is_empty()) {
+        for object in self.objects.virtual_services().filter(|_| self.has_services()) {
             let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
             let same = last.take_if(|client| client.namespace == namespace);
             let client =
@@ -38,7 +38,7 @@ impl World<'_> {
                 findings.extend(self.missing(client, &key, &field, to));
             }
         }
-        for routes in self.routes.all() {
+        for routes in self.routes().all() {
             self.gateways_of(routes, &mut findings);
         }
         self.rules_without_service(&mut findings);
@@ -48,6 +48,10 @@ impl World<'_> {
         findings
     }
 
+    fn has_services(&self) -> bool {
+        !self.registry.services().is_empty()
+    }
+
     fn missing(
         &self,
         client: &Client,
@@ -55,7 +59,7 @@ impl World<'_> {
         field: &str,
         to: &Destination,
     ) -> Option<Finding> {
-        let host = named::expand(&to.host, &client.namespace, self.domain);
+        let host = named::expand(&to.host, &client.namespace, &self.domain);
         let warn = |code, field: String, message: String| {
             Some(Finding::new(Severity::Warning, code, key, field, message))
         };
@@ -84,7 +88,7 @@ impl World<'_> {
         }
         let number = to
             .number()
-            .filter(|number| seen.ports.iter().all(|(_, port)| u32::from(port.number) != *number));
+            .filter(|number| seen.ports.iter().all(|port| u32::from(port.number()) != *number));
         if let Some(number) = number {
             let message = format!(
                 "Referenced port not found: {number} of {:?}. Requests for it fail with 503",
@@ -108,10 +112,10 @@ impl World<'_> {
 
     /// Clients anywhere may have a rule of their own, so one anywhere will do.
     fn has_subset(&self, client: &Client, host: &str, owner: &str, subset: &str) -> bool {
-        let own = self.rules.find((&client.namespace, &client.labels), host, owner);
+        let own = self.rules().find((&client.namespace, &client.labels), host, owner);
         let has =
             |rule: &super::destination::Merged| rule.subsets.iter().any(|one| one.name == subset);
-        own.is_some_and(|rule| has(rule)) || self.rules.for_host(host).any(has)
+        own.is_some_and(|rule| has(rule)) || self.rules().for_host(host).any(has)
     }
 
     fn gateways_of(&self, routes: &Routes, findings: &mut Vec<Finding>) {
@@ -166,14 +170,19 @@ impl World<'_> {
 
     /// A rule for a host that nobody has is for nobody.
     fn rules_without_service(&self, findings: &mut Vec<Finding>) {
-        if self.services.is_empty() {
+        if !self.has_services() {
             return;
         }
-        let hosts: BTreeSet<Domain> =
-            self.services.values().flatten().map(|one| Domain::new(&one.host)).collect();
+        let hosts: BTreeSet<Domain> = self
+            .registry
+            .services()
+            .iter()
+            .flat_map(|one| &one.hosts)
+            .map(|one| Domain::new(one))
+            .collect();
         for rule in self.objects.destination_rules() {
             let namespace = rule.metadata.namespace.as_deref().unwrap_or_default();
-            let host = Domain::new(&named::expand(&rule.spec.host, namespace, self.domain));
+            let host = Domain::new(&named::expand(&rule.spec.host, namespace, &self.domain));
             if !hosts.iter().any(|one| host.covers(one) || one.covers(&host)) {
                 let message = format!(
                     "Referenced host not found: {:?}. Declare it, or remove the rule: it has no \
@@ -190,7 +199,7 @@ impl World<'_> {
     /// In the mesh the oldest object of a host counts alone.
     fn conflicts(&self, findings: &mut Vec<Finding>) {
         let mut by_host: BTreeMap<&Domain, Vec<&Routes>> = BTreeMap::new();
-        for routes in self.routes.all() {
+        for routes in self.routes().all() {
             if routes.gateways.iter().any(|one| one == named::MESH) {
                 for host in &routes.hosts {
                     by_host.entry(host).or_default().push(routes);

@@ -1,12 +1,12 @@
 //! Routes for HTTP, from Istio's words, for one client on one port.
 
 use super::{
-    Client, VisibleHost, World,
+    super::retries::retries,
+    Client, RequestModel, VisibleHost,
     actions::{answer, chance, changes, cors, faults, is_host, redirect_to, rewrite},
     delegate::Rule,
     matches::{RouteContext, applicable},
     named,
-    settings::retries,
     virtual_service::Routes,
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-impl World<'_> {
+impl RequestModel {
     /// The routes of an object; `None` if no rule concerns the client, which is then routed as if
     /// the object were not there.
     pub(super) fn routes_of(
@@ -134,14 +134,14 @@ impl World<'_> {
         namespace: &str,
         to: &Destination,
     ) -> Target {
-        let host = named::expand(&to.host, namespace, self.domain);
+        let host = named::expand(&to.host, namespace, &self.domain);
         let Some(seen) = client.reachable.get(&host) else {
             return Target::Missing(Missing::Service(host));
         };
         let subset = Some(to.subset.as_str()).filter(|name| !name.is_empty());
         let number = match (to.number(), &seen.ports[..]) {
             (Some(number), _) => u16::try_from(number).unwrap_or_default(),
-            (None, [(_, only)]) => only.number,
+            (None, [only]) => only.number(),
             (None, _) => dialled,
         };
         self.on_port(client, seen, number, subset)
@@ -154,9 +154,9 @@ impl World<'_> {
         number: u16,
         subset: Option<&str>,
     ) -> Target {
-        match seen.ports.iter().find(|(_, port)| port.number == number) {
-            Some((service, port)) => self.backend(client, service, port, subset),
-            None => Target::Missing(Missing::Port(seen.holder.host.clone(), number)),
+        match seen.port(number) {
+            Some(port) => self.backend(client, port, subset),
+            None => Target::Missing(Missing::Port(seen.host.clone(), number)),
         }
     }
 

@@ -7,7 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{super::annotation::created, workload::Workload};
+use super::{super::annotation::created, super::workloads::Workload};
 use crate::{
     requests::server::{Acceptance, Server, ServerTls},
     resource::{

@@ -7,10 +7,10 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{
     super::annotation::created,
-    World,
+    super::workloads::{Labels, Workload},
+    RequestModel,
     destination::contains,
     legacy::{self, accepted},
-    workload::{Labels, Workload},
 };
 use crate::{
     requests::server::Server,
@@ -82,15 +82,15 @@ fn selector(one: &PeerAuthentication) -> Option<&Labels> {
     labels.filter(|labels| !labels.is_empty())
 }
 
-impl World<'_> {
+impl RequestModel {
     /// What a pod accepts.
     pub(super) fn server_of(&self, pod: &Pod, workload: &Workload) -> Server {
-        let wider = self.peers.of_namespace(&workload.namespace);
-        let mut own = self.peers.workloads.get(&workload.namespace).into_iter().flatten();
+        let wider = self.peers().of_namespace(&workload.namespace);
+        let mut own = self.peers().workloads.get(&workload.namespace).into_iter().flatten();
         let own =
             own.find(|one| selector(one).is_some_and(|labels| contains(&workload.labels, labels)));
         let Some(own) = own else {
-            return self.peers.legacy.server(self.objects, pod, workload, wider);
+            return self.peers().legacy.server(&self.objects, pod, workload, wider);
         };
         let mode = own.spec.mtls.as_ref().map_or(MtlsMode::Unset, |mtls| mtls.mode);
         let mode = set_or(mode, wider);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{destination::Merged, settings::Settings};
+use super::{super::mesh_config::MeshSettings, destination::Merged};
 use crate::{
     requests::policy::{
         Balance, ClientPolicy, Ejection, HashKey, HashTable, Keepalive, Limits, Locality, Tunnel,
@@ -78,7 +78,7 @@ impl<'a> Effective<'a> {
     /// The policy in the model's words; what TLS is spoken is told elsewhere.
     pub(super) fn policy(
         &self,
-        settings: &Settings,
+        settings: &MeshSettings,
         tls: crate::requests::policy::ClientTls,
     ) -> ClientPolicy {
         ClientPolicy {
@@ -186,7 +186,7 @@ fn time(text: Option<&String>) -> Option<Duration> {
     text.and_then(|text| duration(text))
 }
 
-fn limits(pool: Option<&ConnectionPool>, settings: &Settings) -> Limits {
+fn limits(pool: Option<&ConnectionPool>, settings: &MeshSettings) -> Limits {
     let mut limits = Limits::none(settings.connect_timeout);
     let Some(ConnectionPool { tcp, http }) = pool else { return limits };
     if let Some(tcp) = tcp {

@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::{
-    Client, VisibleHost, World,
+    Client, RequestModel,
     http::weighted,
     matches::{RouteContext, concerns},
     named::MESH,
     outbound::Building,
-    service::{Port, Service},
     virtual_service::Routes,
+    visible::{VisibleHost, VisiblePort},
 };
 use crate::{
     address,
+    registry::Authority,
     requests::{
         backend::{Weighted, share_out},
         change::HeaderChanges,
@@ -33,56 +34,58 @@ impl Building<'_> {
     pub(super) fn tls_routes(
         &self,
         seen: &VisibleHost,
-        (service, port): (&Service, &Port),
+        (port, own): (&VisiblePort, &[IpNet]),
         routes: Option<&Routes>,
     ) -> Vec<Bound> {
-        let context = RouteContext { port: port.number, gateway: MESH };
-        let host = Domain::new(&service.host);
+        let context = RouteContext { port: port.number(), gateway: MESH };
+        let host = Domain::new(&port.host);
         let mut found = Vec::new();
         if let Some(routes) = routes {
             let about = |names: &BTreeSet<Domain>| {
                 names.iter().any(|name| name.covers(&host) || host.covers(name))
             };
-            let stated = self.world.tls_rules(self.client, context, routes).into_iter();
-            found.extend(stated.filter(|(_, route)| about(&route.names)).map(|(nets, route)| {
-                (if nets.is_empty() { service.addresses.clone() } else { nets }, route)
-            }));
+            let stated = self.model.tls_rules(self.client, context, routes).into_iter();
+            found.extend(
+                stated.filter(|(_, route)| about(&route.names)).map(|(nets, route)| {
+                    (if nets.is_empty() { own.to_vec() } else { nets }, route)
+                }),
+            );
         }
         if !found.is_empty() {
             return found;
         }
-        let to = vec![weighted(self.world.on_port(self.client, seen, port.number, None))];
+        let to = vec![weighted(self.model.on_port(self.client, seen, port.number(), None))];
         let route = StreamRoute { names: BTreeSet::new(), to, idle: None };
         let named = StreamRoute { names: [host].into(), ..route.clone() };
         let (single, wide): (Vec<IpNet>, Vec<IpNet>) =
-            service.addresses.iter().partition(|one| address::is_host(**one));
-        match (single.is_empty(), wide.is_empty()) {
-            (true, true) => vec![(Vec::new(), named)],
-            _ => [(single, route), (wide, named)]
-                .into_iter()
-                .filter(|(nets, _)| !nets.is_empty())
-                .collect(),
+            own.iter().partition(|one| address::is_host(**one));
+        let mut bound = vec![(single, route), (wide, named.clone())];
+        bound.retain(|(nets, _)| !nets.is_empty());
+        // The name is enough by itself, wherever it is dialled; of the cluster's own it is not.
+        if port.service.authority == Authority::Declared {
+            bound.push((Vec::new(), named));
         }
+        bound
     }
 
     /// What rules say of a service's TCP; without one that concerns the client, the service itself.
     pub(super) fn tcp_routes(
         &self,
         seen: &VisibleHost,
-        (port, nets): (&Port, &[IpNet]),
+        (port, nets): (&VisiblePort, &[IpNet]),
         routes: Option<&Routes>,
     ) -> Vec<Bound> {
-        let context = RouteContext { port: port.number, gateway: MESH };
+        let context = RouteContext { port: port.number(), gateway: MESH };
         let mut found = Vec::new();
         if let Some(routes) = routes {
-            let stated = self.world.tcp_rules(self.client, context, routes).into_iter();
+            let stated = self.model.tcp_rules(self.client, context, routes).into_iter();
             found.extend(
                 stated
                     .map(|(own, route)| (if own.is_empty() { nets.to_vec() } else { own }, route)),
             );
         }
         if found.is_empty() {
-            let to = vec![weighted(self.world.on_port(self.client, seen, port.number, None))];
+            let to = vec![weighted(self.model.on_port(self.client, seen, port.number(), None))];
             let route = StreamRoute { names: BTreeSet::new(), to, idle: None };
             found.push((nets.to_vec(), route));
         }
@@ -90,7 +93,7 @@ impl Building<'_> {
     }
 }
 
-impl World<'_> {
+impl RequestModel {
     /// The rules for TLS that concern a client, in order. A rule that leads nowhere is none.
     pub(super) fn tls_rules(
         &self,

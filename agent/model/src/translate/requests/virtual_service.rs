@@ -28,9 +28,12 @@ pub(super) struct Routes {
     pub(super) http: Vec<Rule>,
 }
 
-/// All of them, the oldest first.
+/// All of them, the oldest first, and the labels of clients that they ask for.
 #[derive(Debug)]
-pub(super) struct VirtualServices(Vec<Routes>);
+pub(super) struct VirtualServices {
+    all: Vec<Routes>,
+    labels: BTreeSet<String>,
+}
 
 impl VirtualServices {
     pub(super) fn new(objects: &Objects, domain: &str, usual: &Exposure) -> Self {
@@ -58,12 +61,19 @@ impl VirtualServices {
                 object: object.clone(),
             }
         });
-        Self(routes.collect())
+        let all: Vec<Routes> = routes.collect();
+        let labels = all.iter().flat_map(Routes::labels).cloned().collect();
+        Self { all, labels }
+    }
+
+    /// Whether one of them asks for a label of its clients.
+    pub(super) fn asks_for(&self, key: &str) -> bool {
+        self.labels.contains(key)
     }
 
     /// All of them.
     pub(super) fn all(&self) -> &[Routes] {
-        &self.0
+        &self.all
     }
 
     /// Those that are for a gateway, or for the mesh, and that a client sees.
@@ -76,7 +86,7 @@ impl VirtualServices {
                 && one.exposure.includes(&client.namespace, &one.namespace)
                 && filter.is_none_or(|filter| filter.lets_through(&one.namespace, &hosts()))
         };
-        self.0.iter().filter(seen).collect()
+        self.all.iter().filter(seen).collect()
     }
 }
 
@@ -88,6 +98,15 @@ impl Routes {
             (Some(some), None) | (None, Some(some)) => !some.is_empty(),
             (None, None) => true,
         }
+    }
+
+    fn labels(&self) -> impl Iterator<Item = &String> {
+        let http = self.http.iter().flat_map(|rule| &rule.route.matches);
+        let tls = self.object.spec.tls.iter().flat_map(|rule| &rule.matches);
+        let tcp = self.object.spec.tcp.iter().flat_map(|rule| &rule.matches);
+        let http = http.flat_map(|one| one.source_labels.keys());
+        let tls = tls.flat_map(|one| one.source_labels.keys());
+        http.chain(tls).chain(tcp.flat_map(|one| one.source_labels.keys()))
     }
 
     /// The namespaces that see it; `None` is each.

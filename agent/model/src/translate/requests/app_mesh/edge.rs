@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::World,
+    super::RequestModel,
     Client, Dialling, aws_name,
     matches::{order_of, read, read_grpc},
     node::{number, server_tls},
@@ -37,7 +37,7 @@ struct Entry {
     route: Route,
 }
 
-impl World<'_> {
+impl RequestModel {
     pub(super) fn virtual_gateway(
         &self,
         client: &Client,

@@ -2,17 +2,11 @@
 
 use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
-use super::{
-    super::{
-        World,
-        service::{ServiceEndpoint, ServiceEndpoints},
-        settings::CONNECT_TIMEOUT,
-    },
-    Dialling, space,
-};
+use super::{super::RequestModel, Dialling, space};
 use crate::{
+    endpoints::{Endpoint, Endpoints, NamedEndpoint},
     requests::{
-        backend::{Backend, Endpoint, Endpoints, Missing, Named, Target},
+        backend::{Backend, Missing, Target},
         policy::{self, Balance, ClientPolicy, Ejection, Limits, OwnTls, Trust},
         server::{Acceptance, Server, ServerTls},
     },
@@ -28,13 +22,13 @@ use crate::{
         },
         protocol::AppProtocol,
     },
-    translate::pod_facts,
+    translate::{mesh_config::CONNECT_TIMEOUT, pod_facts},
 };
 
 /// How long a request may take where nobody says: at a route, and at a listener as well.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-impl World<'_> {
+impl RequestModel {
     /// A node's listener as a destination, and how soon it gives up by itself.
     pub(super) fn node(
         &self,
@@ -50,12 +44,13 @@ impl World<'_> {
         let Some((listener, number)) = listener.and_then(|one| Some((one, number(one)?))) else {
             return missing();
         };
+        let Some(dialled) = NonZeroU16::new(number) else { return missing() };
         let protocol = listener.port_mapping.protocol.unwrap_or(Protocol::Tcp);
         let discovery = node.spec.service_discovery.as_ref();
         let (service, endpoints) = match discovery {
             Some(node::ServiceDiscovery { dns: Some(dns), .. }) => {
                 let host = dns.hostname.to_ascii_lowercase();
-                let Some(endpoints) = by_name(how, dns, number) else {
+                let Some(endpoints) = self.by_name(how, dns, dialled) else {
                     return (Target::Missing(Missing::Port(host, number)), None);
                 };
                 (host, endpoints)
@@ -63,7 +58,7 @@ impl World<'_> {
             // Without AWS's registry its instances are the pods of the node.
             Some(node::ServiceDiscovery { aws_cloud_map: Some(map), .. }) => {
                 let host = format!("{}.{}", map.service_name, map.namespace_name);
-                (host, self.pods_of(node, number))
+                (host, self.pods_of(node, dialled))
             }
             _ => return missing(),
         };
@@ -83,7 +78,7 @@ impl World<'_> {
         (Target::Backend(Arc::new(backend)), listener_timeout(listener))
     }
 
-    fn pods_of(&self, node: &VirtualNode, number: u16) -> Endpoints {
+    fn pods_of(&self, node: &VirtualNode, port: NonZeroU16) -> Endpoints {
         let fits = self.objects.pods().filter(|pod| {
             let labels = pod.metadata.labels.clone().unwrap_or_default();
             pod.metadata.namespace == node.metadata.namespace
@@ -93,41 +88,37 @@ impl World<'_> {
         });
         let addresses: BTreeSet<IpAddr> =
             fits.filter_map(|pod| pod_facts::pod_addresses(pod).first().copied()).collect();
-        let port = NonZeroU16::new(number);
-        let endpoints = addresses.into_iter().filter_map(|address| {
-            let locality = String::new();
-            Some(Endpoint { address, port: port?, weight: 1, locality, mutual: false })
-        });
+        let endpoints = addresses.into_iter().map(|address| Endpoint::new(address, port, 1));
         Endpoints::Listed(endpoints.collect())
     }
-}
 
-/// A name that a Service of the cluster has is that Service; `None` if it lacks the port.
-fn by_name(how: &Dialling<'_>, dns: &Dns, number: u16) -> Option<Endpoints> {
-    let host = dns.hostname.to_ascii_lowercase();
-    let named = || Endpoints::Named {
-        names: vec![Named { host: host.clone(), port: number }],
-        first_only: dns.response_type.unwrap_or_default() == ResponseType::LoadBalancer,
-        mutual: false,
-    };
-    let Some(seen) = how.client.reachable.get(&host) else { return Some(named()) };
-    let (_, port) = seen.ports.iter().find(|(_, port)| port.number == number)?;
-    match &port.endpoints {
-        ServiceEndpoints::Listed(listed) => {
-            Some(Endpoints::Listed(listed.iter().map(plain).collect()))
+    /// A name that a Service of the cluster has is that Service; `None` if it lacks the port.
+    fn by_name(&self, how: &Dialling<'_>, dns: &Dns, port: NonZeroU16) -> Option<Endpoints> {
+        let host = dns.hostname.to_ascii_lowercase();
+        let Some(seen) = how.client.reachable.get(&host) else {
+            return Some(named(host, port, dns));
+        };
+        match self.endpoints(seen.port(port.get())?) {
+            Endpoints::Listed(listed) => {
+                let plain = |one: &Endpoint| Endpoint {
+                    locality: one.locality.clone(),
+                    ..Endpoint::new(one.address, one.port, one.weight)
+                };
+                Some(Endpoints::Listed(listed.iter().map(plain).collect()))
+            }
+            Endpoints::Dialled { .. } | Endpoints::Named { .. } | Endpoints::AsRequested { .. } => {
+                Some(named(host, port, dns))
+            }
         }
-        ServiceEndpoints::Dialled { .. }
-        | ServiceEndpoints::Named { .. }
-        | ServiceEndpoints::AsRequested { .. } => Some(named()),
     }
 }
 
-fn plain(endpoint: &ServiceEndpoint) -> Endpoint {
-    Endpoint {
-        address: endpoint.address,
-        port: endpoint.port,
-        weight: endpoint.weight,
-        locality: endpoint.locality.clone(),
+fn named(host: String, port: NonZeroU16, dns: &Dns) -> Endpoints {
+    let (current, lingering) = (Vec::new(), Vec::new());
+    let name = NamedEndpoint { host, port, weight: 1, current, lingering };
+    Endpoints::Named {
+        names: [name].into(),
+        first_only: dns.response_type.unwrap_or_default() == ResponseType::LoadBalancer,
         mutual: false,
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    super::{World, http::weighted, settings::BACKOFF},
+    super::{super::retries::BACKOFF, RequestModel, http::weighted, visible::VisiblePort},
     ByPort, Dialling, WEB, aws_name, key,
     matches::{order, read, read_grpc},
     names,
@@ -33,7 +33,7 @@ pub(super) enum Table {
     Tcp { to: Vec<Weighted>, idle: Option<Duration> },
 }
 
-impl World<'_> {
+impl RequestModel {
     /// What answers for a name on each of its ports. A name that nothing answers for fails; it
     /// never falls through to the Service of the same name.
     pub(super) fn tables(
@@ -64,7 +64,7 @@ impl World<'_> {
     fn nobody(&self, how: &Dialling<'_>, service: &VirtualService) -> Vec<(u16, Protocol, Table)> {
         let ports = how.client.reachable.get(&self.full_name(service));
         let mut ports: BTreeSet<u16> =
-            ports.iter().flat_map(|seen| seen.ports.iter().map(|(_, port)| port.number)).collect();
+            ports.iter().flat_map(|seen| seen.ports.iter().map(VisiblePort::number)).collect();
         if ports.is_empty() {
             ports.insert(WEB);
         }

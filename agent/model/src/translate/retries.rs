@@ -1,52 +1,17 @@
-//! What the mesh's own settings say of requests.
+//! Retries, from Istio's words.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::super::exposure::exposure;
 use crate::{
-    registry::Exposure,
     requests::route::{Retries, RetryOn},
-    resource::{Objects, duration::duration, virtual_service},
+    resource::{duration::duration, virtual_service},
 };
 
-/// How long dialling may take where nobody says.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The wait before the first retry where nobody says.
 pub(super) const BACKOFF: Duration = Duration::from_millis(25);
 
-#[derive(Debug)]
-pub(super) struct Settings {
-    pub(super) root_namespace: String,
-    pub(super) auto_mutual: bool,
-    pub(super) trust_domain: String,
-    pub(super) connect_timeout: Duration,
-    pub(super) retries: Option<Retries>,
-    pub(super) services: Exposure,
-    pub(super) routes: Exposure,
-    pub(super) rules: Exposure,
-}
-
-impl Settings {
-    pub(super) fn read(objects: &Objects) -> Self {
-        let config = objects.mesh_configs().next().map(|config| config.mesh.clone());
-        let config = config.unwrap_or_default();
-        let exposed = |list: &[String]| exposure(list).unwrap_or(Exposure::All);
-        let connect = config.connect_timeout.as_deref().and_then(duration);
-        Self {
-            auto_mutual: config.enable_auto_mtls,
-            connect_timeout: connect.unwrap_or(CONNECT_TIMEOUT),
-            retries: retries(config.default_http_retry_policy.as_ref(), Some(usual_retries())),
-            services: exposed(&config.default_service_export_to),
-            routes: exposed(&config.default_virtual_service_export_to),
-            rules: exposed(&config.default_destination_rule_export_to),
-            root_namespace: config.root_namespace,
-            trust_domain: config.trust_domain,
-        }
-    }
-}
-
 /// What is tried again where nobody says: failures to connect, never an answer.
-fn usual_retries() -> Retries {
+pub(super) fn usual_retries() -> Retries {
     let on = [
         RetryOn::ConnectFailure,
         RetryOn::RefusedStream,

@@ -18,9 +18,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Wire(TcpStream);
+pub(crate) struct ResetStream(TcpStream);
 
-impl Wire {
+impl ResetStream {
     /// Takes on an accepted connection.
     pub(crate) fn accepted(stream: TcpStream) -> io::Result<Self> {
         let socket = SockRef::from(&stream);

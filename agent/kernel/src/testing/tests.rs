@@ -1,10 +1,12 @@
+//! What [`crate::netns`] does with namespaces, in some that are made for it.
+
 use std::{
     os::unix::fs::symlink,
     time::{Duration, Instant},
 };
 
-use super::*;
-use crate::testing::Sandbox;
+use super::Sandbox;
+use crate::netns::{NetNs, NetNsError, Worker, current_cookie};
 
 #[tokio::test]
 async fn a_job_runs_inside_and_the_thread_goes_home() {
@@ -99,7 +101,7 @@ async fn an_idle_worker_does_not_keep_a_namespace_alive() {
     let worker = Worker::start().unwrap();
     let sandbox = Sandbox::new();
     let inside = sandbox.open(&worker).await;
-    let link = format!("net:[{}]", inside.handle.identity.inode);
+    let link = format!("net:[{}]", inside.identity().1);
     worker.run(&inside, || ()).await.unwrap();
     drop((inside, sandbox));
     let deadline = Instant::now() + Duration::from_secs(5);

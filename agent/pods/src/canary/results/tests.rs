@@ -2,22 +2,22 @@ use std::io;
 
 use super::*;
 
-fn shot(layer: u8, reply: Reply) -> Shot {
-    Shot { hook: 0, interface: 0, name: format!("hook {layer}"), layer, reply }
+fn probe(layer: u8, reply: Reply) -> Probe {
+    Probe { hook: 0, interface: 0, name: format!("hook {layer}"), layer, reply }
 }
 
-fn outcome(heard: Vec<(Shot, Option<u64>)>) -> Outcome {
+fn results(answers: Vec<(Probe, Option<u64>)>) -> ProbeResults {
     let proof = |generation| Proof { generation, seen_ns: 1 };
-    let heard = heard.into_iter().map(|(shot, by)| (shot, by.map(proof))).collect();
-    Outcome { generation: 6, error: None, heard }
+    let answers = answers.into_iter().map(|(probe, by)| (probe, by.map(proof))).collect();
+    ProbeResults { generation: 6, error: None, answers }
 }
 
 #[test]
 fn every_hook_that_there_is_must_refuse() {
-    let whole = outcome(vec![
-        (shot(1, Reply::Refused), Some(6)),
-        (shot(2, Reply::NoWay), None),
-        (shot(3, Reply::Sent), Some(7)),
+    let whole = results(vec![
+        (probe(1, Reply::Refused), Some(6)),
+        (probe(2, Reply::NoWay), None),
+        (probe(3, Reply::Sent), Some(7)),
     ]);
     assert_eq!(whole.complaint(), None);
     assert_eq!(whole.generation(), Some(6));
@@ -27,7 +27,7 @@ fn every_hook_that_there_is_must_refuse() {
 #[test]
 fn what_is_wrong_is_said_by_hook() {
     let of = |layer, reply, by| {
-        let found = outcome(vec![(shot(layer, reply), by)]);
+        let found = results(vec![(probe(layer, reply), by)]);
         assert!(found.layers().is_empty());
         assert_eq!(found.generation(), None);
         found.complaint().unwrap()

@@ -1,4 +1,4 @@
-//! One volley: a call or a packet for each hook, sent from inside a pod's namespace to where nobody
+//! The probes of one canary: a call or a packet for each hook, sent from inside a pod's namespace to where nobody
 //! is ([`agent_abi::canary`]).
 //!
 //! Nothing of it leaves the node, whether the hooks are alive or not. What a hook of layer 1 does
@@ -16,15 +16,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 mod packet;
 
+use crate::veth::HostEnd;
 use packet::{frame, link_address};
-
-/// A pod's link: its number inside the pod, and that of its end on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) inside: u32,
-    pub(super) outside: u32,
-    pub(super) name: String,
-}
 
 /// What came of one call.
 #[derive(Debug)]
@@ -41,7 +34,7 @@ pub(super) enum Reply {
 
 /// One call, and what came of it.
 #[derive(Debug)]
-pub(super) struct Shot {
+pub(super) struct Probe {
     /// One of [`agent_abi::canary::hook`].
     pub(super) hook: u32,
     /// The host's end of the link, or zero.
@@ -54,14 +47,14 @@ pub(super) struct Shot {
     pub(super) reply: Reply,
 }
 
-type Fire = fn(Family) -> io::Result<()>;
+type Send = fn(Family) -> io::Result<()>;
 
 /// At the cgroup. A socket that cannot be made is no way out.
-const CALLS: [(u32, &str, u8, Family, Fire); 6] = [
+const CALLS: [(u32, &str, u8, Family, Send); 6] = [
     (hook::CONNECT4, "connect4", 1, Family::V4, connect),
     (hook::CONNECT6, "connect6", 1, Family::V6, connect),
-    (hook::SEND4, "sendmsg4", 1, Family::V4, send),
-    (hook::SEND6, "sendmsg6", 1, Family::V6, send),
+    (hook::SEND4, "sendmsg4", 1, Family::V4, send_datagram),
+    (hook::SEND6, "sendmsg6", 1, Family::V6, send_datagram),
     (hook::PACKET4, "skb_egress (IPv4)", 2, Family::V4, send_raw),
     (hook::PACKET6, "skb_egress (IPv6)", 2, Family::V6, send_raw),
 ];
@@ -92,44 +85,44 @@ impl Family {
 const FRAMES: [(u32, &str, Family); 2] =
     [(hook::WIRE4, "IPv4", Family::V4), (hook::WIRE6, "IPv6", Family::V6)];
 
-/// Every hook that a volley may meet, with the interface on whose end it hangs.
-pub(super) fn hooks(links: &[Link]) -> impl Iterator<Item = (u32, u32)> {
+/// Every hook that a probe may meet, with the interface to whose end it is attached.
+pub(super) fn hooks(links: &[HostEnd]) -> impl Iterator<Item = (u32, u32)> {
     let frames =
-        links.iter().flat_map(|link| FRAMES.iter().map(move |(hook, ..)| (*hook, link.outside)));
+        links.iter().flat_map(|link| FRAMES.iter().map(move |(hook, ..)| (*hook, link.ifindex)));
     CALLS.iter().map(|(hook, ..)| (*hook, 0)).chain(frames)
 }
 
-/// What came of a volley.
+/// What was sent.
 #[derive(Debug)]
-pub(super) struct Volley {
-    pub(super) shots: Vec<Shot>,
+pub(super) struct Sent {
+    pub(super) probes: Vec<Probe>,
     /// To be dropped where nobody waits: closing one takes the kernel a grace period.
     pub(super) packet_socket: Option<Socket>,
 }
 
-/// Sends a volley from the calling thread's namespace. It takes a fraction of a millisecond and
+/// Sends all probes from the calling thread's namespace. It takes a fraction of a millisecond and
 /// waits for nothing.
-pub(super) fn fire(links: &[Link], asks_layer_2: bool) -> Volley {
+pub(super) fn send(links: &[HostEnd], asks_layer_2: bool) -> Sent {
     let calls = CALLS.iter().filter(|(_, _, layer, ..)| asks_layer_2 || *layer != 2).map(
-        |(hook, name, layer, family, fire)| {
-            let reply = reply(fire(*family), *layer);
-            Shot { hook: *hook, interface: 0, name: (*name).to_owned(), layer: *layer, reply }
+        |(hook, name, layer, family, send)| {
+            let reply = reply(send(*family), *layer);
+            Probe { hook: *hook, interface: 0, name: (*name).to_owned(), layer: *layer, reply }
         },
     );
     // Protocol 0: it hears nothing.
     let packet_socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None);
     let frames = links.iter().flat_map(|link| {
         let packet_socket = &packet_socket;
-        FRAMES.iter().map(move |(hook, version, family)| Shot {
+        FRAMES.iter().map(move |(hook, version, family)| Probe {
             hook: *hook,
-            interface: link.outside,
+            interface: link.ifindex,
             name: format!("layer 3 on {} ({version})", link.name),
             layer: 3,
             reply: reply(send_frame(packet_socket, *family, link.inside), 3),
         })
     });
-    let shots = calls.chain(frames).collect();
-    Volley { shots, packet_socket: packet_socket.ok() }
+    let probes = calls.chain(frames).collect();
+    Sent { probes, packet_socket: packet_socket.ok() }
 }
 
 /// Errnos of a namespace that lacks a family, a route on loopback, or a link that is up.
@@ -137,7 +130,7 @@ const NO_FAMILY: [i32; 1] = [libc::EAFNOSUPPORT];
 const NO_LOOPBACK: [i32; 3] = [libc::EAFNOSUPPORT, libc::ENETUNREACH, libc::EADDRNOTAVAIL];
 const NO_LINK: [i32; 3] = [libc::ENETDOWN, libc::ENXIO, libc::ENODEV];
 
-fn reply(outcome: io::Result<()>, layer: u8) -> Reply {
+fn reply(called: io::Result<()>, layer: u8) -> Reply {
     // A hook of layer 1 comes before any route: without one, an answer about routes tells that
     // there is no hook.
     let no_way: &[i32] = match layer {
@@ -145,7 +138,7 @@ fn reply(outcome: io::Result<()>, layer: u8) -> Reply {
         2 => &NO_LOOPBACK,
         _ => &NO_LINK,
     };
-    match outcome {
+    match called {
         Ok(()) => Reply::Sent,
         Err(error) => match error.raw_os_error() {
             Some(libc::EPERM) => Reply::Refused,
@@ -167,7 +160,7 @@ fn connect(family: Family) -> io::Result<()> {
     socket.connect(&family.destination().into())
 }
 
-fn send(family: Family) -> io::Result<()> {
+fn send_datagram(family: Family) -> io::Result<()> {
     let socket = on_loopback(family, Type::DGRAM, Protocol::UDP)?;
     socket.send_to(&[], &family.destination().into()).map(drop)
 }

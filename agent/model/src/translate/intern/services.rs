@@ -11,10 +11,10 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 
 use crate::{
     egress::RuleSource,
+    endpoints::Endpoints,
     names::{Answer, Answers},
-    registry::{Definition, precedence},
+    registry::{Service, precedence},
     resource::{Kind, Object, ObjectKey, Objects},
-    snapshot::Upstream,
 };
 
 /// The kinds whose rules are kept.
@@ -22,21 +22,21 @@ const KINDS: [Kind; 2] = [Kind::Service, Kind::ServiceEntry];
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Definitions {
+pub(super) struct Services {
     before: Objects,
     kept: HashMap<Arc<ObjectKey>, Kept>,
     /// Objects whose rules follow from others, or from names: looked at in each translation.
     restless: BTreeSet<Arc<ObjectKey>>,
-    order: Vec<Arc<Definition>>,
+    order: Vec<Arc<Service>>,
     hosts: Hosts,
-    upstreams: Arc<BTreeMap<Arc<RuleSource>, Upstream>>,
+    upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
     /// How many have rules that only open connections go by.
     outlived: usize,
 }
 
 #[derive(Debug)]
 struct Kept {
-    definition: Arc<Definition>,
+    service: Arc<Service>,
     /// Whether its rules follow from other objects.
     depends: bool,
     /// What its names resolved to when it was made.
@@ -47,17 +47,17 @@ struct Kept {
 #[derive(Debug, Default)]
 pub(super) struct Delta {
     /// In no order.
-    pub(super) gone: Vec<Arc<Definition>>,
+    pub(super) gone: Vec<Arc<Service>>,
     /// In order of precedence.
-    pub(super) fresh: Vec<Arc<Definition>>,
-    /// Whether one of their hosts has, or had, another definition too.
+    pub(super) fresh: Vec<Arc<Service>>,
+    /// Whether one of their hosts has, or had, another service too.
     pub(super) contested: bool,
 }
 
 /// An object's rules, and whether they follow from other objects.
-pub(in crate::translate) type Defined = (Definition, bool);
+pub(in crate::translate) type Defined = (Service, bool);
 
-impl Definitions {
+impl Services {
     /// Takes in the objects of a translation.
     pub(super) fn update(
         &mut self,
@@ -75,15 +75,15 @@ impl Definitions {
                 let changed = self.before.get(&key).is_none_or(|before| !before.is_same(object));
                 let kept = self.kept.get(&key).filter(|kept| !changed && !kept.depends);
                 // The same object, of which only the answers may be other ones.
-                if kept.is_some_and(|kept| kept.answers == of_names(&kept.definition, answers)) {
+                if kept.is_some_and(|kept| kept.answers == of_names(&kept.service, answers)) {
                     return None;
                 }
                 Some(define(object))
             });
             match defined {
                 None if objects.get(&key).is_some() => {}
-                Some(Some((definition, depends))) => {
-                    self.keep(key, (definition, depends), answers, &mut delta);
+                Some(Some((service, depends))) => {
+                    self.keep(key, (service, depends), answers, &mut delta);
                 }
                 None | Some(None) => self.forget(&key, &mut delta),
             }
@@ -96,73 +96,74 @@ impl Definitions {
     fn keep(
         &mut self,
         key: Arc<ObjectKey>,
-        (mut definition, depends): Defined,
+        (mut service, depends): Defined,
         answers: &Answers,
         delta: &mut Delta,
     ) {
         // Room for four is made for the first.
-        definition.ports.shrink_to_fit();
-        definition.findings.shrink_to_fit();
-        if depends || !definition.names.is_empty() {
+        service.ports.shrink_to_fit();
+        service.findings.shrink_to_fit();
+        if depends || !service.names.is_empty() {
             self.restless.insert(Arc::clone(&key));
         } else {
             self.restless.remove(&key);
         }
-        let answers = of_names(&definition, answers);
+        let answers = of_names(&service, answers);
         if let Some(kept) = self.kept.get_mut(&key) {
             (kept.depends, kept.answers) = (depends, answers);
-            if *kept.definition != definition {
-                let fresh = Arc::new(definition);
+            if *kept.service != service {
+                let fresh = Arc::new(service);
                 delta.fresh.push(Arc::clone(&fresh));
-                delta.gone.push(std::mem::replace(&mut kept.definition, fresh));
+                delta.gone.push(std::mem::replace(&mut kept.service, fresh));
             }
             return;
         }
-        let definition = Arc::new(definition);
-        delta.fresh.push(Arc::clone(&definition));
-        self.kept.insert(key, Kept { definition, depends, answers });
+        let service = Arc::new(service);
+        delta.fresh.push(Arc::clone(&service));
+        self.kept.insert(key, Kept { service, depends, answers });
     }
 
     fn forget(&mut self, key: &ObjectKey, delta: &mut Delta) {
         self.restless.remove(key);
-        delta.gone.extend(self.kept.remove(key).map(|kept| kept.definition));
+        delta.gone.extend(self.kept.remove(key).map(|kept| kept.service));
     }
 
-    /// Brings all that follows from the definitions to where they are now.
+    /// Brings all that follows from the services to where they are now.
     fn apply(&mut self, delta: &mut Delta) {
         delta.fresh.sort_by(|one, other| precedence(one).cmp(&precedence(other)));
-        // Addresses of definitions stay theirs meanwhile: the order holds the old ones.
-        let gone: HashSet<*const Definition> = delta.gone.iter().map(Arc::as_ptr).collect();
+        // Addresses of services stay theirs meanwhile: the order holds the old ones.
+        let gone: HashSet<*const Service> = delta.gone.iter().map(Arc::as_ptr).collect();
         if !gone.is_empty() {
             self.order.retain(|one| !gone.contains(&Arc::as_ptr(one)));
         }
         merge(&mut self.order, &delta.fresh);
-        for definition in &delta.gone {
-            delta.contested |= self.hosts.remove(definition);
-            self.outlived -= usize::from(is_outlived(definition));
+        for service in &delta.gone {
+            delta.contested |= self.hosts.remove(service);
+            self.outlived -= usize::from(is_outlived(service));
         }
-        for definition in &delta.fresh {
-            delta.contested |= self.hosts.add(definition);
-            self.outlived += usize::from(is_outlived(definition));
+        for service in &delta.fresh {
+            delta.contested |= self.hosts.add(service);
+            self.outlived += usize::from(is_outlived(service));
         }
-        let leads = |one: &&Arc<Definition>| one.ports.iter().any(|port| port.upstream.is_some());
+        let leads = |one: &&Arc<Service>| one.ports.iter().any(|port| port.redirect().is_some());
         if delta.gone.iter().chain(&delta.fresh).any(|one| leads(&one)) {
             let upstreams = Arc::make_mut(&mut self.upstreams);
             for port in delta.gone.iter().flat_map(|one| &one.ports) {
                 upstreams.remove(&port.source);
             }
             let ports = delta.fresh.iter().flat_map(|one| &one.ports);
-            upstreams
-                .extend(ports.filter_map(|one| Some((one.source.clone(), one.upstream.clone()?))));
+            upstreams.extend(
+                ports.filter_map(|one| Some((one.source.clone(), one.redirect()?.clone()))),
+            );
         }
     }
 
     /// All of them, in order of precedence.
-    pub(super) fn order(&self) -> &[Arc<Definition>] {
+    pub(super) fn order(&self) -> &[Arc<Service>] {
         &self.order
     }
 
-    /// Whether a host may have several definitions.
+    /// Whether a host may have several services.
     pub(super) fn may_be_contested(&self) -> bool {
         self.hosts.shared > 0
     }
@@ -173,13 +174,13 @@ impl Definitions {
     }
 
     /// Where the proxy carries what their rules send to it.
-    pub(super) fn upstreams(&self) -> &Arc<BTreeMap<Arc<RuleSource>, Upstream>> {
+    pub(super) fn upstreams(&self) -> &Arc<BTreeMap<Arc<RuleSource>, Endpoints>> {
         &self.upstreams
     }
 }
 
 /// Adds sorted ones to sorted ones.
-fn merge(order: &mut Vec<Arc<Definition>>, fresh: &[Arc<Definition>]) {
+fn merge(order: &mut Vec<Arc<Service>>, fresh: &[Arc<Service>]) {
     let old = std::mem::take(order);
     order.reserve_exact(old.len() + fresh.len());
     let mut rest = &old[..];
@@ -192,15 +193,15 @@ fn merge(order: &mut Vec<Arc<Definition>>, fresh: &[Arc<Definition>]) {
     order.extend_from_slice(rest);
 }
 
-fn is_outlived(definition: &Definition) -> bool {
-    definition.ports.iter().any(|port| !port.outlived.is_empty())
+fn is_outlived(service: &Service) -> bool {
+    service.ports.iter().any(|port| !port.outlived.is_empty())
 }
 
-fn of_names(definition: &Definition, answers: &Answers) -> Vec<Option<Arc<Answer>>> {
-    definition.names.iter().map(|name| answers.get(name).cloned()).collect()
+fn of_names(service: &Service, answers: &Answers) -> Vec<Option<Arc<Answer>>> {
+    service.names.iter().map(|name| answers.get(name).cloned()).collect()
 }
 
-/// How many definitions name each host, by its hash: two hosts with one hash are taken for
+/// How many services name each host, by its hash: two hosts with one hash are taken for
 /// contested, which is slower and as right.
 #[derive(Debug, Default)]
 struct Hosts {
@@ -210,10 +211,10 @@ struct Hosts {
 }
 
 impl Hosts {
-    /// True when another definition has one of its hosts.
-    fn add(&mut self, definition: &Definition) -> bool {
+    /// True when another service has one of its hosts.
+    fn add(&mut self, service: &Service) -> bool {
         let mut contested = false;
-        for host in &definition.hosts {
+        for host in &service.hosts {
             let count = self.counts.entry(self.hasher.hash_one(host)).or_default();
             *count += 1;
             self.shared += usize::from(*count == 2);
@@ -223,9 +224,9 @@ impl Hosts {
     }
 
     /// The same, of one that goes.
-    fn remove(&mut self, definition: &Definition) -> bool {
+    fn remove(&mut self, service: &Service) -> bool {
         let mut contested = false;
-        for host in &definition.hosts {
+        for host in &service.hosts {
             let hash = self.hasher.hash_one(host);
             let Some(count) = self.counts.get_mut(&hash) else { continue };
             contested |= *count > 1;

@@ -15,7 +15,7 @@ use aya_ebpf::{
 use crate::{
     headers::{IPV4_BE, IPV6_BE},
     maps::{Live, VETHS},
-    traffic::{self, Leave, Sight},
+    traffic::{self, Leave, PacketContext},
 };
 
 const ETHERNET: u32 = 14;
@@ -49,7 +49,7 @@ fn judge(ctx: &TcContext) -> bool {
     let raw = ctx.skb.skb;
     // SAFETY: words of the context.
     let (ether_type, tagged) = unsafe { ((*raw).protocol, (*raw).vlan_present != 0) };
-    let sight = Sight {
+    let context = PacketContext {
         layer: LAYER_WIRE,
         netns,
         standing: Standing::of(&tables, netns),
@@ -58,9 +58,9 @@ fn judge(ctx: &TcContext) -> bool {
         was_direct: false,
     };
     match ether_type {
-        IPV4_BE | IPV6_BE if !tagged => traffic::leaving(&sight, &tables) != Leave::Refused,
+        IPV4_BE | IPV6_BE if !tagged => traffic::leaving(&context, &tables) != Leave::Refused,
         ARP_BE if !tagged => true,
-        _ => traffic::unnamed(&sight, Reason::NotIp),
+        _ => traffic::unnamed(&context, Reason::NotIp),
     }
 }
 

@@ -1,0 +1,201 @@
+//! Which pods see the same, and what was worked out for them.
+
+use std::{
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use hashbrown::HashMap;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{
+    Gateway, Labels, Lazy, Object, ObjectKey, Outbound, PodId, RequestModel, Requests, Server,
+    id_of, sidecars, workload,
+};
+use crate::resource::{Kind, app_mesh::VirtualNode};
+
+/// The kinds that requests follow from, besides services, which the registry has.
+const KINDS: [Kind; 22] = [
+    Kind::Namespace,
+    Kind::Pod,
+    Kind::Service,
+    Kind::Endpoints,
+    Kind::EndpointSlice,
+    Kind::ConfigMap,
+    Kind::ServiceEntry,
+    Kind::WorkloadEntry,
+    Kind::Sidecar,
+    Kind::VirtualService,
+    Kind::DestinationRule,
+    Kind::Gateway,
+    Kind::PeerAuthentication,
+    Kind::MeshPolicy,
+    Kind::Policy,
+    Kind::Mesh,
+    Kind::VirtualNode,
+    Kind::VirtualRouter,
+    Kind::AppMeshVirtualService,
+    Kind::VirtualGateway,
+    Kind::GatewayRoute,
+    Kind::BackendGroup,
+];
+
+/// A pod that is asked about.
+#[derive(Clone, Debug)]
+pub(in crate::translate) struct Member {
+    pub(in crate::translate) pod: Arc<Pod>,
+    /// The mesh that it is enrolled in.
+    pub(in crate::translate) mesh: Option<Mesh>,
+}
+
+/// A mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::translate) enum Mesh {
+    Istio,
+    AppMesh,
+}
+
+/// What tells what a pod may dial: pods with equal keys share it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ViewKey {
+    /// In Istio's mesh: its namespace, its Sidecar, and those of its labels that some object asks
+    /// for.
+    Istio { namespace: String, sidecar: Option<ObjectKey>, labels: Labels },
+    /// In App Mesh's: its namespace, and the node that it is.
+    AppMesh { namespace: String, node: ObjectKey },
+}
+
+/// What was worked out so far.
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    outbound: Kept<ViewKey, Outbound>,
+    gateways: Kept<PodId, Option<Arc<Gateway>>>,
+}
+
+/// Made once for each key, and by nobody who holds the lock.
+#[derive(Debug)]
+struct Kept<K, V>(Mutex<HashMap<K, Lazy<Arc<V>>>>);
+
+impl<K, V> Default for Kept<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, V> Kept<K, V> {
+    fn get(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+        let slot = {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(kept.entry(key).or_default())
+        };
+        Arc::clone(slot.get_or_init(|| Arc::new(make())))
+    }
+}
+
+impl RequestModel {
+    /// Takes over from the generation before what follows from nothing that has changed;
+    /// `same_services` says whether all services are the same.
+    pub(in crate::translate) fn follow(mut self, before: &Self, same_services: bool) -> Self {
+        let (one, other) = (&*self.settings, &*before.settings);
+        let shares = |kinds: &[Kind]| {
+            let same = |kind: &Kind| self.objects.shares(&before.objects, *kind);
+            self.domain == before.domain && kinds.iter().all(same)
+        };
+        let same_root = one.root_namespace == other.root_namespace;
+        if same_root && shares(&[Kind::Sidecar]) {
+            self.sidecars = Arc::clone(&before.sidecars);
+        }
+        if one.routes == other.routes && shares(&[Kind::VirtualService]) {
+            self.routes = Arc::clone(&before.routes);
+        }
+        if same_root && one.rules == other.rules && shares(&[Kind::DestinationRule]) {
+            self.rules = Arc::clone(&before.rules);
+        }
+        if same_root && shares(&[Kind::PeerAuthentication, Kind::MeshPolicy, Kind::Policy]) {
+            self.peers = Arc::clone(&before.peers);
+        }
+        if same_services && shares(&KINDS) {
+            self.views = Arc::clone(&before.views);
+        }
+        self
+    }
+
+    fn member(&self, id: &PodId) -> Option<Member> {
+        if let Some(members) = &self.members {
+            return members.get(id).cloned();
+        }
+        let Some(Object::Pod(pod)) = self.objects.get(&id.key()) else { return None };
+        let mesh = match self.enrolment(pod) {
+            Some(_) => Some(Mesh::AppMesh),
+            None => workload(pod, self.namespace(&id.namespace)).enrolled.then_some(Mesh::Istio),
+        };
+        Some(Member { pod: Arc::clone(pod), mesh })
+    }
+
+    fn istio_outbound(&self, pod: &Pod) -> Arc<Outbound> {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let all = pod.metadata.labels.clone().unwrap_or_default();
+        let sidecar = self.sidecars().of(&namespace, &all);
+        let filter = sidecar.and_then(|sidecar| sidecars::filter(sidecar, &namespace));
+        let asked = |key: &String| self.routes().asks_for(key) || self.rules().asks_for(key);
+        let labels: Labels = all.into_iter().filter(|(key, _)| asked(key)).collect();
+        let key = ViewKey::Istio {
+            namespace: namespace.clone(),
+            sidecar: sidecar.map(|one| sidecars::key(one)),
+            labels: labels.clone(),
+        };
+        let make = || self.outbound_of(&self.client_of(namespace, labels, filter));
+        self.views.outbound.get(key, make)
+    }
+
+    fn app_mesh_view(&self, pod: &Pod) -> Option<Arc<Outbound>> {
+        let node = |node: &VirtualNode| ObjectKey::of(Kind::VirtualNode, &node.metadata);
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let Some(node) = self.node_of(pod).map(node) else {
+            return self.app_mesh_outbound(pod).map(Arc::new);
+        };
+        let key = ViewKey::AppMesh { namespace, node };
+        let make = || self.app_mesh_outbound(pod).unwrap_or_default();
+        Some(self.views.outbound.get(key, make))
+    }
+}
+
+impl Requests for RequestModel {
+    fn pods(&self) -> Vec<PodId> {
+        match &self.members {
+            Some(members) => members.keys().cloned().collect(),
+            None => self.objects.pods().map(|pod| id_of(pod)).collect(),
+        }
+    }
+
+    fn outbound(&self, id: &PodId) -> Option<Arc<Outbound>> {
+        let Member { pod, mesh } = self.member(id)?;
+        match mesh? {
+            Mesh::Istio => Some(self.istio_outbound(&pod)),
+            Mesh::AppMesh => self.app_mesh_view(&pod),
+        }
+    }
+
+    fn server(&self, id: &PodId) -> Option<Arc<Server>> {
+        let Member { pod, mesh } = self.member(id)?;
+        let server = match mesh? {
+            Mesh::Istio => self.server_of(&pod, &workload(&pod, self.namespace(&id.namespace))),
+            Mesh::AppMesh => self.app_mesh_server(&pod)?,
+        };
+        Some(Arc::new(server))
+    }
+
+    fn gateway(&self, id: &PodId) -> Option<Arc<Gateway>> {
+        let Member { pod, mesh } = self.member(id)?;
+        let make = || {
+            let own = (mesh == Some(Mesh::AppMesh)).then(|| self.app_mesh_gateway(&pod)).flatten();
+            own.or_else(|| self.gateway_of(&pod)).map(Arc::new)
+        };
+        // A pod that no object names may be another one under the same name tomorrow.
+        let is_object = matches!(
+            self.objects.get(&id.key()),
+            Some(Object::Pod(known)) if Arc::ptr_eq(known, &pod)
+        );
+        if is_object { (*self.views.gateways.get(id.clone(), make)).clone() } else { make() }
+    }
+}

@@ -1,0 +1,161 @@
+//! Hosts as one client sees them, and who is behind their ports.
+
+use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, sync::Arc};
+
+use super::{super::workloads::Labels, RequestModel};
+use crate::{
+    address,
+    endpoints::{Endpoint, Endpoints},
+    registry::{Scope, Service, ServicePort},
+    requests::host::Domain,
+    resource::{Kind, ObjectKey},
+};
+
+/// On a workload that is no pod: mutual TLS can be spoken with it.
+const TLS_MODE: &str = "security.istio.io/tlsMode";
+
+/// A host: the service that holds it, and who serves each of its ports.
+#[derive(Clone, Debug)]
+pub(super) struct VisibleHost {
+    pub(super) host: String,
+    pub(super) holder: Arc<Service>,
+    pub(super) ports: Vec<VisiblePort>,
+}
+
+/// A port under a host. Datagrams are none of requests' business.
+#[derive(Clone, Debug)]
+pub(super) struct VisiblePort {
+    pub(super) host: Arc<str>,
+    pub(super) service: Arc<Service>,
+    index: usize,
+}
+
+/// An endpoint with all that is known of the workload there.
+#[derive(Clone, Debug)]
+pub(super) struct KnownEndpoint {
+    pub(super) address: IpAddr,
+    pub(super) port: NonZeroU16,
+    pub(super) weight: u32,
+    pub(super) locality: String,
+    pub(super) labels: Labels,
+    pub(super) identity: Option<String>,
+    pub(super) enrolled: bool,
+}
+
+impl VisibleHost {
+    /// The port of a number.
+    pub(super) fn port(&self, number: u16) -> Option<&VisiblePort> {
+        self.ports.iter().find(|port| port.number() == number)
+    }
+
+    /// The names that a client of a namespace may ask for, of whoever serves a port of the host.
+    pub(super) fn domains(&self, service: &Service, client: &str) -> BTreeSet<Domain> {
+        let mut domains: BTreeSet<Domain> = [Domain::new(&self.host)].into();
+        if service.key.kind == Kind::Service {
+            let ObjectKey { namespace, name, .. } = &service.key;
+            domains.insert(Domain::new(&format!("{name}.{namespace}.svc")));
+            domains.insert(Domain::new(&format!("{name}.{namespace}")));
+            if client == namespace.as_str() {
+                domains.insert(Domain::new(name));
+            }
+        }
+        let single = service.addresses.iter().filter(|one| address::is_host(**one));
+        domains.extend(single.map(|one| Domain::from(one.addr())));
+        domains
+    }
+}
+
+impl VisiblePort {
+    pub(super) fn port(&self) -> &ServicePort {
+        &self.service.ports[self.index]
+    }
+
+    pub(super) fn number(&self) -> u16 {
+        self.port().number
+    }
+}
+
+impl RequestModel {
+    /// The hosts that a scope shows.
+    pub(super) fn visible(&self, scope: &Scope) -> Vec<VisibleHost> {
+        let mut visible = Vec::new();
+        for (host, claims) in self.registry.hosts(scope) {
+            let shared: Arc<str> = host.into();
+            let mut ports = Vec::new();
+            for (service, shown) in &claims {
+                let own = service.ports.iter().enumerate();
+                let own = own.filter(|(index, port)| shown.contains(*index) && port.is_stream());
+                ports.extend(own.map(|(index, _)| VisiblePort {
+                    host: Arc::clone(&shared),
+                    service: Arc::clone(service),
+                    index,
+                }));
+            }
+            let holder = Arc::clone(claims[0].0);
+            visible.push(VisibleHost { host: host.to_owned(), holder, ports });
+        }
+        visible
+    }
+
+    /// Where a port is; of a Kubernetes Service its endpoints are looked up.
+    pub(super) fn endpoints(&self, at: &VisiblePort) -> Endpoints {
+        let (service, port) = (&at.service, at.port());
+        match &port.endpoints {
+            None => {
+                let served = self.endpoints.served(&service.key, port).into_iter();
+                let served = served
+                    .map(|(at, number)| Endpoint::new(at, number.unwrap_or(port.dialled()), 1));
+                let mut all: Vec<Endpoint> = served.collect();
+                all.sort_unstable();
+                all.dedup();
+                Endpoints::Listed(all.into())
+            }
+            Some(Endpoints::Named { names, first_only, mutual }) if service.resolves_hosts => {
+                let own = names.iter().filter(|name| *name.host == *at.host).cloned().collect();
+                Endpoints::Named { names: own, first_only: *first_only, mutual: *mutual }
+            }
+            Some(other) => other.clone(),
+        }
+    }
+
+    /// Who is at an endpoint: what its object says, and what is known of a pod. An address that is
+    /// nobody's has no identity.
+    pub(super) fn known(&self, service: &Service, at: &Endpoint) -> KnownEndpoint {
+        let Endpoint { address, port, weight, locality, workload: stated, mutual: _ } = at;
+        let pod = self.workloads.at(*address);
+        let mut labels = pod.map(|one| one.labels.clone()).unwrap_or_default();
+        labels.extend(stated.iter().flat_map(|one| one.labels.clone()));
+        let account = stated.as_ref().map(|one| one.service_account.as_str());
+        let account = account.filter(|account| !account.is_empty());
+        let own = account.map(|account| self.settings.identity(&service.key.namespace, account));
+        let of_pod = || {
+            let pod = pod?;
+            Some(self.settings.identity(&pod.namespace, &pod.service_account))
+        };
+        let says = stated.is_some() && labels.get(TLS_MODE).is_some_and(|mode| mode == "istio");
+        KnownEndpoint {
+            address: *address,
+            port: *port,
+            weight: *weight,
+            locality: locality.clone(),
+            identity: own.or_else(of_pod),
+            enrolled: says || pod.is_some_and(|one| one.enrolled),
+            labels,
+        }
+    }
+
+    /// Who may answer for a service.
+    pub(super) fn identities(&self, at: &VisiblePort) -> BTreeSet<String> {
+        let service = &at.service;
+        let own = service.ports.iter().enumerate().filter(|(_, port)| port.is_stream());
+        let own = own.flat_map(|(index, _)| {
+            let port = VisiblePort { index, ..at.clone() };
+            match self.endpoints(&port) {
+                Endpoints::Listed(all) => all.to_vec(),
+                _ => Vec::new(),
+            }
+        });
+        let own = own.filter_map(|endpoint| self.known(service, &endpoint).identity);
+        own.chain(service.certificate_names.iter().cloned()).collect()
+    }
+}

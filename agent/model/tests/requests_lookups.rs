@@ -1,0 +1,133 @@
+//! What an edge asks of a model: rows of its configuration, what becomes of a connection, and why
+//! it is proxied.
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/requests.rs"]
+mod requests;
+
+use std::net::IpAddr;
+
+use agent_model::{
+    egress::Protocol,
+    explain::{Decision, Query, explain},
+    registry::PathReason,
+    requests::{AnyRoute, Decided, Request, Sent, Verdict, outbound::Outbound},
+    translate::{Interner, NodeContext, translate},
+};
+use requests::{id, object, objects, outbound, service, shop};
+
+fn text() -> String {
+    let route = "hosts: [reviews], http: [{name: v2, match: [{uri: {prefix: /v2}}], route: \
+                 [{destination: {host: ratings}}]}, {route: [{destination: {host: reviews}}]}]";
+    let tls = "hosts: [api.example.com], addresses: [203.0.113.7], resolution: STATIC, \
+               endpoints: [{address: 203.0.113.8}], ports: [{number: 443, name: tls, protocol: TLS}]";
+    shop()
+        + &object("VirtualService", "default/reviews", 1, route)
+        + &object("ServiceEntry", "default/api", 1, tls)
+        + &service("default/db", "10.96.0.7", (5432, "tcp"), &["10.0.0.7"])
+}
+
+#[test]
+fn rows_are_what_a_proxys_configuration_has() {
+    let found = outbound(&text(), "default/client");
+    let listeners: Vec<String> = found
+        .listeners()
+        .map(|row| format!("{} {}", row.port, row.at.map_or("any".into(), |at| at.to_string())))
+        .collect();
+    assert_eq!(listeners, ["443 203.0.113.7/32", "443 any", "5432 10.96.0.7/32", "9080 any"]);
+    let routes = found.routes();
+    let http = routes.iter().filter(|row| matches!(row.route, AnyRoute::Http(_)));
+    assert_eq!(http.count(), 3, "two of reviews, one of ratings");
+    let clusters: Vec<String> =
+        found.clusters().keys().map(|(service, port, _)| format!("{service}:{port}")).collect();
+    assert_eq!(
+        clusters,
+        [
+            "api.example.com:443",
+            "db.default.svc.cluster.local:5432",
+            "ratings.default.svc.cluster.local:9080",
+            "reviews.default.svc.cluster.local:9080",
+        ]
+    );
+}
+
+fn ask(found: &Outbound, to: Option<&str>, port: u16, sent: Sent<'_>) -> String {
+    let address: Option<IpAddr> = to.map(|to| to.parse().expect("an address"));
+    let first = |to: &[agent_model::requests::backend::Weighted]| requests::share(&to[0]);
+    match found.decide(address, port, sent) {
+        Decided::NotServed => "not served".to_owned(),
+        Decided::Requests(Verdict::Route(route)) => format!("route {:?}", route.name),
+        Decided::Requests(other) => format!("{other:?}"),
+        Decided::Stream(route) => first(&route.to),
+    }
+}
+
+#[test]
+fn a_connection_is_told_by_its_first_bytes() {
+    let found = outbound(&text(), "default/client");
+    let request = |target| Request { authority: "reviews", target, ..Request::default() };
+    let (v2, v1) = (request("/v2/x"), request("/"));
+    assert_eq!(ask(&found, Some("10.96.0.1"), 9080, Sent::Request(&v2)), "route \"v2\"");
+    assert_eq!(ask(&found, None, 9080, Sent::Request(&v1)), "route \"\"");
+    assert_eq!(ask(&found, Some("10.96.0.1"), 9080, Sent::Bytes), "not served");
+    let db = "1x db.default:5432";
+    assert_eq!(ask(&found, Some("10.96.0.7"), 5432, Sent::Bytes), db);
+    assert_eq!(ask(&found, Some("10.96.0.7"), 5432, Sent::Request(&v1)), db, "not looked at");
+    assert_eq!(ask(&found, Some("10.96.0.8"), 5432, Sent::Bytes), "not served");
+    let api = "1x api.example.com:443";
+    assert_eq!(ask(&found, Some("203.0.113.7"), 443, Sent::Tls("x.example.com")), api);
+    assert_eq!(ask(&found, Some("198.51.100.1"), 443, Sent::Tls("api.example.com")), api);
+    assert_eq!(ask(&found, Some("198.51.100.1"), 443, Sent::Tls("x.example.com")), "not served");
+}
+
+#[test]
+fn a_rules_source_says_why_a_connection_is_proxied_or_not() {
+    let snapshot =
+        translate(&objects(&text()), &NodeContext::new("node-1"), &mut Interner::default());
+    for (address, port, reason) in [
+        ("10.96.0.1", 9080, PathReason::ByHost),
+        ("203.0.113.7", 443, PathReason::ByServerName),
+        ("10.96.0.7", 5432, PathReason::AsDialled),
+    ] {
+        let query = Query {
+            pod: id("default/client"),
+            address: address.parse().unwrap(),
+            port: port.try_into().unwrap(),
+            protocol: Protocol::Tcp,
+        };
+        let told = explain(&snapshot, &query).expect("a pod");
+        let Decision::Rule { rule, .. } = told.decision else { panic!("{told:?}") };
+        let services = snapshot.registry.services();
+        let mut ports = services.iter().flat_map(|one| &one.ports);
+        let port = ports.find(|port| port.source.to_string() == rule.source).expect("a port");
+        assert_eq!(port.reason(), reason, "{address}");
+        let same = snapshot.registry.port_of(&port.source).expect("a port");
+        assert_eq!(same.source, port.source);
+    }
+}
+
+/// Pods that see the same share it, and so do generations in which it did not change.
+#[test]
+fn what_pods_may_dial_is_worked_out_once() {
+    let twin = requests::pod("default/twin", "10.0.1.3", "app: twin");
+    let mut all = objects(&(text() + &twin));
+    let (node, mut interner) = (NodeContext::new("node-1"), Interner::default());
+    let first = translate(&all, &node, &mut interner);
+    let of = |snapshot: &agent_model::snapshot::Snapshot, pod| {
+        snapshot.requests.outbound(&id(pod)).expect("an enrolled pod")
+    };
+    let client = of(&first, "default/client");
+    assert!(std::sync::Arc::ptr_eq(&client, &of(&first, "default/twin")));
+    assert_ne!(client, of(&first, "other/client"), "short names are a namespace's own");
+
+    let same = translate(&all, &node, &mut interner);
+    assert!(std::sync::Arc::ptr_eq(&client, &of(&same, "default/client")));
+
+    let slice = service("default/db", "10.96.0.7", (5432, "tcp"), &["10.0.0.8"]);
+    for object in objects(&slice).iter().map(|(_, object)| object.clone()) {
+        all.insert(object);
+    }
+    let changed = of(&translate(&all, &node, &mut interner), "default/client");
+    assert_ne!(client, changed);
+    assert_eq!(changed, of(&translate(&all, &node, &mut Interner::default()), "default/client"));
+}

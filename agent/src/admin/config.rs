@@ -1,0 +1,286 @@
+//! Answers `sekisho config`: what requests of a pod are held against, as four flat lists.
+//!
+//! ```text
+//! listeners   what is served by port and address dialled
+//! routes      which requests go where, in the order in which they are tried
+//! clusters    what routes lead to: a service's port, or a subset of it
+//! endpoints   where each cluster is
+//! ```
+//!
+//! The names are those of `istioctl proxy-config`. Each row has what a table shows; `detail` is the
+//! whole of it.
+
+mod words;
+
+use agent_model::{
+    requests::{
+        self, AnyRoute,
+        backend::{Backend, Weighted},
+        gateway::{Gateway, GatewayPort, Inside},
+        outbound::{Listener, Outbound, StreamRoute},
+        route::{Action, Route},
+    },
+    snapshot::Snapshot,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Answers,
+    question::PodRef,
+    why::{self, WhyError},
+};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum View {
+    /// See [`ListenerRow`].
+    Listeners,
+    /// See [`RouteRow`].
+    Routes,
+    /// See [`ClusterRow`].
+    Clusters,
+    /// See [`EndpointRow`].
+    Endpoints,
+}
+
+/// What is held against connections to a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ListenerRow {
+    /// `outbound`, or `gateway` for what a gateway's pod serves.
+    pub(crate) direction: String,
+    /// The port that is dialled.
+    pub(crate) port: u16,
+    /// The addresses that are dialled, as a CIDR; `any` for all others.
+    pub(crate) address: String,
+    /// What is told apart there: `http`, `tls`, `tcp`.
+    pub(crate) protocols: Vec<String>,
+    /// How many virtual hosts HTTP has there.
+    pub(crate) hosts: usize,
+    /// Where TLS and TCP lead.
+    pub(crate) streams: Vec<StreamRow>,
+}
+
+/// Where connections go as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StreamRow {
+    /// The server names that TLS asks for; none is any.
+    pub(crate) server_names: Vec<String>,
+    /// Where to.
+    pub(crate) destinations: Vec<Share>,
+}
+
+/// A route of HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RouteRow {
+    /// As in [`ListenerRow`].
+    pub(crate) direction: String,
+    /// As in [`ListenerRow`].
+    pub(crate) port: u16,
+    /// As in [`ListenerRow`].
+    pub(crate) address: String,
+    /// The hosts that it is for.
+    pub(crate) hosts: Vec<String>,
+    /// Its name, where it has one.
+    pub(crate) name: String,
+    /// Which requests it takes.
+    pub(crate) matches: String,
+    /// What it does with them.
+    pub(crate) action: String,
+    /// Where it leads.
+    pub(crate) destinations: Vec<Share>,
+    /// Everything that is known of it.
+    pub(crate) detail: Value,
+}
+
+/// A destination's share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Share {
+    /// The cluster, or why there is none.
+    pub(crate) cluster: String,
+    /// Its share of all weights.
+    pub(crate) weight: u32,
+}
+
+/// What routes lead to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClusterRow {
+    /// `outbound|PORT|SUBSET|HOST`, as Istio names clusters.
+    pub(crate) cluster: String,
+    /// What is spoken there.
+    pub(crate) protocol: String,
+    /// Which endpoint is next.
+    pub(crate) balance: String,
+    /// What TLS is spoken.
+    pub(crate) tls: String,
+    /// How endpoints are found.
+    pub(crate) endpoints: String,
+    /// Everything that is known of it.
+    pub(crate) detail: Value,
+}
+
+/// Where a cluster is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EndpointRow {
+    /// As in [`ClusterRow`].
+    pub(crate) cluster: String,
+    /// An address and port, or a name and port with what it resolves to now.
+    pub(crate) endpoint: String,
+    /// Its share of the load.
+    pub(crate) weight: u32,
+    /// `region/zone/subzone`, where it is known.
+    pub(crate) locality: String,
+    /// Whether mutual TLS is spoken with it.
+    pub(crate) mutual_tls: bool,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Rows {
+    /// For [`View::Listeners`].
+    Listeners(Vec<ListenerRow>),
+    /// For [`View::Routes`].
+    Routes(Vec<RouteRow>),
+    /// For [`View::Clusters`].
+    Clusters(Vec<ClusterRow>),
+    /// For [`View::Endpoints`].
+    Endpoints(Vec<EndpointRow>),
+}
+
+/// What requests of a pod are held against; nothing for one that is in no mesh.
+pub(super) fn answer(answers: &dyn Answers, pod: &PodRef, view: View) -> Result<Rows, WhyError> {
+    let snapshot = answers.snapshot().ok_or(WhyError::Starting)?;
+    let pod = why::find(&snapshot, pod, answers)?;
+    Ok(rows(&snapshot, &pod, view))
+}
+
+fn rows(snapshot: &Snapshot, pod: &agent_model::snapshot::PodId, view: View) -> Rows {
+    let (outbound, gateway) = (snapshot.requests.outbound(pod), snapshot.requests.gateway(pod));
+    let (outbound, gateway) = (outbound.as_deref(), gateway.as_deref());
+    let clusters = || {
+        let mut all = outbound.map(Outbound::clusters).unwrap_or_default();
+        all.extend(gateway.map(Gateway::clusters).unwrap_or_default());
+        all.into_values()
+    };
+    match view {
+        View::Listeners => {
+            let own = outbound.into_iter().flat_map(Outbound::listeners).map(|row| listener(&row));
+            Rows::Listeners(own.chain(gateway.into_iter().flat_map(of_gateway)).collect())
+        }
+        View::Routes => {
+            let own = outbound.map(Outbound::routes).unwrap_or_default();
+            let served = gateway.map(Gateway::routes).unwrap_or_default();
+            let own = own.iter().filter_map(|one| http("outbound", one));
+            Rows::Routes(own.chain(served.iter().filter_map(|one| http("gateway", one))).collect())
+        }
+        View::Clusters => Rows::Clusters(clusters().map(cluster).collect()),
+        View::Endpoints => Rows::Endpoints(clusters().flat_map(words::endpoints).collect()),
+    }
+}
+
+fn listener(row: &requests::ListenerRow<'_>) -> ListenerRow {
+    let Listener { hosts, tls, tcp } = row.listener;
+    let kinds = [("http", !hosts.is_empty()), ("tls", !tls.is_empty()), ("tcp", tcp.is_some())];
+    let there = kinds.iter().filter(|(_, is_there)| *is_there);
+    ListenerRow {
+        direction: "outbound".to_owned(),
+        port: row.port,
+        address: words::address(row.at),
+        protocols: there.map(|(name, _)| (*name).to_owned()).collect(),
+        hosts: hosts.len(),
+        streams: tls.iter().chain(tcp).map(stream).collect(),
+    }
+}
+
+fn stream(route: &StreamRoute) -> StreamRow {
+    let names = route.names.iter().map(|name| name.as_str().to_owned());
+    StreamRow { server_names: names.collect(), destinations: shares(&route.to) }
+}
+
+fn of_gateway(gateway: &Gateway) -> Vec<ListenerRow> {
+    let row = |(port, served): (&u16, &GatewayPort)| {
+        let (protocol, hosts, streams) = match served {
+            GatewayPort::Http(hosts) => ("http", hosts.len(), Vec::new()),
+            GatewayPort::Tcp(route) => ("tcp", 0, route.iter().map(stream).collect()),
+            GatewayPort::Tls(servers) => {
+                let hosts = servers.iter().map(|server| match &server.then {
+                    Inside::Http(hosts) => hosts.len(),
+                    Inside::Tcp(_) => 0,
+                });
+                let streams = servers.iter().flat_map(|server| match &server.then {
+                    Inside::Http(_) => &[][..],
+                    Inside::Tcp(routes) => routes,
+                });
+                ("tls", hosts.sum(), streams.map(stream).collect())
+            }
+        };
+        ListenerRow {
+            direction: "gateway".to_owned(),
+            port: *port,
+            address: words::address(None),
+            protocols: vec![protocol.to_owned()],
+            hosts,
+            streams,
+        }
+    };
+    gateway.ports.iter().map(row).collect()
+}
+
+/// A route of HTTP as a row; those of TLS and TCP stand with their listener.
+fn http(direction: &str, found: &requests::RouteRow<'_>) -> Option<RouteRow> {
+    let AnyRoute::Http(route) = found.route else { return None };
+    let names = found.names.iter().map(|name| name.as_str().to_owned());
+    let place = Place { direction, port: found.port, address: &words::address(found.at) };
+    Some(row(route, &place, names.collect()))
+}
+
+/// The listener that a route belongs to.
+pub(super) struct Place<'a> {
+    pub(super) direction: &'a str,
+    pub(super) port: u16,
+    pub(super) address: &'a str,
+}
+
+/// A route as a row.
+pub(super) fn row(route: &Route, place: &Place<'_>, hosts: Vec<String>) -> RouteRow {
+    RouteRow {
+        direction: place.direction.to_owned(),
+        port: place.port,
+        address: place.address.to_owned(),
+        hosts,
+        name: route.name.clone(),
+        matches: words::matches(&route.when),
+        action: words::action(route),
+        destinations: match &route.then {
+            Action::Forward(forward) => shares(&forward.to),
+            Action::Redirect(_) | Action::Answer(_) | Action::Continue { .. } => Vec::new(),
+        },
+        detail: detail(route),
+    }
+}
+
+fn shares(all: &[Weighted]) -> Vec<Share> {
+    let share = |one: &Weighted| Share { cluster: words::target(&one.target), weight: one.weight };
+    all.iter().map(share).collect()
+}
+
+/// The model holds nothing that JSON has no form for.
+fn detail<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+fn cluster(backend: &Backend) -> ClusterRow {
+    ClusterRow {
+        cluster: words::cluster(backend),
+        protocol: format!("{:?}", backend.protocol).to_lowercase(),
+        balance: words::balance(&backend.policy.balance),
+        tls: words::tls(&backend.policy.tls).to_owned(),
+        endpoints: words::found(&backend.endpoints),
+        detail: detail(backend),
+    }
+}
+
+#[cfg(test)]
+mod tests;
