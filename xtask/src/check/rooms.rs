@@ -23,7 +23,7 @@ const IO: &[&str] = &["aya", "hyper", "kube", "kube-client", "mio", "notify", "r
 const CLIENTS: &[&str] = &["aya", "kube", "kube-client", "kube-runtime", "notify"];
 
 /// What the suites need and the shipped program does not.
-const HARNESS: &[&str] = &["aya", "h2", "hickory-proto", "kube"];
+const HARNESS: &[&str] = &["aya", "h2", "hickory-proto", "kube", "nix"];
 
 const ROOMS: [Room; 8] = [
     // serde comes to user space's side of it through aya's hash tables.
