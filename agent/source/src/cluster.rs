@@ -149,7 +149,7 @@ impl Cluster {
         let (path, node) = (self.path.clone(), Arc::clone(&self.node));
         tasks.spawn(sealed::keep(path, node, written, saved::write));
         tokio::select! {
-            () = self.follow(&mut news, &mut elsewhere, (saved, &contents)) => {}
+            () = self.follow(&mut news, &mut elsewhere, saved, &contents) => {}
             // None of them ends by itself, so this is a panic, which is ours to pass on.
             Some(Err(error)) = tasks.join_next() => std::panic::resume_unwind(error.into_panic()),
         }
@@ -159,7 +159,8 @@ impl Cluster {
         &mut self,
         news: &mut UnboundedReceiver<Told>,
         elsewhere: &mut Elsewhere,
-        (mut saved, contents): (Option<Timestamp>, &watch::Sender<Contents>),
+        mut saved: Option<Timestamp>,
+        contents: &watch::Sender<Contents>,
     ) {
         let deadline = Instant::now() + PATIENCE;
         loop {

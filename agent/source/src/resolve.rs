@@ -24,6 +24,7 @@
 
 mod ask;
 mod cache;
+mod clock;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -115,8 +116,8 @@ impl fmt::Debug for Resolver {
 
 impl Resolver {
     /// A resolver that knows what an earlier process saved in the file for this node.
-    pub fn new(ask: Arc<dyn Ask>, rates: Rates, file: (PathBuf, &str)) -> (Self, Ends) {
-        let (path, node): (PathBuf, Arc<str>) = (file.0, file.1.into());
+    pub fn new(ask: Arc<dyn Ask>, rates: Rates, path: PathBuf, node: &str) -> (Self, Ends) {
+        let node: Arc<str> = node.into();
         let mut cache = Cache::new(rates);
         match saved::read(&path, &node) {
             Ok(saved) => cache.restore(saved, Instant::now()),
