@@ -1,8 +1,11 @@
-//! Layer 2: packets that leave a socket. Catches what has no socket hook (raw and ping sockets)
-//! and connections that are older than the rule that denies them.
+//! Layer 2: packets that leave a socket. Catches what has no socket hook (raw and ping sockets) and
+//! connections that are older than the rule that denies them.
 //!
-//! Wants `bpf_get_netns_cookie` for this program type (6.11); without it layers 1 and 3 remain.
-//! Detached, raw and ping sockets get no errno; layer 3 still stops their frames.
+//! A direct connection is remembered in its socket once it has sent eight segments, and is then judged once
+//! a generation. Remembering each would cost three times the verdict.
+//!
+//! Wants `bpf_get_netns_cookie` for this program type (6.11); without it layers 1 and 3 remain. Detached,
+//! raw and ping sockets get no errno; layer 3 still stops their frames.
 
 use agent_abi::{
     LAYER_PACKET, Reason, SocketKind, SocketState, Standing, Tables, canary, protocol,

@@ -1,8 +1,15 @@
-//! What layers 2 and 3 make of one packet. They see packets and not calls, so they must tell a
-//! pod's own packets from its answers to others and from the agent's.
+//! What layers 2 and 3 make of one packet. They see packets and not calls, so they must tell a pod's own
+//! packets from its answers to others and from the agent's.
 //!
-//! A flow is known by who sent its first packet ([`OpenedBy`]). Only an arriving packet makes a
-//! flow the peer's, so no pod can make its own traffic an answer by sending.
+//! The rules are asked first, so a direct connection needs no memory. What the rules do not let out is
+//! looked up in FLOWS, by who sent the flow's first packet ([`OpenedBy`]):
+//!
+//! - an arriving packet makes a flow the peer's, and then the pod's packets are answers;
+//! - the agent's own connections enter at `sock_ops`, keyed by the pod, before their SYN leaves;
+//! - user space enters the few that outlive a change of rules: from direct to proxied, of a name that has
+//!   moved on, or with `--on-revoke keep`.
+//!
+//! A pod can write to none of it, so it cannot make its own traffic an answer by sending.
 
 use agent_abi::{
     Addr, FAMILY_V4, Flow, FlowKey, FlowState, FragmentKey, Judgement, LAYER_WIRE, OpenedBy,

@@ -93,7 +93,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         start_status_writer(&mut tasks, &args, &source, &reader).unzip();
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
     let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
-    let (resolver, names) = Resolver::new(servers, rates, (run_dir.names(), &args.node_name));
+    let (resolver, names) = Resolver::new(servers, rates, run_dir.names(), &args.node_name);
     let canaries = Arc::new(CanaryStatuses::default());
     let plugin = keep_plugin(&mut tasks, &args, &run_dir)?;
     let views = Views {
@@ -143,8 +143,9 @@ fn start_status_writer(
     if !args.write_status {
         return None;
     }
+    let (client, presence) = cluster.server();
     let (writer, reporter) =
-        StatusWriter::new(cluster.server(), cluster.inventory(), &args.node_name, reader.clone());
+        StatusWriter::new(client, presence, cluster.inventory(), &args.node_name, reader.clone());
     let state = writer.state();
     tasks.spawn(async move {
         writer.run().await;

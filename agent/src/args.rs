@@ -11,10 +11,10 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
     agent::AgentArgs,
-    choices::{ConfigView, Format, OnRevoke, Page, PodExclusions, PodNamespaces, SelftestFamily},
+    choices::{Format, OnRevoke, Page, PodExclusions, PodNamespaces, SelftestFamily},
     commands::{
-        AnalyzeArgs, ConfigArgs, CrdsArgs, CrdsInstallArgs, CrdsVerb, FlowsArgs, ReferenceArgs,
-        SelftestArgs, StatusArgs, UninstallArgs, WhyArgs,
+        AnalyzeArgs, ConfigArgs, ConfigView, CrdsArgs, CrdsInstallArgs, CrdsVerb, FlowsArgs,
+        ReferenceArgs, SelftestArgs, StatusArgs, UninstallArgs, WhyArgs,
     },
 };
 

@@ -172,7 +172,7 @@ fn read_all(stage: &Stage, follower: &mut Process) -> Result<Vec<String>> {
         while Instant::now() < next {
             let read = lines.len();
             lines.extend(follower.pending());
-            if lines[read..].iter().any(|line| line.contains(&format!("\"port\":{LAST},"))) {
+            if lines[read..].iter().any(|line| line.contains(&format!("\"dst_port\":{LAST},"))) {
                 return Ok(lines);
             }
             thread::sleep(Duration::from_millis(10));
@@ -197,7 +197,7 @@ fn read(lines: &[String], sides: [std::net::IpAddr; 2]) -> Result<(BTreeMap<u64,
             lost += missed;
             continue;
         }
-        if flow["event"] != "verdict" || flow["layer"] != "connect" || flow["port"] == LAST {
+        if flow["event"] != "verdict" || flow["layer"] != "connect" || flow["dst_port"] == LAST {
             continue;
         }
         let generation = flow["generation"].as_u64().context("a verdict of no generation")?;

@@ -253,11 +253,11 @@ fn s4_9_and_s4_11_only_what_is_declared_is_reached(#[case] egress: &str) -> Resu
 
     let why = case.why(at(SVC_V, PORT)[0])?;
     let rule = "VirtualService.appmesh.k8s.aws mesh-test/svc-v spec.provider.virtualRouter";
-    assert_eq!(why["explanation"]["outcome"]["rule"]["source"], rule, "{why}");
+    assert_eq!(why["explanation"]["decision"]["rule"]["source"], rule, "{why}");
     for to in at(UNDECLARED, PORT) {
         let why = case.why(to)?;
         let explanation = &why["explanation"];
-        assert_eq!(explanation["outcome"]["source"], "Mesh mesh-1 spec.egressFilter", "{why}");
+        assert_eq!(explanation["decision"]["source"], "Mesh mesh-1 spec.egressFilter", "{why}");
         let near = &explanation["near"][0];
         let rule = "VirtualService.appmesh.k8s.aws mesh-test/svc-u spec.provider.virtualRouter";
         assert_eq!(near["rule"]["source"], rule, "{why}");

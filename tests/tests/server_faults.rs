@@ -247,9 +247,11 @@ fn a_watch_that_goes_silent_is_begun_again_where_it_was() -> Result<()> {
     thread::sleep(Duration::from_secs(5));
     gated.scene.stage.check_verdicts()?;
     let took = gated.scene.wait_allowed(false, UNHEARD)?;
-    let lists = gated.gate.log().iter().filter(|request| request.is_list()).count();
+    let log = gated.gate.log();
+    let lists = log.iter().filter(|request| request.is_list()).count();
     println!("heard again after {took:?}");
-    assert_eq!(lists, 0, "nothing was forgotten");
+    let words = gated.scene.stage.agent.words();
+    assert_eq!(lists, 0, "nothing was forgotten: {log:#?}\n{words}");
     Ok(())
 }
 

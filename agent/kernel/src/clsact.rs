@@ -1,10 +1,13 @@
 //! Layer 3 by filters of a clsact queueing discipline, for kernels without tcx (before 6.6).
 //!
-//! A filter holds its program and outlives the agent, without a pin. It is known for ours by its
-//! name, which holds the pin directory; nothing else there is touched. Filters run by priority and
-//! then from the newest to the oldest, and the first that decides ends it. Ours let pass by deciding
-//! nothing (`TC_ACT_UNSPEC`), so that others' run after them; to see every frame they must be the
-//! first. They are put in front again where another program's came to stand before them.
+//! - A filter holds its program and outlives the agent, without a pin. It belongs to no process: it is
+//!   ours by its name, `sekisho <pin-dir>`. What is pinned for it (`links/clsact_*-<interface>`) says
+//!   where to look.
+//! - Filters run by priority and then from the newest to the oldest, and the first that decides ends it.
+//!   So ours are kept in front, at priority 1, and let pass by deciding nothing (`TC_ACT_UNSPEC`).
+//! - They are put in front again where another program's came to stand before them.
+//! - A filter of another kind or protocol at priority 1, or an `ingress` discipline in the place of
+//!   clsact, leaves ours no first place. That is an error, and the pod is reported as failing.
 
 use std::{
     io,

@@ -1,16 +1,22 @@
 //! Links: made once, adopted by the next agent, never doubled and never gone in between.
 //!
-//! A link is pinned under `links/<name>`. The next agent puts its own program in its place, which
-//! the kernel does between two runs of the hook. A link that is attached elsewhere than it should be
-//! (the cgroup or the interface has gone, or the agent is told another cgroup) is replaced: the new
-//! one is attached before the old one goes.
+//! A link is pinned under `links/<name>`. The next agent puts its own program in its place, which the
+//! kernel does between two runs of the hook. A link that is attached elsewhere than it should be is
+//! replaced, and the new one is attached before the old one goes. That happens when the cgroup or the
+//! interface has gone, or the agent is given another cgroup.
 //!
-//! ```text
-//! interfaces   layer 3 on the host's ends of pods' links
-//! filters      the same on a kernel without tcx, by filters, which are no links
-//! pins         what is pinned, and what the kernel says of it
-//! uninstall    removes all of it
-//! ```
+//! Of the programs on a link ours run first. One that comes before ours and lets a frame pass
+//! (`TCX_PASS`) ends the chain, while ours hand frames on (`TCX_NEXT`). Who goes before ours later is
+//! found by a canary that is not refused. Ours is then attached before it, once for each such find, so
+//! that two programs that both want to be first do not fight faster than canaries fail.
+//!
+//! Each attachment by tcx waits for a grace period of the kernel's (9 to 15 ms) under its lock of all
+//! links. A pod that is being made waits for one of the two: what judges its frames. What learns from
+//! arriving frames follows after the answer. In a pod that runs already they are attached the other way
+//! round, and its open connections are learnt once both are.
+//!
+//! On a kernel without tcx layer 3 is attached by filters, which are no links: see [`filters`]. A restart
+//! may change the mode: the new one is attached before the old one goes, and for that moment both judge.
 
 use std::{
     collections::BTreeSet,

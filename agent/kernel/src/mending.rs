@@ -1,4 +1,8 @@
 //! What others take away: noted when it is put back, asked for when a canary fails.
+//!
+//! Anybody may detach a link or replace what it runs. Once a second the agent looks whether every hook,
+//! of the cgroup and of the links, is still attached with its program, and puts it back. It does the same
+//! with pins that were removed. What is missing in PODS it writes again when a canary fails.
 
 use std::sync::{
     Mutex,

@@ -1,13 +1,13 @@
 //! Proof that the hooks judge a pod: a canary sent from inside its namespace, which every hook must
-//! refuse and write down ([`agent_abi::canary`]). At enrolment, every `--canary-interval`, and soon
-//! after a change of generation.
+//! refuse, ahead of every rule, and write down with its generation ([`agent_abi::canary`]). There is no
+//! event. It is sent at enrolment, every `--canary-interval`, within seconds of a new generation, and
+//! every second while it fails.
 //!
-//! What the kernel says is attached, and what the maps say of a pod, is what the agent did; this is
-//! what comes of it. Where it fails, the links are asked to be put in order, the pod is reported as
-//! failing, and it is tried again every few seconds.
+//! What the kernel says is attached, and what the maps say of a pod, is what the agent did; this is what
+//! comes of it. Where it fails, the links are put in order and the pod is reported as failing.
 //!
-//! It also reads the namespace's own addresses: a namespace that has not the Pod's addresses is
-//! another pod's, however surely the hooks judge it.
+//! The same look compares the namespace's own addresses with the Pod's `status.podIPs`. A namespace that
+//! lacks them is another pod's, however surely the hooks judge it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,9 +1,12 @@
-//! Where a pod is, by evidence that cannot be another pod's. A pod that is judged by another's
-//! policy is worse than one that is held, so nothing else pairs a pod with a namespace.
+//! Where a pod is, by evidence that cannot be another pod's. A pod that is judged by another's policy is
+//! worse than one that is held, so nothing else pairs a pod with a namespace.
 //!
-//! In a cluster the container runtime is believed, by its own call of the CNI plugin or by its list
-//! of sandboxes. An annotation is believed on a directory alone: in a cluster whoever may make a pod
-//! writes it.
+//! In a cluster the container runtime is believed, by its own call of the CNI plugin or by its list of
+//! sandboxes. A sandbox must agree in namespace, name and UID (a static Pod's UID is in the annotation
+//! `kubernetes.io/config.mirror`), and of several the newest counts. Paths under `/proc` are not taken:
+//! the runtime's process numbers are not the agent's.
+//!
+//! An annotation is believed on a directory alone: in a cluster anyone who may make a pod writes it.
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 

@@ -1,14 +1,18 @@
-//! What the container runtime of this node knows of its pods: which sandboxes run, whose they are
-//! and where their network namespaces are. It made them, so nobody else can know it better, and no
-//! user can write it into an object.
+//! What the container runtime of this node knows of its pods: which sandboxes run, whose they are and
+//! where their network namespaces are. It made them, so no one can know it better, and no user can write
+//! it into an object.
 //!
 //! ```text
 //! runtime's socket ─ cri ─► Follower ─► Heard (watch channel) ─► Evidence ─► Pods
 //!                              ▲
-//!      files in /run/netns ────┘  and pods that wait: look often for a while
+//!      files in /run/netns ────┘  and pods that are pending: look often for a while
 //! ```
 //!
-//! While the runtime is away, what it said last stays.
+//! The list is asked for every 2 s. After a file came or went in `/run/netns`, or while a Pod without a
+//! sandbox is news, it is asked for every 50 ms for 10 s.
+//!
+//! While the runtime is away, what it said last stays. At a start nothing is published before it has
+//! answered: a generation without sandboxes would hold every pod that runs.
 
 mod cri;
 mod follow;

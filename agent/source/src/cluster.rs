@@ -6,11 +6,20 @@
 //!                                       └──► Elsewhere: more to follow
 //! ```
 //!
-//! One task owns the store. A list replaces all of a kind at once; nothing is published before
-//! every kind has been listed, since half of the objects mean something else than all of them.
-//! What was saved by an earlier process is there from the start: an object that is broken now has
-//! its last good form from there, and when the server does not answer within [`PATIENCE`], what
-//! was saved is published.
+//! One task owns the store, and each kind is listed and watched by a task of its own.
+//!
+//! - A list replaces all of a kind at once. Nothing is published before every kind was listed: half of
+//!   the objects mean something else than all of them.
+//! - A kind that is not installed counts as listed. It is looked for every few seconds at first, and
+//!   every 15 to 30 seconds later, by one question for all kinds of a group.
+//! - What an earlier process saved is in the store from the start. An object that is broken now has its
+//!   last good form from there. If the server does not answer within [`PATIENCE`], what was saved is
+//!   published.
+//! - A change of a status alone says nothing new, and is dropped before it is published.
+//! - Endpoints are not watched: the control plane mirrors them into EndpointSlices.
+//! - Of Pods only this node's are watched, and those of [`elsewhere`].
+//!
+//! `tests/tests/server_faults.rs` and `server_history.rs` make each fault of a server with a real one.
 
 mod connect;
 mod discovery;
@@ -140,7 +149,7 @@ impl Cluster {
         let (path, node) = (self.path.clone(), Arc::clone(&self.node));
         tasks.spawn(sealed::keep(path, node, written, saved::write));
         tokio::select! {
-            () = self.follow(&mut news, &mut elsewhere, (saved, &contents)) => {}
+            () = self.follow(&mut news, &mut elsewhere, saved, &contents) => {}
             // None of them ends by itself, so this is a panic, which is ours to pass on.
             Some(Err(error)) = tasks.join_next() => std::panic::resume_unwind(error.into_panic()),
         }
@@ -150,7 +159,8 @@ impl Cluster {
         &mut self,
         news: &mut UnboundedReceiver<Told>,
         elsewhere: &mut Elsewhere,
-        (mut saved, contents): (Option<Timestamp>, &watch::Sender<Contents>),
+        mut saved: Option<Timestamp>,
+        contents: &watch::Sender<Contents>,
     ) {
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -1,5 +1,5 @@
-//! Which objects an API server has, in which generation, valid or not: what a node can say that it
-//! has in force, and against what another one reads it.
+//! Which objects an API server has, in which generation, valid or not: what a node can say that it has
+//! in force, and against what the leader reads it.
 //!
 //! ```text
 //! watch of a kind ─► KindHistory: objects, and after each change the digest of all of them
@@ -7,9 +7,12 @@
 //! KindHistory: d1 d2 d3 d4   ─► A has every change up to the third one, B all of them
 //! ```
 //!
-//! A digest is of (UID, generation) of each object, and does not depend on the order in which they
-//! came: nodes that have the same objects say the same, whenever they started. Versions of resources
-//! are not compared, since a status that is written changes them and means nothing.
+//! A digest is the sum of the hashes of (UID, generation) of all objects. It does not depend on the
+//! order in which they came, so nodes that have the same objects report the same, whenever they started.
+//! The digests after each of the newest 4,096 changes of a kind are kept.
+//!
+//! Resource versions are not compared. A status that is written changes them and means nothing: they
+//! would have to be reported again, and a new leader could not compare them.
 
 mod conditions;
 

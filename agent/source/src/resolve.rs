@@ -6,18 +6,25 @@
 //!     └──────── Answers ◄───────┴──► saved ──► <run-dir>/names.snapshot
 //! ```
 //!
-//! One task owns the [`Cache`]. It asks for each wanted name whenever the answer's TTL has passed,
-//! and publishes what is known when something of it has changed. The questions leave from the
-//! agent's own namespace, which no hook judges.
+//! One task owns the [`Cache`]. It asks for each wanted name when the answer's TTL has passed, and
+//! publishes what changed. Answers that come together within 50 ms make one generation. The questions
+//! leave from the agent's own namespace, which no hook judges.
 //!
-//! How long an address is allowed: as long as the newest answer has it; then until the TTL of the
-//! last answer that had it has passed, since a cache may hand it out so long; then for a grace, since
-//! an application dials what it was told a moment ago. After that no new connection may go there.
-//! Those that are open stay, as long as an object names what they were opened by. A question that
-//! fails changes nothing.
+//! An answer has three parts:
+//!
+//! - *current*: in the newest answer, and allowed;
+//! - *lingering*: no longer in it, and allowed until the TTL of the last answer that had it and a grace
+//!   have passed, since a cache may hand it out so long, and an application dials what it was told a
+//!   moment ago;
+//! - *former*: not allowed any more. Connections to it that are open stay, as long as an object names
+//!   what they were opened by. The sweep over open connections leaves them alone and enters their flows,
+//!   so that the packet layers pass them (`OpenedBy::KEPT`).
+//!
+//! A question that fails changes nothing.
 
 mod ask;
 mod cache;
+mod clock;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -109,8 +116,8 @@ impl fmt::Debug for Resolver {
 
 impl Resolver {
     /// A resolver that knows what an earlier process saved in the file for this node.
-    pub fn new(ask: Arc<dyn Ask>, rates: Rates, file: (PathBuf, &str)) -> (Self, Ends) {
-        let (path, node): (PathBuf, Arc<str>) = (file.0, file.1.into());
+    pub fn new(ask: Arc<dyn Ask>, rates: Rates, path: PathBuf, node: &str) -> (Self, Ends) {
+        let node: Arc<str> = node.into();
         let mut cache = Cache::new(rates);
         match saved::read(&path, &node) {
             Ok(saved) => cache.restore(saved, Instant::now()),

@@ -166,8 +166,8 @@ async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery>) -> Respo
     let answer = match to {
         Target::Address(to) => why::answer(answers, &pod, to).map(|it| Json(it).into_response()),
         Target::Name { name, port, protocol } => {
-            let about = (name.as_str(), port, protocol);
-            why::answer_name(answers, &pod, about).map(|it| Json(it).into_response())
+            let answer = why::answer_name(answers, &pod, &name, port, protocol);
+            answer.map(|it| Json(it).into_response())
         }
     };
     answer.unwrap_or_else(refuse)

@@ -104,7 +104,9 @@ pub(crate) enum WhyError {
 pub(super) fn answer_name(
     answers: &dyn Answers,
     pod: &PodRef,
-    (name, port, protocol): (&str, std::num::NonZeroU16, Protocol),
+    name: &str,
+    port: std::num::NonZeroU16,
+    protocol: Protocol,
 ) -> Result<NamedAnswer, WhyError> {
     let snapshot = answers.snapshot().ok_or(WhyError::Starting)?;
     let id = find(&snapshot, pod, answers)?;

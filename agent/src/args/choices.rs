@@ -118,16 +118,3 @@ impl From<KernelLog> for load::KernelLog {
         }
     }
 }
-
-/// What `sekisho config` shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum ConfigView {
-    /// What is served by port and address dialled
-    Listeners,
-    /// Which requests go where, in the order in which they are tried
-    Routes,
-    /// What routes lead to: a service's port, or a subset of it
-    Clusters,
-    /// Where each cluster is
-    Endpoints,
-}

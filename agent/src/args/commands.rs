@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::{
     DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
-    choices::{ConfigView, Format, Page, SelftestFamily},
+    choices::{Format, Page, SelftestFamily},
     cni,
     credentials::Credentials,
 };
@@ -118,6 +118,19 @@ pub(crate) struct ConfigArgs {
     /// Which agent, and how to answer.
     #[command(flatten)]
     pub(crate) ask: Ask,
+}
+
+/// What `sekisho config` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ConfigView {
+    /// What is served by port and address dialled
+    Listeners,
+    /// Which requests go where, in the order in which they are tried
+    Routes,
+    /// What routes lead to: a service's port, or a subset of it
+    Clusters,
+    /// Where each cluster is
+    Endpoints,
 }
 
 /// `sekisho analyze`.

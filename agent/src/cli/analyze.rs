@@ -12,7 +12,6 @@ use agent_source::{
     cluster::{self, Credentials, LeftOut, Listing},
     code, manifest,
     note::Note,
-    object,
     scan::Scanner,
     store::Store,
 };
@@ -155,6 +154,8 @@ fn count(count: usize, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use agent_source::object;
+
     use super::*;
 
     const GOOD: &str = "\

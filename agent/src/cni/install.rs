@@ -1,13 +1,14 @@
-//! Our plugin in the node's CNI directories: the program, and an entry in the configuration that
-//! the runtime reads, which is the first by name.
+//! Our plugin in the node's CNI directories: the program, and then an entry in the configuration that the
+//! runtime reads, which is the first by name. Each is placed by a rename.
 //!
-//! A list is changed in place, as the chained plugins of Istio and Linkerd do: only so are other
-//! programs' changes to it ours as well. A single plugin's file cannot hold a second one; it stays
-//! as it is, and a list made of it is put beside it under a name that comes first. Nothing else is
-//! remembered: what is ours is told by its type and its name.
-//!
-//! Another program that writes its configuration anew drops our entry, which is put back as soon as
-//! the file is whole. Pods that are made in between are held by the hooks like any unknown one.
+//! - A list is changed in place, as the chained plugins of Istio and Linkerd do. A copy would miss what
+//!   its owner changes later. Everything else in it keeps its text.
+//! - A single plugin's file cannot hold a second one. It stays as it is, and a list made of it
+//!   (`10-net-sekisho.conflist` for `10-net.conf`) sorts directly before it and follows it.
+//! - An owner that writes its file again drops the entry, and a watch puts it back. Pods that are made in
+//!   between are held by layer 1 like any unknown one.
+//! - Nothing is remembered: what is ours is told by its type and its name, and `sekisho uninstall` with the
+//!   same directories takes out just that.
 
 use std::{
     fs,

@@ -1,8 +1,13 @@
-//! The process that the runtime starts. It says one thing on its standard output: a result, or an
-//! error that the runtime understands.
+//! The process that the runtime starts. It says one thing on its standard output: a result, or an error
+//! that the runtime understands.
 //!
-//! Failing is the safe side: without an answer the pod's sandbox is not made, and the kubelet tries
-//! again. Only a sandbox's end never fails, since nothing would become better by trying again.
+//! - ADD fails with code 11 ("try again later") when the agent is away, does not know that UID yet, or
+//!   cannot judge the pod by the deadline. The kubelet then makes the sandbox again.
+//! - ADD passes at once what the agent says is not enrolled, containers that are no pods, and namespaces
+//!   that the configuration excludes.
+//! - DEL never fails: an agent that misses it finds the namespace gone.
+//! - STATUS never fails either. A runtime makes its whole node NotReady of that, and running pods are
+//!   evicted; those are judged without an agent.
 
 use std::{
     collections::BTreeMap,

@@ -103,6 +103,13 @@ impl Collector for FromStatus {
     }
 }
 
+/// Values under one label.
+struct LabelledFamily<'a> {
+    name: &'a str,
+    help: &'a str,
+    label: &'a str,
+}
+
 struct Writer<'a, 'b>(&'a mut DescriptorEncoder<'b>);
 
 impl Writer<'_, '_> {
@@ -115,7 +122,11 @@ impl Writer<'_, '_> {
             .map(|(name, count)| (name.as_str(), *count))
             .collect();
         let help = "Verdicts of the kernel's hooks by outcome";
-        self.family(("kernel_verdicts", help), "outcome", MetricType::Counter, &outcomes)?;
+        self.family(
+            &LabelledFamily { name: "kernel_verdicts", help, label: "outcome" },
+            MetricType::Counter,
+            &outcomes,
+        )?;
         let name = "kernel_events_lost";
         let lost = ConstCounter::new(lost);
         let help = "Events that found the ring full";
@@ -175,7 +186,11 @@ impl Writer<'_, '_> {
             ),
             ("failing", count(|enrolment| matches!(enrolment, Enrolment::Failing { .. }))),
         ];
-        self.family(("pods_enrolment", "Pods of this node"), "state", MetricType::Gauge, &pods)?;
+        self.family(
+            &LabelledFamily { name: "pods_enrolment", help: "Pods of this node", label: "state" },
+            MetricType::Gauge,
+            &pods,
+        )?;
         let missing = status
             .hooks
             .iter()
@@ -185,7 +200,11 @@ impl Writer<'_, '_> {
         self.gauge("kernel_hooks_missing", "Hooks that should be attached and are not", missing)?;
         let kinds: Vec<_> =
             status.objects.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
-        self.family(("source_objects", "Objects in force"), "kind", MetricType::Gauge, &kinds)?;
+        self.family(
+            &LabelledFamily { name: "source_objects", help: "Objects in force", label: "kind" },
+            MetricType::Gauge,
+            &kinds,
+        )?;
         let (known, unknown): (Vec<_>, Vec<_>) =
             status.names.iter().partition(|name| !name.addresses.is_empty());
         let failing = known.iter().filter(|name| name.error.is_some()).count();
@@ -195,12 +214,20 @@ impl Writer<'_, '_> {
             ("unresolved", unknown.len() as u64),
         ];
         let help = "Names that rules follow from";
-        self.family(("resolve_names", help), "state", MetricType::Gauge, &names)?;
+        self.family(
+            &LabelledFamily { name: "resolve_names", help, label: "state" },
+            MetricType::Gauge,
+            &names,
+        )?;
         let count =
             |wanted| status.findings.iter().filter(|note| note.severity == wanted).count() as u64;
         let severities = [Severity::Error, Severity::Warning, Severity::Info];
         let findings = severities.map(|severity| (severity.name(), count(severity)));
-        self.family(("source_findings", "Findings"), "severity", MetricType::Gauge, &findings)
+        self.family(
+            &LabelledFamily { name: "source_findings", help: "Findings", label: "severity" },
+            MetricType::Gauge,
+            &findings,
+        )
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -210,11 +237,11 @@ impl Writer<'_, '_> {
 
     fn family(
         &mut self,
-        (name, help): (&str, &str),
-        label: &str,
+        family: &LabelledFamily<'_>,
         kind: MetricType,
         values: &[(&str, u64)],
     ) -> fmt::Result {
+        let LabelledFamily { name, help, label } = *family;
         let mut family = self.0.encode_descriptor(name, help, None, kind)?;
         for (word, value) in values {
             let labels = [(label, *word)];

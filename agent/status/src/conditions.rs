@@ -53,7 +53,7 @@ pub(super) fn accepted(generation: i64, told: &[Told]) -> Condition {
             (first.note.finding.code.to_owned(), message)
         }
     };
-    condition(ACCEPTED, if refused { "False" } else { "True" }, (reason, message), generation)
+    condition(ACCEPTED, if refused { "False" } else { "True" }, &reason, &message, generation)
 }
 
 /// Whether all nodes enforce it.
@@ -76,7 +76,7 @@ pub(super) fn enforced(generation: i64, tally: &Tally) -> Condition {
     } else {
         ("False", "NotAllNodes")
     };
-    condition(ENFORCED, status, (reason.to_owned(), message), generation)
+    condition(ENFORCED, status, reason, &message, generation)
 }
 
 impl Lack {
@@ -94,10 +94,11 @@ impl Lack {
 fn condition(
     name: &str,
     status: &str,
-    (reason, message): (String, String),
+    reason: &str,
+    message: &str,
     observed_generation: i64,
 ) -> Condition {
-    let message = message.chars().take(LONGEST).collect();
+    let (reason, message) = (reason.to_owned(), message.chars().take(LONGEST).collect());
     Condition { name: name.into(), status: status.into(), reason, message, observed_generation }
 }
 

@@ -1,10 +1,9 @@
 //! Which Events are due, and what they are. Pure but for the clock.
 //!
-//! An Event's name follows from the object and what is said of it, so that the next elected agent
-//! finds the Event of the one before instead of making another. What stays true is said again every
-//! [`AGAIN`], as one more of the same Event's series, since the server forgets an Event after an hour.
-//! kube's `Recorder` does none of that: its names are of the moment, and what it has said it forgets
-//! after six minutes.
+//! An Event's name follows from the object and what is said of it. So the next leader finds the Event of
+//! the one before and goes on with its series. What stays true is said again every [`AGAIN`], as one more
+//! of the same series, since the server forgets an Event after an hour. kube's `Recorder` names Events by
+//! the moment, and forgets after six minutes what it has said.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Who writes: the agent that holds the Lease `sekisho-status-writer`.
+//! Leader election: the agent that holds the Lease `sekisho-status-writer` writes.
 //!
 //! ```text
 //! stand by: watch the Lease ─► unchanged for longer than it lasts, or gone ─► claim it ─► lead
@@ -6,10 +6,10 @@
 //!     └──────── another holds it, or no renewal went through for DEADLINE ────────────────┘
 //! ```
 //!
-//! As `client-go` does, nobody's clock is compared with another's: a Lease has run out when it was
-//! not seen to change for as long as it lasts. Each write names the version that it follows from, so
-//! one claim of several goes through. kube has no election; `kube-leader-election` is written
-//! against an older kube, polls, and believes the clock in the Lease.
+//! As in `client-go`, no clock is compared with another's: a Lease has run out when it was not seen to
+//! change for as long as it lasts (10 s). Each write names the version that it follows from, so one claim
+//! of several goes through. kube has no election. `kube-leader-election` is written against an older
+//! kube, polls, and believes the clock in the Lease.
 
 use std::{sync::Arc, time::Duration};
 

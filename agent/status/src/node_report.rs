@@ -1,13 +1,15 @@
-//! What each agent says: in a Lease of its node, which is written when what is in force has changed,
-//! and else only so often that others see that the agent lives.
+//! What each agent reports: an annotation of its node's Lease. It is written when what is in force has
+//! changed, at most every 2 s, and every 15 s anyway.
 //!
-//! A Lease is the smallest object that a server keeps, and one that nothing else watches; kubelets
-//! say the same of themselves in the same way. In a large cluster the agents speak less, as the
-//! elected one says ([`WriteRates`](super::state::WriteRates)).
+//! A Lease is the smallest object that a server keeps. No one else watches these, and kubelets show in
+//! the same way that they live: its renewal is the sign of life at the same time. From 100 nodes on (300
+//! for the sign of life) each writes less often, so that all agents together write 50 reports and 20
+//! signs of life a second ([`WriteRates`](super::state::WriteRates)). The leader alone watches these
+//! Leases, by their label.
 //!
-//! The Lease is a witness too. Nobody else writes it, so a server that has an older one than this agent
-//! left there, or none, has lost more than that: its state was replaced by an older one. Each write
-//! names the version that it follows from, and costs no request more for it.
+//! The Lease is a witness too. No one else writes it, so a server that has an older one than this agent
+//! left there, or none, has lost more than that: its state was replaced by an older one. Each write names
+//! the version that it follows from, and costs no request more for it.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

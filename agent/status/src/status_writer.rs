@@ -61,7 +61,8 @@ impl fmt::Debug for StatusWriter {
 impl StatusWriter {
     /// One for a node, with the publisher's end.
     pub fn new(
-        (client, presence): (Client, Arc<Presence>),
+        client: Client,
+        presence: Arc<Presence>,
         inventory: Arc<Inventory>,
         node: &str,
         reader: Reader,

@@ -1,11 +1,11 @@
-//! The elected agent's work: looks what is to be said, and writes what is not written yet, at a
-//! bounded rate.
+//! The leader's work: finds what is to be written and not written yet, and writes it at a bounded rate.
 //!
-//! A condition is written when it says something else than the object's status has, never because
-//! time has passed. After a change the nodes are given a moment to say that they have it, so that one
-//! change makes one write. A write names the version that it follows from: conditions of others are
-//! never lost, and after a conflict the next look knows better. Istio's and App Mesh's definitions
-//! make the list of conditions one value, so that a server-side apply would take all of it.
+//! - A condition is written when it differs from the object's status, and never because time has passed.
+//! - After a change the nodes get a moment to report it, so that one change makes one write.
+//! - A write is a merge patch that names the version that it follows from. Conditions of others are never
+//!   lost, and after a conflict the next look knows better. Istio's and App Mesh's definitions make the
+//!   list of conditions one value, of which a server-side apply would take all.
+//! - A silent node of which the cluster says that it is gone is forgotten.
 
 mod write;
 

@@ -12,13 +12,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::{
-    mount::{MsFlags, mount},
-    sys::{
-        signal::{self, Signal},
-        statfs::{BPF_FS_MAGIC, statfs},
-    },
-    unistd::Pid,
+use rustix::{
+    fs::statfs,
+    mount::{MountFlags, mount},
+    process::{Pid, Signal, kill_process},
 };
 use serde_json::Value;
 
@@ -170,17 +167,17 @@ impl Agent {
 
     /// Stops its process, as a debugger would: the kernel judges on, and nobody mends anything.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.signal(Signal::STOP)
     }
 
     /// Lets its process go on.
     pub fn resume(&self) -> Result<()> {
-        self.signal(Signal::SIGCONT)
+        self.signal(Signal::CONT)
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.pid().context("the agent does not run")?)?;
-        Ok(signal::kill(Pid::from_raw(pid), signal)?)
+        Ok(kill_process(Pid::from_raw(pid).context("no process has the number 0")?, signal)?)
     }
 
     /// Runs one of its other verbs against it.
@@ -312,9 +309,9 @@ static MOUNTING: Mutex<()> = Mutex::new(());
 /// Mounts the BPF file system where every system has it, if nobody has yet.
 pub fn mount_bpf() -> Result<()> {
     let _guard = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
-    if statfs(name::BPF_DIR).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC) {
+    if statfs(name::BPF_DIR).is_ok_and(|fs| fs.f_type == libc::BPF_FS_MAGIC) {
         return Ok(());
     }
-    mount(Some("bpf"), name::BPF_DIR, Some("bpf"), MsFlags::empty(), None::<&str>)
+    mount("bpf", name::BPF_DIR, "bpf", MountFlags::empty(), None)
         .context("mounting the BPF file system")
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::net::if_::if_nametoindex;
+use rustix::net::netdevice::name_to_index;
 use socket2::{Domain, Socket, Type};
 
 use crate::{
@@ -94,7 +94,7 @@ fn open() -> Result<Socket> {
     sys::set_option(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)?;
     sys::set_option(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 32 << 20)?;
     socket.set_read_timeout(Some(Duration::from_millis(20)))?;
-    let interface = if_nametoindex("eth0").context("no eth0 to read from")?;
+    let interface = name_to_index(&socket, "eth0").context("no eth0 to read from")?;
     let every = u16::try_from(libc::ETH_P_ALL)?;
     socket.bind(&sys::link_address(interface, every, [0; 6])?)?;
     Ok(socket)

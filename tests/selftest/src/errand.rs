@@ -73,10 +73,38 @@ pub struct Outcome {
     pub took_ms: u64,
 }
 
+/// Error numbers that a try meets, by the names that people know.
+const NAMES: [(i32, &str); 21] = [
+    (libc::EACCES, "EACCES"),
+    (libc::EADDRNOTAVAIL, "EADDRNOTAVAIL"),
+    (libc::EAGAIN, "EAGAIN"),
+    (libc::ECONNABORTED, "ECONNABORTED"),
+    (libc::ECONNREFUSED, "ECONNREFUSED"),
+    (libc::ECONNRESET, "ECONNRESET"),
+    (libc::EHOSTUNREACH, "EHOSTUNREACH"),
+    (libc::EINPROGRESS, "EINPROGRESS"),
+    (libc::EINVAL, "EINVAL"),
+    (libc::EMSGSIZE, "EMSGSIZE"),
+    (libc::ENETDOWN, "ENETDOWN"),
+    (libc::ENETUNREACH, "ENETUNREACH"),
+    (libc::ENOBUFS, "ENOBUFS"),
+    (libc::ENOSYS, "ENOSYS"),
+    (libc::ENOTCONN, "ENOTCONN"),
+    (libc::ENOTRECOVERABLE, "ENOTRECOVERABLE"),
+    (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+    (libc::EPERM, "EPERM"),
+    (libc::EPIPE, "EPIPE"),
+    (libc::EPROTONOSUPPORT, "EPROTONOSUPPORT"),
+    (libc::ETIMEDOUT, "ETIMEDOUT"),
+];
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.errno {
-            Some(errno) => write!(f, "{:?}", nix::errno::Errno::from_raw(errno))?,
+            Some(errno) => match NAMES.iter().find(|(known, _)| *known == errno) {
+                Some((_, name)) => f.write_str(name)?,
+                None => write!(f, "error {errno}")?,
+            },
             None if self.answered => f.write_str("answered")?,
             None => f.write_str("no answer")?,
         }

@@ -10,10 +10,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, setns, unshare},
+use rustix::{
+    io::Errno,
+    mount::{UnmountFlags, mount_bind, unmount},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
 };
+
+use crate::sys;
 
 /// Where namespaces get their names, as `ip netns` has it.
 pub const NETNS_DIR: &str = "/run/netns";
@@ -33,15 +36,8 @@ impl Netns {
         File::create_new(&path).with_context(|| format!("naming {}", path.display()))?;
         let target = path.clone();
         let made = on_a_thread(move || {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            mount(
-                Some("/proc/thread-self/ns/net"),
-                &target,
-                None::<&str>,
-                MsFlags::MS_BIND,
-                None::<&str>,
-            )?;
-            Ok(())
+            sys::leave_network()?;
+            Ok(mount_bind("/proc/thread-self/ns/net", &target)?)
         });
         if let Err(error) = made {
             fs::remove_file(&path)?;
@@ -74,8 +70,7 @@ impl Netns {
     /// Does `work` on a thread that is inside. Sockets that it returns stay inside.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         on_a_thread(|| {
-            setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)
-                .with_context(|| format!("entering {}", self.name))?;
+            move_into(&self.file).with_context(|| format!("entering {}", self.name))?;
             work()
         })
     }
@@ -83,9 +78,7 @@ impl Netns {
     /// What lets the thread that calls it in, for good.
     pub fn door(&self) -> Result<impl FnOnce() -> Result<()> + Send + 'static> {
         let (file, name) = (self.file.try_clone()?, self.name.clone());
-        Ok(move || {
-            setns(file, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {name}"))
-        })
+        Ok(move || move_into(file).with_context(|| format!("entering {name}")))
     }
 
     /// Runs lines of `ip` inside, as many as there are, all or nothing but the first error.
@@ -145,10 +138,15 @@ impl Drop for Netns {
 /// Removes a name; the namespace itself goes with its last user.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
     // A name that was never mounted on, from a run killed half-way, is only a file.
-    match umount2(path, MntFlags::MNT_DETACH) {
-        Ok(()) | Err(nix::Error::EINVAL) => fs::remove_file(path),
+    match unmount(path, UnmountFlags::DETACH) {
+        Ok(()) | Err(Errno::INVAL) => fs::remove_file(path),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The thread that calls it is in the namespace from here on.
+pub fn move_into(netns: impl AsFd) -> io::Result<()> {
+    Ok(move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))?)
 }
 
 /// A thread of its own, because a thread that has entered a namespace is of no use afterwards.

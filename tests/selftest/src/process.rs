@@ -14,9 +14,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::sched::{CloneFlags, setns};
 
-use crate::{cgroup, netns::Netns, sys};
+use crate::{
+    cgroup,
+    netns::{self, Netns},
+    sys,
+};
 
 /// Where a child runs. What is left out stays as it is for the test itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,7 +41,7 @@ impl Place<'_> {
                 (&*door).write_all(b"0")?;
             }
             if let Some(netns) = &netns {
-                setns(netns, CloneFlags::CLONE_NEWNET)?;
+                netns::move_into(netns)?;
             }
             Ok(())
         });

@@ -1,5 +1,5 @@
 //! The calls that no safe wrapper has: packet-socket addresses, `sendmmsg`, integer socket options,
-//! `bpf()`. Everything else goes through `socket2` and `nix`.
+//! `bpf()`, `unshare`. Everything else goes through `socket2` and `rustix`.
 #![expect(unsafe_code, reason = "raw system calls and C structures have no safe form")]
 
 use std::{
@@ -21,6 +21,13 @@ pub fn before_exec(
     use std::os::unix::process::CommandExt as _;
     // SAFETY: the callers in this crate only make system calls on open descriptors.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Puts this thread into a new network namespace.
+pub fn leave_network() -> io::Result<()> {
+    // SAFETY: a call that takes a number, and that changes nothing which threads share: what they have
+    // open stays open.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }).map(drop)
 }
 
 /// The address of a packet socket: an interface, a protocol, and a station for cooked frames.

@@ -8,6 +8,7 @@
 //!
 //! Tests count: a test that needs a module from above stands in the wrong file.
 
+mod orders;
 mod paths;
 mod tree;
 
@@ -17,15 +18,8 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use crate::command::{cargo, quiet, workspace};
+use orders::ORDERS;
 use tree::{Arrow, Tree};
-
-/// A crate and its top-level modules: each may use those before it and no other.
-struct Order {
-    name: &'static str,
-    modules: &'static [&'static str],
-}
-
-const ORDERS: [Order; 0] = [];
 
 pub(crate) fn check() -> anyhow::Result<()> {
     let mut problems = Vec::new();

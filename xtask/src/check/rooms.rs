@@ -27,7 +27,7 @@ const BPF: &[&str] = &["aya", "aya-log", "aya-obj"];
 const CLIENTS: &[&str] = &["aya", "kube", "kube-client", "kube-runtime", "notify"];
 
 /// What the suites need and the shipped program does not.
-const HARNESS: &[&str] = &["aya", "h2", "hickory-proto", "kube"];
+const HARNESS: &[&str] = &["aya", "h2", "hickory-proto", "kube", "nix"];
 
 const ROOMS: [Room; 13] = [
     // serde comes to user space's side of it through aya's hash tables.

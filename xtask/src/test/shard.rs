@@ -7,9 +7,35 @@ use anyhow::{Context as _, ensure};
 
 use super::suites::Suite;
 
-/// Seconds on two processors, of suites that take long; see the table at the end of a run. They
-/// decide how even the parts are and nothing else.
-const SECONDS: [(&str, u64); 1] = [("sekisho-tests server_faults", 200)];
+/// About how many seconds suites take on two processors, of those that take long; see the table at the
+/// end of a run. They decide how even the parts are and nothing else.
+const SECONDS: [(&str, u64); 25] = [
+    ("agent-model incremental", 15),
+    ("agent-proxy (lib)", 15),
+    ("sekisho-tests answers", 90),
+    ("sekisho-tests canary", 50),
+    ("sekisho-tests churn", 50),
+    ("sekisho-tests clsact", 110),
+    ("sekisho-tests cluster_source", 90),
+    ("sekisho-tests cni", 30),
+    ("sekisho-tests crds", 30),
+    ("sekisho-tests generations", 50),
+    ("sekisho-tests held", 15),
+    ("sekisho-tests leak_matrix", 90),
+    ("sekisho-tests lifecycle", 90),
+    ("sekisho-tests names", 100),
+    ("sekisho-tests neighbours", 50),
+    ("sekisho-tests object_status", 200),
+    ("sekisho-tests runtime", 20),
+    ("sekisho-tests s0_cases", 110),
+    ("sekisho-tests s2_cases", 30),
+    ("sekisho-tests s4_cases", 30),
+    ("sekisho-tests selftest", 40),
+    ("sekisho-tests server_faults", 220),
+    ("sekisho-tests server_history", 110),
+    ("sekisho-tests sl_invariants", 120),
+    ("sekisho-tests two_sources", 25),
+];
 /// Any other suite.
 const SHORT: u64 = 3;
 

@@ -1,11 +1,16 @@
-//! What one generation hands to the next: rules of objects that did not change, what each point of
-//! view shows, and rule sets that came out the same. It makes a translation faster and changes
-//! nothing about its outcome. A set that stays the same value stays the same allocation, so whoever
-//! fills kernel maps can tell by a pointer that there is nothing to do.
+//! What one generation hands to the next: rules of objects that did not change, what each view shows, and
+//! rule sets that came out the same. It makes a translation faster and changes nothing about its outcome:
+//! a translation is a function of objects, node and answers, and `tests/incremental.rs` holds each step
+//! against one from scratch.
 //!
 //! ```text
-//! objects that are other ones ─► services: Delta ─► views: Step ─► rule sets
+//! objects that are other ones ─► definitions: Delta ─► views: Step ─► rule sets
 //! ```
+//!
+//! A set that stays the same value stays the same allocation, so that the planner can tell by a pointer
+//! that there is nothing to do. Where a host has several definitions and one of them changes, or a rule for
+//! a whole port does, what depends on it is made from scratch. A definition is made again only when its
+//! object, or the answers of its own names, change.
 
 mod services;
 mod views;

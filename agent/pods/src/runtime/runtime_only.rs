@@ -1,8 +1,10 @@
-//! The pods that only the runtime knows: static ones whose picture the API server does not have yet,
-//! and those that are made while it cannot be asked. What the kubelet told the runtime of them is
-//! enough to judge them, and who may write it may write the Pod.
+//! The pods that only the runtime knows: static ones whose mirror Pod the API server does not have yet,
+//! and those that are made while it cannot be asked. What the kubelet told the runtime of them (labels,
+//! annotations, UID) is enough to judge them, and who may write it may write the Pod.
 //!
-//! A sandbox whose Pod was there once and has been deleted is not among them: it is about to go.
+//! Such a pod is judged as its Namespace and the Sidecars of the last snapshot say. It is no endpoint of
+//! anything, and an object of its name replaces it. A sandbox whose Pod was there once and has been
+//! deleted is none of these: it is about to go.
 
 use std::collections::{BTreeMap, BTreeSet};
 

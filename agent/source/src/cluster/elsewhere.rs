@@ -1,6 +1,6 @@
 //! Pods of other nodes: followed in the namespaces where a `ServiceEntry` chooses its endpoints among
-//! pods by `workloadSelector`, for as long as one does, and nowhere else. The pods of this node are
-//! not among them: those are followed in any case.
+//! pods by `workloadSelector`, for as long as one does, and nowhere else. Of them only what makes them
+//! endpoints is kept. The pods of this node are not among them: those are followed in any case.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

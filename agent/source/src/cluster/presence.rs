@@ -1,15 +1,19 @@
 //! Whether the server is there, and how far its state is: asked once for all kinds.
 //!
-//! Every follower asks before it begins, and again whenever its watch ended before its time. So
-//! while the server is away one request at a time looks for it, ever more seldom, and when it is
-//! back one connection is made and not one for each kind. Where it asks to be left alone, whatever
-//! the request was, it is left alone by all: by whoever writes statuses too.
+//! Every follower asks before it begins, and again when its watch ended before its time. So while the
+//! server is away, one request at a time looks for it, after 0.25 to 10 s. When it is back, one
+//! connection is made and not one for each kind. A server that asks to be left alone (`Retry-After`),
+//! whatever the request was, is left alone by all, also by those that write statuses.
 //!
-//! The answer tells the state's version too. A server that was restored from a backup counts on
-//! from an older one, and a watch that begins at a version which is not reached yet says nothing,
-//! and later leaves out what lies between; so a lower version means that all is to be listed anew.
-//! Versions of different kinds can be compared, since they are those of one etcd. One that has since
-//! counted beyond what was seen is told by a witness: [`Presence::replaced`].
+//! The answer has the version of the server's state. A server that was restored from a backup counts on
+//! from an older one. A watch that begins at a version which is not reached yet says nothing, and later
+//! leaves out what lies between. So a lower version means that everything is to be listed again.
+//! Versions of different kinds can be compared, since they are those of one etcd.
+//!
+//! A restored server may have counted on beyond what was seen of it before it is asked. Then a witness
+//! tells: the node's own Lease ([`Presence::replaced`]). No one else writes that Lease, so an older one
+//! than the agent left there, or none, shows that the state was replaced. It is looked at with each
+//! write of it, and so within 15 s in most clusters. With `--write-status=false` there is no witness.
 
 use std::{
     fmt,

@@ -1,9 +1,10 @@
 //! How requests travel: over one HTTP/2 connection, as client-go's do, where the server speaks it.
 //!
-//! Each kind has a watch of its own. By HTTP/1.1 each of them would be a connection with a TLS
-//! handshake of its own, and after an outage every node would make all of them at once. One
-//! connection also has one sign of life: a peer that does not answer a ping within [`PING`] twice
-//! over is gone, and all watches learn of it then and not by their own silence.
+//! Each kind has a watch of its own. By HTTP/1.1 each would be a connection with a TLS handshake, and
+//! after an outage every node would make all of them at once.
+//!
+//! One connection also has one sign of life. A peer that does not answer a ping within [`PING`] twice
+//! over is gone, and all watches learn of it then: within 20 s, and not by their own silence.
 //!
 //! Nothing is tried again here. kube's own client does so by default, which would hide from
 //! [`super::follow`] what the server asks for, and from people why nothing happens.

@@ -8,10 +8,13 @@ use std::{
 };
 
 use agent_model::names::{Answer, Answers, MAX_ADDRESSES, Trouble, Wanted};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::saved::{Line, Until};
+use super::{
+    clock::Clock,
+    saved::{Line, Until},
+};
 
 /// As many former addresses of a name as are remembered; the oldest are forgotten first, and an
 /// open connection to one of those is reset at the next change of its pod's rules.
@@ -376,26 +379,4 @@ fn trouble(v4: &Heard, v6: &Heard) -> Option<String> {
 
 fn too_many(found: usize) -> String {
     format!("{found} addresses, and up to {MAX_ADDRESSES} are taken")
-}
-
-/// The two clocks at one moment.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    now: Instant,
-    wall: Timestamp,
-}
-
-impl Clock {
-    fn wall_at(self, at: Instant) -> Timestamp {
-        let ahead = SignedDuration::try_from(at.saturating_duration_since(self.now));
-        let behind = SignedDuration::try_from(self.now.saturating_duration_since(at));
-        let offset = ahead.unwrap_or_default() - behind.unwrap_or_default();
-        self.wall.saturating_add(offset).unwrap_or(self.wall)
-    }
-
-    /// The past counts as now.
-    fn at(self, wall: Timestamp) -> Instant {
-        let ahead = Duration::try_from(wall.duration_since(self.wall)).unwrap_or_default();
-        self.now + ahead
-    }
 }

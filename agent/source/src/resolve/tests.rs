@@ -78,7 +78,7 @@ impl Rig {
         let script = Arc::new(Script::default());
         let ask = Arc::new(Arc::clone(&script));
         let file = (dir.path().join("names.snapshot"), "node-1");
-        let (resolver, ends) = Resolver::new(ask, RATES, file);
+        let (resolver, ends) = Resolver::new(ask, RATES, file.0, file.1);
         let known = resolver.known();
         let mut task = JoinSet::new();
         task.spawn(resolver.run());

@@ -185,8 +185,8 @@ fn a_name_is_answered_address_by_address() {
     let config = format!("{CLUSTER}{ENTRY}");
     let sample = Sample::new(&config, &config);
     let ask = |name: &str, port: u16| {
-        let about = (name, port.try_into().unwrap(), Protocol::Tcp);
-        answer_name(&sample, &"shop/web".parse().unwrap(), about)
+        let (pod, port) = ("shop/web".parse().unwrap(), port.try_into().unwrap());
+        answer_name(&sample, &pod, name, port, Protocol::Tcp)
     };
     let told = ask("db.example.com", 3306).unwrap();
     let found: Vec<_> =

@@ -132,7 +132,7 @@ LAYERS
   1  socket calls              1 of 1 hooks attached  at /cg
   2  packets leaving a socket  1 of 1 hooks attached  at /cg
   3  frames on a pod's link    1 of 2 hooks attached  by clsact: this kernel has no tcx (Linux 6.6)
- clsact_egress             missing                at veth1
+     clsact_egress             missing                at veth1
 
 COUNTERS
   direct       5

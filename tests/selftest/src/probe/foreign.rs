@@ -4,8 +4,9 @@ use std::{
     cell::RefCell,
     fs::File,
     io::{self, BufRead as _, BufReader, IoSlice, IoSliceMut, Write as _},
+    mem::MaybeUninit,
     os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+        fd::{AsFd as _, OwnedFd},
         unix::net::UnixStream,
     },
     process::{Child, Stdio},
@@ -15,12 +16,13 @@ use std::{
 
 use crate::{
     errand::{Errand, Outcome},
+    netns,
     process::Place,
 };
 use anyhow::{Context as _, Result};
-use nix::{
-    sched::{CloneFlags, setns},
-    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg},
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use socket2::{Protocol, Socket, Type};
 
@@ -42,7 +44,7 @@ pub(crate) fn enter(errand: &Errand, tcp: bool) -> io::Result<Attempt> {
     let netns = File::open(&errand.netns)?;
     let socket = thread::scope(|scope| {
         let visit = scope.spawn(|| {
-            setns(&netns, CloneFlags::CLONE_NEWNET)?;
+            netns::move_into(&netns)?;
             make(errand, tcp)
         });
         visit.join().map_err(|_| io::Error::other("the visiting thread panicked"))?
@@ -63,6 +65,9 @@ fn use_socket(errand: &Errand, socket: Socket) -> io::Result<Attempt> {
     datagram::unconnected(socket, errand.target().into())
 }
 
+/// Room for a message that carries one socket.
+const ONE_SOCKET: usize = rustix::cmsg_space!(ScmRights(1));
+
 /// A process in the pod's group that waits for a socket.
 struct Borrower {
     child: Child,
@@ -81,14 +86,12 @@ impl Borrower {
     fn hand_over(&mut self, errand: &Errand, socket: &Socket) -> io::Result<bool> {
         let mut line = serde_json::to_vec(errand)?;
         line.push(b'\n');
-        let descriptors: [RawFd; 1] = [socket.as_raw_fd()];
-        sendmsg::<()>(
-            self.pipe.as_raw_fd(),
-            &[IoSlice::new(&line)],
-            &[ControlMessage::ScmRights(&descriptors)],
-            MsgFlags::empty(),
-            None,
-        )?;
+        let (mut space, handed) = ([MaybeUninit::uninit(); ONE_SOCKET], [socket.as_fd()]);
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(&handed)) {
+            return Err(io::Error::other("the space is for one socket"));
+        }
+        sendmsg(&self.pipe, &[IoSlice::new(&line)], &mut control, SendFlags::empty())?;
         self.outcome()
     }
 
@@ -115,7 +118,7 @@ impl Drop for Borrower {
 
 /// The borrower's side: one socket, then as many sends as the lender asks for.
 pub(crate) fn borrow() -> Result<()> {
-    let pipe = UnixStream::from(std::os::fd::AsFd::as_fd(&io::stdin()).try_clone_to_owned()?);
+    let pipe = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (errand, socket) = receive(&pipe)?;
     let held: Rc<RefCell<Option<Again>>> = Rc::default();
     let first = timed(|| {
@@ -140,24 +143,16 @@ fn answer(mut pipe: &UnixStream, outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-#[expect(unsafe_code, reason = "a descriptor out of a control message belongs to nobody yet")]
 fn receive(pipe: &UnixStream) -> Result<(Errand, Socket)> {
     let mut buffer = vec![0; 4096];
-    let mut space = nix::cmsg_space!(RawFd);
-    let (length, descriptor) = {
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        let message =
-            recvmsg::<()>(pipe.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty())?;
-        let descriptor = message
-            .cmsgs()?
-            .find_map(|part| match part {
-                ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
-                _ => None,
-            })
-            .context("no socket was handed over")?;
-        (message.bytes, descriptor)
-    };
-    // SAFETY: the kernel has just put it in this process's table, and nobody else knows it.
-    let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    let mut space = [MaybeUninit::uninit(); ONE_SOCKET];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let parts = &mut [IoSliceMut::new(&mut buffer)];
+    let length = recvmsg(pipe, parts, &mut control, RecvFlags::empty())?.bytes;
+    let handed = control.drain().find_map(|part| match part {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let socket = Socket::from(handed.context("no socket was handed over")?);
     Ok((serde_json::from_slice(&buffer[..length])?, exchange::patient(socket)?))
 }

@@ -8,7 +8,7 @@ use crate::{
     sys,
     way::Way,
 };
-use nix::net::if_::if_nametoindex;
+use rustix::net::netdevice::name_to_index;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Attempt, exchange::MESSAGE};
@@ -26,7 +26,8 @@ pub(crate) fn send(errand: &Errand) -> io::Result<Attempt> {
         sys::set_option(&socket, libc::SOL_PACKET, PACKET_QDISC_BYPASS, 1)?;
     }
     let ethertype = errand.ends().ethertype();
-    let to: SockAddr = sys::link_address(if_nametoindex("eth0")?, ethertype, errand.next_hop)?;
+    let interface = name_to_index(&socket, "eth0")?;
+    let to: SockAddr = sys::link_address(interface, ethertype, errand.next_hop)?;
     let frames = if cooked { vec![packet::udp(&errand.ends(), MESSAGE)] } else { frames(errand) };
     Attempt::new(move || {
         for frame in &frames {

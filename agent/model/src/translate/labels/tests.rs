@@ -7,7 +7,11 @@ use std::{
 use super::*;
 
 /// What has the form of a key and is none: protocols, conditions, a controller's name.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 12] = [
+    // A key in what a container runtime writes.
+    "cni.dev/valid-attachments",
+    // On bookmarks, where a watch has told all that was there.
+    "k8s.io/initial-events-end",
     // Left out when an object is saved.
     "kubectl.kubernetes.io/last-applied-configuration",
     "kubernetes.io/h2c",
@@ -16,6 +20,10 @@ const OTHERS: [&str; 7] = [
     "sekisho.dev/Accepted",
     "sekisho.dev/Enforced",
     "sekisho.dev/agent",
+    // Words of a list in a DestinationRule.
+    "topology.istio.io/subzone",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
 ];
 
 #[test]
