@@ -164,12 +164,13 @@ impl Nodes {
     }
 
     /// A silent node of which it is to be asked whether the cluster still has it.
-    fn doubtful(&mut self) -> Option<(String, String)> {
+    /// Never the leader's own: it is there, whatever it does not hear.
+    fn doubtful(&mut self, leader: Option<&str>) -> Option<(String, String)> {
         let is_due = |node: &&mut Node| {
             node.heard.elapsed() >= node.patience
                 && node.asked.is_none_or(|asked| asked.elapsed() >= LOOK)
         };
-        let mut nodes = self.nodes.iter_mut();
+        let mut nodes = self.nodes.iter_mut().filter(|(name, _)| leader != Some(name.as_str()));
         let (name, node) = nodes.find(|(_, node)| is_due(node))?;
         node.asked = Some(Instant::now());
         Some((name.clone(), node.lease.clone()))
@@ -313,7 +314,8 @@ pub(super) async fn delete_gone(
     nodes: &Shared,
     state: &State,
 ) {
-    let doubtful = lock(nodes).doubtful();
+    let leader = state.view().holder;
+    let doubtful = lock(nodes).doubtful(leader.as_deref());
     let Some((name, lease)) = doubtful else { return };
     let attempt = Attempt { verb: "get", resource: "nodes", namespace: None };
     match state.answer(Api::<KubeNode>::all(client.clone()).get_metadata(&name)).await {
