@@ -27,6 +27,7 @@ mod connection;
 mod dial;
 mod drain;
 mod failure;
+pub mod http1;
 mod judge;
 mod origin;
 mod record;
