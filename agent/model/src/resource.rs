@@ -48,7 +48,7 @@ pub use parse::{Parsed, ResourceError, parse};
 pub use service::Service;
 pub use shape::ShapeError;
 pub use store::Objects;
-pub use yaml::{Document, Part, YamlError, documents, split};
+pub use yaml::{Document, NotYaml, Part, YamlError, documents, split};
 
 macro_rules! objects {
     ($($variant:ident $kind:ident $type:ty;)+) => {

@@ -134,6 +134,10 @@ fn kinds_of_kubernetes_and_mesh_settings_take_their_shapes_alone() {
     let told = |name: &str| format!("ConfigMap istio-system/istio: data.mesh{name}");
     for (manifest, expected) in [
         (mesh("[a]"), told(": found a list, expected a mapping")),
+        (
+            mesh("a: 1, a: 2}").replace("'a", "'{a"),
+            told(": the key \"a\" is there twice: keep one"),
+        ),
         (mesh("a"), told(": found the string \"a\", expected a mapping")),
         (
             mesh("outboundTrafficPolicy: [ALLOW_ANY]"),

@@ -11,7 +11,7 @@ use super::{
     Kind, Object, ObjectKey,
     mesh_config::{self, MeshConfigMap},
     shape::{ShapeError, Shaped},
-    yaml,
+    yaml::{self, NotYaml},
 };
 use crate::finding::{Finding, Severity, code};
 
@@ -57,13 +57,13 @@ pub enum ResourceError {
         source: ShapeError,
     },
     /// The mesh's settings are not YAML.
-    #[error("{key}: data.mesh: {}", yaml::in_words(source))]
+    #[error("{key}: data.mesh: {source}")]
     MeshConfig {
         /// The object.
         key: ObjectKey,
         /// What is wrong.
         #[source]
-        source: Box<serde_saphyr::Error>,
+        source: NotYaml,
     },
 }
 
@@ -298,7 +298,7 @@ fn mesh(
         Value::Object(Map::new())
     } else {
         serde_saphyr::from_str_with_options(text, yaml::options()).map_err(|source| {
-            ResourceError::MeshConfig { key: key.clone(), source: Box::new(source) }
+            ResourceError::MeshConfig { key: key.clone(), source: NotYaml::from(source) }
         })?
     };
     let mut value = if value.is_null() { Value::Object(Map::new()) } else { value };

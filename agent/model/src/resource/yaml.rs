@@ -16,13 +16,13 @@ pub struct Document {
 
 /// A document that is not YAML.
 #[derive(Debug, thiserror::Error)]
-#[error("not YAML at line {line}: {}", in_words(source))]
+#[error("not YAML at line {line}: {source}")]
 pub struct YamlError {
     /// The line in the whole stream, from 1.
     pub line: u64,
     /// What the parser says; its own line numbers count from the document's start.
     #[source]
-    pub source: Box<serde_saphyr::Error>,
+    pub source: NotYaml,
 }
 
 /// The text of one document of a stream.
@@ -106,12 +106,22 @@ fn read(text: &str, first_line: usize) -> Result<Value, YamlError> {
     }
     serde_saphyr::from_str_with_options(text, options()).map_err(|source| {
         let within = source.location().map_or(1, |location| location.line());
-        YamlError { line: first_line as u64 + within - 1, source: Box::new(source) }
+        YamlError { line: first_line as u64 + within - 1, source: NotYaml::from(source) }
     })
 }
 
-/// What the parser says, without its own options and place.
-pub(super) fn in_words(error: &serde_saphyr::Error) -> String {
+/// What the parser says, without its own options.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotYaml(String);
+
+impl From<serde_saphyr::Error> for NotYaml {
+    fn from(error: serde_saphyr::Error) -> Self {
+        Self(in_words(&error))
+    }
+}
+
+fn in_words(error: &serde_saphyr::Error) -> String {
     match error.without_snippet() {
         serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("the key {key:?} is there twice: keep one")
