@@ -50,27 +50,29 @@ pub struct Strain {
     thread: JoinHandle<Result<f64>>,
 }
 
-/// Longer than a thread may run before others have their turn.
-const WORK: Duration = Duration::from_millis(20);
-/// So that the measurement is no strain itself.
-const REST: Duration = Duration::from_millis(180);
+/// What a thread does that mostly waits, such as an agent's upon a change.
+pub const STEP: Duration = Duration::from_millis(2);
+/// What a thread does that always has something to do: longer than it may before others have their turn.
+pub const TURN: Duration = Duration::from_millis(20);
+/// So many times as long it rests, so that the measurement is no strain itself.
+const REST: u32 = 9;
 
 impl Strain {
-    /// Begins to measure.
-    pub fn start() -> Self {
+    /// Begins to measure, by work of the size that matters: [`STEP`] or [`TURN`].
+    pub fn start(work: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let (mut given, mut took) = (Duration::ZERO, Duration::ZERO);
             loop {
                 let (wall, own) = (Instant::now(), own_time()?);
-                while own_time()? < own + WORK {}
-                given += WORK;
+                while own_time()? < own + work {}
+                given += work;
                 took += wall.elapsed();
                 if stopped.load(Ordering::Relaxed) {
                     return Ok(took.div_duration_f64(given).max(1.0));
                 }
-                thread::sleep(REST);
+                thread::sleep(work * REST);
             }
         });
         Self { stop, thread }
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_never_tighter_than_on_an_idle_machine() -> Result<()> {
-        let slowdown = Strain::start().end()?;
+        let slowdown = Strain::start(STEP).end()?;
         let limit = Duration::from_millis(250);
         assert!(slowdown.stretch(limit) >= limit && slowdown.shrink(40) <= 40, "{slowdown:?}");
         Ok(())
@@ -141,7 +143,7 @@ mod tests {
                     }
                 });
             }
-            let strain = Strain::start();
+            let strain = Strain::start(TURN);
             thread::sleep(Duration::from_secs(1));
             let slowdown = strain.end();
             stop.store(true, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use rstest::rstest;
 use sekisho_tests::{
     manifest::listed,
     maps,
-    pace::Strain,
+    pace::{STEP, Strain, TURN},
     pod::load::{Load, Tally},
     process::{Process, probe},
     serve::Echo,
@@ -52,7 +52,7 @@ fn each_verdict_is_of_the_generation_that_it_names(
     let right = SocketAddr::new(net.of(&other), DIRECT);
     let mut follower = stage.agent.follow(&stage.world)?;
 
-    let (mut storm, strain) = (storm(&stage, left, right)?, Strain::start());
+    let (mut storm, strain) = (storm(&stage, left, right)?, Strain::start(STEP));
     let (mut flips, start) = (0_usize, Instant::now());
     while start.elapsed() < Duration::from_secs(SECONDS) {
         let before = stage.agent.generation()?;
@@ -103,7 +103,7 @@ fn a_hundred_flips_a_second_contradict_no_verdict(
     let mut follower = stage.agent.follow(&stage.world)?;
 
     let denied = stage.at(net, DENIED);
-    let (mut storm, strain) = (storm(&stage, denied, denied)?, Strain::start());
+    let (mut storm, strain) = (storm(&stage, denied, denied)?, Strain::start(TURN));
     let start = Instant::now();
     let mut flips = 0_u32;
     while start.elapsed() < Duration::from_secs(SECONDS) {

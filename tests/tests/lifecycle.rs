@@ -15,7 +15,7 @@ use sekisho_tests::{
     burden::Burden,
     client::Client,
     manifest::Mode,
-    pace::{Strain, median},
+    pace::{STEP, Strain, median},
     process::built,
     stage::{DENIED, DIRECT, Net, Stage},
     stranger,
@@ -159,7 +159,7 @@ fn a_revoked_connection_is_reset_at_once_and_only_that(
     let mut kept = stage.client()?;
     kept.echoes(std::net::SocketAddr::new(net.of(&other), DIRECT))?;
 
-    let (strain, mut took) = (Strain::start(), Vec::new());
+    let (strain, mut took) = (Strain::start(STEP), Vec::new());
     for _ in 0..5 {
         let mut revoked = stage.client()?;
         revoked.echoes(stage.at(net, DIRECT))?;

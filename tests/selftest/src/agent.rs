@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// It starts in less than a second; two processors and a disk may be shared with several builds.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// An agent, its files, and its process while it runs. Dropped, it leaves nothing in the kernel.
