@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{self, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -19,16 +19,13 @@ use nix::{
 use serde_json::Value;
 
 use crate::{
+    kubernetes::assets,
     name,
     netns::Netns,
     process::{Place, Process},
     world::{Host, World},
 };
 
-/// Where the programs are, as envtest names it.
-const ASSETS: &str = "KUBEBUILDER_ASSETS";
-/// Set by `cargo xtask test --without-kubernetes`.
-const LEFT_OUT: &str = "SEKISHO_WITHOUT_KUBERNETES";
 const PORT: u16 = 6_443;
 const ADMIN: &str = "admin-of-a-test";
 /// It starts in 5 seconds; two processors may be shared with a build.
@@ -48,54 +45,6 @@ pub struct ControlPlane {
 
 /// The agent's own account, by namespace and name.
 pub const ACCOUNT: (&str, &str) = ("sekisho-system", "sekisho-agent");
-
-/// How the line of a test begins that was skipped: libtest knows no such end of a test and counts it as
-/// passed, and `cargo xtask test` does not.
-pub const SKIPPED: &str = "test skipped: ";
-
-/// Whether tests against a server were left out on purpose. Each of them asks once, which says so.
-pub fn is_left_out() -> bool {
-    let left_out = std::env::var_os(LEFT_OUT).is_some_and(|value| !value.is_empty());
-    if left_out {
-        let (thread, reason) = (thread::current(), format!("{LEFT_OUT} is set"));
-        let line = format!("{SKIPPED}{}: {reason}\n", thread.name().unwrap_or("a test"));
-        // What `println!` prints of a test that passes is not shown. A line that cannot be written is
-        // one that nobody reads.
-        let _ = io::stdout().write_all(line.as_bytes());
-    }
-    left_out
-}
-
-/// The root of the workspace.
-pub fn tree() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// The folder with `kube-apiserver`, `etcd` and `kubectl`: what the environment names (as `cargo
-/// xtask test` does, which builds them where there is none), else what the folder `shared/k8s`
-/// beside the workspace has.
-pub fn assets() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty()) {
-        return complete(PathBuf::from(folder));
-    }
-    let script = tree().join("../shared/k8s/cluster");
-    ensure!(
-        script.exists(),
-        "no Kubernetes to test with: set {ASSETS} to a folder with kube-apiserver, etcd and \
-         kubectl, or let `cargo xtask test` build them, or leave these tests out with \
-         `cargo xtask test --without-kubernetes`"
-    );
-    let output = Command::new(&script).arg("assets").output()?;
-    ensure!(output.status.success(), "{}: {}", script.display(), text(&output.stderr));
-    complete(PathBuf::from(text(&output.stdout).trim()))
-}
-
-fn complete(folder: PathBuf) -> Result<PathBuf> {
-    for program in ["kube-apiserver", "etcd", "kubectl"] {
-        ensure!(folder.join(program).exists(), "{} has no {program}", folder.display());
-    }
-    Ok(folder)
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

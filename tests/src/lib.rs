@@ -5,6 +5,7 @@
 //! dns, named                     a name server that says what a test tells it, and who asks it
 //! stage, client                  a pod, a far host, an agent, and somebody to talk through them
 //! pod, burden                    what else runs inside a pod, such as many connections at once
+//! kubernetes                     its programs, and whether tests with it were left out
 //! control_plane, gate, scene     a real API server with its etcd, what stands before it, and a stage
 //!                                whose agent follows it
 //! shared                         one such server for cases that run on either source
@@ -24,6 +25,7 @@ pub mod control_plane;
 pub mod dns;
 pub mod gate;
 pub mod gated;
+pub mod kubernetes;
 pub mod maps;
 pub mod named;
 pub mod pace;

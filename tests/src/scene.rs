@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::{
     agent::PATIENCE,
-    control_plane::{ACCOUNT, ControlPlane, tree},
+    control_plane::{ACCOUNT, ControlPlane},
+    kubernetes::tree,
     manifest::{NAMESPACE, NODE},
     stage::{DIRECT, Net, Stage},
     world::{Host, World},

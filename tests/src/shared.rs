@@ -13,8 +13,9 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     agent::Agent,
-    control_plane::{ACCOUNT, ControlPlane, is_left_out, tree},
+    control_plane::{ACCOUNT, ControlPlane},
     gate::Gate,
+    kubernetes::{is_left_out, tree},
     manifest::{Mirror, NAMESPACE},
     raw,
     world::{Wiring, World},

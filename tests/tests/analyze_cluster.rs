@@ -5,7 +5,8 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use sekisho_tests::{
-    control_plane::{ControlPlane, is_left_out},
+    control_plane::ControlPlane,
+    kubernetes::is_left_out,
     process::{Place, built},
     world::{Wiring, World},
 };

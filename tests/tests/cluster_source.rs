@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use sekisho_tests::{
     client::Client,
-    control_plane::is_left_out,
+    kubernetes::is_left_out,
     manifest::NAMESPACE,
     scene::{Scene, pod},
     stage::{DENIED, DIRECT, Net, PROXIED},

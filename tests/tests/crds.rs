@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use sekisho_tests::{
     agent::Agent,
-    control_plane::{ControlPlane, is_left_out},
+    control_plane::ControlPlane,
+    kubernetes::is_left_out,
     world::{Wiring, World},
 };
 

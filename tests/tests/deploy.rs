@@ -9,7 +9,7 @@ use std::{
 use agent_model::resource::documents;
 use anyhow::{Context as _, Result, bail, ensure};
 use rstest::rstest;
-use sekisho_tests::control_plane;
+use sekisho_tests::kubernetes;
 use serde_json::Value;
 
 /// Names Helm where it is not on the path.
@@ -41,7 +41,7 @@ fn render(command: &mut Command) -> Result<Objects> {
 }
 
 fn kustomize(folder: &str) -> Result<Objects> {
-    let kubectl = control_plane::assets()?.join("kubectl");
+    let kubectl = kubernetes::assets()?.join("kubectl");
     render(Command::new(kubectl).arg("kustomize").arg(deploy().join(folder)))
 }
 
@@ -63,7 +63,7 @@ fn helm(values: &[&str]) -> Result<Objects> {
       r#"seLinuxOptions={"user":"system_u","role":"system_r","type":"super_t","level":"s0"}"#]
 )]
 fn helm_makes_what_kustomize_makes(#[case] folder: &str, #[case] values: &[&str]) -> Result<()> {
-    if control_plane::is_left_out() {
+    if kubernetes::is_left_out() {
         return Ok(());
     }
     let (wanted, made) = (kustomize(folder)?, helm(values)?);
@@ -79,7 +79,7 @@ fn helm_makes_what_kustomize_makes(#[case] folder: &str, #[case] values: &[&str]
 /// A container that may do more than it needs is what an auditor finds first.
 #[test]
 fn the_agent_has_the_rights_that_it_names_and_no_others() -> Result<()> {
-    if control_plane::is_left_out() {
+    if kubernetes::is_left_out() {
         return Ok(());
     }
     let objects = kustomize("base")?;
@@ -101,7 +101,7 @@ fn the_removal_looks_where_the_agent_installs(
     #[case] agent: &str,
     #[case] removal: &str,
 ) -> Result<()> {
-    if control_plane::is_left_out() {
+    if kubernetes::is_left_out() {
         return Ok(());
     }
     let (agent, removal) = (kustomize(agent)?, kustomize(removal)?);

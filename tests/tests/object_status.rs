@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use sekisho_tests::{
     agent::Agent,
-    control_plane::{ControlPlane, is_left_out},
+    control_plane::ControlPlane,
+    kubernetes::is_left_out,
     world::{Wiring, World},
 };
 use serde_json::{Value, json};

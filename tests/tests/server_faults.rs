@@ -12,9 +12,10 @@ use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
-    control_plane::{ACCOUNT, ControlPlane, is_left_out},
+    control_plane::{ACCOUNT, ControlPlane},
     gate::{Mode, Request},
     gated::{Gated, RETURN, url, wait_behind},
+    kubernetes::is_left_out,
     scene::Scene,
     stage::Stage,
     world::{Wiring, World},

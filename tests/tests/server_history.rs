@@ -10,9 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
-    control_plane::{ACCOUNT, is_left_out},
+    control_plane::ACCOUNT,
     gate::Mode,
     gated::{Gated, RETURN, wait_behind},
+    kubernetes::is_left_out,
     manifest::{NAMESPACE, NODE},
     scene::{Scene, pod},
     stage::{DENIED, DIRECT, Net},

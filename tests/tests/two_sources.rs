@@ -24,7 +24,8 @@ use agent_model::resource::{Kind, documents};
 use anyhow::{Context as _, Result, ensure};
 use cluster::Cluster;
 use sekisho_tests::{
-    control_plane::{ControlPlane, is_left_out},
+    control_plane::ControlPlane,
+    kubernetes::is_left_out,
     process::Process,
     world::{Wiring, World},
 };
