@@ -142,7 +142,7 @@ impl Links {
             match programs.get(hook) {
                 Some(program) => {
                     let target = Target::Cgroup(self.cgroup.as_fd());
-                    self.ensure(hook, &path, Attachment { program, target, wanted })?;
+                    self.ensure(hook, &path, &Attachment { program, target, wanted })?;
                 }
                 // A predecessor's, of a kernel that had it, cannot be: the kernel is the same.
                 None => pins::remove(&path)?,
@@ -174,9 +174,8 @@ impl Links {
         &self,
         hook: &Hook,
         path: &Path,
-        attachment: Attachment<'_>,
+        &Attachment { program, target, wanted }: &Attachment<'_>,
     ) -> Result<(), LinkError> {
-        let Attachment { program, target, wanted } = attachment;
         let failed = |source| LinkError::Attach {
             hook: hook.name,
             place: match target {

@@ -19,25 +19,12 @@ use aya::{
 use aya_log::EbpfLogger;
 use thiserror::Error;
 
-use super::hooks::{CGROUP, Hook, TCX};
+use super::{
+    hooks::{CGROUP, Hook, TCX},
+    pins::MAPS,
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sekisho"));
-
-/// Maps by their names in the object, which are those of their pins.
-pub(crate) const MAPS: [&str; 12] = [
-    "NODE",
-    "PODS",
-    "PREFIXES",
-    "RULES",
-    "SOCKETS",
-    "ORIGINS",
-    "FLOWS",
-    "FRAGMENTS",
-    "VETHS",
-    "PROOFS",
-    "EVENTS",
-    "COUNTERS",
-];
 
 /// How much the programs say about their own trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

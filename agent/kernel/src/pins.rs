@@ -7,10 +7,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    load::MAPS,
-    sys::{self, SysError},
-};
+use super::sys::{self, SysError};
+
+/// Maps by their names in the object, which are those of their pins.
+pub(crate) const MAPS: [&str; 12] = [
+    "NODE",
+    "PODS",
+    "PREFIXES",
+    "RULES",
+    "SOCKETS",
+    "ORIGINS",
+    "FLOWS",
+    "FRAGMENTS",
+    "VETHS",
+    "PROOFS",
+    "EVENTS",
+    "COUNTERS",
+];
 
 /// Every map, held open.
 #[derive(Debug)]

@@ -139,9 +139,10 @@ impl Pods {
         let problem = Problem { kind: error.kind(), why: chain(error) };
         if self.problems_before.get(id) != Some(&problem) {
             let why = &problem.why;
-            match problem.kind {
-                ProblemKind::Pending => tracing::debug!(pod = %id, why, "pod is being made"),
-                _ => tracing::warn!(pod = %id, error = why, "pod is not enrolled whole"),
+            if problem.kind == ProblemKind::Pending {
+                tracing::debug!(pod = %id, why, "pod is being made");
+            } else {
+                tracing::warn!(pod = %id, error = why, "pod is not enrolled whole");
             }
         }
         self.problems.insert(id.clone(), problem);

@@ -1,5 +1,5 @@
 //! Which open sockets of a pod a change of rules resets, and which connections a pod had accepted
-//! before it was enrolled. The choice is pure: a dump and the tables in, sockets out; [`sweep`]
+//! before it was enrolled. The choice is pure: a dump and the tables in, sockets out; `sweep`
 //! carries it out.
 //!
 //! Only a socket whose verdict is Deny is reset, and only one that the pod itself has opened:

@@ -59,7 +59,7 @@ pub enum SocketError {
     /// The namespace's loopback has no address, mostly because it has never been up.
     #[error("127.0.0.1 does not exist in the pod's namespace: its loopback is not up")]
     NoLoopback,
-    /// Every port of [`PORTS`] is taken.
+    /// Every port of `PORTS` is taken.
     #[error("the pod itself listens on every port of {}-{}", PORTS.start(), PORTS.end())]
     NoPort,
     /// The port to be taken over is another user's, or the pod's.
@@ -89,7 +89,7 @@ pub enum SocketError {
 /// Which port the listeners take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Port {
-    /// The first of [`PORTS`] that is free in both families.
+    /// The first of `PORTS` that is free in both families.
     FirstFree,
     /// The one that the agent before listens on, or listened on until it died.
     TakeOver(u16),

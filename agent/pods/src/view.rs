@@ -2,7 +2,7 @@
 //! canaries, the log of flows, the CNI admission and the status.
 //!
 //! A view is made once for a publication and never changes. What decides about a pod is
-//! [`enrol::Pods`], and what judges it is in the kernel.
+//! `enrol::Pods`, and what judges it is in the kernel.
 
 use std::{collections::HashMap, net::IpAddr, num::NonZeroU16, sync::Arc};
 

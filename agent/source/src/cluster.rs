@@ -16,7 +16,7 @@
 //!   last good form from there. If the server does not answer within [`PATIENCE`], what was saved is
 //!   published.
 //! - A change of a status alone says nothing new, and is dropped before it is published.
-//! - Endpoints are not watched: the control plane mirrors them into EndpointSlices.
+//! - Endpoints are not watched: the control plane mirrors them into `EndpointSlice`s.
 //! - Of Pods only this node's are watched, and those of [`elsewhere`].
 //!
 //! `tests/tests/server_faults.rs` and `server_history.rs` make each fault of a server with a real one.

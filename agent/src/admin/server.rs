@@ -170,13 +170,13 @@ async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery>) -> Respo
             answer.map(|it| Json(it).into_response())
         }
     };
-    answer.unwrap_or_else(refuse)
+    answer.unwrap_or_else(|error| refuse(&error))
 }
 
 async fn route(State(admin): State<Admin>, Json(query): Json<RequestQuery>) -> Response {
     let Ok(pod) = query.pod.parse::<PodRef>() else { return bad_pod() };
     let answer = request::answer(&*admin.answers, &query, &pod);
-    answer.map_or_else(refuse, |it| Json(it).into_response())
+    answer.map_or_else(|error| refuse(&error), |it| Json(it).into_response())
 }
 
 #[derive(Debug, Deserialize)]
@@ -188,15 +188,15 @@ struct ConfigQuery {
 async fn config(State(admin): State<Admin>, Query(query): Query<ConfigQuery>) -> Response {
     let Ok(pod) = query.pod.parse::<PodRef>() else { return bad_pod() };
     let answer = view::answer(&*admin.answers, &pod, query.view);
-    answer.map_or_else(refuse, |it| Json(it).into_response())
+    answer.map_or_else(|error| refuse(&error), |it| Json(it).into_response())
 }
 
 fn bad_pod() -> Response {
     (StatusCode::BAD_REQUEST, PodRefError.to_string()).into_response()
 }
 
-fn refuse(error: WhyError) -> Response {
-    let status = match &error {
+fn refuse(error: &WhyError) -> Response {
+    let status = match error {
         WhyError::Starting => StatusCode::SERVICE_UNAVAILABLE,
         WhyError::NoSuchPod { .. } | WhyError::NameUnknown { .. } | WhyError::NoAddress { .. } => {
             StatusCode::NOT_FOUND

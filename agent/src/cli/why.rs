@@ -33,7 +33,7 @@ enum Told {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum About {
-    Address(WhyAnswer),
+    Address(Box<WhyAnswer>),
     Name(NamedAnswer),
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn run(args: &WhyArgs, paint: Paint) -> anyhow::Result<Answer> 
     let client = Client::new(&args.ask.run_dir);
     let about = match args.destination {
         Target::Name { .. } => About::Name(client.ask(&path).await?),
-        Target::Address(_) => About::Address(client.ask(&path).await?),
+        Target::Address(_) => About::Address(Box::new(client.ask(&path).await?)),
     };
     let allowed = about.answers().iter().all(|one| one.allowed);
     let mut text: String =

@@ -6,7 +6,7 @@
 //! - ADD passes at once what the agent says is not enrolled, containers that are no pods, and namespaces
 //!   that the configuration excludes.
 //! - DEL never fails: an agent that misses it finds the namespace gone.
-//! - STATUS never fails either. A runtime makes its whole node NotReady of that, and running pods are
+//! - STATUS never fails either. A runtime makes its whole node `NotReady` of that, and running pods are
 //!   evicted; those are judged without an agent.
 
 use std::{
@@ -104,7 +104,7 @@ async fn carry_out(call: Call, socket: &Path) -> Result<String, Failure> {
             agent.patiently::<_, ()>("/gc", &Alive { ids }, Code::TryAgain).await?;
             Ok(String::new())
         }
-        // A runtime makes its whole node NotReady of a failure, and its pods are evicted: the agent
+        // A runtime makes its whole node `NotReady` of a failure, and its pods are evicted: the agent
         // is away for ADD, which says so for the pod that it is about.
         Verb::Status => Ok(String::new()),
     }

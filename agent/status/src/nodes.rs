@@ -215,19 +215,19 @@ fn is_old(renewed: Option<Timestamp>, patience: Duration) -> bool {
 
 /// Keeps `nodes` as the server has them.
 pub(super) async fn follow(leases: &Api<Lease>, nodes: &Shared, state: &State) {
-    let mut follower = Follower { leases, nodes, state, cursor: Cursor::default() };
+    let mut watch = Follower { leases, nodes, state, cursor: Cursor::default() };
     let (mut pace, mut replacements) = (Pace::default(), state.replacements());
     loop {
         let followed = tokio::select! {
-            followed = follower.follow(&mut pace) => followed,
+            followed = watch.follow(&mut pace) => followed,
             // The sender lives as long as the state does.
             _ = replacements.changed() => Ok(Ended::Early),
         };
         match followed {
             Ok(Ended::InTime) => {}
-            Ok(Ended::Early) => follower.cursor.forget(),
+            Ok(Ended::Early) => watch.cursor.forget(),
             Err((verb, failure)) => {
-                follower.cursor.forget();
+                watch.cursor.forget();
                 state.failed(state.leases(verb), &failure);
                 sleep(pace.wait()).await;
             }

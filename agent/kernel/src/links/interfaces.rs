@@ -74,7 +74,7 @@ impl Links {
         let program = layer3_program(programs, hook);
         let (target, wanted) = (Target::Interface(interface), AttachPoint::Interface(interface));
         let path = self.interface_path(hook.name, interface);
-        self.ensure(hook, &path, Attachment { program, target, wanted })
+        self.ensure(hook, &path, &Attachment { program, target, wanted })
     }
 
     /// Detaches both programs from an interface, however they were attached.

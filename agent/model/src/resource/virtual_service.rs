@@ -177,6 +177,13 @@ schema_fields! {
     RouteDestination { destination: Option<Destination>, weight: i32 }
 }
 
+impl VirtualServiceSpec {
+    /// Whether all of it is for gateways, none for the mesh.
+    pub fn is_for_gateways(&self) -> bool {
+        !self.gateways.is_empty() && !self.gateways.iter().any(|one| one == "mesh")
+    }
+}
+
 /// Where a redirect's port comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -1,6 +1,9 @@
 //! Which of the bytes that follow a head are its body's.
 
-use super::{Refusal, chunked::Chunked};
+use super::{
+    Refusal,
+    chunked::{Chunked, Piece},
+};
 
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +24,6 @@ impl Framing {
     pub(super) const fn of_length(length: u64) -> Self {
         if length == 0 { Self::Empty } else { Self::Length(length) }
     }
-}
-
-/// What to do with the next bytes: pass over `skip` of them, then take `data`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Piece {
-    /// Bytes of framing.
-    pub skip: usize,
-    /// Bytes of the body that follow them.
-    pub data: usize,
-    /// Whether the body ends with this piece.
-    pub is_last: bool,
 }
 
 /// A body that is being read.

@@ -4,7 +4,18 @@
 //! Stricter than the RFC where servers differ: no white space around a size, no more than sixteen
 //! digits, no line that ends with LF alone. Extensions are passed over and never passed on.
 
-use super::{Refusal, body::Piece};
+use super::Refusal;
+
+/// What to do with the next bytes of a body: pass over `skip` of them, then take `data`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Bytes of framing.
+    pub skip: usize,
+    /// Bytes of the body that follow them.
+    pub data: usize,
+    /// Whether the body ends with this piece.
+    pub is_last: bool,
+}
 
 /// Bytes of the extensions of one body: nothing uses them, and a sender could hide a flood there.
 const MOST_EXTENSION: usize = 16 * 1024;

@@ -12,10 +12,10 @@ fn view(view: View) -> Rows {
 fn routes_are_listed_in_their_order_with_shares() {
     let Rows::Routes(routes) = view(View::Routes) else { panic!("asked for routes") };
     let of_reviews = routes.iter().filter(|row| row.port == 9080);
-    let told: Vec<(&str, String, Vec<(&str, u32)>)> = of_reviews
+    let told: Vec<_> = of_reviews
         .map(|row| {
             let to = row.destinations.iter().map(|one| (one.cluster.as_str(), one.weight));
-            (row.name.as_str(), row.matches.clone(), to.collect())
+            (row.name.as_str(), row.matches.clone(), to.collect::<Vec<_>>())
         })
         .collect();
     let (v1, v2) = (

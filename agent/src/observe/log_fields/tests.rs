@@ -17,7 +17,7 @@ fn the_list_is_what_is_written() {
         let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for level in ["error", "warn", "info", "debug", "trace"] {
             for (at, start) in text.match_indices(&format!("tracing::{level}!(")) {
-                note(arguments(&text[at + start.len()..]), &mut written);
+                note(&arguments(&text[at + start.len()..]), &mut written);
             }
         }
     }
@@ -35,7 +35,10 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() && name != "tests" && name != "target" {
             found.extend(sources(&path));
-        } else if name.ends_with(".rs") && name != "tests.rs" && name != "build.rs" {
+        } else if path.extension().is_some_and(|end| end == "rs")
+            && name != "tests.rs"
+            && name != "build.rs"
+        {
             found.push(path);
         }
     }
@@ -70,7 +73,7 @@ fn arguments(text: &str) -> Vec<String> {
     all
 }
 
-fn note(arguments: Vec<String>, written: &mut Fields) {
+fn note(arguments: &[String], written: &mut Fields) {
     let mut target = Module;
     for argument in arguments.iter().map(|argument| argument.trim()) {
         if let Some(named) = argument.strip_prefix("target:") {

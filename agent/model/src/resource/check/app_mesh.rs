@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Report, app_mesh_tls,
-    values::{at_most_one, check_range, exactly_one, one_or_nothing, required, set},
+    values::{at_most_one, check_length, check_range, exactly_one, one_or_nothing, required, set},
 };
 use crate::{
     finding::code,
@@ -236,22 +236,6 @@ pub(super) fn check_timeout(timeout: Option<&Timeout>, path: &str, report: &mut 
 
 pub(super) fn check_time(time: Option<&Duration>, path: &str, report: &mut Report<'_>) {
     check_range(time.map(|time| time.value), (0, ANY), &format!("{path}.value"), report);
-}
-
-/// A text that is not empty, and not too long.
-pub(super) fn check_length(
-    text: Option<&String>,
-    most: usize,
-    field: &str,
-    report: &mut Report<'_>,
-) {
-    let Some(text) = text else { return };
-    if text.is_empty() {
-        required(false, field, report);
-    } else if text.chars().count() > most {
-        let message = format!("{} characters: use up to {most}", text.chars().count());
-        report.error(code::COUNT, field, message);
-    }
 }
 
 fn check_health(listener: &Listener, path: &str, report: &mut Report<'_>) {

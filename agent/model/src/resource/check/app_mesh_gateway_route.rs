@@ -2,9 +2,9 @@
 
 use super::{
     Report,
-    app_mesh::{check_length, check_reference},
+    app_mesh::check_reference,
     app_mesh_route::{Empty, check_headers, check_match, check_word},
-    values::{at_most_one, check_range, exactly_one, one_or_nothing, required, set},
+    values::{at_most_one, check_length, check_range, exactly_one, one_or_nothing, required, set},
 };
 use crate::{
     finding::code,

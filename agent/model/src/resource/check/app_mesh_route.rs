@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use super::{
     Report,
-    app_mesh::{check_length, check_reference, check_time, check_timeout},
-    values::{check_pattern, check_range, exactly_one, one_or_nothing, required, set},
+    app_mesh::{check_reference, check_time, check_timeout},
+    values::{
+        check_length, check_pattern, check_range, exactly_one, one_or_nothing, required, set,
+    },
 };
 use crate::{
     finding::code,

@@ -3,8 +3,7 @@
 
 use super::{
     Report,
-    app_mesh::check_length,
-    values::{check_range, exactly_one, required, set},
+    values::{check_length, check_range, exactly_one, required, set},
 };
 use crate::{
     finding::code,

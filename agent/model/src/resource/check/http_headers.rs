@@ -2,8 +2,7 @@
 
 use super::{
     Report,
-    http_route::check_text,
-    values::{Zero, check_duration, set},
+    values::{Zero, check_duration, check_text, set},
 };
 use crate::{
     finding::code,

@@ -7,8 +7,7 @@ use super::{
     destination::{check_destination, check_match_gateways, check_weights},
     http_answer, http_headers, http_patience,
     names::{check_labels, is_label},
-    values::{check_pattern, exactly_one, one_or_nothing, set},
-    virtual_service::is_for_gateways,
+    values::{check_text, exactly_one, set},
 };
 use crate::{
     finding::code,
@@ -131,7 +130,7 @@ fn check_header_names(
         for name in texts.keys() {
             let field = format!("{path}.{of}[{name}]");
             if http_headers::is_claim(name) {
-                if !is_for_gateways(spec) {
+                if !spec.is_for_gateways() {
                     let message = "claims of tokens are looked at by gateways only: list gateways \
                                    without mesh";
                     report.error(code::CONFLICT, field, message);
@@ -141,21 +140,6 @@ fn check_header_names(
                 report.error(code::PATTERN, field, message);
             }
         }
-    }
-}
-
-/// A match that says nothing is taken, and holds for anything.
-pub(super) fn check_text(text: &StringMatch, field: &str, report: &mut Report<'_>) {
-    let StringMatch { exact, prefix, regex } = text;
-    let given =
-        set([("exact", exact.is_some()), ("prefix", prefix.is_some()), ("regex", regex.is_some())]);
-    one_or_nothing(&given, "exact, prefix and regex", field, report);
-    if let Some(regex) = regex {
-        check_pattern(regex, field, report);
-    }
-    if regex.as_deref() == Some("") {
-        let message = "the pattern is empty: leave the match out for anything";
-        report.error(code::PATTERN, field, message);
     }
 }
 

@@ -1,7 +1,11 @@
 //! Values that several kinds have: times, ranges, choices.
 
 use super::Report;
-use crate::{finding::code, pattern::Pattern, resource::duration::nanoseconds};
+use crate::{
+    finding::code,
+    pattern::Pattern,
+    resource::{duration::nanoseconds, virtual_service::StringMatch},
+};
 
 /// Whether a time may be nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,5 +120,36 @@ pub(super) fn required(is_there: bool, field: &str, report: &mut Report<'_>) {
     if !is_there {
         let message = format!("{field} is required: give it");
         report.error(code::REQUIRED, field, message);
+    }
+}
+
+/// A text that is not empty, and not too long.
+pub(super) fn check_length(
+    text: Option<&String>,
+    most: usize,
+    field: &str,
+    report: &mut Report<'_>,
+) {
+    let Some(text) = text else { return };
+    if text.is_empty() {
+        required(false, field, report);
+    } else if text.chars().count() > most {
+        let message = format!("{} characters: use up to {most}", text.chars().count());
+        report.error(code::COUNT, field, message);
+    }
+}
+
+/// A match that says nothing is taken, and holds for anything.
+pub(super) fn check_text(text: &StringMatch, field: &str, report: &mut Report<'_>) {
+    let StringMatch { exact, prefix, regex } = text;
+    let given =
+        set([("exact", exact.is_some()), ("prefix", prefix.is_some()), ("regex", regex.is_some())]);
+    one_or_nothing(&given, "exact, prefix and regex", field, report);
+    if let Some(regex) = regex {
+        check_pattern(regex, field, report);
+    }
+    if regex.as_deref() == Some("") {
+        let message = "the pattern is empty: leave the match out for anything";
+        report.error(code::PATTERN, field, message);
     }
 }

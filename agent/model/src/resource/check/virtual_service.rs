@@ -32,11 +32,6 @@ pub(super) fn check(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
     unreachable::check(spec, report);
 }
 
-/// Whether all of it is for gateways, none for the mesh.
-pub(super) fn is_for_gateways(spec: &VirtualServiceSpec) -> bool {
-    !spec.gateways.is_empty() && !spec.gateways.iter().any(|one| one == "mesh")
-}
-
 /// Without hosts it is a delegate, which another one gives them.
 fn check_hosts(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
     if spec.hosts.is_empty() {
@@ -47,7 +42,7 @@ fn check_hosts(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
         }
         return;
     }
-    let on_mesh = !is_for_gateways(spec);
+    let on_mesh = !spec.is_for_gateways();
     let by_sni =
         spec.tls.iter().flat_map(|rule| &rule.matches).any(|one| !one.sni_hosts.is_empty());
     for (index, host) in spec.hosts.iter().enumerate() {
@@ -131,7 +126,7 @@ fn check_tcp(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
 
 /// What clients ask for in their hello: one of the hosts, or a part of one.
 fn check_sni(spec: &VirtualServiceSpec, host: &str, field: &str, report: &mut Report<'_>) {
-    let passed_through = is_for_gateways(spec) && is_passed_through(host);
+    let passed_through = spec.is_for_gateways() && is_passed_through(host);
     if is_ip(host) {
         let message = format!("{host:?} is an IP, which clients do not send: use a DNS name");
         report.warn(code::HOST, field, message);
