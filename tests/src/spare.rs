@@ -58,9 +58,9 @@ pub fn uplink(world: &World, name: &str) -> Result<()> {
 /// test is skipped, and that is said.
 pub fn has_kind(kind: &str) -> Result<bool> {
     let trial = Netns::new(&crate::name::unique())?;
-    trial.ip("link add a type veth peer name b\n")?;
-    let alone = trial.ip(&format!("link add c type {kind}\n"));
-    if alone.is_ok() || trial.ip(&format!("link add link a name c type {kind}\n")).is_ok() {
+    trial.ip("link add t0 type veth peer name t1\n")?;
+    let alone = trial.ip(&format!("link add t2 type {kind}\n"));
+    if alone.is_ok() || trial.ip(&format!("link add link t0 name t2 type {kind}\n")).is_ok() {
         return Ok(true);
     }
     let thread = thread::current();
