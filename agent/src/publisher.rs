@@ -40,8 +40,10 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// How often links are looked at of which nothing was said: the kernel tells of each change.
 const LOOK_AT_LINKS: Duration = Duration::from_mins(1);
 
-/// How long at least between two publications for changes of links.
+/// How long at least between two publications for changes of links, and how many times longer than
+/// they take: whoever changes links all the time must not have the agent do nothing else.
 const REST: Duration = Duration::from_millis(100);
+const TIMES_AS_LONG: u32 = 3;
 
 const NO_MESH_CONFIG: &str = "the ConfigMap istio cannot be read and no earlier form of it is \
     known: nothing is published until it is mended, lest pods be judged by a default that it \
@@ -84,6 +86,8 @@ pub(crate) struct Publisher {
     links_due: Instant,
     /// Until when changes of links have to wait.
     resting: Instant,
+    /// Since when links are looked at.
+    looking: Instant,
     /// While links are looked at, the pods whose turn is still to come. One at a time: a hundred take
     /// longer than a pod that is being made should wait.
     unlooked: Option<Vec<PodId>>,
@@ -112,6 +116,7 @@ impl Publisher {
             latest: None,
             links_due: Instant::now() + LOOK_AT_LINKS,
             resting: Instant::now(),
+            looking: Instant::now(),
             unlooked: None,
             reporter,
             refused: None,
@@ -153,6 +158,7 @@ impl Publisher {
                     self.hear(&names).await;
                 }
                 () = arrival(&self.link_changes, self.resting), if self.unlooked.is_none() => {
+                    self.looking = Instant::now();
                     self.unlooked = Some(self.sync.with_changed_links()).filter(|it| !it.is_empty());
                 }
                 () = ready(()), if self.unlooked.is_some() => self.look_at_next().await,
@@ -227,9 +233,10 @@ impl Publisher {
     fn look_after(&mut self) {
         let now = Instant::now();
         if now >= self.links_due || self.sync.is_amiss() {
-            self.links_due = now + LOOK_AT_LINKS;
+            (self.links_due, self.looking) = (now + LOOK_AT_LINKS, now);
             self.unlooked = Some(self.sync.enrolled());
         } else if self.sync.wants_another_try() || self.is_unsettled {
+            self.looking = now;
             // The pods that failed are looked at when they are tried again.
             self.unlooked = Some(Vec::new());
         }
@@ -243,7 +250,7 @@ impl Publisher {
         }
         self.unlooked = None;
         self.publish(&mut Laps::default()).await;
-        self.resting = Instant::now() + REST;
+        self.resting = Instant::now() + REST.max(TIMES_AS_LONG * self.looking.elapsed());
     }
 
     async fn publish(&mut self, laps: &mut Laps) -> bool {

@@ -99,6 +99,7 @@ impl Collector for FromStatus {
         let mut out = Writer(&mut encoder);
         out.counters(&status)?;
         out.gauges(&status)?;
+        out.links(&status)?;
         out.canaries(&status)
     }
 }
@@ -135,7 +136,7 @@ impl Writer<'_, '_> {
         let mended = ConstCounter::new(status.mended.count);
         let name = "kernel_hooks_mended";
         mended.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)?;
-        let help = "Times that more was said of links than could be heard, and all were looked at";
+        let help = "Times that more was said of links than could be heard, and they were looked at instead";
         let overruns = ConstCounter::new(status.link_overruns);
         let name = "pods_link_overruns";
         overruns.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
@@ -202,7 +203,6 @@ impl Writer<'_, '_> {
             .filter(|hook| !hook.attached)
             .count() as u64;
         self.gauge("kernel_hooks_missing", "Hooks that should be attached and are not", missing)?;
-        self.links(status)?;
         let kinds: Vec<_> =
             status.objects.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
         self.family(

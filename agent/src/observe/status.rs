@@ -67,7 +67,7 @@ pub(crate) struct Status {
     /// What others took away, and was put back.
     #[serde(default)]
     pub(crate) mended: Mended,
-    /// How often more was said of links than could be heard. All of them were looked at then.
+    /// How often more was said of links than could be heard. They were looked at instead.
     #[serde(default)]
     pub(crate) link_overruns: u64,
     /// The API server that is followed; none on a directory.

@@ -28,6 +28,23 @@ fn pod(name: &str, enrolment: Enrolment) -> Pod {
     }
 }
 
+/// A link of each sort.
+fn links() -> Vec<Link> {
+    let link = |name: &str, ifindex, coverage, proof| {
+        let name = name.into();
+        Link { name, ifindex, coverage, proof }
+    };
+    let layer3 = |host_end: &str| Coverage::Layer3 { host_end: host_end.into() };
+    let macvlan = Coverage::Nothing { why: "a macvlan link has no end on the node".into() };
+    vec![
+        link("eth0", 2, layer3("veth1"), Some(Proof::Refused)),
+        link("vlan5", 3, Coverage::Below { below: "eth0".into() }, None),
+        link("net1", 4, macvlan, None),
+        link("net2", 5, layer3("veth2"), None),
+        link("dummy0", 6, Coverage::Inside, None),
+    ]
+}
+
 fn sample() -> Status {
     let mut web = pod("web-0", Enrolment::Enrolled);
     web.netns = Some(4_242);
@@ -36,19 +53,7 @@ fn sample() -> Status {
     web.proxy_port = Some(15_001);
     web.hooks =
         vec![hook(3, "clsact_ingress", "veth1", true), hook(3, "clsact_egress", "veth1", false)];
-    let link = |name: &str, ifindex, coverage, proof| {
-        let name = name.into();
-        Link { name, ifindex, coverage, proof }
-    };
-    let layer3 = |host_end: &str| Coverage::Layer3 { host_end: host_end.into() };
-    let macvlan = Coverage::Nothing { why: "a macvlan link has no end on the node".into() };
-    web.links = vec![
-        link("eth0", 2, layer3("veth1"), Some(Proof::Refused)),
-        link("vlan5", 3, Coverage::Below { below: "eth0".into() }, None),
-        link("net1", 4, macvlan, None),
-        link("net2", 5, layer3("veth2"), None),
-        link("dummy0", 6, Coverage::Inside, None),
-    ];
+    web.links = links();
     web.canary = Some(Canary {
         proved: Some(Timestamp::now() - jiff::SignedDuration::from_secs(3)),
         generation: Some(7),
@@ -56,7 +61,7 @@ fn sample() -> Status {
         failing: None,
     });
     let mut plain = pod("plain", Enrolment::Enrolled);
-    plain.links = vec![link("eth0", 2, layer3("veth3"), Some(Proof::Refused))];
+    plain.links = links().into_iter().take(1).collect();
     let no_label = Enrolment::NotEnrolled { why: "its namespace has no label".into() };
     let no_netns = Enrolment::Failing { why: "no such namespace".into() };
     Status {
