@@ -58,8 +58,8 @@ fn a_link_that_nothing_can_judge_is_told(
     let third = Netns::new(&format!("{}-third", case.world.name()))?;
     let pod = case.pod.netns().name().to_owned();
     if uplink.is_some() {
-        spare::uplink(&case.world, "up")?;
-        case.on_node(&format!("link add link up name net1 netns {pod} type {kind}\n"))?;
+        spare::uplink(&case.world, "wan")?;
+        case.on_node(&format!("link add link wan name net1 netns {pod} type {kind}\n"))?;
     } else {
         third.ip(&format!("link add far type veth peer name net1 netns {pod}\n"))?;
     }
