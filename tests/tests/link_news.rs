@@ -78,9 +78,9 @@ fn news_that_is_lost_costs_a_look_at_everything(#[case] in_pod: bool) -> Result<
     case.agent.pause()?;
     let churn = "link add x0 type veth peer name x1\nlink del x0\n".repeat(300);
     if in_pod {
-        case.in_pod(&churn)?
+        case.in_pod(&churn)?;
     } else {
-        case.on_node(&churn)?
+        case.on_node(&churn)?;
     }
     // What is said of this one finds no room.
     case.wire("spare", "net1")?;
