@@ -214,12 +214,12 @@ impl Sync {
 
     /// Puts back what somebody else took, and attaches layer 3 to links that lack it.
     fn attach_links(&mut self) -> Result<(), SyncError> {
-        let anew = block_in_place(|| self.kernel.mend())?;
-        if anew {
+        let reattached = block_in_place(|| self.kernel.mend())?;
+        if reattached {
             self.mend_pods()?;
         }
         let scope = std::mem::replace(&mut self.link_scope, LinkScope::New);
-        self.pods.attach_links(&self.kernel, if anew { LinkScope::All } else { scope });
+        self.pods.attach_links(&self.kernel, if reattached { LinkScope::All } else { scope });
         Ok(())
     }
 

@@ -25,7 +25,7 @@ pub(super) enum Change {
     Unknown,
 }
 
-/// Watches on directories, by inode: a directory that was replaced is watched anew.
+/// Watches on directories, by inode: a directory that was replaced is watched again.
 #[derive(Debug)]
 pub(super) struct Watcher {
     inner: RecommendedWatcher,
