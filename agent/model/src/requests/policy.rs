@@ -212,8 +212,8 @@ pub enum ClientTls {
 /// TLS with the mesh's certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MeshTls {
-    /// Who may answer.
-    pub identities: BTreeSet<String>,
+    /// Who may answer, where an object says; none is whoever serves it.
+    pub names: Vec<String>,
     /// The server name that is sent.
     pub server_name: String,
 }
