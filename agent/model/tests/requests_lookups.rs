@@ -123,7 +123,7 @@ fn what_pods_may_dial_is_worked_out_once() {
     let same = translate(&all, &node, &mut interner);
     assert!(std::sync::Arc::ptr_eq(&client, &of(&same, "default/client")));
 
-    let slice = service("default/db", "10.96.0.7", (5432, "tcp"), &["10.0.0.8"]);
+    let slice = service("default/new", "10.96.0.70", (5432, "tcp"), &["10.0.0.8"]);
     for object in objects(&slice).iter().map(|(_, object)| object.clone()) {
         all.insert(object);
     }

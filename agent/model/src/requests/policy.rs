@@ -1,9 +1,6 @@
 //! How a service is dialled: which endpoint is next, how many connections, what TLS.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
