@@ -77,8 +77,8 @@ pub(super) fn gateway() -> Vec<At> {
 pub(super) fn service() -> Vec<At> {
     vec![
         ("provider", OneOf(&["virtualNode", "virtualRouter"])),
-        ("provider.virtualNode", OneOf(&["virtualNodeRef", "virtualNodeARN"])),
-        ("provider.virtualRouter", OneOf(&["virtualRouterRef", "virtualRouterARN"])),
+        ("provider.virtualNode", AtMostOne(&["virtualNodeRef", "virtualNodeARN"])),
+        ("provider.virtualRouter", AtMostOne(&["virtualRouterRef", "virtualRouterARN"])),
     ]
 }
 
@@ -168,7 +168,7 @@ pub(super) fn gateway_route() -> Vec<At> {
         ".match.hostname": OneOf(&["exact", "suffix"]),
         ".action": Required(&["target"]),
         ".action.rewrite": AtMostOne(&["prefix", "path"]),
-        ".action.rewrite.prefix": OneOf(&["defaultPrefix", "value"]),
+        ".action.rewrite.prefix": AtMostOne(&["defaultPrefix", "value"]),
         ".action.rewrite.prefix.defaultPrefix": Enum(&["ENABLED", "DISABLED"]),
         ".action.rewrite.prefix.value": Pattern("^/(.*/)?$"),
         ".action.rewrite.hostname.defaultTargetHostname": Enum(&["ENABLED", "DISABLED"]),
