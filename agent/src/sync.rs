@@ -32,6 +32,7 @@ use agent_model::{
 use agent_pods::{
     connections::{self, Change},
     enrol::{LinkScope, Pods, ProblemKind},
+    link_watch::LinkChanges,
     view::PodViews,
 };
 use arc_swap::ArcSwap;
@@ -97,8 +98,6 @@ pub(crate) struct Sync {
     attached: bool,
     /// Whether the generation in force is to be narrowed.
     flipped: bool,
-    /// The links that the next publication looks at.
-    link_scope: LinkScope,
     said: Option<Desired>,
     /// The pods as the last attempt left them.
     views: Arc<PodViews>,
@@ -125,7 +124,6 @@ impl Sync {
             keep_revoked,
             attached,
             flipped: false,
-            link_scope: LinkScope::New,
             said: None,
             views: Arc::default(),
             in_force: watch::Sender::default(),
@@ -158,13 +156,25 @@ impl Sync {
         !matches!(reason, Reason::UnknownAllowed | Reason::UnknownHeld | Reason::NotEnrolled)
     }
 
-    /// True when something of what was published is not as it was left.
-    pub(crate) fn wants_another_look(&self) -> bool {
+    /// True when a pod is to be tried again, or has gone.
+    pub(crate) fn wants_another_try(&self) -> bool {
         self.pods.want_another_look()
-            || (self.attached
-                && block_in_place(|| {
-                    self.kernel.is_amiss() || self.pods.has_lost_a_link(&self.kernel)
-                }))
+    }
+
+    /// True when somebody has taken a hook away.
+    pub(crate) fn is_amiss(&self) -> bool {
+        let is_amiss = || self.kernel.is_amiss() || self.pods.has_lost_a_link(&self.kernel);
+        self.attached && block_in_place(is_amiss)
+    }
+
+    /// What is said of pods' links.
+    pub(crate) fn link_changes(&self) -> &Arc<LinkChanges> {
+        self.pods.link_changes()
+    }
+
+    /// The pods of whose links something was said.
+    pub(crate) fn with_changed_links(&self) -> Vec<PodId> {
+        self.pods.with_changed_links()
     }
 
     /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in
@@ -197,7 +207,7 @@ impl Sync {
         }
         if !self.attached {
             self.kernel.attach()?;
-            self.pods.attach_links(&self.kernel, LinkScope::Lost);
+            self.pods.attach_links(&self.kernel, LinkScope::Changed);
             connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
             self.views = Arc::new(PodViews::new(snapshot, &self.pods));
             self.attached = true;
@@ -218,8 +228,8 @@ impl Sync {
         if reattached {
             self.mend_pods()?;
         }
-        let scope = std::mem::replace(&mut self.link_scope, LinkScope::New);
-        self.pods.attach_links(&self.kernel, if reattached { LinkScope::All } else { scope });
+        let scope = if reattached { LinkScope::All } else { LinkScope::Changed };
+        self.pods.attach_links(&self.kernel, scope);
         Ok(())
     }
 
@@ -281,11 +291,6 @@ impl Sync {
     /// Looks at the links of a pod, which may have others by now.
     pub(crate) async fn look_at_links(&mut self, pod: &PodId) {
         self.pods.look_at_links(pod).await;
-    }
-
-    /// Has the next publication mend the links of pods.
-    pub(crate) fn mend_links(&mut self) {
-        self.link_scope = LinkScope::Lost;
     }
 
     /// Writes what somebody else took from PODS. The pod was held meanwhile, or not judged.

@@ -1,12 +1,17 @@
 //! What an application sees of us (SL): nothing, whether its connection goes straight out or
 //! through the proxy, and nothing at all where its pod is not in the mesh.
 
-use std::{net::SocketAddr, process::Command};
+use std::{
+    net::SocketAddr,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
-    agent::Agent,
+    agent::{Agent, PATIENCE},
     client::Client,
     ground::Ground,
     manifest::{Mode, NAMESPACE},
@@ -55,6 +60,7 @@ impl Case {
 fn sl_1_a_pods_network_is_as_it_was() -> Result<()> {
     let world = World::new(Wiring::Routed)?;
     let pod = world.pod("app")?;
+    settle(&pod)?;
     let before = description(&pod)?;
     let mut agent = Agent::new(&world)?;
     agent.config().namespace(true)?;
@@ -70,16 +76,35 @@ fn sl_1_a_pods_network_is_as_it_was() -> Result<()> {
 
 /// Links, addresses, routes and rules, without counters and lifetimes.
 fn description(pod: &Host) -> Result<String> {
-    let mut text = String::new();
-    for words in [&["addr"][..], &["route", "show", "table", "all"], &["-6", "rule"], &["rule"]] {
-        let output = Command::new("ip")
-            .args(["-netns", pod.netns().name(), "-o"])
-            .args(words)
-            .output()
-            .context("running ip")?;
-        text += &String::from_utf8(output.stdout)?;
+    let asked = [&["addr"][..], &["route", "show", "table", "all"], &["-6", "rule"], &["rule"]];
+    asked.iter().map(|words| ip(pod, words)).collect()
+}
+
+/// Waits until the kernel is done with a link that has just been brought up. It gives it an address of
+/// its own, takes that for tentative until a worker has had its turn, and has other workers tell the
+/// routes that the other end is up.
+fn settle(pod: &Host) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let own = ip(pod, &["-6", "addr", "show", "dev", "eth0", "scope", "link"])?;
+        let link = ip(pod, &["link", "show", "dev", "eth0"])?;
+        let routes = ip(pod, &["route", "show", "table", "all"])?;
+        let is_settled = own.contains("inet6 fe80:")
+            && !own.contains("tentative")
+            && link.contains("state UP")
+            && !routes.contains("linkdown");
+        if is_settled {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the pod's link is not ready: {link}{own}{routes}");
+        thread::sleep(Duration::from_millis(10));
     }
-    Ok(text)
+}
+
+fn ip(pod: &Host, words: &[&str]) -> Result<String> {
+    let mut command = Command::new("ip");
+    let output = command.args(["-netns", pod.netns().name(), "-o"]).args(words).output();
+    Ok(String::from_utf8(output.context("running ip")?.stdout)?)
 }
 
 #[rstest]

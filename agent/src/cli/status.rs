@@ -2,6 +2,7 @@
 
 mod head;
 mod layers;
+mod links;
 mod pods;
 mod source;
 
@@ -31,6 +32,10 @@ pub(super) async fn run(args: &StatusArgs, paint: Paint) -> anyhow::Result<Answe
 fn table(status: &Status, paint: Paint) -> String {
     let mut text = head::head(status, paint);
     section(&mut text, "PODS", &pods::pods(status, paint), paint);
+    let links = links::links(status, paint);
+    if !links.is_empty() {
+        section(&mut text, "LINKS", &links, paint);
+    }
     section(&mut text, "LAYERS", &layers::layers(status, paint), paint);
     if let Some(source) = &status.source {
         section(&mut text, "API SERVER", &source::followed(source, paint), paint);

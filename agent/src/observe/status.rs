@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     note::Note,
-    pod::{Canary, Enrolment, Pod, default_action},
+    pod::{Canary, Coverage, Enrolment, Link, Pod, Proof, default_action},
 };
 
 /// A name from a fixed list, or one that another version of the program sent.
@@ -67,6 +67,9 @@ pub(crate) struct Status {
     /// What others took away, and was put back.
     #[serde(default)]
     pub(crate) mended: Mended,
+    /// How often more was said of links than could be heard. They were looked at instead.
+    #[serde(default)]
+    pub(crate) link_overruns: u64,
     /// The API server that is followed; none on a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Source>,
