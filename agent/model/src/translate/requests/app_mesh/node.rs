@@ -29,57 +29,56 @@ use crate::{
 /// How long a request may take where nobody says: at a route, and at a listener as well.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-impl RequestModel {
-    /// A node's listener as a destination, and how soon it gives up by itself.
-    pub(super) fn node(
-        &self,
-        how: &Dialling<'_>,
-        node: &VirtualNode,
-        port: Option<u16>,
-    ) -> (Target, Option<Duration>) {
-        let wanted = |one: &&Listener| port.is_none_or(|port| number(one) == Some(port));
-        let listener = node.spec.listeners.iter().find(wanted);
-        let name = space(node.metadata.name.as_ref());
-        let namespace = space(node.metadata.namespace.as_ref());
-        let missing = || (Target::Missing(Missing::Provider(format!("{namespace}/{name}"))), None);
-        let Some((listener, number)) = listener.and_then(|one| Some((one, number(one)?))) else {
-            return missing();
-        };
-        let Some(dialled) = NonZeroU16::new(number) else { return missing() };
-        let protocol = listener.port_mapping.protocol.unwrap_or(Protocol::Tcp);
-        let discovery = node.spec.service_discovery.as_ref();
-        let (service, members) = match discovery {
-            Some(node::ServiceDiscovery { dns: Some(dns), .. }) => {
-                let host = dns.hostname.to_ascii_lowercase();
-                let Some(members) = by_name(how, dns, dialled) else {
-                    return (Target::Missing(Missing::Port(host, number)), None);
-                };
-                (host, members)
-            }
-            // Without AWS's registry its instances are the pods of the node.
-            Some(node::ServiceDiscovery { aws_cloud_map: Some(map), .. }) => {
-                let host = format!("{}.{}", map.service_name, map.namespace_name);
-                let node = ObjectKey::of(Kind::VirtualNode, &node.metadata);
-                (host, Members::OfNode { node, port: dialled })
-            }
-            _ => return missing(),
-        };
-        let policy = ClientPolicy {
-            balance: Balance::RoundRobin,
-            locality: None,
-            warmup: None,
-            limits: Limits::none(CONNECT_TIMEOUT),
-            ejection: listener.outlier_detection.as_ref().map(ejection),
-            tls: client_tls(how.tls, listener, &service, number),
-            tunnel: None,
-            proxy_protocol: None,
-            retry_budget: None,
-        };
-        let protocol = spoken(protocol);
-        let backend = Backend { service, port: number, subset: None, protocol, policy, members };
-        (Target::Backend(Arc::new(backend)), listener_timeout(listener))
-    }
+/// A node's listener as a destination, and how soon it gives up by itself.
+pub(super) fn target(
+    how: &Dialling<'_>,
+    node: &VirtualNode,
+    port: Option<u16>,
+) -> (Target, Option<Duration>) {
+    let wanted = |one: &&Listener| port.is_none_or(|port| number(one) == Some(port));
+    let listener = node.spec.listeners.iter().find(wanted);
+    let name = space(node.metadata.name.as_ref());
+    let namespace = space(node.metadata.namespace.as_ref());
+    let missing = || (Target::Missing(Missing::Provider(format!("{namespace}/{name}"))), None);
+    let Some((listener, number)) = listener.and_then(|one| Some((one, number(one)?))) else {
+        return missing();
+    };
+    let Some(dialled) = NonZeroU16::new(number) else { return missing() };
+    let protocol = listener.port_mapping.protocol.unwrap_or(Protocol::Tcp);
+    let discovery = node.spec.service_discovery.as_ref();
+    let (service, members) = match discovery {
+        Some(node::ServiceDiscovery { dns: Some(dns), .. }) => {
+            let host = dns.hostname.to_ascii_lowercase();
+            let Some(members) = by_name(how, dns, dialled) else {
+                return (Target::Missing(Missing::Port(host, number)), None);
+            };
+            (host, members)
+        }
+        // Without AWS's registry its instances are the pods of the node.
+        Some(node::ServiceDiscovery { aws_cloud_map: Some(map), .. }) => {
+            let host = format!("{}.{}", map.service_name, map.namespace_name);
+            let node = ObjectKey::of(Kind::VirtualNode, &node.metadata);
+            (host, Members::OfNode { node, port: dialled })
+        }
+        _ => return missing(),
+    };
+    let policy = ClientPolicy {
+        balance: Balance::RoundRobin,
+        locality: None,
+        warmup: None,
+        limits: Limits::none(CONNECT_TIMEOUT),
+        ejection: listener.outlier_detection.as_ref().map(ejection),
+        tls: client_tls(how.tls, listener, &service, number),
+        tunnel: None,
+        proxy_protocol: None,
+        retry_budget: None,
+    };
+    let protocol = spoken(protocol);
+    let backend = Backend { service, port: number, subset: None, protocol, policy, members };
+    (Target::Backend(Arc::new(backend)), listener_timeout(listener))
+}
 
+impl RequestModel {
     /// The pods of a node.
     pub(in crate::translate::requests) fn pods_of(
         &self,
