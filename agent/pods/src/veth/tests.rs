@@ -61,7 +61,7 @@ fn links_that_stay_in_the_pod_or_leave_by_another_are_no_way_out() {
     }
     for alone in [below(0, "sit"), plain(Some("vxlan")), plain(Some("bridge")), plain(Some("ifb"))]
     {
-        let found = pair(&[alone.clone()], &[], Some(5));
+        let found = pair(std::slice::from_ref(&alone), &[], Some(5));
         assert_eq!((found.unseen.len(), found.inner.len()), (0, 1), "{alone:?}");
         assert_eq!(found.inner[0].below, None);
     }
