@@ -46,6 +46,11 @@ pub(super) fn in_words(error: &Error) -> String {
     fixed.to_owned()
 }
 
+/// Whether the words name the place themselves.
+pub(super) fn is_about_a_key(error: &Error) -> bool {
+    matches!(error.without_snippet(), Error::DuplicateMappingKey { key: Some(_), .. })
+}
+
 const TWO_DOCUMENTS: &str = "another document begins here: put a line --- before it";
 
 /// Words of the parser, and what to say in their place.

@@ -52,6 +52,10 @@ fn defaults() -> Vec<At> {
     }
 }
 
+pub(super) fn mesh() -> Vec<At> {
+    vec![("meshServiceDiscovery.ipPreference", Enum(&["IPv4_ONLY", "IPv6_ONLY"]))]
+}
+
 pub(super) fn node() -> Vec<At> {
     let mut rules = listeners();
     rules.extend(defaults());
@@ -79,6 +83,10 @@ pub(super) fn service() -> Vec<At> {
         ("provider", OneOf(&["virtualNode", "virtualRouter"])),
         ("provider.virtualNode", AtMostOne(&["virtualNodeRef", "virtualNodeARN"])),
         ("provider.virtualRouter", AtMostOne(&["virtualRouterRef", "virtualRouterARN"])),
+        ("provider.virtualNode.virtualNodeRef", Required(&["name"])),
+        ("provider.virtualNode.virtualNodeRef.name", Count(1, MANY)),
+        ("provider.virtualRouter.virtualRouterRef", Required(&["name"])),
+        ("provider.virtualRouter.virtualRouterRef.name", Count(1, MANY)),
     ]
 }
 
