@@ -153,10 +153,10 @@ impl From<serde_saphyr::Error> for NotYaml {
 
 impl NotYaml {
     /// The same with the place, of a text that has none of its own.
-    pub(super) fn with_place(error: serde_saphyr::Error) -> Self {
-        let place = error.location().filter(|_| !is_about_a_key(&error));
+    pub(super) fn with_place(error: &serde_saphyr::Error) -> Self {
+        let place = error.location().filter(|_| !is_about_a_key(error));
         let place = place.map(|at| format!(" at line {}, column {}", at.line(), at.column()));
-        Self(in_words(&error) + &place.unwrap_or_default())
+        Self(in_words(error) + &place.unwrap_or_default())
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) fn in_words(error: &Error) -> String {
             return format!("the key {key:?} is there twice: keep one");
         }
         Error::UnsupportedTag { tag, .. } => {
-            return format!("the tag {tag} is not read here: remove it");
+            return format!("the tag {tag:?} is not read here: remove it");
         }
         Error::NonFiniteFloat { value, .. } => {
             return format!("found {value}, expected a number that ends");
