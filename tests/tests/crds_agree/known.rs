@@ -54,6 +54,15 @@ const fn server(kind: &'static str, what: &'static str, reason: &'static str) ->
 
 /// See the module.
 pub const KNOWN: &[Known] = &[
+    analyze("AuthorizationPolicy of", "SK0204 ", NAMES),
+    analyze("AuthorizationPolicy of", "SK0206 ", VALUES),
+    analyze("AuthorizationPolicy of", "SK0213 ", NAMES),
+    analyze("AuthorizationPolicy of", "SK0226 ", EMPTY),
+    analyze("AuthorizationPolicy of", "SK0231 ", TOGETHER),
+    analyze("AuthorizationPolicy of", "SK0232 ", NAMES),
+    analyze("AuthorizationPolicy of", "SK0233 ", NAMES),
+    analyze("DestinationRule of", "SK0202 ", NAMES),
+    analyze("DestinationRule of", "SK0213 ", NAMES),
     analyze("DestinationRule of", "SK0217 ", NAMES),
     analyze("DestinationRule of", "SK0226 ", EMPTY),
     analyze("DestinationRule of", "SK0227 ", TOGETHER),

@@ -83,6 +83,7 @@ fn of(kind: Kind) -> Vec<At> {
         Kind::MeshPolicy => istio::mesh_policy(),
         Kind::Policy => istio::policy(),
         Kind::Mesh => app_mesh::mesh(),
+        Kind::BackendGroup => app_mesh::group(),
         Kind::VirtualNode => app_mesh::node(),
         Kind::VirtualGateway => app_mesh::gateway(),
         Kind::AppMeshVirtualService => app_mesh::service(),

@@ -53,7 +53,15 @@ fn defaults() -> Vec<At> {
 }
 
 pub(super) fn mesh() -> Vec<At> {
-    vec![("meshServiceDiscovery.ipPreference", Enum(&["IPv4_ONLY", "IPv6_ONLY"]))]
+    vec![
+        ("meshServiceDiscovery.ipPreference", Enum(&["IPv4_ONLY", "IPv6_ONLY"])),
+        ("namespaceSelector.matchExpressions[].key", Count(1, MANY)),
+        ("namespaceSelector.matchExpressions[].operator", Count(1, MANY)),
+    ]
+}
+
+pub(super) fn group() -> Vec<At> {
+    vec![("virtualservices[]", Required(&["name"])), ("virtualservices[].name", Count(1, MANY))]
 }
 
 pub(super) fn node() -> Vec<At> {
