@@ -53,12 +53,11 @@ const WORDS: [&str; 41] = [
     "ByteString",
 ];
 
-const PHRASES: [&str; 10] = [
+const PHRASES: [&str; 9] = [
     "floating point",
     "invalid type",
     "invalid value",
     "invalid length",
-    "::",
     "KeyPolicy",
     "internal error",
     "<document start>",
@@ -66,10 +65,18 @@ const PHRASES: [&str; 10] = [
     "unknown variant",
 ];
 
+const TAGS: [&str; 5] = ["!!int", "!!binary", "!!map", "!!float", "!!bool"];
+
 /// What is a word of the program's in a message.
 fn strange(message: &str) -> Option<String> {
+    // This begins with the name of a field, whatever that is.
+    if message.ends_with("is not a field that is read here: it has no effect") {
+        return None;
+    }
     // What the manifest itself says is in quotes.
     let said: String = message.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
+    // So are tags, where a slip has put one into a name.
+    let said = TAGS.iter().fold(said, |said, tag| said.replace(tag, ""));
     let mut words = said.split(|letter: char| !letter.is_alphanumeric());
     let word = words.find(|word| WORDS.contains(word)).map(str::to_owned);
     word.or_else(|| PHRASES.iter().find(|one| said.contains(**one)).map(|one| (*one).to_owned()))

@@ -141,9 +141,10 @@ impl State {
     }
 
     fn watch(&mut self, changes: &[Change]) -> Result<(), String> {
-        let wanted = self.scanner.watched().map_err(|error| error.to_string())?;
         let watcher = self.watcher.as_mut().map_err(|error| error.clone())?;
+        // Also where the directory is away: one that is made again may have the same inode.
         watcher.changed(changes);
+        let wanted = self.scanner.watched().map_err(|error| error.to_string())?;
         watcher.watch(wanted).map_err(|error| error.to_string())
     }
 }

@@ -39,6 +39,13 @@ struct Seen {
     reader: manifest::Reader,
 }
 
+/// What there is to read.
+struct Found {
+    files: BTreeMap<Place, PathBuf>,
+    /// Files of folders that cannot be listed: what they said stays.
+    kept: BTreeSet<Place>,
+}
+
 impl Scanner {
     /// For the directory `root`.
     pub fn new(root: PathBuf) -> Self {
@@ -53,9 +60,9 @@ impl Scanner {
     /// Brings the store up to date. An error means that the directory itself could not be listed;
     /// then nothing has changed.
     pub fn scan(&mut self, store: &mut Store) -> io::Result<()> {
-        let files = self.files(store)?;
-        let gone: Vec<Place> =
-            self.seen.keys().filter(|place| !files.contains_key(*place)).cloned().collect();
+        let Found { files, kept } = self.files(store)?;
+        let stays = |place: &Place| files.contains_key(place) || kept.contains(place);
+        let gone: Vec<Place> = self.seen.keys().filter(|place| !stays(place)).cloned().collect();
         for place in gone {
             self.seen.remove(&place);
             if !self.noted.contains(&place) {
@@ -69,8 +76,8 @@ impl Scanner {
     }
 
     /// All files by place. A subdirectory that cannot be listed keeps the files that it had.
-    fn files(&mut self, store: &mut Store) -> io::Result<BTreeMap<Place, PathBuf>> {
-        let Tree { mut files, mut unlisted, skipped, dangling, .. } = Tree::of(&self.root)?;
+    fn files(&mut self, store: &mut Store) -> io::Result<Found> {
+        let Tree { files, mut unlisted, skipped, dangling, .. } = Tree::of(&self.root)?;
         // A link to a folder is trouble once there was a folder: somebody replaces it.
         let below = |place: &Place, above: &Place| {
             place.strip_prefix(&**above).is_some_and(|rest| rest.starts_with('/'))
@@ -79,12 +86,10 @@ impl Scanner {
         let (lost, nowhere): (BTreeMap<_, _>, _) =
             dangling.into_iter().partition(|(above, _)| had(above));
         unlisted.extend(lost);
-        let mut said: BTreeMap<Place, Statement> = BTreeMap::new();
+        let (mut said, mut kept) = (BTreeMap::new(), BTreeSet::new());
         for (place, why) in &unlisted {
             said.insert(place.clone(), object::unreadable_place(place, why));
-            for known in self.seen.keys().filter(|known| below(known, place)) {
-                files.insert(known.clone(), self.root.join(&**known));
-            }
+            kept.extend(self.seen.keys().filter(|known| below(known, place)).cloned());
         }
         let nowhere = nowhere.into_keys().map(|place| (place, Skipped::Nowhere));
         for (place, why) in skipped.into_iter().chain(nowhere) {
@@ -99,7 +104,7 @@ impl Scanner {
         for (place, statement) in said {
             store.say(place, statement);
         }
-        Ok(files)
+        Ok(Found { files, kept })
     }
 
     fn read(&mut self, store: &mut Store, place: Place, path: &Path) {

@@ -45,6 +45,10 @@ use Rule::{
     Time, TimeOrZero,
 };
 
+/// A label of a DNS name.
+const LABEL: Rule = Pattern("^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$");
+/// Whom something is exported to.
+const EXPORT: Rule = Pattern(r"^(\*|\.|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)$");
 /// No upper bound.
 const MANY: u64 = u64::MAX;
 const PORT: Rule = Range(1, 65_535);
@@ -78,6 +82,8 @@ fn of(kind: Kind) -> Vec<At> {
         Kind::RequestAuthentication => istio_tokens::request_authentication(),
         Kind::MeshPolicy => istio::mesh_policy(),
         Kind::Policy => istio::policy(),
+        Kind::Mesh => app_mesh::mesh(),
+        Kind::BackendGroup => app_mesh::group(),
         Kind::VirtualNode => app_mesh::node(),
         Kind::VirtualGateway => app_mesh::gateway(),
         Kind::AppMeshVirtualService => app_mesh::service(),

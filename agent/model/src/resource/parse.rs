@@ -308,7 +308,7 @@ fn mesh(
         Value::Object(Map::new())
     } else {
         serde_saphyr::from_str_with_options(text, yaml::options()).map_err(|source| {
-            ResourceError::MeshConfig { key: key.clone(), source: NotYaml::from(source) }
+            ResourceError::MeshConfig { key: key.clone(), source: NotYaml::with_place(&source) }
         })?
     };
     let mut value = if value.is_null() { Value::Object(Map::new()) } else { value };

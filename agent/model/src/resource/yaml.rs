@@ -3,7 +3,7 @@
 use serde::de;
 use serde_json::Value;
 
-use super::yaml_words::in_words;
+use super::yaml_words::{in_words, is_about_a_key};
 
 /// One document of a stream.
 #[derive(Debug)]
@@ -148,6 +148,15 @@ pub struct NotYaml(String);
 impl From<serde_saphyr::Error> for NotYaml {
     fn from(error: serde_saphyr::Error) -> Self {
         Self(in_words(&error))
+    }
+}
+
+impl NotYaml {
+    /// The same with the place, of a text that has none of its own.
+    pub(super) fn with_place(error: &serde_saphyr::Error) -> Self {
+        let place = error.location().filter(|_| !is_about_a_key(error));
+        let place = place.map(|at| format!(" at line {}, column {}", at.line(), at.column()));
+        Self(in_words(error) + &place.unwrap_or_default())
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) fn in_words(error: &Error) -> String {
             return format!("the key {key:?} is there twice: keep one");
         }
         Error::UnsupportedTag { tag, .. } => {
-            return format!("the tag {tag} is not read here: remove it");
+            return format!("the tag {tag:?} is not read here: remove it");
         }
         Error::NonFiniteFloat { value, .. } => {
             return format!("found {value}, expected a number that ends");
@@ -44,6 +44,11 @@ pub(super) fn in_words(error: &Error) -> String {
         other => return plain(&UserMessageFormatter.format_message(other)),
     };
     fixed.to_owned()
+}
+
+/// Whether the words name the place themselves.
+pub(super) fn is_about_a_key(error: &Error) -> bool {
+    matches!(error.without_snippet(), Error::DuplicateMappingKey { key: Some(_), .. })
 }
 
 const TWO_DOCUMENTS: &str = "another document begins here: put a line --- before it";

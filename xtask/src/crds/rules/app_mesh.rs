@@ -52,6 +52,18 @@ fn defaults() -> Vec<At> {
     }
 }
 
+pub(super) fn mesh() -> Vec<At> {
+    vec![
+        ("meshServiceDiscovery.ipPreference", Enum(&["IPv4_ONLY", "IPv6_ONLY"])),
+        ("namespaceSelector.matchExpressions[].key", Count(1, MANY)),
+        ("namespaceSelector.matchExpressions[].operator", Count(1, MANY)),
+    ]
+}
+
+pub(super) fn group() -> Vec<At> {
+    vec![("virtualservices[]", Required(&["name"])), ("virtualservices[].name", Count(1, MANY))]
+}
+
 pub(super) fn node() -> Vec<At> {
     let mut rules = listeners();
     rules.extend(defaults());
@@ -79,6 +91,10 @@ pub(super) fn service() -> Vec<At> {
         ("provider", OneOf(&["virtualNode", "virtualRouter"])),
         ("provider.virtualNode", AtMostOne(&["virtualNodeRef", "virtualNodeARN"])),
         ("provider.virtualRouter", AtMostOne(&["virtualRouterRef", "virtualRouterARN"])),
+        ("provider.virtualNode.virtualNodeRef", Required(&["name"])),
+        ("provider.virtualNode.virtualNodeRef.name", Count(1, MANY)),
+        ("provider.virtualRouter.virtualRouterRef", Required(&["name"])),
+        ("provider.virtualRouter.virtualRouterRef.name", Count(1, MANY)),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! Istio's kinds.
 
 use super::{
-    At, AtLeast, AtMostOne, Count, Enum, Holds, MANY, Nullable, ObjectHolds, OneOf, PERCENT, PORT,
-    Pattern, Range, Required, Time, TimeOrZero,
+    At, AtLeast, AtMostOne, Count, EXPORT, Enum, Holds, LABEL, MANY, Nullable, ObjectHolds, OneOf,
+    PERCENT, PORT, Pattern, Range, Required, Time, TimeOrZero,
 };
 
 /// No port at all is written 0.
@@ -163,6 +163,9 @@ pub(super) fn destination_rule() -> Vec<At> {
         ("host", Count(1, 253)),
         ("subsets[]", Required(&["name"])),
         ("subsets[].name", Count(1, 63)),
+        ("subsets[].name", LABEL),
+        ("exportTo[]", EXPORT),
+        ("exportTo[]", Count(1, 63)),
     ];
     rules.extend(policies! {
         "": Count(1, MANY),
@@ -238,7 +241,7 @@ pub(super) fn peers() -> Vec<At> {
                 "modes by port need a selector with labels",
             ),
         ),
-        ("portLevelMtls", Count(0, 1024)),
+        ("portLevelMtls", Count(1, 1024)),
         (
             "portLevelMtls",
             Holds(
@@ -321,6 +324,7 @@ pub(super) fn policy() -> Vec<At> {
         ("peers[].mtls", Nullable),
         ("targets[]", Required(&["name"])),
         ("targets[].name", Count(1, 63)),
+        ("targets[].name", LABEL),
         ("targets[].ports[]", OneOf(&["number", "name"])),
         ("targets[].ports[].number", PORT),
     ]
