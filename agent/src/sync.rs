@@ -224,11 +224,11 @@ impl Sync {
 
     /// Puts back what somebody else took, and attaches layer 3 to links that lack it.
     fn attach_links(&mut self) -> Result<(), SyncError> {
-        let anew = block_in_place(|| self.kernel.mend())?;
-        if anew {
+        let reattached = block_in_place(|| self.kernel.mend())?;
+        if reattached {
             self.mend_pods()?;
         }
-        let scope = if anew { LinkScope::All } else { LinkScope::Changed };
+        let scope = if reattached { LinkScope::All } else { LinkScope::Changed };
         self.pods.attach_links(&self.kernel, scope);
         Ok(())
     }

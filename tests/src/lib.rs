@@ -10,7 +10,7 @@
 //!                                whose agent follows it
 //! shared                         one such server for cases that run on either source
 //! chain, runtime                 a CNI chain, and a container runtime that lists what a test tells it
-//! attached                       the kernel's own word on what hangs at a hook
+//! attached                       what the kernel says is attached to a hook
 //! maps                           the agent's own maps, written behind its back
 //! linked, spare                  a pod whose links change while it runs, and such links
 //! stranger                       somebody else's programs on the same hooks

@@ -21,6 +21,7 @@ use sekisho_tests::{
     way::{Family, Way},
     world::{Host, Wiring, World},
 };
+use serde_json::Value;
 
 /// A stage with a client.
 struct Case {
@@ -265,12 +266,15 @@ fn sl_8_a_long_lived_connection_outlives_changes(
     Ok(())
 }
 
-/// A direct connection's end is reported with what it carried: the application's bytes, without the
-/// sequence numbers that SYN and FIN take.
+/// A connection's end is reported with what it carried, the application's bytes without the sequence
+/// numbers that SYN and FIN take, and under the id of its verdict.
 #[rstest]
-fn the_end_of_a_direct_connection_is_reported(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
+fn the_end_of_a_connection_is_reported_under_the_id_of_its_verdict(
+    #[values(DIRECT, PROXIED)] port: u16,
+    #[values(Net::V4, Net::V6)] net: Net,
+) -> Result<()> {
     let mut case = Case::new(net)?;
-    let address = case.at(DIRECT);
+    let address = case.at(port);
     case.client.must(&format!("dial {address}"))?;
     case.client.must("send 0123456789")?;
     case.client.must("read 10")?;
@@ -279,13 +283,15 @@ fn the_end_of_a_direct_connection_is_reported(#[values(Net::V4, Net::V6)] net: N
     case.client.must("close")?;
     let pod = format!("{NAMESPACE}/app");
     let reported = |agent: &Agent| -> Result<bool> {
-        Ok(agent.flows()?.iter().any(|flow| {
-            flow["event"] == "close"
-                && flow["pod"] == *pod
-                && flow["dst"] == *address.ip().to_string()
-                && flow["bytes_sent"] == 10
-                && flow["bytes_received"] == 10
-        }))
+        let flows = agent.flows()?;
+        let of_it = |flow: &&Value| flow["pod"] == *pod && flow["dst"] == *address.ip().to_string();
+        let end = flows.iter().filter(of_it).find(|flow| {
+            flow["event"] == "close" && flow["bytes_sent"] == 10 && flow["bytes_received"] == 10
+        });
+        let Some(end) = end else { return Ok(false) };
+        let same =
+            |flow: &&Value| flow["event"] == "verdict" && flow["connection"] == end["connection"];
+        Ok(end["connection"].is_u64() && flows.iter().filter(of_it).any(|flow| same(&flow)))
     };
     let outcome = case.stage.agent.wait_until("the end is reported", reported);
     outcome.with_context(|| format!("{:#?}", case.stage.agent.flows()))

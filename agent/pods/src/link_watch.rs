@@ -1,7 +1,7 @@
 //! Who hears that links have changed: one socket in each judged pod's namespace, and one in the
 //! agent's own, where the other ends are.
 //!
-//! News is a hint that a pod is to be looked at anew. It is kept until the publisher takes it, so that a
+//! News is a hint that a pod is to be looked at again. It is kept until the publisher takes it, so that a
 //! hundred changes of one pod are one look. What is lost (a socket that overran, one that fails) makes
 //! every pod suspect that it may have been about.
 //!

@@ -42,7 +42,7 @@ pub(crate) struct Status {
     pub(crate) unknown_pods: UnknownPods,
     /// What happens to open connections whose rule goes.
     pub(crate) on_revoke: OnRevoke,
-    /// How layer 3 hangs on pods' links: `tcx` or `clsact`.
+    /// How layer 3 is attached to pods' links: `tcx` or `clsact`.
     #[serde(default)]
     pub(crate) layer3: Text,
     /// Why, where it is not by itself tcx.
@@ -212,7 +212,7 @@ pub(crate) enum State {
     },
 }
 
-/// A program in the kernel, and where it hangs.
+/// A program in the kernel, and where it is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the field says which hook; users read it in JSON")]
 pub(crate) struct Hook {
