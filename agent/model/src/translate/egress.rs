@@ -95,8 +95,12 @@ impl Fold<'_> {
             Some(Endpoints::Named { .. }) => self.answers(rules, protocol, action),
             _ if self.service.headless => {
                 let number = rules.number();
-                for (address, port) in self.inputs.endpoints.served(&self.service.key, self.port) {
+                let served = self.inputs.endpoints.served(&self.service.key, self.port);
+                for (address, port) in served.ready {
                     rules.push(protocol, IpNet::from(address), port.unwrap_or(number), action);
+                }
+                for (address, port) in served.unready {
+                    rules.keep(protocol, IpNet::from(address), port.unwrap_or(number), action);
                 }
             }
             _ => {
