@@ -126,6 +126,8 @@ codes! {
     ALIAS_LOOP = "SK0333",
     /// An `ExternalName` that allows nothing by itself.
     ALIAS_WITHOUT_PORTS = "SK0334",
+    /// A TCP port that is reached at what the host resolves to, where Istio takes every address.
+    RESOLVED_ALONE = "SK0335",
     /// Something that an object names does not exist: a namespace, a host, a subset, a gateway.
     REFERENCE_UNKNOWN = "IST0101",
     /// Several objects route one host for one client.
