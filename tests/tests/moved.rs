@@ -294,7 +294,7 @@ fn what_is_gone_for_a_moment_is_not_missed(
     if source.is_left_out() {
         return Ok(());
     }
-    let long = Duration::from_secs(60);
+    let long = Duration::from_mins(1);
     let mut case = Case::new((Net::V4, source), long)?;
     let all = [(1, Endpoint::Ready), (2, Endpoint::Ready)];
     let first = case.to(1, port);
@@ -346,7 +346,7 @@ fn what_a_person_takes_back_ends_at_once(
     if source.is_left_out() {
         return Ok(());
     }
-    let long = Duration::from_secs(600);
+    let long = Duration::from_mins(10);
     let mut case = Case::new((Net::V4, source), long)?;
     let first = case.to(1, PORT);
     case.wait(first, true)?;
@@ -380,7 +380,7 @@ fn what_an_entry_allowed_ends_with_it(
     if source.is_left_out() {
         return Ok(());
     }
-    let long = Duration::from_secs(600);
+    let long = Duration::from_mins(10);
     let mut case = Case::new((Net::V4, source), long)?;
     let address = [format!("{}/32", at(Net::V4, 3))];
     let ports = [(PORT, "TCP"), (UDP, "UDP")];
