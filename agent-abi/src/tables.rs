@@ -210,6 +210,8 @@ pub struct Origin {
     pub pad2: u32,
     /// The generation of the verdict.
     pub generation: u64,
+    /// The cookie of the pod's socket: what ties the connection to the verdict about it.
+    pub socket: u64,
 }
 
 /// A flow as layer 3 knows it. The pod's own address is left out: its port tells enough.
@@ -310,7 +312,7 @@ const _: () = {
     assert!(size_of::<RuleValue>() == 8);
     assert!(size_of::<SocketState>() == 48);
     assert!(size_of::<OriginKey>() == 16);
-    assert!(size_of::<Origin>() == 40);
+    assert!(size_of::<Origin>() == 48);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<FlowState>() == 24);
     assert!(size_of::<FragmentKey>() == 40);

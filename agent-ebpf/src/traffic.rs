@@ -377,7 +377,7 @@ pub(crate) fn arriving(netns: u64, skb: &SkBuff, offset: u32) {
     let now = now();
     if let Some(state) = flow_state(&key) {
         let over = state.closing != 0 || (!is_tcp && now.saturating_sub(state.seen_ns) > UDP_IDLE);
-        // A TCP connection of the peer's begins anew with each SYN; one of the pod's does only
+        // A TCP connection of the peer's begins again with each SYN; one of the pod's does only
         // when the old one is over.
         let restarts = starts && (over || (is_tcp && state.opened_by == OpenedBy::PEER));
         if !restarts {

@@ -30,6 +30,7 @@ use agent_pods::{
     departed::Leavers,
     enrol::Pods,
     evidence::Evidence,
+    link_watch::LinkChanges,
     runtime::{self, Follower},
     sandboxes::Sandboxes,
 };
@@ -72,6 +73,7 @@ struct Shared {
     kernel: Arc<Kernel>,
     worker: Arc<Worker>,
     flows: Arc<FlowLog>,
+    link_changes: Arc<LinkChanges>,
 }
 
 /// Runs the agent until a signal ends it.
@@ -87,7 +89,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
     let flows = Arc::new(FlowLog::new(vec![Box::new(FlowLines::default())]));
-    let shared = Shared { kernel: Arc::new(kernel), worker, flows };
+    let shared = Shared { kernel: Arc::new(kernel), worker, flows, link_changes: Arc::default() };
     let metrics = Arc::new(Metrics::default());
     let mut tasks = Tasks::new();
     let (status_writer, reporter) =
@@ -103,6 +105,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         names: resolver.known(),
         cni: plugin,
         canaries: Arc::clone(&canaries),
+        link_changes: Arc::clone(&shared.link_changes),
     };
     let report = Arc::new(Report::new(settings(&args), Arc::clone(&shared.kernel), views));
     if let Some(log) = log {
@@ -296,7 +299,7 @@ fn start_sync(
     shared: &Shared,
     (evidence, leavers): (Evidence, Leavers),
 ) -> anyhow::Result<Sync> {
-    let Shared { kernel, worker, flows } = shared;
+    let Shared { kernel, worker, flows, link_changes } = shared;
     let maps: &Arc<Maps> = &kernel.maps;
     let planner = Planner::new(found::found(maps)?);
     let members: Arc<ArcSwap<Members>> = Arc::default();
@@ -324,7 +327,13 @@ fn start_sync(
     Ok(Sync::new(sync::Parts {
         kernel: Arc::clone(kernel),
         planner,
-        pods: Pods::new(Arc::clone(worker), Arc::clone(maps), proxy, evidence),
+        pods: Pods::new(
+            Arc::clone(worker),
+            Arc::clone(maps),
+            proxy,
+            evidence,
+            Arc::clone(link_changes),
+        ),
         members,
         flows: Arc::clone(flows),
         keep_revoked: args.on_revoke == OnRevoke::Keep,

@@ -33,6 +33,7 @@ use agent_pods::{
     connections::{self, Change},
     departed::{Kept, Leavers, losers},
     enrol::{LinkScope, Pods, ProblemKind},
+    link_watch::LinkChanges,
     view::PodViews,
 };
 use arc_swap::ArcSwap;
@@ -103,8 +104,6 @@ pub(crate) struct Sync {
     attached: bool,
     /// Whether the generation in force is to be narrowed.
     flipped: bool,
-    /// The links that the next publication looks at.
-    link_scope: LinkScope,
     said: Option<Desired>,
     /// The pods as the last attempt left them.
     views: Arc<PodViews>,
@@ -133,7 +132,6 @@ impl Sync {
             kept: Kept::new(),
             attached,
             flipped: false,
-            link_scope: LinkScope::New,
             said: None,
             views: Arc::default(),
             in_force: watch::Sender::default(),
@@ -166,14 +164,26 @@ impl Sync {
         !matches!(reason, Reason::UnknownAllowed | Reason::UnknownHeld | Reason::NotEnrolled)
     }
 
-    /// True when something of what was published is not as it was left.
-    pub(crate) fn wants_another_look(&self) -> bool {
-        self.pods.want_another_look()
-            || self.leavers.are_due()
-            || (self.attached
-                && block_in_place(|| {
-                    self.kernel.is_amiss() || self.pods.has_lost_a_link(&self.kernel)
-                }))
+    /// True when a pod is to be tried again, or has gone, or when what open connections went by has ended
+    /// its grace.
+    pub(crate) fn wants_another_try(&self) -> bool {
+        self.pods.want_another_look() || self.leavers.are_due()
+    }
+
+    /// True when somebody has taken a hook away.
+    pub(crate) fn is_amiss(&self) -> bool {
+        let is_amiss = || self.kernel.is_amiss() || self.pods.has_lost_a_link(&self.kernel);
+        self.attached && block_in_place(is_amiss)
+    }
+
+    /// What is said of pods' links.
+    pub(crate) fn link_changes(&self) -> &Arc<LinkChanges> {
+        self.pods.link_changes()
+    }
+
+    /// The pods of whose links something was said.
+    pub(crate) fn with_changed_links(&self) -> Vec<PodId> {
+        self.pods.with_changed_links()
     }
 
     /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in
@@ -209,7 +219,7 @@ impl Sync {
         }
         if !self.attached {
             self.kernel.attach()?;
-            self.pods.attach_links(&self.kernel, LinkScope::Lost);
+            self.pods.attach_links(&self.kernel, LinkScope::Changed);
             connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
             self.views = Arc::new(PodViews::new(snapshot, &self.pods));
             self.attached = true;
@@ -226,12 +236,12 @@ impl Sync {
 
     /// Puts back what somebody else took, and attaches layer 3 to links that lack it.
     fn attach_links(&mut self) -> Result<(), SyncError> {
-        let anew = block_in_place(|| self.kernel.mend())?;
-        if anew {
+        let reattached = block_in_place(|| self.kernel.mend())?;
+        if reattached {
             self.mend_pods()?;
         }
-        let scope = std::mem::replace(&mut self.link_scope, LinkScope::New);
-        self.pods.attach_links(&self.kernel, if anew { LinkScope::All } else { scope });
+        let scope = if reattached { LinkScope::All } else { LinkScope::Changed };
+        self.pods.attach_links(&self.kernel, scope);
         Ok(())
     }
 
@@ -314,11 +324,6 @@ impl Sync {
     /// Looks at the links of a pod, which may have others by now.
     pub(crate) async fn look_at_links(&mut self, pod: &PodId) {
         self.pods.look_at_links(pod).await;
-    }
-
-    /// Has the next publication mend the links of pods.
-    pub(crate) fn mend_links(&mut self) {
-        self.link_scope = LinkScope::Lost;
     }
 
     /// Writes what somebody else took from PODS. The pod was held meanwhile, or not judged.

@@ -7,6 +7,7 @@
 //! evidence     where a pod is, and who is believed about it
 //! sockets      listeners and upstream sockets inside a namespace
 //! veth         the host's ends of a namespace's links
+//! link_watch   who hears that links have changed
 //! revoke       which open sockets a change of rules resets
 //! enrol        the pods of this node, each with what the agent has open in it
 //! departed     what left the cluster's knowledge a moment ago: open connections to it go on
@@ -23,6 +24,7 @@ pub mod connections;
 pub mod departed;
 pub mod enrol;
 pub mod evidence;
+pub mod link_watch;
 pub mod revoke;
 pub mod runtime;
 pub mod sandboxes;

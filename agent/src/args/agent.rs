@@ -24,7 +24,7 @@ The directory holds the same manifests as a cluster, several documents a file. A
 status.podIPs, spec.nodeName and the annotation sekisho.dev/netns: /run/netns/NAME.
 A refused call fails with EPERM, a held one with EAGAIN; neither hangs.")]
 pub(crate) struct AgentArgs {
-    /// Directory of YAML manifests, watched for changes (one level of subdirectories is read too)
+    /// Directory of YAML manifests, watched for changes (with all its subdirectories)
     #[arg(long, value_name = "DIR", conflicts_with = "context")]
     pub(crate) config_dir: Option<PathBuf>,
     /// The API server to follow.

@@ -81,6 +81,7 @@ pub(super) const ORDERS: [Order; 6] = [
         name: "agent-pods",
         modules: &[
             "veth",
+            "link_watch",
             "sockets",
             "runtime",
             "sandboxes",
