@@ -244,7 +244,8 @@ impl OpenedBy {
     pub const POD: u32 = 2;
     /// The agent, from inside the pod's namespace.
     pub const AGENT: u32 = 3;
-    /// The pod, to an address that a name has left since: user space says so, and takes it back.
+    /// The pod, to what new connections may not go to any more although nobody revoked it: user space
+    /// says so, and takes it back.
     pub const KEPT: u32 = 4;
 }
 

@@ -27,6 +27,7 @@ use agent_kernel::{
 use agent_model::translate::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
 use agent_pods::{
     canary::{Canaries, CanaryStatuses},
+    departed::Leavers,
     enrol::Pods,
     evidence::Evidence,
     link_watch::LinkChanges,
@@ -121,7 +122,8 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         admission::serve(cni_socket, cni).await.context("the socket of the CNI plugin")
     });
     let evidence = Evidence { sandboxes, runtime: follow_runtime(&args, &mut tasks)? };
-    let sync = start_sync(&mut tasks, &args, &shared, evidence.clone())?;
+    let leavers = follow_leavers(&mut tasks, &args, &run_dir);
+    let sync = start_sync(&mut tasks, &args, &shared, (evidence.clone(), leavers))?;
     send_canaries(&mut tasks, &args, &shared, &sync, canaries);
     tasks.spawn(source.run());
     tasks.spawn(async move {
@@ -295,7 +297,7 @@ fn start_sync(
     tasks: &mut Tasks,
     args: &AgentArgs,
     shared: &Shared,
-    evidence: Evidence,
+    (evidence, leavers): (Evidence, Leavers),
 ) -> anyhow::Result<Sync> {
     let Shared { kernel, worker, flows, link_changes } = shared;
     let maps: &Arc<Maps> = &kernel.maps;
@@ -335,7 +337,18 @@ fn start_sync(
         members,
         flows: Arc::clone(flows),
         keep_revoked: args.on_revoke == OnRevoke::Keep,
+        leavers,
     })?)
+}
+
+/// What left lately, as an earlier agent knew it.
+fn follow_leavers(tasks: &mut Tasks, args: &AgentArgs, run_dir: &RunDir) -> Leavers {
+    let (leavers, writer) = Leavers::open(args.endpoint_grace, run_dir.departed(), &args.node_name);
+    tasks.spawn(async move {
+        writer.await;
+        Ok(())
+    });
+    leavers
 }
 
 /// Proves that what is published is judged.

@@ -31,6 +31,7 @@ use agent_model::{
 };
 use agent_pods::{
     connections::{self, Change},
+    departed::{Kept, Leavers, losers},
     enrol::{LinkScope, Pods, ProblemKind},
     link_watch::LinkChanges,
     view::PodViews,
@@ -84,6 +85,8 @@ pub(crate) struct Parts {
     pub(crate) flows: Arc<FlowLog>,
     /// Open connections outlive their rule.
     pub(crate) keep_revoked: bool,
+    /// What left lately without having been revoked.
+    pub(crate) leavers: Leavers,
 }
 
 /// The one writer of the maps.
@@ -95,6 +98,9 @@ pub(crate) struct Sync {
     members: Arc<ArcSwap<Members>>,
     flows: Arc<FlowLog>,
     keep_revoked: bool,
+    leavers: Leavers,
+    /// What each pod's open connections may go by beside its rules.
+    kept: Kept,
     attached: bool,
     /// Whether the generation in force is to be narrowed.
     flipped: bool,
@@ -109,7 +115,7 @@ impl Sync {
     /// Takes over what the maps hold. Attaches the hooks at once, unless those in force read
     /// another layout's maps: then they judge on until the first generation of ours is whole.
     pub(crate) fn new(parts: Parts) -> Result<Self, SyncError> {
-        let Parts { kernel, planner, pods, members, flows, keep_revoked } = parts;
+        let Parts { kernel, planner, pods, members, flows, keep_revoked, leavers } = parts;
         let attached = !kernel.replaces_another_layout();
         if attached {
             kernel.attach()?;
@@ -122,6 +128,8 @@ impl Sync {
             members,
             flows,
             keep_revoked,
+            leavers,
+            kept: Kept::new(),
             attached,
             flipped: false,
             said: None,
@@ -156,9 +164,10 @@ impl Sync {
         !matches!(reason, Reason::UnknownAllowed | Reason::UnknownHeld | Reason::NotEnrolled)
     }
 
-    /// True when a pod is to be tried again, or has gone.
+    /// True when a pod is to be tried again, or has gone, or when what open connections went by has ended
+    /// its grace.
     pub(crate) fn wants_another_try(&self) -> bool {
-        self.pods.want_another_look()
+        self.pods.want_another_look() || self.leavers.are_due()
     }
 
     /// True when somebody has taken a hook away.
@@ -198,7 +207,10 @@ impl Sync {
         laps.end(Phase::Prepare);
         let desired = self.views.desired();
         let changed = self.changed(&desired);
+        self.leavers.follow(&snapshot.registry);
+        let kept = self.leavers.kept();
         if changed.is_some() {
+            self.keep(&kept).await;
             published.writes = block_in_place(|| self.write(&desired, snapshot, laps))?;
             published.generation = self.planner.generation();
         } else {
@@ -213,8 +225,8 @@ impl Sync {
             self.attached = true;
         }
         self.pods.detach_links(&self.kernel);
-        if let Some(changed) = changed {
-            published.resets = self.settle(snapshot, &changed).await;
+        published.resets = self.settle(kept, changed.as_deref()).await;
+        if changed.is_some() {
             self.said = Some(desired);
             laps.end(Phase::Revoke);
         }
@@ -233,10 +245,31 @@ impl Sync {
         Ok(())
     }
 
-    /// Resets the connections that are denied now; how many there were.
-    async fn settle(&self, snapshot: &Snapshot, changed: &[u64]) -> usize {
-        let registry = &*snapshot.registry;
-        let change = Change { netns: changed, registry, keep_all: self.keep_revoked };
+    /// Has open connections stay that lose their rule by the next store, and are to go on: none of
+    /// their packets is refused in between.
+    async fn keep(&self, kept: &Kept) {
+        let netns = self.cookies(losers(kept, &self.kept));
+        if !netns.is_empty() && !self.keep_revoked {
+            let change = Change { netns: &netns, kept, keep_all: false };
+            connections::keep(&self.pods, &self.kernel.maps, change).await;
+        }
+    }
+
+    fn cookies<'a>(&self, pods: impl Iterator<Item = &'a PodId>) -> Vec<u64> {
+        let known = self.pods.known();
+        pods.filter_map(|id| Some(known.get(id)?.netns.cookie())).collect()
+    }
+
+    /// Resets the connections that are denied now; how many there were. `changed` are the pods whose
+    /// rules are others; more may have lost what their open connections went by.
+    async fn settle(&mut self, kept: Kept, changed: Option<&[u64]>) -> usize {
+        let mut netns = self.cookies(losers(&self.kept, &kept));
+        netns.extend(changed.into_iter().flatten());
+        self.kept = kept;
+        if netns.is_empty() {
+            return 0;
+        }
+        let change = Change { netns: &netns, kept: &self.kept, keep_all: self.keep_revoked };
         let resets = connections::settle(&self.pods, &self.kernel.maps, change).await;
         for reset in &resets {
             self.flows.record(FlowRecord::of_reset(reset));

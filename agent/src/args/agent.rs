@@ -89,6 +89,10 @@ pub(crate) struct AgentArgs {
     /// connections that are open then stay open
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) dns_grace: Duration,
+    /// Seconds that open connections go on after their endpoint, or the address that they dialled, has
+    /// left its Service; one that is only not ready has not left
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) endpoint_grace: Duration,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
     #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = DEFAULT_LOG)]
     pub(crate) log: String,

@@ -148,6 +148,8 @@ codes! {
     ALIAS_LOOP = "SK0333": Warning,
     /// An `ExternalName` that allows nothing by itself.
     ALIAS_WITHOUT_PORTS = "SK0334": Info,
+    /// A TCP port that is reached at what the host resolves to, where Istio takes every address.
+    RESOLVED_ALONE = "SK0335": Info,
     /// Something that an object names does not exist: a namespace, a host, a subset, a gateway.
     REFERENCE_UNKNOWN = "IST0101": Error Warning,
     /// Several objects route one host for one client.

@@ -37,7 +37,7 @@ pub(super) struct Planner<'a> {
     sidecars: Sidecars,
     registry: Registry,
     interner: &'a mut Interner,
-    exempt: Vec<Rule>,
+    exempt: exempt::NodeRules,
     /// The names that what is seen follows from.
     wanted: BTreeSet<Arc<str>>,
     /// Who is asked about requests.
@@ -116,7 +116,8 @@ impl<'a> Planner<'a> {
 
     /// The registry, and the pods that were planned.
     pub(super) fn finish(self) -> (Registry, BTreeMap<PodId, Member>) {
-        (self.registry, self.members)
+        let exempt::NodeRules { of_cluster, outlived, all: _ } = self.exempt;
+        (self.registry.with_exempt(of_cluster, outlived), self.members)
     }
 
     /// The plan of a pod, if it is one of this node's.
@@ -186,9 +187,9 @@ impl<'a> Planner<'a> {
         self.registry.place(id.clone(), view.scope);
         let own = exempt::of_pod((pod, id), dialect, self.node, findings);
         let rules = if own.is_empty() {
-            self.interner.set(&view.selected, &self.exempt)
+            self.interner.set(&view.selected, &self.exempt.all)
         } else {
-            let exempt: Vec<Rule> = self.exempt.iter().cloned().chain(own).collect();
+            let exempt: Vec<Rule> = self.exempt.all.iter().cloned().chain(own).collect();
             self.interner.set(&view.selected, &exempt)
         };
         let default = self.audited((pod, id), default);

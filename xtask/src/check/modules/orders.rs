@@ -88,6 +88,7 @@ pub(super) const ORDERS: [Order; 6] = [
             "revoke",
             "evidence",
             "enrol",
+            "departed",
             "connections",
             "view",
             "canary",

@@ -97,7 +97,7 @@ impl RequestModel {
         let (service, port) = (&at.service, at.port());
         match &port.endpoints {
             None => {
-                let served = self.endpoints.served(&service.key, port).into_iter();
+                let served = self.endpoints.served(&service.key, port).ready.into_iter();
                 let served = served
                     .map(|(at, number)| Endpoint::new(at, number.unwrap_or(port.dialled()), 1));
                 let mut all: Vec<Endpoint> = served.collect();
