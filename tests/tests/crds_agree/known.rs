@@ -2,7 +2,7 @@
 
 /// Who refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// The agent and `sekisho analyze`.
     Analyze,
     /// The API server.
@@ -11,19 +11,19 @@ pub enum Side {
 
 /// A disagreement that was looked at.
 #[derive(Debug)]
-pub struct Known {
+pub(crate) struct Known {
     /// The beginning of the kind; empty for all.
     kind: &'static str,
     side: Side,
     /// What is said begins like this.
     what: &'static str,
     /// Why it stays.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 impl Known {
     /// Whether this is that one.
-    pub fn is(&self, kind: &str, side: &str, what: &str) -> bool {
+    pub(crate) fn is(&self, kind: &str, side: &str, what: &str) -> bool {
         let own = match self.side {
             Side::Analyze => "analyze",
             Side::Server => "server",
@@ -53,7 +53,7 @@ const fn server(kind: &'static str, what: &'static str, reason: &'static str) ->
 }
 
 /// See the module.
-pub const KNOWN: &[Known] = &[
+pub(crate) const KNOWN: &[Known] = &[
     analyze("AuthorizationPolicy of", "SK0204 ", NAMES),
     analyze("AuthorizationPolicy of", "SK0206 ", VALUES),
     analyze("AuthorizationPolicy of", "SK0213 ", NAMES),

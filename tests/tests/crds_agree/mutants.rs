@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// Numbers that look like chance (`SplitMix64`).
 #[derive(Debug)]
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -21,7 +21,7 @@ impl Random {
         usize::try_from(self.next() % bound).expect("less than a count")
     }
 
-    pub fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.below(all.len())]
     }
 
@@ -100,7 +100,7 @@ enum Step {
 }
 
 /// The value with one to three changes.
-pub fn mutant(good: &Value, schema: &Value, random: &mut Random) -> Value {
+pub(crate) fn mutant(good: &Value, schema: &Value, random: &mut Random) -> Value {
     let mut value = good.clone();
     for _ in 0..=random.below(3) {
         let mut ways = Vec::new();

@@ -83,6 +83,7 @@ fn slice(service: &Service, address: IpAddr) -> EndpointSlice {
         service: Some(name.to_owned()),
         address_type: "IPv6".to_owned(),
         ready: [address].into(),
+        unready: [].into(),
         ports: service.ports.iter().map(port).collect(),
     }
 }

@@ -3,17 +3,17 @@
 use serde_json::{Value, json};
 
 /// The way to a value.
-pub type Place = Vec<Step>;
+pub(crate) type Place = Vec<Step>;
 
 /// One step of it.
 #[derive(Clone, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     Field(String),
     Item(usize),
 }
 
 /// Every value inside of one, and that itself.
-pub fn places(value: &Value) -> Vec<Place> {
+pub(crate) fn places(value: &Value) -> Vec<Place> {
     let mut found = vec![Vec::new()];
     let mut step = |step: Step, inner: &Value| {
         for mut place in places(inner) {
@@ -31,7 +31,7 @@ pub fn places(value: &Value) -> Vec<Place> {
 }
 
 /// The value with something else at a place.
-pub fn replaced(value: &Value, place: &Place) -> Vec<Value> {
+pub(crate) fn replaced(value: &Value, place: &Place) -> Vec<Value> {
     let bad = [
         json!(null),
         json!(true),
@@ -111,7 +111,7 @@ const SLIPS: [&str; 40] = [
 ];
 
 /// Texts that are no YAML in ways of their own.
-pub const NO_YAML: [&str; 22] = [
+pub(crate) const NO_YAML: [&str; 22] = [
     "a: 1\na: 2",
     "a: *b",
     "a: &a {b: *a}",
@@ -137,7 +137,7 @@ pub const NO_YAML: [&str; 22] = [
 ];
 
 /// Numbers that look like chance.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn below(&mut self, bound: usize) -> usize {
@@ -148,7 +148,7 @@ impl Random {
     }
 
     /// A text with one or two slips in it.
-    pub fn spoilt(&mut self, text: &str) -> String {
+    pub(crate) fn spoilt(&mut self, text: &str) -> String {
         let mut letters: Vec<String> = text.chars().map(String::from).collect();
         for _ in 0..=self.below(2) {
             let at = self.below(letters.len());
