@@ -17,6 +17,7 @@ mod find;
 pub mod gateway;
 pub mod host;
 mod list;
+mod needs;
 pub mod outbound;
 pub mod policy;
 pub mod route;
@@ -25,6 +26,7 @@ pub mod text;
 
 pub use find::{Decided, Request, Sent, Verdict};
 pub use list::{AnyRoute, ClusterName, ListenerRow, RouteRow};
+pub use needs::Reading;
 
 use std::{fmt, sync::Arc};
 

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    exposure::exposure,
-    retries::{retries, usual_retries},
-};
+use super::{exposure::exposure, retries::retries};
 use crate::{
     egress::DefaultAction,
     finding::{Finding, Severity, code},
@@ -73,7 +70,7 @@ impl MeshSettings {
             rules: exposed(&rules),
             auto_mutual: enable_auto_mtls,
             connect_timeout: connect.unwrap_or(CONNECT_TIMEOUT),
-            retries: retries(default_http_retry_policy.as_ref(), Some(usual_retries())),
+            retries: retries(default_http_retry_policy.as_ref(), Some(Retries::usual())),
             dns_refresh: dns_refresh_rate.as_deref().and_then(time).unwrap_or(DEFAULT_REFRESH),
         }
     }
