@@ -4,7 +4,12 @@
 //! and a stream that was cut short would look whole to its reader. So the reset is arranged for
 //! when the stream is taken on, and called off only once both ends have said that they are done.
 
-use std::{io, net::Shutdown, time::Duration};
+use std::{
+    io,
+    net::Shutdown,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
@@ -52,6 +57,24 @@ impl ResetStream {
         };
         // A reader that was quicker has taken the error; the connection is gone all the same.
         error.ok().flatten().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Writes all of it, and counts what is written.
+    pub(crate) async fn write_all(&self, mut rest: &[u8], carried: &AtomicU64) -> io::Result<()> {
+        while !rest.is_empty() {
+            match self.0.try_write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    carried.fetch_add(written as u64, Ordering::Relaxed);
+                    rest = &rest[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.0.writable().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Says that no more will be written; what was written still arrives.

@@ -3,4 +3,6 @@
 mod carrying;
 mod ending;
 mod refusing;
+mod requests;
 mod rig;
+mod way;

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::rig::{Answers, Rig, WORKLOAD, end_of, soon};
-use crate::{PeerAddr, reset_stream::ResetStream, serve};
+use crate::{PeerAddr, connection::Accepted, reset_stream::ResetStream, serve};
 
 const LONG: Duration = Duration::from_mins(10);
 
@@ -155,9 +155,11 @@ async fn a_reset_is_arranged_for_from_the_start() {
 async fn the_future_of_a_connection_is_small() {
     const MOST: usize = 2_048;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (rig, _drain) = Rig::idle(Answers::allow(), listener.local_addr().unwrap()).await;
+    let (rig, drain) = Rig::idle(Answers::allow(), listener.local_addr().unwrap()).await;
     let client = rig.dial().await;
     let peer = PeerAddr(client.local_addr().unwrap());
-    let size = size_of_val(&rig.proxy.run(WORKLOAD, client, peer));
+    let upstreams = Arc::default();
+    let by = Accepted { workload: WORKLOAD, peer, upstreams, drain };
+    let size = size_of_val(&rig.proxy.run(client, by));
     assert!(size <= MOST, "{size} bytes");
 }

@@ -1,0 +1,84 @@
+//! A rig with one route to one upstream.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use agent_model::{
+    endpoints::{Endpoint, Endpoints},
+    requests::{
+        backend::{Backend, Target, Weighted},
+        change::{HeaderChanges, PathRewrite, Rewrite},
+        host::Domain,
+        outbound::{Listener, Outbound, Port},
+        policy::{Balance, ClientPolicy, ClientTls, Limits},
+        route::{Action, Fault, Forward, Match, Retries, RetryOn, Route, VirtualHost},
+    },
+    resource::protocol::AppProtocol,
+};
+
+use super::rig::{Answers, Rig};
+
+/// Retries of everything that may be tried again.
+pub(super) fn eager(attempts: u32) -> Retries {
+    let on = [RetryOn::ServerError, RetryOn::Reset, RetryOn::ConnectFailure];
+    Retries { attempts, on: on.into(), backoff: Duration::from_millis(1), ..Retries::usual() }
+}
+
+/// A plain way.
+pub(super) fn forward(to: Target) -> Forward {
+    let headers = HeaderChanges::default();
+    Forward {
+        to: vec![Weighted { weight: 1, target: to, headers, answer_within: None }],
+        retries: Some(Retries::usual()),
+        // Something to do, so that requests are read.
+        rewrite: Rewrite {
+            authority: None,
+            path: Some(PathRewrite::Prefix { matched: "/old".into(), to: "/new".into() }),
+        },
+        ..Forward::default()
+    }
+}
+
+/// A rig that routes what the change makes of a plain way to its upstream.
+pub(super) async fn routed(change: impl FnOnce(&mut Forward)) -> Rig {
+    let answers = Answers::allow();
+    let slot = Arc::clone(&answers.outbound);
+    let rig = Rig::new(answers).await;
+    let addr = rig.upstream.local_addr().unwrap();
+    let endpoint = Endpoint::new(addr.ip(), addr.port().try_into().unwrap(), 1);
+    let backend = Backend {
+        service: "reviews".into(),
+        port: addr.port(),
+        subset: None,
+        protocol: AppProtocol::Http,
+        endpoints: Endpoints::Listed([endpoint].into()),
+        policy: ClientPolicy {
+            balance: Balance::LeastRequest,
+            locality: None,
+            warmup: None,
+            limits: Limits::none(Duration::from_secs(5)),
+            ejection: None,
+            tls: ClientTls::Plain,
+            tunnel: None,
+            proxy_protocol: None,
+            retry_budget: None,
+        },
+    };
+    let mut way = forward(Target::Backend(Arc::new(backend)));
+    change(&mut way);
+    let when = Match::default();
+    let route = Route {
+        name: "main".into(),
+        when,
+        then: Action::Forward(way),
+        fault: Fault::default(),
+        mirrors: Vec::new(),
+        cors: None,
+        headers: HeaderChanges::default(),
+    };
+    let host = VirtualHost { domains: [Domain::new("reviews")].into(), routes: vec![route] };
+    let any = Listener { hosts: vec![host], ..Listener::default() };
+    let port = Port { at: BTreeMap::new(), any };
+    let outbound = Outbound { ports: [(addr.port(), port)].into() };
+    *slot.lock().unwrap() = Some(Arc::new(outbound));
+    rig
+}
