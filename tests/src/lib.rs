@@ -14,6 +14,7 @@
 //! maps                           the agent's own maps, written behind its back
 //! stranger                       somebody else's programs on the same hooks
 //! pace                           limits of wall time, held against a control in the same run
+//! web                            a web server that says its version
 //! raw                            the few calls that need `unsafe`
 //! ```
 
@@ -36,6 +37,7 @@ pub mod scene;
 pub mod shared;
 pub mod stage;
 pub mod stranger;
+pub mod web;
 
 pub use sekisho_selftest::{
     agent, capture, cgroup, errand, frame, ground, links, manifest, name, netns, packet, posture,
