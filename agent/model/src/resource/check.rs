@@ -28,6 +28,7 @@ mod server_tls;
 mod sidecar;
 mod target;
 mod tokens;
+mod traffic_effect;
 mod unreachable;
 mod unsupported;
 mod values;
