@@ -87,16 +87,8 @@ fn run(requests: &Requests) -> Answers {
     found
 }
 
-fn once(requests: &Requests, held: &mut Option<TcpStream>) -> io::Result<String> {
-    let mut stream = match held.take() {
-        Some(stream) => stream,
-        None => {
-            let stream = TcpStream::connect_timeout(&requests.to, PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_nodelay(true)?;
-            stream
-        }
-    };
+fn once(requests: &Requests, kept: &mut Option<TcpStream>) -> io::Result<String> {
+    let mut stream = kept.take().map_or_else(|| connect(requests.to), Ok)?;
     let mut request = requests.lines.join("\r\n");
     request.push_str("\r\n\r\n");
     request.push_str(&requests.body);
@@ -105,10 +97,17 @@ fn once(requests: &Requests, held: &mut Option<TcpStream>) -> io::Result<String>
     let status = head.split(' ').nth(1).unwrap_or_default();
     let closes = field(&head, "connection").is_some_and(|value| value == "close");
     if !closes {
-        *held = Some(stream);
+        *kept = Some(stream);
     }
     let location = field(&head, "location").map(|to| format!("{to} ")).unwrap_or_default();
     Ok(format!("{status} {location}{body}").trim_end().to_owned())
+}
+
+fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// A head, and as much of a body as it says.
