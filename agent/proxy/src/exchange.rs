@@ -217,19 +217,17 @@ impl Connection<'_> {
         if let Some(flag) = failed.flag() {
             story.flags.add(flag);
         }
-        match failed.answer() {
-            Some(local) => (local.status, self.answer(asked, &local, &[]).await),
-            None => {
-                let failure = match failed {
-                    Failed::Client(error) => Failure::Client(error),
-                    Failed::Cut(Flag::DownstreamProtocolError) => {
-                        Failure::Client(io::ErrorKind::InvalidData.into())
-                    }
-                    _ => Failure::Upstream(io::ErrorKind::UnexpectedEof.into()),
-                };
-                (0, Err(failure))
-            }
+        if let Some(local) = failed.answer() {
+            return (local.status, self.answer(asked, &local, &[]).await);
         }
+        let failure = match failed {
+            Failed::Client(error) => Failure::Client(error),
+            Failed::Cut(Flag::DownstreamProtocolError) => {
+                Failure::Client(io::ErrorKind::InvalidData.into())
+            }
+            _ => Failure::Upstream(io::ErrorKind::UnexpectedEof.into()),
+        };
+        (0, Err(failure))
     }
 
     /// Answers a request here. Says whether another may follow: not where its body is still to come.

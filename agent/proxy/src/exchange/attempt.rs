@@ -349,9 +349,9 @@ async fn tunnel(
     let response = &heard.response;
     let delivery = Delivery::Framed(Framing::Tunnel);
     let reply = Reply { edits: call.edits, delivery, to: call.version, closes: false };
-    let mut head = write::response(&heard.bytes, response, &reply);
-    head.extend_from_slice(of_upstream);
-    call.client.write_all(&head, &call.tally.received).await.map_err(Failed::Client)?;
+    let mut out = write::response(&heard.bytes, response, &reply);
+    out.extend_from_slice(of_upstream);
+    call.client.write_all(&out, &call.tally.received).await.map_err(Failed::Client)?;
     let early = std::mem::take(of_client);
     let cut = |flag| move |_| Failed::Cut(flag);
     let passed = upstream.write_all(&early, &call.tally.sent).await;
