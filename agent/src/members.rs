@@ -9,7 +9,7 @@ use std::{
 use agent_base::lock::lock;
 use agent_model::{
     egress::RuleSource,
-    requests::{NoRequests, Requests, outbound::Outbound},
+    requests::{NoRequests, Requests, backend::Backend, outbound::Outbound},
     snapshot::{Endpoints, Snapshot},
 };
 use agent_pods::view::PodViews;
@@ -47,6 +47,11 @@ impl Members {
         let found = self.pods.in_netns(netns).and_then(|pod| self.requests.outbound(&pod.id));
         lock(&self.outbound).insert(netns, found.clone());
         found
+    }
+
+    /// Where a backend is.
+    pub(crate) fn endpoints(&self, backend: &Backend) -> Endpoints {
+        self.requests.load_assignment(backend).endpoints
     }
 }
 

@@ -9,7 +9,11 @@ use agent_kernel::{
     netns::{NetNs, Worker},
     rule_names::RuleNames,
 };
-use agent_model::{egress::Action, requests::outbound::Outbound};
+use agent_model::{
+    egress::Action,
+    endpoints::Endpoints,
+    requests::{backend::Backend, outbound::Outbound},
+};
 use agent_pods::sockets::{self, SocketError};
 use agent_proxy::{
     Blame, Dial, DialError, Dialling, Exchanged, Judge, Origin, OriginError, OriginalDst, Origins,
@@ -62,6 +66,7 @@ impl Origins for Borrowed {
             dst: OriginalDst(SocketAddr::new(ip(origin.dst), origin.dst_port)),
             rule: origin.rule,
             generation: origin.generation,
+            connection: origin.socket,
         })
     }
 }
@@ -82,6 +87,10 @@ impl Judge for Borrowed {
 
     fn outbound(&self, workload: WorkloadId) -> Option<Arc<Outbound>> {
         self.members.load().outbound(workload.0)
+    }
+
+    fn endpoints(&self, backend: &Backend) -> Endpoints {
+        self.members.load().endpoints(backend)
     }
 }
 
@@ -119,7 +128,7 @@ impl Records for Borrowed {
         let is_refused = failure.as_ref().is_some_and(|failure| failure.blame() == Blame::Policy);
         self.flows.record(FlowRecord {
             time: Timestamp::now(),
-            connection: None,
+            connection: origin.map(|origin| origin.connection),
             direction: Direction::Outbound,
             netns: workload.0,
             pod: pod.map(|pod| pod.id.clone()),

@@ -34,6 +34,7 @@ mod store;
 pub mod traffic;
 pub mod virtual_service;
 mod yaml;
+mod yaml_words;
 
 use std::sync::Arc;
 

@@ -26,6 +26,7 @@ pub mod labels;
 mod mesh_config;
 mod pod_facts;
 mod pods;
+mod pods_anywhere;
 pub mod requests;
 mod resolved;
 mod retries;
@@ -116,6 +117,7 @@ pub(crate) fn outline(objects: &Objects) -> Outline {
     let listed = define((objects, &app_mesh), &node, &mut interner);
     let defined = interner.services().iter().chain(&listed);
     findings.extend(defined.flat_map(|service| service.findings.clone()));
+    findings.extend(pods_anywhere::find((objects, &app_mesh), &mesh, &node));
     let registry = interner.registry(mesh.services).with_listed(listed);
     Outline { registry, outbound: mesh.outbound, findings }
 }

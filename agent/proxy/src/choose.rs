@@ -68,12 +68,12 @@ impl Load {
     /// The next endpoint of a destination, another one than those `tried` where there is one.
     pub(crate) fn next(
         &self,
-        backend: &Backend,
+        (backend, endpoints): (&Backend, &Endpoints),
         origin: &Origin,
         tried: &[UpstreamAddr],
     ) -> Option<UpstreamAddr> {
-        let Endpoints::Listed(listed) = &backend.endpoints else {
-            return route::destination(origin, &backend.endpoints, fastrand::u64(..))
+        let Endpoints::Listed(listed) = endpoints else {
+            return route::destination(origin, endpoints, fastrand::u64(..))
                 .ok()
                 .map(UpstreamAddr);
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
-    requests::outbound::Outbound,
+    requests::{backend::Backend, outbound::Outbound},
     snapshot::Endpoints,
 };
 
@@ -29,4 +29,7 @@ pub trait Judge: Send + Sync {
 
     /// What the workload may dial, and where requests lead; `None` where it is in no mesh.
     fn outbound(&self, workload: WorkloadId) -> Option<Arc<Outbound>>;
+
+    /// Where a backend is at the moment.
+    fn endpoints(&self, backend: &Backend) -> Endpoints;
 }

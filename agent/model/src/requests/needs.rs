@@ -11,8 +11,6 @@ use super::{
     policy::{Balance, ClientPolicy, Limits},
     route::{Action, Fault, Forward, Retries, Route, VirtualHost},
 };
-use crate::endpoints::Endpoints;
-
 /// What requests are to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -56,10 +54,7 @@ impl VirtualHost {
         let [only] = &self.routes[..] else { return false };
         only.plain_target().is_some_and(|to| {
             let own = self.domains.contains(&Domain::new(&to.service)) && to.port == port;
-            let dialled = |at: &Endpoints| {
-                matches!(at, Endpoints::Dialled { port: own, .. } if own.get() == port)
-            };
-            own || dialled(&to.endpoints)
+            own || to.is_where_dialled(port)
         })
     }
 

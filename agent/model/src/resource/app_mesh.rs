@@ -10,7 +10,9 @@ use serde::Deserialize;
 
 use super::Custom;
 
-pub use membership::{Enrolment, MembershipError, enrolment, gateway_of, mesh_of, selects};
+pub use membership::{
+    Enrolment, MembershipError, Workload, enrolment, gateway_of, mesh_of, selects, workload_of,
+};
 
 /// The mesh; cluster scope.
 pub type Mesh = Custom<MeshSpec>;

@@ -76,6 +76,16 @@ impl ResourceError {
         }
     }
 
+    /// What is wrong, without the object and the field.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotAMapping { .. } => self.to_string(),
+            Self::Unnamed { found, expected, .. } => format!("found {found}, expected {expected}"),
+            Self::Field { source, .. } => source.to_string(),
+            Self::MeshConfig { source, .. } => source.to_string(),
+        }
+    }
+
     /// The path of the field that is wrong.
     pub fn field(&self) -> &str {
         match self {
@@ -298,7 +308,7 @@ fn mesh(
         Value::Object(Map::new())
     } else {
         serde_saphyr::from_str_with_options(text, yaml::options()).map_err(|source| {
-            ResourceError::MeshConfig { key: key.clone(), source: NotYaml::from(source) }
+            ResourceError::MeshConfig { key: key.clone(), source: NotYaml::with_place(&source) }
         })?
     };
     let mut value = if value.is_null() { Value::Object(Map::new()) } else { value };

@@ -12,7 +12,7 @@ use super::{
     annotation::{self, AUDIT, MIRROR, NETNS},
     app_mesh::{self, AppMesh},
     context::{NetnsAnnotation, NodeContext},
-    enrol::{self, Membership, membership, truth},
+    enrol::{self, Membership, PodNotice, membership, truth},
     exempt::{self, Dialect},
     intern::{Interner, View},
     mesh_config::{MeshSettings, outbound},
@@ -37,7 +37,7 @@ pub(super) struct Planner<'a> {
     sidecars: Sidecars,
     registry: Registry,
     interner: &'a mut Interner,
-    exempt: Vec<Rule>,
+    exempt: exempt::NodeRules,
     /// The names that what is seen follows from.
     wanted: BTreeSet<Arc<str>>,
     /// Who is asked about requests.
@@ -51,6 +51,39 @@ enum Sees<'a> {
     Sidecar(Option<&'a Sidecar>),
     /// A list.
     List(&'a Arc<List>),
+}
+
+pub(super) fn id_of(pod: &Pod) -> PodId {
+    PodId {
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        name: pod.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// What Istio's policy for a pod says where no rule matches.
+pub(super) fn istio_default(
+    sidecars: &Sidecars,
+    mesh: &MeshSettings,
+    (pod, id): (&Pod, &PodId),
+) -> DefaultAction {
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let sidecar = sidecars.of(&id.namespace, &labels);
+    let own = sidecar.and_then(|one| one.spec.outbound_traffic_policy.as_ref());
+    own.map_or(mesh.outbound, |policy| outbound(policy.mode))
+}
+
+/// Addresses of a pod that are none.
+pub(super) fn unread_addresses(pod: &Pod, id: &PodId) -> Option<Finding> {
+    let (_, unread) = pod_facts::addresses(pod);
+    let message = format!("not an IP: {}", unread.join(", "));
+    let (severity, code) = (Severity::Warning, code::POD_ADDRESS);
+    let finding = || Finding::new(severity, code, &id.key(), "status.podIPs", message);
+    (!unread.is_empty()).then(finding)
+}
+
+/// What is to be reported of a pod's place in a mesh.
+pub(super) fn noticed(id: &PodId, (severity, code, message): PodNotice) -> Finding {
+    Finding::new(severity, code, &id.key(), "metadata.labels", message)
 }
 
 impl<'a> Planner<'a> {
@@ -83,7 +116,8 @@ impl<'a> Planner<'a> {
 
     /// The registry, and the pods that were planned.
     pub(super) fn finish(self) -> (Registry, BTreeMap<PodId, Member>) {
-        (self.registry, self.members)
+        let exempt::NodeRules { of_cluster, outlived, all: _ } = self.exempt;
+        (self.registry.with_exempt(of_cluster, outlived), self.members)
     }
 
     /// The plan of a pod, if it is one of this node's.
@@ -96,35 +130,24 @@ impl<'a> Planner<'a> {
         if node != Some(self.node.node_name.as_str()) {
             return None;
         }
-        let id = PodId {
-            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
-            name: pod.metadata.name.clone().unwrap_or_default(),
-        };
-        let (addresses, unread) = pod_facts::addresses(pod);
-        let mut tell = |severity, code, field: &str, message: String| {
-            findings.push(Finding::new(severity, code, &id.key(), field, message));
-        };
-        if !unread.is_empty() {
-            let message = format!("not an IP: {}", unread.join(", "));
-            tell(Severity::Warning, code::POD_ADDRESS, "status.podIPs", message);
-        }
+        let id = id_of(pod);
+        let (addresses, _) = pod_facts::addresses(pod);
+        findings.extend(unread_addresses(pod, &id));
         let by_annotation = self.node.netns == NetnsAnnotation::Honour;
         let netns = pod.metadata.annotation(NETNS).filter(|_| by_annotation).map(PathBuf::from);
         let labels = pod.metadata.labels.clone().unwrap_or_default();
         let sidecar = self.sidecars.of(&id.namespace, &labels).cloned();
-        let own = sidecar.as_ref().and_then(|one| one.spec.outbound_traffic_policy.as_ref());
-        let istio = own.map_or(self.mesh.outbound, |policy| outbound(policy.mode));
+        let istio = istio_default(&self.sidecars, self.mesh, (pod, &id));
         let namespace = self.namespaces.get(id.namespace.as_str()).map(|one| &***one);
         let (membership, notice) = membership((pod, &id), namespace, self.app_mesh, istio);
-        if let Some((severity, code, message)) = notice {
-            tell(severity, code, "metadata.labels", message);
-        }
+        findings.extend(notice.map(|notice| noticed(&id, notice)));
         if by_annotation && membership.is_ok() && netns.is_none() {
             let message = format!(
                 "the pod is in the mesh and has no annotation {NETNS}: its network namespace is \
                  not known"
             );
-            tell(Severity::Warning, code::NO_NETNS, &annotation::path(NETNS), message);
+            let (severity, field) = (Severity::Warning, annotation::path(NETNS));
+            findings.push(Finding::new(severity, code::NO_NETNS, &id.key(), field, message));
         }
         let pending = enrol::pending((pod, &id), namespace, self.node.unknown);
         let mesh = match (&pending, &membership) {
@@ -164,9 +187,9 @@ impl<'a> Planner<'a> {
         self.registry.place(id.clone(), view.scope);
         let own = exempt::of_pod((pod, id), dialect, self.node, findings);
         let rules = if own.is_empty() {
-            self.interner.set(&view.selected, &self.exempt)
+            self.interner.set(&view.selected, &self.exempt.all)
         } else {
-            let exempt: Vec<Rule> = self.exempt.iter().cloned().chain(own).collect();
+            let exempt: Vec<Rule> = self.exempt.all.iter().cloned().chain(own).collect();
             self.interner.set(&view.selected, &exempt)
         };
         let default = self.audited((pod, id), default);

@@ -35,7 +35,7 @@ const MOST_DIALS: usize = 3;
 /// Where a request goes.
 enum Way<'a> {
     /// By a route of the model.
-    Routed { backend: &'a Backend },
+    Routed { backend: &'a Backend, endpoints: Endpoints },
     /// Where the client dialled.
     Dialled,
 }
@@ -74,7 +74,7 @@ impl Connection<'_> {
         let host = edits.host().or(forward.rewrite.authority.as_deref());
         let head = request.outgoing(target.as_bytes(), host.map(str::as_bytes), &edits);
         let tries = Tries {
-            way: Way::Routed { backend },
+            way: Way::Routed { backend, endpoints: self.seams.judge.endpoints(backend) },
             retries: forward.retries.as_ref(),
             answer_within: *answer_within,
             clock: Clock { timeout: forward.timeout, since: None },
@@ -200,7 +200,7 @@ impl Connection<'_> {
         upstream.requests += 1;
         if done.reusable && self.may_wait(tries, &upstream) {
             let own = match &tries.way {
-                Way::Routed { backend } => backend.policy.limits.http_idle,
+                Way::Routed { backend, .. } => backend.policy.limits.http_idle,
                 Way::Dialled => None,
             };
             let idle = own.unwrap_or(USUAL_IDLE).min(done.idle.unwrap_or(Duration::MAX));
@@ -213,7 +213,7 @@ impl Connection<'_> {
     }
 
     fn may_wait(&self, tries: &Tries<'_>, upstream: &Upstream) -> bool {
-        let Way::Routed { backend } = &tries.way else { return true };
+        let Way::Routed { backend, .. } = &tries.way else { return true };
         let limits = &backend.policy.limits;
         limits.per_connection.is_none_or(|most| upstream.requests < most)
             && limits.connection_age.is_none_or(|age| upstream.since.elapsed() < age)
@@ -230,8 +230,9 @@ impl Connection<'_> {
         loop {
             let (to, patience) = match &tries.way {
                 Way::Dialled => (UpstreamAddr(self.policy.origin.dst.0), self.limits.connect),
-                Way::Routed { backend } => {
-                    let to = self.upstreams.load.next(backend, &self.policy.origin, &tries.tried);
+                Way::Routed { backend, endpoints } => {
+                    let of = (*backend, endpoints);
+                    let to = self.upstreams.load.next(of, &self.policy.origin, &tries.tried);
                     (to.ok_or(Failed::NoEndpoint)?, backend.policy.limits.connect_timeout)
                 }
             };
@@ -271,8 +272,9 @@ impl Tries<'_> {
 
     /// Whether there is an endpoint that was not tried.
     fn has_more(&self) -> bool {
-        let Way::Routed { backend } = &self.way else { return false };
-        let Endpoints::Listed(listed) = &backend.endpoints else { return false };
+        let Way::Routed { endpoints: Endpoints::Listed(listed), .. } = &self.way else {
+            return false;
+        };
         listed.len() > self.tried.len()
     }
 }

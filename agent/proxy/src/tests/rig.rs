@@ -8,7 +8,8 @@ use std::{
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
-    requests::outbound::Outbound,
+    endpoints::Endpoints,
+    requests::{backend::Backend, outbound::Outbound},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -66,7 +67,8 @@ impl Origins for Fixed {
     fn origin(&self, workload: WorkloadId, _: &TcpStream) -> Result<Origin, OriginError> {
         assert_eq!(workload, WORKLOAD);
         let dst = OriginalDst(self.upstream);
-        let found = self.answers.origin.then_some(Origin { dst, rule: 3, generation: 9 });
+        let found =
+            self.answers.origin.then_some(Origin { dst, rule: 3, generation: 9, connection: 5 });
         found.ok_or(OriginError::Unknown)
     }
 }
@@ -80,6 +82,10 @@ impl Judge for Fixed {
     fn outbound(&self, workload: WorkloadId) -> Option<Arc<Outbound>> {
         assert_eq!(workload, WORKLOAD);
         self.answers.outbound.lock().unwrap().clone()
+    }
+
+    fn endpoints(&self, backend: &Backend) -> Endpoints {
+        backend.stated_endpoints().cloned().expect("the rig's own backend")
     }
 }
 

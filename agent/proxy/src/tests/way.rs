@@ -45,24 +45,20 @@ pub(super) async fn routed(change: impl FnOnce(&mut Forward)) -> Rig {
     let rig = Rig::new(answers).await;
     let addr = rig.upstream.local_addr().unwrap();
     let endpoint = Endpoint::new(addr.ip(), addr.port().try_into().unwrap(), 1);
-    let backend = Backend {
-        service: "reviews".into(),
-        port: addr.port(),
-        subset: None,
-        protocol: AppProtocol::Http,
-        endpoints: Endpoints::Listed([endpoint].into()),
-        policy: ClientPolicy {
-            balance: Balance::LeastRequest,
-            locality: None,
-            warmup: None,
-            limits: Limits::none(Duration::from_secs(5)),
-            ejection: None,
-            tls: ClientTls::Plain,
-            tunnel: None,
-            proxy_protocol: None,
-            retry_budget: None,
-        },
+    let policy = ClientPolicy {
+        balance: Balance::LeastRequest,
+        locality: None,
+        warmup: None,
+        limits: Limits::none(Duration::from_secs(5)),
+        ejection: None,
+        tls: ClientTls::Plain,
+        tunnel: None,
+        proxy_protocol: None,
+        retry_budget: None,
     };
+    let endpoints = Endpoints::Listed([endpoint].into());
+    let named = ("reviews".to_owned(), addr.port());
+    let backend = Backend::stated(named, AppProtocol::Http, policy, endpoints);
     let mut way = forward(Target::Backend(Arc::new(backend)));
     change(&mut way);
     let when = Match::default();
