@@ -234,6 +234,15 @@ impl Case {
         Ok(())
     }
 
+    /// Nothing is, but for the resolver.
+    fn lets_nothing_out(&mut self) -> Result<()> {
+        for number in [SVC_V, SVC_1, UNDECLARED, OUTSIDE] {
+            self.is_refused(number, PORT)?;
+            ensure!(!self.is_asked(number, PORT)?, "{number} answers datagrams");
+        }
+        self.is_reached(RESOLVER, 53)
+    }
+
     /// Everything is.
     fn is_open(&mut self) -> Result<()> {
         for number in ALL {
@@ -374,6 +383,42 @@ fn a_restart_of_the_agent_changes_no_verdict() -> Result<()> {
     case.is_closed()?;
     case.start("enrolled")?;
     case.is_closed()
+}
+
+/// From a fresh start on, whatever of the node cannot be read. A directory keeps no form from before
+/// a restart.
+#[test]
+fn a_node_that_is_refused_lets_nothing_out() -> Result<()> {
+    const SELECTS: &str = "podSelector: {matchLabels: {app: caller}}";
+    let mut case = Case::new("ALLOW_ALL")?;
+    let broken =
+        |case: &Case, spec: &str| case.write("vnode-x", &object("VirtualNode", "vnode-x", spec));
+    broken(&case, &format!("{SELECTS}, listeners: 7"))?;
+    case.start("enrolled")?;
+    case.lets_nothing_out()?;
+    let findings = case.agent.status()?["findings"].as_array().cloned().unwrap_or_default();
+    let named = findings.iter().any(|one| {
+        let message = one["message"].as_str().unwrap_or_default();
+        one["kind"] == "Pod" && message.starts_with("VirtualNode mesh-test/vnode-x is refused")
+    });
+    ensure!(named, "{findings:?}");
+    case.backends(&["svc-v"])?;
+    case.agent.wait_until("it is mended", |agent| {
+        Ok(agent.status()?["findings"]
+            .as_array()
+            .is_none_or(|all| all.iter().all(|one| one["kind"] != "Pod")))
+    })?;
+    case.is_open()?;
+    // Its last good form stays in force, and ends with the agent.
+    broken(&case, "podSelector: 7")?;
+    case.agent.wait_until("it is refused", |agent| {
+        let findings = agent.status()?["findings"].to_string();
+        Ok(findings.contains("the form that was in force before stays"))
+    })?;
+    case.is_open()?;
+    case.agent.kill()?;
+    case.start("enrolled")?;
+    case.lets_nothing_out()
 }
 
 #[test]

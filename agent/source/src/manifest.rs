@@ -7,10 +7,10 @@ use std::{
     mem,
 };
 
-use agent_model::resource::{Part, split};
+use agent_model::resource::{Part, may_be, split};
 
 use crate::{
-    object::{Read, Refused, Said, Spot, read_value, state},
+    object::{Read, Said, Spot, Untold, read_value, state},
     statement::Statement,
 };
 
@@ -63,7 +63,8 @@ fn read_part(part: Part<'_>) -> Read {
         Some(Ok(value)) => read_value(value),
         Some(Err(error)) => {
             let (field, why) = (String::new(), error.to_string());
-            Read { said: Vec::new(), refused: vec![Refused { field, why }] }
+            let may_be = may_be(part.text);
+            Read { said: Vec::new(), refused: vec![Untold { field, why, may_be }] }
         }
     }
 }

@@ -44,6 +44,11 @@ impl Scanner {
         Ok(std::iter::once(self.root.clone()).chain(inner).collect())
     }
 
+    /// Whether nothing was read so far.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.seen.is_empty()
+    }
+
     /// Brings the store up to date. An error means that the directory itself could not be listed;
     /// then nothing has changed.
     pub fn scan(&mut self, store: &mut Store) -> io::Result<()> {
@@ -79,7 +84,13 @@ impl Scanner {
                 Err(error) => {
                     let Some(place) = self.place(&path) else { continue };
                     let why = format!("cannot list the directory: {error}");
-                    store.say(place.clone(), object::unreadable_place(&place, &why));
+                    let within = format!("{place}/");
+                    let statement = if self.seen.keys().any(|one| one.starts_with(&within)) {
+                        object::unreadable_now(&place, &why)
+                    } else {
+                        object::unreadable_place(&place, &why)
+                    };
+                    store.say(place.clone(), statement);
                     unlisted.insert(place);
                 }
             }

@@ -142,6 +142,10 @@ codes! {
     MEMBERSHIP = "SK0341",
     /// A pod is in the meshes of two dialects.
     TWO_MESHES = "SK0342",
+    /// A revision that no settings and no tag have.
+    REVISION_UNKNOWN = "SK0343",
+    /// An object that governs the pod is refused: the pod is judged by the stricter reading.
+    REFUSED_GOVERNS = "SK0344",
     /// An enrolled pod whose network namespace is not known.
     NO_NETNS = "SK0401",
     /// An annotation's value cannot be read.

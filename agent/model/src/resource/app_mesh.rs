@@ -10,7 +10,10 @@ use serde::Deserialize;
 
 use super::Custom;
 
-pub use membership::{Enrolment, MembershipError, enrolment, gateway_of, mesh_of, selects};
+pub use membership::{
+    Enrolment, INJECTOR, MembershipError, enrolment, enrolment_within, gateway_of, mesh_of,
+    mesh_within, selects,
+};
 
 /// The mesh; cluster scope.
 pub type Mesh = Custom<MeshSpec>;

@@ -33,10 +33,10 @@ use crate::{
     names::Answers,
     registry::{List, Service},
     resource::{
-        Kind, Object, ObjectKey, Objects, Short,
+        Governing, Kind, Object, ObjectKey, Objects, Short,
         app_mesh::{
             EgressFilterType, Enrolment, MembershipError, Mesh, Reference, VirtualService,
-            enrolment, mesh_of,
+            enrolment_within, mesh_within,
         },
     },
     snapshot::{Finding, Severity, code},
@@ -70,6 +70,8 @@ pub(super) struct Member {
     pub(super) list: Arc<List>,
     /// What becomes of the rest.
     pub(super) default: DefaultAction,
+    /// The refused objects that this follows from.
+    pub(super) refused: Governing,
 }
 
 impl<'a> AppMesh<'a> {
@@ -77,12 +79,15 @@ impl<'a> AppMesh<'a> {
         let named = |one: &'a Arc<Namespace>| Some((one.metadata.name.as_deref()?, one));
         let namespaces: BTreeMap<_, _> = objects.namespaces().filter_map(named).collect();
         let mesh = |(name, namespace): (&&'a str, &&Arc<Namespace>)| {
-            (*name, mesh_of(namespace, objects.meshes().map(|mesh| &**mesh)))
+            (*name, mesh_within(objects, namespace))
         };
         let meshes = namespaces.iter().map(mesh).collect();
         let mut found = Self { objects, namespaces, meshes, lists: BTreeMap::new() };
         findings.extend(found.in_no_mesh());
-        findings.extend(objects.meshes().filter_map(|mesh| without_names(mesh)));
+        let is_good = |mesh: &&Arc<Mesh>| {
+            objects.refused(&ObjectKey::of(Kind::Mesh, &mesh.metadata)).is_none()
+        };
+        findings.extend(objects.meshes().filter(is_good).filter_map(|mesh| without_names(mesh)));
         let lists = backends::read(&found, findings).into_iter();
         found.lists = lists.map(|(key, list)| (key, Arc::new(list))).collect();
         found
@@ -135,26 +140,26 @@ impl<'a> AppMesh<'a> {
             return Err(MembershipError::NotEnabled { pod: format!("{own}/{name}") });
         };
         let Self { objects, .. } = self;
-        let enrolment = enrolment(
-            pod,
-            namespace,
-            objects.meshes().map(|one| &**one),
-            objects.virtual_nodes().map(|one| &**one),
-            objects.virtual_gateways().map(|one| &**one),
-        )?;
+        let enrolment = enrolment_within(objects, pod, namespace)?;
         let (mesh, key) = match enrolment {
             Enrolment::Node(mesh, node) => (mesh, ObjectKey::of(Kind::VirtualNode, &node.metadata)),
             Enrolment::Gateway(mesh, one) => {
                 (mesh, ObjectKey::of(Kind::VirtualGateway, &one.metadata))
             }
         };
+        let of_mesh = ObjectKey::of(Kind::Mesh, &mesh.metadata);
+        let of_namespace = ObjectKey::of(Kind::Namespace, &namespace.metadata);
+        let mut refused = Governing::new();
+        let is_refused = |key: &&ObjectKey| objects.refused(key).is_some();
+        refused.extend([&of_mesh, &key].into_iter().filter(is_refused).cloned());
+        refused.extend(Some(of_namespace).filter(|key| objects.is_reach_unknown(key)));
         let default = match mesh.spec.egress() {
-            EgressFilterType::AllowAll => DefaultAction::AllowAny,
-            EgressFilterType::DropAll => DefaultAction::RegistryOnly,
+            EgressFilterType::AllowAll if refused.is_empty() => DefaultAction::AllowAny,
+            EgressFilterType::AllowAll | EgressFilterType::DropAll => DefaultAction::RegistryOnly,
         };
         // Each node and gateway of a namespace with a mesh has a list.
         let list = self.lists.get(&key).cloned().unwrap_or_else(|| list(key, mesh).into());
-        Ok(Member { list, default })
+        Ok(Member { list, default, refused })
     }
 }
 

@@ -7,16 +7,19 @@
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
-    annotation::{INJECT, INJECTION},
+    annotation::{DATAPLANE_MODE, INJECT, INJECTION},
     app_mesh::{AppMesh, Member},
     context::UnknownPods,
     pod_facts,
 };
 use crate::{
     egress::DefaultAction,
-    resource::{Described as _, app_mesh::MembershipError},
+    resource::{Described as _, app_mesh::MembershipError, tag::REVISION},
     snapshot::{PodId, Severity, code},
 };
+
+/// The value of the label that enrols without a sidecar.
+const AMBIENT: &str = "ambient";
 
 /// The mesh of a pod.
 #[derive(Debug)]
@@ -115,8 +118,20 @@ pub(super) fn not_enrolled(pod: &Pod, name: &str, namespace: Option<&Namespace>)
     never(pod).or_else(|| injected(pod, name, namespace).err())
 }
 
-/// Why a pod that can be in a mesh is not in Istio's.
+/// Why a pod that can be in a mesh is not in Istio's: what sidecars or ambient would enrol is in.
 fn injected(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), String> {
+    let of_namespace = || namespace.and_then(|one| one.metadata.label(DATAPLANE_MODE));
+    match (pod.metadata.label(DATAPLANE_MODE), of_namespace()) {
+        (Some(AMBIENT), _) => Ok(()),
+        (Some("none"), _) => with_sidecar(pod, name, namespace),
+        (_, Some(AMBIENT)) => Ok(()),
+        _ => with_sidecar(pod, name, namespace),
+    }
+}
+
+/// Why a pod would have no sidecar, by the rules of Istio's injector. A pod that asks for one by
+/// itself is in whatever its namespace says.
+fn with_sidecar(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), String> {
     let own = pod.metadata.label(INJECT).or_else(|| pod.metadata.annotation(INJECT));
     match own.and_then(truth) {
         Some(false) => return Err(format!("the pod says {INJECT}: \"false\"")),
@@ -132,7 +147,13 @@ fn injected(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), 
     {
         return Ok(());
     }
-    Err(format!("namespace {name} has no label {INJECTION}=enabled"))
+    if let Some(other) = of_namespace(INJECTION) {
+        return Err(format!("namespace {name} has the label {INJECTION}={other}"));
+    }
+    let names_revision = of_namespace(REVISION).or_else(|| pod.metadata.label(REVISION)).is_some();
+    names_revision
+        .then_some(())
+        .ok_or_else(|| format!("namespace {name} has no label {INJECTION}=enabled"))
 }
 
 /// The words for yes and no that Istio takes.

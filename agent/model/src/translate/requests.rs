@@ -43,7 +43,8 @@ use super::{
     NodeContext,
     app_mesh::AppMesh,
     endpoints::Index,
-    mesh_config::{self, MeshSettings},
+    mesh_config::MeshSettings,
+    revisions::Revisions,
     sidecars::{self, Sidecars},
     workloads::{Labels, Workloads, workload},
 };
@@ -112,7 +113,8 @@ type Part = (ObjectKey, Arc<str>, u16, Option<String>);
 impl RequestModel {
     /// The model of some objects, for each pod of theirs.
     pub fn new(objects: &Objects, domain: &str) -> Self {
-        let (settings, _) = mesh_config::read(objects);
+        let objects = &objects.stricter();
+        let settings = Arc::clone(Revisions::read(objects).0.main());
         let node = NodeContext { cluster_domain: domain.to_owned(), ..NodeContext::new("") };
         let app_mesh = AppMesh::read(objects, &mut Vec::new());
         let mut fresh = super::Interner::default();
@@ -121,7 +123,7 @@ impl RequestModel {
         let inputs = Inputs {
             objects: objects.clone(),
             domain: domain.into(),
-            settings: Arc::new(settings),
+            settings,
             registry,
             endpoints: fresh.endpoints(),
             workloads: fresh.workloads(),
@@ -149,7 +151,7 @@ impl RequestModel {
     }
 
     fn sidecars(&self) -> &Sidecars {
-        self.sidecars.get_or_init(|| Sidecars::new(&self.objects, &self.settings.root_namespace))
+        self.sidecars.get_or_init(|| Sidecars::new(&self.objects))
     }
 
     fn routes(&self) -> &VirtualServices {
@@ -178,6 +180,7 @@ impl RequestModel {
         let scope = |filter| Scope {
             namespace: namespace.clone(),
             visibility: Visibility::Exported(filter),
+            unsaid: None,
         };
         let reachable = self.visible(&scope(None)).into_iter();
         let scope = scope(filter);

@@ -1,12 +1,15 @@
 //! Which `Sidecar` a pod has, and what it lets the pod see.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::annotation;
 use crate::{
     registry::{Filter, HostPattern, Listener, NamespacePattern},
     resource::{
-        Kind, ObjectKey, Objects,
+        Kind, ObjectKey, Objects, Reach, Refused,
         sidecar::{EgressListener, Sidecar},
     },
 };
@@ -15,11 +18,14 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Sidecars {
     by_namespace: BTreeMap<String, Vec<Arc<Sidecar>>>,
-    root_namespace: String,
+    /// Those of which nobody can tell whom they select: they may select anything.
+    unknown: BTreeSet<ObjectKey>,
+    /// For namespaces of which not even the labels can be read.
+    closed: BTreeMap<String, Arc<Sidecar>>,
 }
 
 impl Sidecars {
-    pub(super) fn new(objects: &Objects, root_namespace: &str) -> Self {
+    pub(super) fn new(objects: &Objects) -> Self {
         let mut by_namespace: BTreeMap<String, Vec<Arc<Sidecar>>> = BTreeMap::new();
         for sidecar in objects.sidecars() {
             let namespace = sidecar.metadata.namespace.clone().unwrap_or_default();
@@ -29,26 +35,34 @@ impl Sidecars {
             // The store has them by name already, which settles ties of age.
             sidecars.sort_by_key(|sidecar| annotation::created(&sidecar.metadata));
         }
-        Self { by_namespace, root_namespace: root_namespace.to_owned() }
+        let is_unknown = |(_, refused): &(_, &Arc<Refused>)| refused.reach == Reach::Unknown;
+        let unknown = |kind| objects.refused_of(kind).filter(is_unknown).map(|(key, _)| key);
+        let closed = unknown(Kind::Namespace);
+        let closed = closed.map(|key| (key.name.to_string(), Refused::nothing_seen(&key.name)));
+        let unknown = unknown(Kind::Sidecar).map(|key| ObjectKey::clone(key));
+        Self { by_namespace, unknown: unknown.collect(), closed: closed.collect() }
     }
 
     /// The own namespace's that selects the pod, else the own namespace's without selector, else
-    /// the root namespace's without selector.
+    /// the root namespace's without selector. `root` is that namespace.
     pub(super) fn of(
         &self,
         namespace: &str,
         labels: &BTreeMap<String, String>,
+        root: &str,
     ) -> Option<&Arc<Sidecar>> {
         let of_namespace =
             |name: &str| self.by_namespace.get(name).map_or(&[][..], Vec::as_slice).iter();
         let selecting = |sidecar: &&Arc<Sidecar>| {
             let selector = sidecar.spec.workload_selector.as_ref();
             selector.is_some_and(|one| !one.labels.is_empty() && one.selects(labels))
+                || (!self.unknown.is_empty() && self.unknown.contains(&key(sidecar)))
         };
-        of_namespace(namespace)
-            .find(selecting)
+        self.closed
+            .get(namespace)
+            .or_else(|| of_namespace(namespace).find(selecting))
             .or_else(|| of_namespace(namespace).find(|sidecar| is_for_all(sidecar)))
-            .or_else(|| of_namespace(&self.root_namespace).find(|sidecar| is_for_all(sidecar)))
+            .or_else(|| of_namespace(root).find(|sidecar| is_for_all(sidecar)))
     }
 }
 

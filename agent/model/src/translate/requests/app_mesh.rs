@@ -47,10 +47,7 @@ impl RequestModel {
     pub(super) fn enrolment(&self, pod: &Pod) -> Option<Enrolment<'_>> {
         let name = pod.metadata.namespace.clone()?;
         let namespace = self.namespace(&name)?;
-        let meshes = self.objects.meshes().map(AsRef::as_ref);
-        let nodes = self.objects.virtual_nodes().map(AsRef::as_ref);
-        let gateways = self.objects.virtual_gateways().map(AsRef::as_ref);
-        app_mesh::enrolment(pod, namespace, meshes, nodes, gateways).ok()
+        app_mesh::enrolment_within(&self.objects, pod, namespace).ok()
     }
 
     /// The node that a pod is.

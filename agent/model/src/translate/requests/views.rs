@@ -15,13 +15,14 @@ use super::{
 use crate::resource::{Kind, app_mesh::VirtualNode};
 
 /// The kinds that requests follow from, besides services, which the registry has.
-const KINDS: [Kind; 22] = [
+const KINDS: [Kind; 23] = [
     Kind::Namespace,
     Kind::Pod,
     Kind::Service,
     Kind::Endpoints,
     Kind::EndpointSlice,
     Kind::ConfigMap,
+    Kind::MutatingWebhookConfiguration,
     Kind::ServiceEntry,
     Kind::WorkloadEntry,
     Kind::Sidecar,
@@ -102,7 +103,8 @@ impl RequestModel {
             self.domain == before.domain && kinds.iter().all(same)
         };
         let same_root = one.root_namespace == other.root_namespace;
-        if same_root && shares(&[Kind::Sidecar]) {
+        let same_refused = self.objects.same_refused(&before.objects);
+        if same_refused && shares(&[Kind::Sidecar]) {
             self.sidecars = Arc::clone(&before.sidecars);
         }
         if one.routes == other.routes && shares(&[Kind::VirtualService]) {
@@ -111,10 +113,13 @@ impl RequestModel {
         if same_root && one.rules == other.rules && shares(&[Kind::DestinationRule]) {
             self.rules = Arc::clone(&before.rules);
         }
-        if same_root && shares(&[Kind::PeerAuthentication, Kind::MeshPolicy, Kind::Policy]) {
+        if same_root
+            && same_refused
+            && shares(&[Kind::PeerAuthentication, Kind::MeshPolicy, Kind::Policy])
+        {
             self.peers = Arc::clone(&before.peers);
         }
-        if same_services && shares(&KINDS) {
+        if same_services && same_refused && shares(&KINDS) {
             self.views = Arc::clone(&before.views);
         }
         self
@@ -135,7 +140,7 @@ impl RequestModel {
     fn istio_outbound(&self, pod: &Pod) -> Arc<Outbound> {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let all = pod.metadata.labels.clone().unwrap_or_default();
-        let sidecar = self.sidecars().of(&namespace, &all);
+        let sidecar = self.sidecars().of(&namespace, &all, &self.settings.root_namespace);
         let filter = sidecar.and_then(|sidecar| sidecars::filter(sidecar, &namespace));
         let asked = |key: &String| self.routes().asks_for(key) || self.rules().asks_for(key);
         let labels: Labels = all.into_iter().filter(|(key, _)| asked(key)).collect();

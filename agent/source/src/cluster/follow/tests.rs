@@ -66,7 +66,7 @@ async fn follow(kind: Kind, held: bool, script: Vec<Answer>) -> Outcome {
 /// As above, where the server's state has these versions when it is asked for them, and none after
 /// that.
 async fn follow_at(kind: Kind, held: bool, script: Vec<Answer>, versions: Vec<u64>) -> Outcome {
-    let watched = kinds::of(kind).unwrap();
+    let watched = kinds::of(kind, "istio").unwrap();
     let script = Arc::new(Mutex::new(script.into_iter()));
     let (requests, done) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
     let (log, end) = (Arc::clone(&requests), Arc::clone(&done));
