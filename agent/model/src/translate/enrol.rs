@@ -20,6 +20,8 @@ use crate::{
 
 /// The value of the label that enrols without a sidecar.
 const AMBIENT: &str = "ambient";
+/// On a pod: its namespace's value is not for it.
+const NOT_AMBIENT: &str = "none";
 
 /// The mesh of a pod.
 #[derive(Debug)]
@@ -120,13 +122,13 @@ pub(super) fn not_enrolled(pod: &Pod, name: &str, namespace: Option<&Namespace>)
 
 /// Why a pod that can be in a mesh is not in Istio's: what sidecars or ambient would enrol is in.
 fn injected(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), String> {
-    let of_namespace = || namespace.and_then(|one| one.metadata.label(DATAPLANE_MODE));
-    match (pod.metadata.label(DATAPLANE_MODE), of_namespace()) {
-        (Some(AMBIENT), _) => Ok(()),
-        (Some("none"), _) => with_sidecar(pod, name, namespace),
-        (_, Some(AMBIENT)) => Ok(()),
-        _ => with_sidecar(pod, name, namespace),
+    let own = pod.metadata.label(DATAPLANE_MODE);
+    let of_namespace = namespace.and_then(|one| one.metadata.label(DATAPLANE_MODE));
+    let is_for_it = own != Some(NOT_AMBIENT) && of_namespace == Some(AMBIENT);
+    if own == Some(AMBIENT) || is_for_it {
+        return Ok(());
     }
+    with_sidecar(pod, name, namespace)
 }
 
 /// Why a pod would have no sidecar, by the rules of Istio's injector. A pod that asks for one by

@@ -62,11 +62,13 @@ fn may_select(
             key.namespace == own && wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
         })
     };
-    match (&refused.stand_in, refused.reach) {
-        (_, Reach::Unknown) => true,
-        (Object::PeerAuthentication(one), _) => selects(&one.spec.selector),
-        (Object::AuthorizationPolicy(one), _) => selects(&one.spec.selector),
-        (Object::Policy(one), _) => {
+    if refused.reach == Reach::Unknown {
+        return true;
+    }
+    match &refused.stand_in {
+        Object::PeerAuthentication(one) => selects(&one.spec.selector),
+        Object::AuthorizationPolicy(one) => selects(&one.spec.selector),
+        Object::Policy(one) => {
             let named = |name: &str| {
                 let service = objects.get(&ObjectKey::new(Kind::Service, own, name));
                 matches!(service, Some(Object::Service(one)) if one.selects(labels))

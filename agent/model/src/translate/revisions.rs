@@ -110,7 +110,7 @@ impl Revisions {
         if let Some(settings) = self.named(wanted) {
             return Governed { settings, unknown: None };
         }
-        if wanted == DEFAULT_REVISION && self.tags.get(wanted).is_none() && !self.are_given() {
+        if wanted == DEFAULT_REVISION && !self.tags.contains_key(wanted) && !self.are_given() {
             return Governed { settings: &self.main, unknown: None };
         }
         let asked = match self.tags.get(wanted) {

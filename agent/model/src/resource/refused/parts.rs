@@ -74,9 +74,9 @@ impl Parts {
 
 fn read_selector(kind: Kind, field: Field) -> Selector {
     let known = match kind {
-        Kind::VirtualNode | Kind::VirtualGateway | Kind::Mesh => {
-            typed::<LabelSelector>(field).filter(are_operators_known).map(Selector::Labels)
-        }
+        Kind::VirtualNode | Kind::VirtualGateway | Kind::Mesh => typed::<LabelSelector>(field)
+            .filter(|one| are_operators_known(one.as_ref()))
+            .map(Selector::Labels),
         Kind::Sidecar => typed(field).map(Selector::Workload),
         Kind::PeerAuthentication | Kind::AuthorizationPolicy => typed(field).map(Selector::Pods),
         Kind::Policy => typed(field).map(|all| Selector::Targets(all.unwrap_or_default())),
@@ -94,10 +94,10 @@ fn typed<T: DeserializeOwned>(field: Field) -> Option<Option<T>> {
     }
 }
 
-fn are_operators_known(selector: &Option<LabelSelector>) -> bool {
-    let all = selector.iter().flat_map(|one| one.match_expressions.iter().flatten());
+fn are_operators_known(selector: Option<&LabelSelector>) -> bool {
+    let mut all = selector.into_iter().flat_map(|one| one.match_expressions.iter().flatten());
     let known = ["In", "NotIn", "Exists", "DoesNotExist"];
-    all.into_iter().all(|one| known.contains(&one.operator.as_str()))
+    all.all(|one| known.contains(&one.operator.as_str()))
 }
 
 /// The metadata, and whether it has all labels that there are.
