@@ -11,8 +11,7 @@ use serde::Deserialize;
 use super::Custom;
 
 pub use membership::{
-    Enrolment, INJECTOR, MembershipError, enrolment, enrolment_within, gateway_of, mesh_of,
-    mesh_within, selects,
+    Enrolment, INJECTOR, MembershipError, enrolment, enrolment_in, gateway_of, mesh_of, selects,
 };
 
 /// The mesh; cluster scope.

@@ -19,6 +19,7 @@
 mod backends;
 mod name_target;
 mod service;
+mod within;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,13 +35,12 @@ use crate::{
     registry::{List, Service},
     resource::{
         Governing, Kind, Object, ObjectKey, Objects, Short,
-        app_mesh::{
-            EgressFilterType, Enrolment, MembershipError, Mesh, Reference, VirtualService,
-            enrolment_within, mesh_within,
-        },
+        app_mesh::{EgressFilterType, Enrolment, MembershipError, Mesh, Reference, VirtualService},
     },
     snapshot::{Finding, Severity, code},
 };
+
+pub(super) use within::{enrolment_within, mesh_within};
 
 /// The kinds that belong to a namespace's mesh.
 const MEMBERS: [Kind; 6] = [

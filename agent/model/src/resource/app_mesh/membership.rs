@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 
 use super::{GatewayRoute, Mesh, VirtualGateway, VirtualNode};
-use crate::resource::{Described, Kind, ObjectKey, Objects};
+use crate::resource::Described;
 
 /// On a namespace as a label, on a pod as an annotation that overrides it.
 pub const INJECTOR: &str = "appmesh.k8s.aws/sidecarInjectorWebhook";
@@ -119,66 +119,6 @@ pub fn mesh_of<'a>(
     Err(MembershipError::Meshes { namespace, found })
 }
 
-/// The same of objects with what stands in for refused ones: a refused mesh counts where no other
-/// selects. Where nobody can tell whom it selects, it may be any namespace; and a namespace whose
-/// labels cannot be read may be in any mesh.
-pub fn mesh_within<'a>(
-    objects: &'a Objects,
-    namespace: &Namespace,
-) -> Result<&'a Mesh, MembershipError> {
-    let key = |mesh: &Mesh| ObjectKey::of(Kind::Mesh, &mesh.metadata);
-    let all = || objects.meshes().map(AsRef::as_ref);
-    let good = all().filter(|mesh: &&Mesh| objects.refused(&key(mesh)).is_none());
-    let found = mesh_of(namespace, good);
-    if !matches!(found, Err(MembershipError::NoMesh { .. })) {
-        return found;
-    }
-    let own = ObjectKey::of(Kind::Namespace, &namespace.metadata);
-    let may_be_any = objects.is_reach_unknown(&own);
-    let labels = namespace.metadata.labels.clone().unwrap_or_default();
-    let may_select = |mesh: &&Mesh| {
-        let is_refused = objects.refused(&key(mesh)).is_some();
-        let selects = || selects(mesh.spec.namespace_selector.as_ref(), &labels);
-        may_be_any || (is_refused && (objects.is_reach_unknown(&key(mesh)) || selects()))
-    };
-    all().find(may_select).map_or(found, Ok)
-}
-
-/// What a pod is in its mesh, or why it is in none, of objects with what stands in for refused
-/// ones: a refused node or gateway counts where no other selects the pod.
-pub fn enrolment_within<'a>(
-    objects: &'a Objects,
-    pod: &Pod,
-    namespace: &Namespace,
-) -> Result<Enrolment<'a>, MembershipError> {
-    let node_key = |one: &VirtualNode| ObjectKey::of(Kind::VirtualNode, &one.metadata);
-    let gateway_key = |one: &VirtualGateway| ObjectKey::of(Kind::VirtualGateway, &one.metadata);
-    let nodes = || objects.virtual_nodes().map(AsRef::as_ref);
-    let gateways = || objects.virtual_gateways().map(AsRef::as_ref);
-    let good_nodes = nodes().filter(|one: &&VirtualNode| objects.refused(&node_key(one)).is_none());
-    let good_gateways =
-        gateways().filter(|one: &&VirtualGateway| objects.refused(&gateway_key(one)).is_none());
-    let mesh = || mesh_within(objects, namespace);
-    let found = enrolment_in(pod, namespace, mesh, good_nodes, good_gateways);
-    if !matches!(found, Err(MembershipError::NoWorkload { .. })) {
-        return found;
-    }
-    let labels = pod.metadata.labels.clone().unwrap_or_default();
-    let governs = |key: &ObjectKey, selector| {
-        key.namespace == pod.metadata.namespace()
-            && objects.refused(key).is_some()
-            && (objects.is_reach_unknown(key) || selects(selector, &labels))
-    };
-    let mesh = mesh()?;
-    let node = nodes().find(|one| governs(&node_key(one), one.spec.pod_selector.as_ref()));
-    let gateway =
-        || gateways().find(|one| governs(&gateway_key(one), one.spec.pod_selector.as_ref()));
-    match node {
-        Some(node) => Ok(Enrolment::Node(mesh, node)),
-        None => gateway().map_or(found, |one| Ok(Enrolment::Gateway(mesh, one))),
-    }
-}
-
 /// What a pod is in its mesh, or why it is in none.
 pub fn enrolment<'a>(
     pod: &Pod,
@@ -190,7 +130,8 @@ pub fn enrolment<'a>(
     enrolment_in(pod, namespace, || mesh_of(namespace, meshes), nodes, gateways)
 }
 
-fn enrolment_in<'a>(
+/// The same, with whatever says which mesh is the namespace's.
+pub fn enrolment_in<'a>(
     pod: &Pod,
     namespace: &Namespace,
     mesh: impl FnOnce() -> Result<&'a Mesh, MembershipError>,

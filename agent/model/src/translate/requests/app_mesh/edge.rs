@@ -23,11 +23,11 @@ use crate::{
     resource::app_mesh::{
         GatewayRoute, Mesh, VirtualGateway,
         common::Protocol,
-        mesh_within,
         node::Listener,
         route::{self, GatewayTarget, HostnameMatch},
         selects,
     },
+    translate::app_mesh::mesh_within,
 };
 
 /// One gateway route, read.
