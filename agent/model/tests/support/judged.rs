@@ -60,7 +60,10 @@ pub(crate) fn of(cluster: &Cluster) -> BTreeMap<String, String> {
     let snapshot = cluster.snapshot();
     let word = |enrolment: &Enrolment| match enrolment {
         Enrolment::Pending(_) => "held".to_owned(),
-        Enrolment::NotEnrolled(_) => "out".to_owned(),
+        Enrolment::NotEnrolled(why) => {
+            println!("{why}");
+            "out".to_owned()
+        }
         Enrolment::Enrolled(policy) => {
             let word = match policy.default_action {
                 DefaultAction::RegistryOnly => "denies",
