@@ -75,9 +75,9 @@ fn a_refused_virtual_node_drops_all_for_whom_it_selects() {
             broken.iter().flat_map(|one| [(one, "DROP_ALL"), (one, "ALLOW_ALL")])
         {
             let spec = format!("{{{SELECTS_A}, {broken}}}");
-            let refused = object(APP_MESH, kind, "name: n, namespace: shop", &spec);
+            let refused = object(APP_MESH, kind, "name: vn, namespace: shop", &spec);
             let text = app_mesh(&(good_mesh(filter) + &refused));
-            let named = format!("denies; {kind} shop/n");
+            let named = format!("denies; {kind} shop/vn");
             check(&text, &[("a", &named), ("b", "out")]);
         }
     }
@@ -91,11 +91,11 @@ fn a_virtual_node_whose_selector_cannot_be_read_may_select_all_that_no_other_doe
         "{podSelector: [a]}",
         "{podSelector: {matchLabels: [a]}}",
         "{podSelector: {matchLabels: {app: 7}}}",
-        "{podSelector: {matchExpressions: [{key: app, operator: Is, values: [a]}]}}",
+        "{podSelector: {matchExpressions: [{key: app, operator: Is, values: [a]}]}, listeners: 7}",
     ];
     for spec in unreadable {
-        let alone = app_mesh(&(good_mesh("ALLOW_ALL") + &node("n", spec)));
-        let named = "denies; VirtualNode shop/n";
+        let alone = app_mesh(&(good_mesh("ALLOW_ALL") + &node("vn", spec)));
+        let named = "denies; VirtualNode shop/vn";
         check(&alone, &[("a", named), ("b", named)]);
         let good =
             node("good", &format!("{{{SELECTS_A}, serviceDiscovery: {{dns: {{hostname: a.b}}}}}}"));
@@ -103,13 +103,13 @@ fn a_virtual_node_whose_selector_cannot_be_read_may_select_all_that_no_other_doe
     }
     // Whom no mesh could select stays outside.
     let off = namespace("shop", "mesh: m") + &pod("shop/a", "") + &good_mesh("DROP_ALL");
-    check(&(off + &node("n", "7")), &[("a", "out")]);
+    check(&(off + &node("vn", "7")), &[("a", "out")]);
 }
 
 #[test]
 fn a_refused_mesh_drops_all_where_no_other_selects() {
     let nodes =
-        node("n", &format!("{{{SELECTS_A}, serviceDiscovery: {{dns: {{hostname: a.b}}}}}}"));
+        node("vn", &format!("{{{SELECTS_A}, serviceDiscovery: {{dns: {{hostname: a.b}}}}}}"));
     let readable = "{namespaceSelector: {matchLabels: {mesh: m}}, egressFilter: {type: MAYBE}}";
     let of_others = "{namespaceSelector: {matchLabels: {mesh: x}}, egressFilter: {type: MAYBE}}";
     let named = "denies; Mesh m";
@@ -213,7 +213,7 @@ fn a_namespace_whose_labels_cannot_be_read_may_be_in_any_mesh() {
     check(&of("{team: 5}"), &[("a", "out")]);
     let mesh =
         mesh("{namespaceSelector: {matchLabels: {mesh: m}}, egressFilter: {type: ALLOW_ALL}}");
-    let node = node("n", "{podSelector: {}, serviceDiscovery: {dns: {hostname: a.b}}}");
+    let node = node("vn", "{podSelector: {}, serviceDiscovery: {dns: {hostname: a.b}}}");
     check(&(of("7") + &mesh + &node), &[("a", named), ("out", named)]);
 }
 
@@ -221,9 +221,9 @@ fn a_namespace_whose_labels_cannot_be_read_may_be_in_any_mesh() {
 fn a_last_good_form_stays_in_force() {
     let good = [
         good_mesh("ALLOW_ALL"),
-        node("n", &format!("{{{SELECTS_A}, serviceDiscovery: {{dns: {{hostname: a.b}}}}}}")),
+        node("vn", &format!("{{{SELECTS_A}, serviceDiscovery: {{dns: {{hostname: a.b}}}}}}")),
     ];
-    let broken = mesh("7") + &node("n", "7");
+    let broken = mesh("7") + &node("vn", "7");
     check(&app_mesh(&(good.concat() + &broken)), &[("a", "allows"), ("b", "out")]);
     let good = settings("istio", "outboundTrafficPolicy: {mode: ALLOW_ANY}")
         + &sidecar("name: s, namespace: shop", "{egress: [{hosts: ['*/*']}]}")
