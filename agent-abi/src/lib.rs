@@ -38,7 +38,7 @@ pub use tables::{
 pub use verdict::{Reason, Verdict};
 
 /// The layout of everything in this crate. A loader refuses maps of any other number.
-pub const ABI_VERSION: u32 = if cfg!(feature = "next-layout") { 1_000_003 } else { 3 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "next-layout") { 1_000_004 } else { 4 };
 
 /// Protocol numbers as in an IP header (IANA).
 pub mod protocol {

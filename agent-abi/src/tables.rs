@@ -210,6 +210,8 @@ pub struct Origin {
     pub pad2: u32,
     /// The generation of the verdict.
     pub generation: u64,
+    /// The cookie of the pod's socket: what ties the connection to the verdict about it.
+    pub socket: u64,
 }
 
 /// A flow as layer 3 knows it. The pod's own address is left out: its port tells enough.
@@ -242,7 +244,8 @@ impl OpenedBy {
     pub const POD: u32 = 2;
     /// The agent, from inside the pod's namespace.
     pub const AGENT: u32 = 3;
-    /// The pod, to an address that a name has left since: user space says so, and takes it back.
+    /// The pod, to what new connections may not go to any more although nobody revoked it: user space
+    /// says so, and takes it back.
     pub const KEPT: u32 = 4;
 }
 
@@ -309,7 +312,7 @@ const _: () = {
     assert!(size_of::<RuleValue>() == 8);
     assert!(size_of::<SocketState>() == 48);
     assert!(size_of::<OriginKey>() == 16);
-    assert!(size_of::<Origin>() == 40);
+    assert!(size_of::<Origin>() == 48);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<FlowState>() == 24);
     assert!(size_of::<FragmentKey>() == 40);

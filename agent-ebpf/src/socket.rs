@@ -98,6 +98,12 @@ fn connect(sock: &Sock<'_>) -> i32 {
             unsafe { forget(sock.socket()) };
             return ALLOW;
         }
+        Verdict::Deny if is_answerer(sock, &flow) => {
+            // What it sends the layers below know as answers, as those of a socket without a peer.
+            // SAFETY: the socket of this context is a full one.
+            unsafe { forget(sock.socket()) };
+            return ALLOW;
+        }
         Verdict::Proxy if judgement.proxy_port == 0 => {
             (judgement.verdict, judgement.reason) = (Verdict::Deny, Reason::ProxyAbsent);
         }
@@ -123,6 +129,20 @@ fn connect(sock: &Sock<'_>) -> i32 {
         Verdict::Deny => REFUSE,
         Verdict::Hold => hold(),
     }
+}
+
+/// True for a datagram socket that takes a peer which has sent to its port: a server that answers
+/// each peer by a socket of its own (DTLS, QUIC, TFTP). Only layer 3 knows of it, as in [`send`].
+#[inline(always)]
+fn is_answerer(sock: &Sock<'_>, flow: &Flow) -> bool {
+    flow.protocol == protocol::UDP && traffic::answers(flow, own_port(sock))
+}
+
+/// The port that the socket is bound to; zero while it has none.
+#[inline(always)]
+fn own_port(sock: &Sock<'_>) -> u16 {
+    // SAFETY: a word of the socket of this context, which is a full one.
+    unsafe { (*sock.socket()).src_port as u16 }
 }
 
 /// A datagram to an address of its own (an unconnected UDP socket).
@@ -151,8 +171,7 @@ fn send(sock: &Sock<'_>) -> i32 {
     if judgement.verdict == Verdict::Direct && !is_judged(judgement.reason) {
         return ALLOW;
     }
-    // SAFETY: the socket of this context is a full one.
-    let own_port = unsafe { (*sock.socket()).src_port } as u16;
+    let own_port = own_port(sock);
     if judgement.verdict == Verdict::Deny && traffic::answers(&flow, own_port) {
         return ALLOW;
     }

@@ -63,6 +63,7 @@ fn begins(ctx: &SockOpsContext) {
                 rule: state.rule,
                 pad2: 0,
                 generation: state.generation,
+                socket: cookie(ctx),
             };
             // Full: the proxy finds no original destination and refuses.
             if ORIGINS.insert(origin_key(state, ctx), origin, 0).is_err() {
@@ -90,6 +91,12 @@ fn leaves_a_pod(ctx: &SockOpsContext) -> bool {
     let (dst, _) = remote(ctx);
     let own = dst.is_local() || dst == pod.addr4 || dst == pod.addr6;
     pod.flags & policy_flag::ENROLLED != 0 && !own
+}
+
+#[inline(always)]
+fn cookie(ctx: &SockOpsContext) -> u64 {
+    // SAFETY: the context of the program that runs.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
 }
 
 #[inline(always)]
@@ -135,9 +142,7 @@ fn ends(ctx: &SockOpsContext) {
 fn report_end(ctx: &SockOpsContext) {
     let (dst, dst_port) = remote(ctx);
     let flow = Flow { netns: netns(ctx), dst, dst_port, protocol: protocol::TCP };
-    // SAFETY: the context of the program that runs.
-    let socket = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    let own = Own { port: ctx.local_port() as u16, socket };
+    let own = Own { port: ctx.local_port() as u16, socket: cookie(ctx) };
     // SAFETY: words of the context.
     let (acked, received, rtt) =
         unsafe { ((*ctx.ops).bytes_acked, (*ctx.ops).bytes_received, (*ctx.ops).srtt_us) };

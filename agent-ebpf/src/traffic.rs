@@ -6,8 +6,8 @@
 //!
 //! - an arriving packet makes a flow the peer's, and then the pod's packets are answers;
 //! - the agent's own connections enter at `sock_ops`, keyed by the pod, before their SYN leaves;
-//! - user space enters the few that outlive a change of rules: from direct to proxied, of a name that has
-//!   moved on, or with `--on-revoke keep`.
+//! - user space enters the few that outlive a change of rules: from direct to proxied, to what has moved
+//!   or is not ready without having been revoked, or with `--on-revoke keep`.
 //!
 //! A pod can write to none of it, so it cannot make its own traffic an answer by sending.
 
@@ -77,9 +77,13 @@ fn begin(key: &FlowKey, opened_by: u32, generation: u64, now: u64) {
     let _ = FLOWS.insert(key, state, 0);
 }
 
-/// True when a datagram to `flow` answers one that came in.
+/// True when a datagram to `flow` answers one that came in. A socket without a port answers nobody,
+/// also when somebody has sent to port 0.
 #[inline(always)]
 pub(crate) fn answers(flow: &Flow, own_port: u16) -> bool {
+    if own_port == 0 {
+        return false;
+    }
     let key = FlowKey {
         netns: flow.netns,
         peer: flow.dst,
@@ -373,7 +377,7 @@ pub(crate) fn arriving(netns: u64, skb: &SkBuff, offset: u32) {
     let now = now();
     if let Some(state) = flow_state(&key) {
         let over = state.closing != 0 || (!is_tcp && now.saturating_sub(state.seen_ns) > UDP_IDLE);
-        // A TCP connection of the peer's begins anew with each SYN; one of the pod's does only
+        // A TCP connection of the peer's begins again with each SYN; one of the pod's does only
         // when the old one is over.
         let restarts = starts && (over || (is_tcp && state.opened_by == OpenedBy::PEER));
         if !restarts {

@@ -27,8 +27,10 @@ use agent_kernel::{
 use agent_model::translate::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
 use agent_pods::{
     canary::{Canaries, CanaryStatuses},
+    departed::Leavers,
     enrol::Pods,
     evidence::Evidence,
+    link_watch::LinkChanges,
     runtime::{self, Follower},
     sandboxes::Sandboxes,
 };
@@ -71,6 +73,7 @@ struct Shared {
     kernel: Arc<Kernel>,
     worker: Arc<Worker>,
     flows: Arc<FlowLog>,
+    link_changes: Arc<LinkChanges>,
 }
 
 /// Runs the agent until a signal ends it.
@@ -86,7 +89,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
     let flows = Arc::new(FlowLog::new(vec![Box::new(FlowLines::default())]));
-    let shared = Shared { kernel: Arc::new(kernel), worker, flows };
+    let shared = Shared { kernel: Arc::new(kernel), worker, flows, link_changes: Arc::default() };
     let metrics = Arc::new(Metrics::default());
     let mut tasks = Tasks::new();
     let (status_writer, reporter) =
@@ -102,6 +105,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         names: resolver.known(),
         cni: plugin,
         canaries: Arc::clone(&canaries),
+        link_changes: Arc::clone(&shared.link_changes),
     };
     let report = Arc::new(Report::new(settings(&args), Arc::clone(&shared.kernel), views));
     if let Some(log) = log {
@@ -118,7 +122,8 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
         admission::serve(cni_socket, cni).await.context("the socket of the CNI plugin")
     });
     let evidence = Evidence { sandboxes, runtime: follow_runtime(&args, &mut tasks)? };
-    let sync = start_sync(&mut tasks, &args, &shared, evidence.clone())?;
+    let leavers = follow_leavers(&mut tasks, &args, &run_dir);
+    let sync = start_sync(&mut tasks, &args, &shared, (evidence.clone(), leavers))?;
     send_canaries(&mut tasks, &args, &shared, &sync, canaries);
     tasks.spawn(source.run());
     tasks.spawn(async move {
@@ -292,9 +297,9 @@ fn start_sync(
     tasks: &mut Tasks,
     args: &AgentArgs,
     shared: &Shared,
-    evidence: Evidence,
+    (evidence, leavers): (Evidence, Leavers),
 ) -> anyhow::Result<Sync> {
-    let Shared { kernel, worker, flows } = shared;
+    let Shared { kernel, worker, flows, link_changes } = shared;
     let maps: &Arc<Maps> = &kernel.maps;
     let planner = Planner::new(found::found(maps)?);
     let members: Arc<ArcSwap<Members>> = Arc::default();
@@ -322,11 +327,28 @@ fn start_sync(
     Ok(Sync::new(sync::Parts {
         kernel: Arc::clone(kernel),
         planner,
-        pods: Pods::new(Arc::clone(worker), Arc::clone(maps), proxy, evidence),
+        pods: Pods::new(
+            Arc::clone(worker),
+            Arc::clone(maps),
+            proxy,
+            evidence,
+            Arc::clone(link_changes),
+        ),
         members,
         flows: Arc::clone(flows),
         keep_revoked: args.on_revoke == OnRevoke::Keep,
+        leavers,
     })?)
+}
+
+/// What left lately, as an earlier agent knew it.
+fn follow_leavers(tasks: &mut Tasks, args: &AgentArgs, run_dir: &RunDir) -> Leavers {
+    let (leavers, writer) = Leavers::open(args.endpoint_grace, run_dir.departed(), &args.node_name);
+    tasks.spawn(async move {
+        writer.await;
+        Ok(())
+    });
+    leavers
 }
 
 /// Proves that what is published is judged.

@@ -45,7 +45,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
 
 fn dispatch(command: Command) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let paint = Paint::new(io::stdout().is_terminal() && !args::no_color());
+    let paint = paint();
     let answer = match command {
         Command::Status(args) => runtime.block_on(status::run(&args, paint))?,
         Command::Flows(args) => return runtime.block_on(flows::run(&args, paint)),
@@ -72,6 +72,20 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
     };
     print(&answer.text)?;
     Ok(answer.code)
+}
+
+/// What the standard output can show.
+fn paint() -> Paint {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return Paint::new(false);
+    }
+    let paint = Paint::new(!args::no_color());
+    match terminal_size::terminal_size_of(stdout) {
+        // A terminal that says nothing of itself has no columns.
+        Some((terminal_size::Width(columns @ 1..), _)) => paint.within(columns.into()),
+        _ => paint,
+    }
 }
 
 /// As the first process of a container a signal has no effect that we do not give it.

@@ -61,6 +61,7 @@ impl Origins for Borrowed {
             dst: OriginalDst(SocketAddr::new(ip(origin.dst), origin.dst_port)),
             rule: origin.rule,
             generation: origin.generation,
+            connection: origin.socket,
         })
     }
 }
@@ -114,7 +115,7 @@ impl Records for Borrowed {
         let is_refused = failure.as_ref().is_some_and(|failure| failure.blame() == Blame::Policy);
         self.flows.record(FlowRecord {
             time: Timestamp::now(),
-            connection: None,
+            connection: origin.map(|origin| origin.connection),
             direction: Direction::Outbound,
             netns: workload.0,
             pod: pod.map(|pod| pod.id.clone()),

@@ -11,7 +11,7 @@ use agent_model::{
     snapshot::{PodId, Snapshot},
     translate::{Interner, NodeContext, translate},
 };
-use agent_pods::{evidence::Evidence, runtime::RuntimeOnly};
+use agent_pods::{evidence::Evidence, link_watch::LinkChanges, runtime::RuntimeOnly};
 use agent_source::{
     observed::{Observed, Reader},
     resolve::Ends,
@@ -21,7 +21,7 @@ use agent_status::status_writer::Reporter;
 use tokio::{
     sync::watch,
     task::block_in_place,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
 use crate::{
@@ -32,8 +32,16 @@ use crate::{
 };
 
 /// How often pods are looked after without a change of objects: namespaces that have vanished or
-/// come, links, and what failed the last time.
+/// come, hooks that were taken away, and what failed the last time.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// How often links are looked at of which nothing was said: the kernel tells of each change.
+const LOOK_AT_LINKS: Duration = Duration::from_mins(1);
+
+/// How long at least between two publications for changes of links, and how many times longer than
+/// they take: whoever changes links all the time must not have the agent do nothing else.
+const REST: Duration = Duration::from_millis(100);
+const TIMES_AS_LONG: u32 = 3;
 
 /// What a [`Publisher`] is made of.
 #[derive(Debug)]
@@ -67,8 +75,13 @@ pub(crate) struct Publisher {
     admissions: Queue,
     runtime_only: RuntimeOnly,
     latest: Option<(Observed, Arc<Snapshot>)>,
-    /// Whether pods' links are to be looked at: they may change whenever something else does.
-    links_due: bool,
+    link_changes: Arc<LinkChanges>,
+    /// When all links are to be looked at next.
+    links_due: Instant,
+    /// Until when changes of links have to wait.
+    resting: Instant,
+    /// Since when links are looked at.
+    looking: Instant,
     /// While links are looked at, the pods whose turn is still to come. One at a time: a hundred take
     /// longer than a pod that is being made should wait.
     unlooked: Option<Vec<PodId>>,
@@ -86,6 +99,7 @@ impl Publisher {
         Self {
             context,
             interner: Interner::default(),
+            link_changes: Arc::clone(sync.link_changes()),
             sync,
             report,
             metrics,
@@ -94,7 +108,9 @@ impl Publisher {
             admissions,
             runtime_only: RuntimeOnly::default(),
             latest: None,
-            links_due: false,
+            links_due: Instant::now() + LOOK_AT_LINKS,
+            resting: Instant::now(),
+            looking: Instant::now(),
             unlooked: None,
             reporter,
             refused: None,
@@ -134,6 +150,10 @@ impl Publisher {
                 news = self.evidence.changed() => {
                     news?;
                     self.hear(&names).await;
+                }
+                () = arrival(&self.link_changes, self.resting), if self.unlooked.is_none() => {
+                    self.looking = Instant::now();
+                    self.unlooked = Some(self.sync.with_changed_links()).filter(|it| !it.is_empty());
                 }
                 () = ready(()), if self.unlooked.is_some() => self.look_at_next().await,
                 _ = looks.tick(), if self.unlooked.is_none() => self.look_after(),
@@ -200,11 +220,15 @@ impl Publisher {
     /// Has links looked at, and the latest snapshot published again, where something of it may not be
     /// in force.
     fn look_after(&mut self) {
-        if !self.links_due && !self.sync.wants_another_look() && !self.is_unsettled {
-            return;
+        let now = Instant::now();
+        if now >= self.links_due || self.sync.is_amiss() {
+            (self.links_due, self.looking) = (now + LOOK_AT_LINKS, now);
+            self.unlooked = Some(self.sync.enrolled());
+        } else if self.sync.wants_another_try() || self.is_unsettled {
+            self.looking = now;
+            // The pods that failed are looked at when they are tried again.
+            self.unlooked = Some(Vec::new());
         }
-        self.links_due = false;
-        self.unlooked = Some(self.sync.enrolled());
     }
 
     /// Looks at the links of one pod, and publishes after the last.
@@ -214,12 +238,8 @@ impl Publisher {
             return;
         }
         self.unlooked = None;
-        // What was published meanwhile calls for other looks, and what is published for these does
-        // not.
-        let links_due = self.links_due;
-        self.sync.mend_links();
         self.publish(&mut Laps::default()).await;
-        self.links_due = links_due;
+        self.resting = Instant::now() + REST.max(TIMES_AS_LONG * self.looking.elapsed());
     }
 
     async fn publish(&mut self, laps: &mut Laps) -> bool {
@@ -274,6 +294,11 @@ impl Publisher {
         self.admissions.answer(InForce { pods, is_judged: &is_judged });
         self.sync.narrow();
         laps.end(Phase::Narrow);
-        self.links_due = true;
     }
+}
+
+/// Waits for news of links, but not before some moment.
+async fn arrival(changes: &LinkChanges, not_before: Instant) {
+    sleep_until(not_before).await;
+    changes.arrival().await;
 }

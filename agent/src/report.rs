@@ -16,8 +16,9 @@ use agent_kernel::{
 };
 use agent_model::snapshot::{Enrolment, Snapshot};
 use agent_pods::{
-    canary::CanaryStatuses,
+    canary::{CanaryStatus, CanaryStatuses},
     enrol::ProblemKind,
+    link_watch::LinkChanges,
     veth::HostEnd,
     view::{OpenedPod, PodView, PodViews},
 };
@@ -27,6 +28,10 @@ use agent_source::{
 use agent_status::state;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::Timestamp;
+
+mod links;
+
+use links::links_of;
 
 use crate::{
     admin::Answers,
@@ -93,6 +98,8 @@ pub(crate) struct Views {
     pub(crate) cni: Option<Arc<ArcSwap<Cni>>>,
     /// What canaries have shown.
     pub(crate) canaries: Arc<CanaryStatuses>,
+    /// What is said of pods' links.
+    pub(crate) link_changes: Arc<LinkChanges>,
 }
 
 /// The agent's report.
@@ -190,7 +197,8 @@ impl Answers for Report {
         status.hooks = hooks_of(&self.kernel);
         let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
         status.counters = (0..).zip(&counter::NAMES).map(count).collect();
-        let Views { source, status_writer, names, cni, canaries: _ } = &self.views;
+        let Views { source, status_writer, names, cni, canaries: _, link_changes } = &self.views;
+        status.link_overruns = link_changes.overruns();
         status.cni = cni.as_ref().map(|cni| (**cni.load()).clone());
         status.mended = self.kernel.mending.done().into();
         status.source = source.as_ref().map(|source| source.view().into());
@@ -225,28 +233,11 @@ impl Answers for Report {
 }
 
 impl Report {
-    /// What a canary shows goes before what the agent believes.
-    fn add_canary(&self, pod: &mut status::Pod) {
-        if matches!(pod.enrolment, status::Enrolment::NotEnrolled { .. }) {
-            return;
-        }
-        let Some(shown) = pod.netns.and_then(|netns| self.views.canaries.of(netns)) else {
-            return;
-        };
-        if let (status::Enrolment::Enrolled, Some(why)) = (&pod.enrolment, &shown.failing) {
-            pod.enrolment = status::Enrolment::Failing { why: why.clone() };
-        }
-        pod.canary = Some(status::Canary {
-            proved: shown.proved.map(|(at, _)| at),
-            generation: shown.proved.map(|(_, generation)| generation),
-            layers: shown.layers,
-            failing: shown.failing,
-        });
-    }
-
     /// A pod with its hooks, and with what its canary shows.
     fn pod(&self, view: &PodView) -> status::Pod {
         let opened = view.opened.as_ref();
+        let shown = view.cookie().and_then(|netns| self.views.canaries.of(netns));
+        let shown = shown.filter(|_| !matches!(view.enrolment, Enrolment::NotEnrolled(_)));
         let mut pod = status::Pod {
             namespace: view.id.namespace.clone(),
             name: view.id.name.clone(),
@@ -256,10 +247,13 @@ impl Report {
             default_action: view.policy().map(|it| default_action(it.default_action).into()),
             rules: view.policy().map_or(0, |policy| policy.rules.rules().len() as u64),
             proxy_port: opened.and_then(|opened| opened.proxy_port),
+            links: opened.map_or_else(Vec::new, |opened| links_of(opened, shown.as_ref())),
             hooks: opened.map_or_else(Vec::new, |opened| self.hooks_of(opened)),
             canary: None,
         };
-        self.add_canary(&mut pod);
+        if let Some(shown) = shown {
+            add_canary(&mut pod, shown);
+        }
         pod
     }
 
@@ -280,6 +274,19 @@ impl Report {
         };
         pod.links.iter().flat_map(on).collect()
     }
+}
+
+/// What a canary shows goes before what the agent believes.
+fn add_canary(pod: &mut status::Pod, shown: CanaryStatus) {
+    if let (status::Enrolment::Enrolled, Some(why)) = (&pod.enrolment, &shown.failing) {
+        pod.enrolment = status::Enrolment::Failing { why: why.clone() };
+    }
+    pod.canary = Some(status::Canary {
+        proved: shown.proved.map(|(at, _)| at),
+        generation: shown.proved.map(|(_, generation)| generation),
+        layers: shown.layers,
+        failing: shown.failing,
+    });
 }
 
 /// Why layer 3 is not attached as it would be by itself on the kernels of today.

@@ -31,7 +31,9 @@ use agent_model::{
 };
 use agent_pods::{
     connections::{self, Change},
+    departed::{Kept, Leavers, losers},
     enrol::{LinkScope, Pods, ProblemKind},
+    link_watch::LinkChanges,
     view::PodViews,
 };
 use arc_swap::ArcSwap;
@@ -83,6 +85,8 @@ pub(crate) struct Parts {
     pub(crate) flows: Arc<FlowLog>,
     /// Open connections outlive their rule.
     pub(crate) keep_revoked: bool,
+    /// What left lately without having been revoked.
+    pub(crate) leavers: Leavers,
 }
 
 /// The one writer of the maps.
@@ -94,11 +98,12 @@ pub(crate) struct Sync {
     members: Arc<ArcSwap<Members>>,
     flows: Arc<FlowLog>,
     keep_revoked: bool,
+    leavers: Leavers,
+    /// What each pod's open connections may go by beside its rules.
+    kept: Kept,
     attached: bool,
     /// Whether the generation in force is to be narrowed.
     flipped: bool,
-    /// The links that the next publication looks at.
-    link_scope: LinkScope,
     said: Option<Desired>,
     /// The pods as the last attempt left them.
     views: Arc<PodViews>,
@@ -110,7 +115,7 @@ impl Sync {
     /// Takes over what the maps hold. Attaches the hooks at once, unless those in force read
     /// another layout's maps: then they judge on until the first generation of ours is whole.
     pub(crate) fn new(parts: Parts) -> Result<Self, SyncError> {
-        let Parts { kernel, planner, pods, members, flows, keep_revoked } = parts;
+        let Parts { kernel, planner, pods, members, flows, keep_revoked, leavers } = parts;
         let attached = !kernel.replaces_another_layout();
         if attached {
             kernel.attach()?;
@@ -123,9 +128,10 @@ impl Sync {
             members,
             flows,
             keep_revoked,
+            leavers,
+            kept: Kept::new(),
             attached,
             flipped: false,
-            link_scope: LinkScope::New,
             said: None,
             views: Arc::default(),
             in_force: watch::Sender::default(),
@@ -158,13 +164,26 @@ impl Sync {
         !matches!(reason, Reason::UnknownAllowed | Reason::UnknownHeld | Reason::NotEnrolled)
     }
 
-    /// True when something of what was published is not as it was left.
-    pub(crate) fn wants_another_look(&self) -> bool {
-        self.pods.want_another_look()
-            || (self.attached
-                && block_in_place(|| {
-                    self.kernel.is_amiss() || self.pods.has_lost_a_link(&self.kernel)
-                }))
+    /// True when a pod is to be tried again, or has gone, or when what open connections went by has ended
+    /// its grace.
+    pub(crate) fn wants_another_try(&self) -> bool {
+        self.pods.want_another_look() || self.leavers.are_due()
+    }
+
+    /// True when somebody has taken a hook away.
+    pub(crate) fn is_amiss(&self) -> bool {
+        let is_amiss = || self.kernel.is_amiss() || self.pods.has_lost_a_link(&self.kernel);
+        self.attached && block_in_place(is_amiss)
+    }
+
+    /// What is said of pods' links.
+    pub(crate) fn link_changes(&self) -> &Arc<LinkChanges> {
+        self.pods.link_changes()
+    }
+
+    /// The pods of whose links something was said.
+    pub(crate) fn with_changed_links(&self) -> Vec<PodId> {
+        self.pods.with_changed_links()
     }
 
     /// Publishes a snapshot, or changes nothing and says why. A snapshot that says what is in
@@ -188,7 +207,10 @@ impl Sync {
         laps.end(Phase::Prepare);
         let desired = self.views.desired();
         let changed = self.changed(&desired);
+        self.leavers.follow(&snapshot.registry);
+        let kept = self.leavers.kept();
         if changed.is_some() {
+            self.keep(&kept).await;
             published.writes = block_in_place(|| self.write(&desired, snapshot, laps))?;
             published.generation = self.planner.generation();
         } else {
@@ -197,14 +219,14 @@ impl Sync {
         }
         if !self.attached {
             self.kernel.attach()?;
-            self.pods.attach_links(&self.kernel, LinkScope::Lost);
+            self.pods.attach_links(&self.kernel, LinkScope::Changed);
             connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
             self.views = Arc::new(PodViews::new(snapshot, &self.pods));
             self.attached = true;
         }
         self.pods.detach_links(&self.kernel);
-        if let Some(changed) = changed {
-            published.resets = self.settle(snapshot, &changed).await;
+        published.resets = self.settle(kept, changed.as_deref()).await;
+        if changed.is_some() {
             self.said = Some(desired);
             laps.end(Phase::Revoke);
         }
@@ -214,19 +236,40 @@ impl Sync {
 
     /// Puts back what somebody else took, and attaches layer 3 to links that lack it.
     fn attach_links(&mut self) -> Result<(), SyncError> {
-        let anew = block_in_place(|| self.kernel.mend())?;
-        if anew {
+        let reattached = block_in_place(|| self.kernel.mend())?;
+        if reattached {
             self.mend_pods()?;
         }
-        let scope = std::mem::replace(&mut self.link_scope, LinkScope::New);
-        self.pods.attach_links(&self.kernel, if anew { LinkScope::All } else { scope });
+        let scope = if reattached { LinkScope::All } else { LinkScope::Changed };
+        self.pods.attach_links(&self.kernel, scope);
         Ok(())
     }
 
-    /// Resets the connections that are denied now; how many there were.
-    async fn settle(&self, snapshot: &Snapshot, changed: &[u64]) -> usize {
-        let registry = &*snapshot.registry;
-        let change = Change { netns: changed, registry, keep_all: self.keep_revoked };
+    /// Has open connections stay that lose their rule by the next store, and are to go on: none of
+    /// their packets is refused in between.
+    async fn keep(&self, kept: &Kept) {
+        let netns = self.cookies(losers(kept, &self.kept));
+        if !netns.is_empty() && !self.keep_revoked {
+            let change = Change { netns: &netns, kept, keep_all: false };
+            connections::keep(&self.pods, &self.kernel.maps, change).await;
+        }
+    }
+
+    fn cookies<'a>(&self, pods: impl Iterator<Item = &'a PodId>) -> Vec<u64> {
+        let known = self.pods.known();
+        pods.filter_map(|id| Some(known.get(id)?.netns.cookie())).collect()
+    }
+
+    /// Resets the connections that are denied now; how many there were. `changed` are the pods whose
+    /// rules are others; more may have lost what their open connections went by.
+    async fn settle(&mut self, kept: Kept, changed: Option<&[u64]>) -> usize {
+        let mut netns = self.cookies(losers(&self.kept, &kept));
+        netns.extend(changed.into_iter().flatten());
+        self.kept = kept;
+        if netns.is_empty() {
+            return 0;
+        }
+        let change = Change { netns: &netns, kept: &self.kept, keep_all: self.keep_revoked };
         let resets = connections::settle(&self.pods, &self.kernel.maps, change).await;
         for reset in &resets {
             self.flows.record(FlowRecord::of_reset(reset));
@@ -281,11 +324,6 @@ impl Sync {
     /// Looks at the links of a pod, which may have others by now.
     pub(crate) async fn look_at_links(&mut self, pod: &PodId) {
         self.pods.look_at_links(pod).await;
-    }
-
-    /// Has the next publication mend the links of pods.
-    pub(crate) fn mend_links(&mut self) {
-        self.link_scope = LinkScope::Lost;
     }
 
     /// Writes what somebody else took from PODS. The pod was held meanwhile, or not judged.

@@ -11,7 +11,7 @@ use crate::{links::Attributes, netns::Netns};
 /// A command of `bpf()` (`linux/bpf.h`).
 const PROG_QUERY: u32 = 16;
 
-/// Where programs hang at a group, with the names of their hooks (`enum bpf_attach_type`).
+/// Where programs are attached to a group, with the names of their hooks (`enum bpf_attach_type`).
 pub const CGROUP_HOOKS: [(&str, u32); 12] = [
     ("skb_egress", 1),
     ("sock_ops", 3),
@@ -27,15 +27,16 @@ pub const CGROUP_HOOKS: [(&str, u32); 12] = [
     ("getsockname6", 32),
 ];
 
-/// Where programs hang at a link.
+/// Where programs are attached to a link.
 const LINK_HOOKS: [(&str, u32); 2] = [("tcx_ingress", 46), ("tcx_egress", 47)];
 
-/// How many programs hang at a hook of a link in a namespace.
+/// How many programs are attached to a hook of a link in a namespace.
 pub fn count_at_link(netns: &Netns, link: &str, hook: &str) -> Result<u32> {
     let kind = LINK_HOOKS.iter().find(|(name, _)| *name == hook).context("no such hook")?.1;
     netns.enter(|| {
         let interface = if_nametoindex(link).with_context(|| format!("no link {link}"))?;
-        count(interface, kind).with_context(|| format!("asking what hangs at {hook} of {link}"))
+        count(interface, kind)
+            .with_context(|| format!("asking what is attached to {hook} of {link}"))
     })
 }
 
@@ -72,7 +73,7 @@ pub fn tc(netns: &Netns, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// How many programs hang at each hook of a group.
+/// How many programs are attached to each hook of a group.
 pub fn count_at(cgroup: &Path) -> Result<Vec<(&'static str, u32)>> {
     let group = File::open(cgroup).with_context(|| format!("opening {}", cgroup.display()))?;
     let target = u32::try_from(group.as_raw_fd())?;
@@ -80,7 +81,7 @@ pub fn count_at(cgroup: &Path) -> Result<Vec<(&'static str, u32)>> {
         .iter()
         .map(|(name, kind)| {
             let found = count(target, *kind);
-            Ok((*name, found.with_context(|| format!("asking what hangs at {name}"))?))
+            Ok((*name, found.with_context(|| format!("asking what is attached to {name}"))?))
         })
         .collect()
 }

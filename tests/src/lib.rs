@@ -10,8 +10,9 @@
 //!                                whose agent follows it
 //! shared                         one such server for cases that run on either source
 //! chain, runtime                 a CNI chain, and a container runtime that lists what a test tells it
-//! attached                       the kernel's own word on what hangs at a hook
+//! attached                       what the kernel says is attached to a hook
 //! maps                           the agent's own maps, written behind its back
+//! linked, spare                  a pod whose links change while it runs, and such links
 //! stranger                       somebody else's programs on the same hooks
 //! pace                           limits of wall time, held against a control in the same run
 //! raw                            the few calls that need `unsafe`
@@ -26,6 +27,7 @@ pub mod dns;
 pub mod gate;
 pub mod gated;
 pub mod kubernetes;
+pub mod linked;
 pub mod maps;
 pub mod named;
 pub mod pace;
@@ -34,6 +36,7 @@ pub mod raw;
 pub mod runtime;
 pub mod scene;
 pub mod shared;
+pub mod spare;
 pub mod stage;
 pub mod stranger;
 

@@ -159,7 +159,7 @@ impl Case {
     /// A connection that stays open.
     pub fn hold(&self, to: (IpAddr, u16)) -> Result<Client> {
         let mut client = Client::start(&self.pod)?;
-        client.echoes(SocketAddr::from(to))?;
+        client.echoes(SocketAddr::from(to)).with_context(|| self.agent.words())?;
         Ok(client)
     }
 

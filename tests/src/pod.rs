@@ -3,7 +3,7 @@
 //! ```text
 //! skt-probe talk           a TCP client that does as its input says
 //! skt-probe load LOAD      many connections at once
-//! skt-probe serve P PORT   an echo server in the pod; P is tcp, tcp4 or udp
+//! skt-probe serve P PORT   an echo server in the pod; P is tcp, tcp4, udp or as in `serve`
 //! skt-probe strangers CGROUP LINK...   programs of somebody else on the hooks of a node
 //! skt-probe ...            what the probe does
 //! ```

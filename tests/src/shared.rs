@@ -50,7 +50,7 @@ impl Source {
 /// Where its gate stands on a case's node.
 const GATE: u16 = 6_444;
 /// What a case may leave behind.
-const KINDS: &str = "pods,services,endpoints,serviceentries.networking.istio.io,\
+const KINDS: &str = "pods,services,endpoints,endpointslices,serviceentries.networking.istio.io,\
                      sidecars.networking.istio.io";
 
 static SERVER: Mutex<Option<Server>> = Mutex::new(None);

@@ -57,7 +57,7 @@ const SK_LOOKUP: Hook = hook("sk_lookup", 30, 36, 1);
 /// A program that lets everything pass; it goes when this is dropped.
 #[derive(Debug)]
 pub struct Stranger {
-    /// Where it hangs.
+    /// Where it is attached.
     pub hook: Hook,
     program: OwnedFd,
     _link: OwnedFd,

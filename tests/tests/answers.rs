@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
@@ -24,6 +24,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 const PORT: u16 = 8_080;
 /// Where nobody listens.
 const SHUT_PORT: u16 = 8_081;
+/// Where each peer gets a socket of its own.
+const PEERS_PORT: u16 = 7_101;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A pod that serves, a stranger far away, and an agent that lets nothing out.
@@ -33,7 +35,7 @@ struct Case {
     agent: Agent,
     far: Host,
     pod: Host,
-    _world: World,
+    world: World,
 }
 
 impl Case {
@@ -45,16 +47,20 @@ impl Case {
         let world = World::new(Wiring::Routed)?;
         let (pod, far) = (world.pod("server")?, world.far("client")?);
         far.netns().set(&[("ipv4/ping_group_range", "0 2147483647")])?;
-        let mut agent = Agent::new(&world)?.with("--layer3", layer3);
+        let agent = Agent::new(&world)?.with("--layer3", layer3);
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
         agent.config().pod(&pod)?;
-        agent.start(&world)?;
-        agent.wait_until("the pod is enrolled", |agent| {
-            Ok(agent.enrolment("server")? == "enrolled")
-        })?;
         let servers = [serve(&pod, "tcp")?, serve(&pod, "udp")?];
-        Ok(Self { net, servers, agent, far, pod, _world: world })
+        let mut case = Self { net, servers, agent, far, pod, world };
+        case.start()?;
+        Ok(case)
+    }
+
+    fn start(&mut self) -> Result<()> {
+        self.agent.start(&self.world)?;
+        self.agent
+            .wait_until("the pod is enrolled", |agent| Ok(agent.enrolment("server")? == "enrolled"))
     }
 
     fn at(&self, port: u16) -> SocketAddr {
@@ -97,8 +103,12 @@ impl Case {
 }
 
 fn serve(pod: &Host, protocol: &str) -> Result<Process> {
+    serve_at(pod, protocol, PORT)
+}
+
+fn serve_at(pod: &Host, protocol: &str, port: u16) -> Result<Process> {
     let mut command = probe()?;
-    command.args(["serve", protocol, &PORT.to_string()]);
+    command.args(["serve", protocol, &port.to_string()]);
     let mut process = pod.run(command)?;
     process.line(PATIENCE)?;
     Ok(process)
@@ -192,5 +202,110 @@ fn answers_stop_where_nothing_is_learnt(#[values(Net::V4, Net::V6)] net: Net) ->
     socket.send(b"hello?")?;
     assert!(socket.recv(&mut [0; 16]).is_err(), "an answer nobody could know");
     assert!(!case.ping()?, "an echo reply nobody could know");
+    Ok(())
+}
+
+/// What a peer sends comes back.
+fn echoes(peer: &UdpSocket, word: &[u8]) -> Result<()> {
+    peer.send(word)?;
+    let mut answer = [0; 64];
+    let length = peer.recv(&mut answer).context("no answer")?;
+    ensure!(&answer[..length] == word, "{:?}", &answer[..length]);
+    Ok(())
+}
+
+/// A server that answers each peer by a connected socket of its own, as DTLS and QUIC servers do: in its
+/// own family, and with IPv4-mapped addresses on a socket of both.
+#[rstest]
+#[case::v4(Net::V4, "udp4-peers")]
+#[case::mapped(Net::V4, "udp-peers")]
+#[case::v6(Net::V6, "udp6-peers")]
+#[case::v6_of_both(Net::V6, "udp-peers")]
+fn a_udp_server_answers_from_sockets_that_are_connected(
+    #[case] net: Net,
+    #[case] protocol: &str,
+    #[values("tcx", "clsact")] layer3: &str,
+) -> Result<()> {
+    let mut case = Case::by(layer3, net)?;
+    let mut server = serve_at(&case.pod, protocol, PEERS_PORT)?;
+    let peers = [case.ask(PEERS_PORT)?, case.ask(PEERS_PORT)?];
+    for word in [&b"hello"[..], b"and", b"again"] {
+        for peer in &peers {
+            echoes(peer, word).with_context(|| server.complaints())?;
+        }
+    }
+    // Their sockets stay connected when rules change, and known ones and new ones are answered by
+    // what is pinned while the agent is away, and after its return.
+    let before = case.agent.generation()?;
+    let entry = (&["203.0.113.77/32".to_owned()][..], &[(9, "TCP")][..]);
+    case.agent.config().service_entry("other", entry.0, entry.1)?;
+    case.agent.wait_until("a generation", |agent| Ok(agent.generation()? > before))?;
+    case.agent.kill()?;
+    let third = case.ask(PEERS_PORT)?;
+    for peer in peers.iter().chain([&third]) {
+        echoes(peer, b"without the agent").with_context(|| server.complaints())?;
+    }
+    case.start()?;
+    let fourth = case.ask(PEERS_PORT)?;
+    for peer in peers.iter().chain([&third, &fourth]) {
+        echoes(peer, b"after its return").with_context(|| server.complaints())?;
+    }
+    assert!(server.is_running());
+    Ok(())
+}
+
+/// The peer must have sent to this very port, and the socket must have it.
+#[rstest]
+#[case::v4(Net::V4, false)]
+#[case::mapped(Net::V4, true)]
+#[case::v6(Net::V6, false)]
+fn a_datagram_socket_connects_to_who_has_sent_to_its_port_alone(
+    #[case] net: Net,
+    #[case] mapped: bool,
+) -> Result<()> {
+    let case = Case::new(net)?;
+    let peer = case.ask(PORT)?;
+    echoes(&peer, b"hello")?;
+    let peer_at = peer.local_addr()?;
+    let form = |at: SocketAddr| match at {
+        SocketAddr::V4(v4) if mapped => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+        other => other,
+    };
+    let own = |port| {
+        let any: std::net::IpAddr = if net == Net::V4 && !mapped {
+            std::net::Ipv4Addr::UNSPECIFIED.into()
+        } else {
+            std::net::Ipv6Addr::UNSPECIFIED.into()
+        };
+        SocketAddr::new(any, port)
+    };
+    let silent = case.ask(SHUT_PORT)?.local_addr()?;
+    let mut client = Client::start(&case.pod)?;
+    for (port, to, why) in [
+        (PEERS_PORT, silent, "a peer that sent nothing"),
+        (PEERS_PORT, peer_at, "a peer that sent to another port"),
+        (0, peer_at, "a peer that sent to another port than one yet to be chosen"),
+        (PEERS_PORT, SocketAddr::new(peer_at.ip(), 53), "another port of the peer"),
+    ] {
+        let said = client.tell(&format!("meet {} {}", own(port), form(to)))?;
+        assert!(said.is_refused(), "{why}: {said:?}");
+        let said = client.tell(&format!("udp {}", form(to)))?;
+        assert!(said.is_refused(), "{why}, without a port: {said:?}");
+    }
+    // The far end writes first; then that one socket may be connected to it, and no other.
+    let second = case.ask(PEERS_PORT)?;
+    second.send(b"anybody?")?;
+    let to = form(second.local_addr()?);
+    let start = std::time::Instant::now();
+    while client.tell(&format!("meet {} {to}", own(PEERS_PORT)))?.is_refused() {
+        ensure!(start.elapsed() < PATIENCE, "a peer that has sent to this port");
+    }
+    client.must("send hello")?;
+    let mut answer = [0; 16];
+    // Nobody held the port when it sent, so an error may have come back first.
+    let length = second.recv(&mut answer).or_else(|_| second.recv(&mut answer))?;
+    assert_eq!(&answer[..length], b"hello");
+    let said = client.tell(&format!("meet {} {to}", own(SHUT_PORT)))?;
+    assert!(said.is_refused(), "from another port: {said:?}");
     Ok(())
 }

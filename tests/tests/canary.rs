@@ -202,7 +202,7 @@ fn a_pin_directory_that_is_removed_is_made_again() -> Result<()> {
     stage.check_verdicts()
 }
 
-/// What the link check cannot see: a hook that hangs and does not know whose link it is.
+/// What the link check cannot see: a hook that is attached and does not know whose link it is.
 #[rstest]
 fn a_failing_canary_has_everything_hung_again() -> Result<()> {
     let mut stage = Stage::set()?;

@@ -98,7 +98,7 @@ fn a_filter_that_was_taken_away_is_found_and_put_back(
     Ok(())
 }
 
-/// The stage with an agent that is told how layer 3 hangs.
+/// The stage with an agent that is told how to attach layer 3.
 fn stage(layer3: &str) -> Result<Stage> {
     let mut stage = Stage::set()?;
     switch(&mut stage, layer3);
@@ -116,7 +116,7 @@ fn filters(stage: &Stage) -> Result<[Vec<String>; 2]> {
     Ok([ingress?, egress?])
 }
 
-/// One program of the agent's on either side, hung in one manner.
+/// One program of the agent's on either side, attached in one mode.
 fn check_hung(stage: &Stage, layer3: &str) -> Result<()> {
     let by_link = u32::from(layer3 == "tcx");
     for hook in ["tcx_ingress", "tcx_egress"] {
@@ -185,7 +185,7 @@ fn a_change_of_manner_leaves_no_gap_and_no_double(
     stage.check_verdicts()
 }
 
-/// A pod that leaves the mesh between two agents: what the first hung in its manner, the second
+/// A pod that leaves the mesh between two agents: what the first attached in its mode, the second
 /// takes away.
 #[rstest]
 #[case("tcx", "clsact")]
@@ -250,7 +250,7 @@ fn uninstalling_removes_our_filters_and_only_ours(
     stage.client()?.echoes(stage.at(Net::V4, DENIED))
 }
 
-/// Filters can only be removed where they hang, and that is said.
+/// Filters can only be removed where they are attached, and that is said.
 #[rstest]
 fn uninstalling_from_elsewhere_is_refused() -> Result<()> {
     let mut stage = stage("clsact")?;

@@ -143,7 +143,7 @@ fn a_pod_is_judged_before_its_first_process(
     assert_eq!(status["state"]["state"], "ready", "{status}");
     assert_eq!(new_pod(&status)["enrolment"], "enrolled");
     check_answers(&case, &said.answer)?;
-    case.stage.agent.wait_until("every hook hangs", |agent| {
+    case.stage.agent.wait_until("every hook is attached", |agent| {
         let hooks = new_pod(&agent.status()?)["hooks"].to_string();
         Ok(hooks.contains("true") && !hooks.contains("false"))
     })?;
@@ -248,7 +248,7 @@ fn what_is_not_to_be_judged_passes_at_once() -> Result<()> {
     assert!(said.ok, "{said:?}");
     let before = said.answer;
     case.check_passes_at_once(&environment, &before)?;
-    // A pod that the agent lets be.
+    // A pod that the agent does not enrol.
     case.stage.change(|stage| stage.agent.config().namespace(false))?;
     case.check_passes_at_once(&Chain::environment(&case.pod, "u1"), &before)?;
     // A pod that it is not asked about, even when it is away.
@@ -341,7 +341,7 @@ fn the_plugin_is_installed_kept_and_removed() -> Result<()> {
         |agent: &Agent| Ok(agent.status()?["cni"]["file"].to_string().contains("10-pods"));
     stage.agent.wait_until("the plugin is in place", in_place)?;
 
-    // Its owner writes the list anew.
+    // Its owner writes the list again.
     chain.write_plain()?;
     stage.agent.wait_until("the plugin is back in place", |_| {
         chain.read()?;

@@ -90,7 +90,7 @@ fn object(api: &str, kind: &str, name: &str, spec: &str) -> String {
 }
 
 /// Objects that break one rule each, and a word of the server's answer.
-const INVALID: [(&str, &str, &str, &str, &str); 14] = [
+const INVALID: [(&str, &str, &str, &str, &str); 21] = [
     ("networking.istio.io/v1", "ServiceEntry", "x", "ports: []", "spec.hosts"),
     ("networking.istio.io/v1alpha3", "ServiceEntry", "x", "hosts: ['*']", "spec.hosts[0]"),
     (
@@ -152,6 +152,43 @@ const INVALID: [(&str, &str, &str, &str, &str); 14] = [
         "x",
         "routes: [{name: r, httpRoute: {match: {}, action: {weightedTargets: []}}}]",
         "weightedTargets",
+    ),
+    (
+        "networking.istio.io/v1",
+        "ServiceEntry",
+        "x",
+        "hosts: [a.b], addresses: [10.0.0.0/8], resolution: DNS",
+        "take a CIDR",
+    ),
+    (
+        "networking.istio.io/v1",
+        "ServiceEntry",
+        "x",
+        "hosts: ['*.a.b'], resolution: DNS",
+        "a wildcard cannot be resolved",
+    ),
+    ("networking.istio.io/v1", "WorkloadEntry", "x", "labels: {a: b}", "give an address"),
+    (
+        "networking.istio.io/v1",
+        "WorkloadEntry",
+        "x",
+        "address: 'unix:///a', ports: {http: 80}",
+        "a Unix socket has no ports",
+    ),
+    ("networking.istio.io/v1", "WorkloadGroup", "x", "metadata: {labels: {a: b}}", "spec.template"),
+    (
+        "networking.istio.io/v1",
+        "WorkloadGroup",
+        "x",
+        "template: {}, probe: {exec: {command: []}}",
+        "spec.probe.exec.command",
+    ),
+    (
+        "security.istio.io/v1",
+        "RequestAuthentication",
+        "x",
+        "jwtRules: [{audiences: [a]}]",
+        "give issuer or jwksUri",
     ),
 ];
 

@@ -137,8 +137,10 @@ fn a_connection_to_an_address_that_the_name_has_left_goes_on_until_the_entry_goe
         case.wait((at(net, 2), port), true)?;
         still_echoes(&mut held).context("after a restart")?;
     } else {
-        // A proxied connection ends with the agent.
+        // A proxied connection ends with the agent. What it saved may be older than what it knew: then
+        // its successor asks first.
         case.start()?;
+        case.wait((at(net, 2), port), true)?;
         held = case.hold((at(net, 2), port))?;
     }
 

@@ -19,7 +19,7 @@ fn check(stage: &Stage, strangers: &[Stranger]) -> Result<()> {
     Ok(())
 }
 
-/// A program that lets frames pass ends the chain: whoever hangs behind it sees nothing.
+/// A program that lets frames pass ends the chain: a program attached behind it sees nothing.
 #[rstest]
 #[case::it_was_there_first(true)]
 #[case::it_came_later_and_behind(false)]
@@ -65,7 +65,7 @@ fn one_that_goes_before_ours_is_found_and_left_behind() -> Result<()> {
     Ok(())
 }
 
-/// What hangs beside others is adopted in its place.
+/// What is attached beside others is adopted in its place.
 fn judges_before_and_after_a_start(stage: &mut Stage, strangers: &[Stranger]) -> Result<()> {
     wait_for_proof(stage)?;
     check(stage, strangers)?;

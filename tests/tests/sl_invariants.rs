@@ -1,12 +1,17 @@
 //! What an application sees of us (SL): nothing, whether its connection goes straight out or
 //! through the proxy, and nothing at all where its pod is not in the mesh.
 
-use std::{net::SocketAddr, process::Command};
+use std::{
+    net::SocketAddr,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
 use sekisho_tests::{
-    agent::Agent,
+    agent::{Agent, PATIENCE},
     client::Client,
     ground::Ground,
     manifest::{Mode, NAMESPACE},
@@ -16,6 +21,7 @@ use sekisho_tests::{
     way::{Family, Way},
     world::{Host, Wiring, World},
 };
+use serde_json::Value;
 
 /// A stage with a client.
 struct Case {
@@ -54,6 +60,7 @@ impl Case {
 fn sl_1_a_pods_network_is_as_it_was() -> Result<()> {
     let world = World::new(Wiring::Routed)?;
     let pod = world.pod("app")?;
+    settle(&pod)?;
     let before = description(&pod)?;
     let mut agent = Agent::new(&world)?;
     agent.config().namespace(true)?;
@@ -69,16 +76,35 @@ fn sl_1_a_pods_network_is_as_it_was() -> Result<()> {
 
 /// Links, addresses, routes and rules, without counters and lifetimes.
 fn description(pod: &Host) -> Result<String> {
-    let mut text = String::new();
-    for words in [&["addr"][..], &["route", "show", "table", "all"], &["-6", "rule"], &["rule"]] {
-        let output = Command::new("ip")
-            .args(["-netns", pod.netns().name(), "-o"])
-            .args(words)
-            .output()
-            .context("running ip")?;
-        text += &String::from_utf8(output.stdout)?;
+    let asked = [&["addr"][..], &["route", "show", "table", "all"], &["-6", "rule"], &["rule"]];
+    asked.iter().map(|words| ip(pod, words)).collect()
+}
+
+/// Waits until the kernel is done with a link that has just been brought up. It gives it an address of
+/// its own, takes that for tentative until a worker has had its turn, and has other workers tell the
+/// routes that the other end is up.
+fn settle(pod: &Host) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let own = ip(pod, &["-6", "addr", "show", "dev", "eth0", "scope", "link"])?;
+        let link = ip(pod, &["link", "show", "dev", "eth0"])?;
+        let routes = ip(pod, &["route", "show", "table", "all"])?;
+        let is_settled = own.contains("inet6 fe80:")
+            && !own.contains("tentative")
+            && link.contains("state UP")
+            && !routes.contains("linkdown");
+        if is_settled {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the pod's link is not ready: {link}{own}{routes}");
+        thread::sleep(Duration::from_millis(10));
     }
-    Ok(text)
+}
+
+fn ip(pod: &Host, words: &[&str]) -> Result<String> {
+    let mut command = Command::new("ip");
+    let output = command.args(["-netns", pod.netns().name(), "-o"]).args(words).output();
+    Ok(String::from_utf8(output.context("running ip")?.stdout)?)
 }
 
 #[rstest]
@@ -240,12 +266,15 @@ fn sl_8_a_long_lived_connection_outlives_changes(
     Ok(())
 }
 
-/// A direct connection's end is reported with what it carried: the application's bytes, without the
-/// sequence numbers that SYN and FIN take.
+/// A connection's end is reported with what it carried, the application's bytes without the sequence
+/// numbers that SYN and FIN take, and under the id of its verdict.
 #[rstest]
-fn the_end_of_a_direct_connection_is_reported(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
+fn the_end_of_a_connection_is_reported_under_the_id_of_its_verdict(
+    #[values(DIRECT, PROXIED)] port: u16,
+    #[values(Net::V4, Net::V6)] net: Net,
+) -> Result<()> {
     let mut case = Case::new(net)?;
-    let address = case.at(DIRECT);
+    let address = case.at(port);
     case.client.must(&format!("dial {address}"))?;
     case.client.must("send 0123456789")?;
     case.client.must("read 10")?;
@@ -254,13 +283,15 @@ fn the_end_of_a_direct_connection_is_reported(#[values(Net::V4, Net::V6)] net: N
     case.client.must("close")?;
     let pod = format!("{NAMESPACE}/app");
     let reported = |agent: &Agent| -> Result<bool> {
-        Ok(agent.flows()?.iter().any(|flow| {
-            flow["event"] == "close"
-                && flow["pod"] == *pod
-                && flow["dst"] == *address.ip().to_string()
-                && flow["bytes_sent"] == 10
-                && flow["bytes_received"] == 10
-        }))
+        let flows = agent.flows()?;
+        let of_it = |flow: &&Value| flow["pod"] == *pod && flow["dst"] == *address.ip().to_string();
+        let end = flows.iter().filter(of_it).find(|flow| {
+            flow["event"] == "close" && flow["bytes_sent"] == 10 && flow["bytes_received"] == 10
+        });
+        let Some(end) = end else { return Ok(false) };
+        let same =
+            |flow: &&Value| flow["event"] == "verdict" && flow["connection"] == end["connection"];
+        Ok(end["connection"].is_u64() && flows.iter().filter(of_it).any(|flow| same(&flow)))
     };
     let outcome = case.stage.agent.wait_until("the end is reported", reported);
     outcome.with_context(|| format!("{:#?}", case.stage.agent.flows()))

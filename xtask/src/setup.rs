@@ -16,7 +16,7 @@ use std::{path::PathBuf, process::Command};
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Options {
-    /// Take only this road to the compiler for the kernel programs, and make it anew
+    /// Take only this road to the compiler for the kernel programs, and build it again
     #[arg(long)]
     road: Option<Road>,
     /// Also find or build the API server and etcd for the tests, and say where they are

@@ -10,8 +10,11 @@ use netlink_sys::SocketAddr;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use thiserror::Error;
 
+mod link_news;
 #[cfg(test)]
 mod tests;
+
+pub use link_news::{Heard, LinkListener, LinkNews};
 
 /// The kernel fills a dump's datagrams up to 32 KiB when the reader has room for it.
 const DATAGRAM: usize = 64 * 1024;

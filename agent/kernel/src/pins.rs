@@ -49,7 +49,7 @@ impl Pins {
         self.maps.iter().all(|(name, _)| self.directory.join(name).exists())
     }
 
-    /// Pins anew what has lost its pin.
+    /// Pins again what has lost its pin.
     pub(super) fn restore(&self) -> io::Result<()> {
         fs::create_dir_all(&self.directory)?;
         for (name, map) in &self.maps {

@@ -118,6 +118,8 @@ pub struct NearMiss {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Mismatch {
+    /// It matches, and holds for open connections alone.
+    OpenAlone,
     /// It matches, and is not exported to the pod's namespace.
     NotExported,
     /// It matches, and a Sidecar leaves it out.
@@ -141,6 +143,11 @@ pub enum Mismatch {
     Protocol,
     /// It is for another port of this address.
     Port,
+    /// It is for what its hosts resolve to on this port, and this address is none of that.
+    Resolved {
+        /// The host by which the object goes.
+        host: String,
+    },
     /// It is for other addresses on this port.
     Address,
 }
@@ -148,12 +155,21 @@ pub enum Mismatch {
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::OpenAlone => f.write_str(
+                "keeps what is open and allows nothing new: its endpoint is not ready, or its name \
+                 has another address now",
+            ),
             Self::NotExported => f.write_str("is not exported to the pod's namespace"),
             Self::Filtered { by } => write!(f, "is left out by {by}"),
             Self::Overruled { by } => write!(f, "gives way to {by}, which holds the same host"),
             Self::NotListed { by, field } => write!(f, "is not among the {field} of {by}"),
             Self::Protocol => f.write_str("is for another protocol"),
             Self::Port => f.write_str("is for another port"),
+            Self::Resolved { host } => write!(
+                f,
+                "is for what {host} resolves to alone: list what else is dialled for it under \
+                 spec.addresses"
+            ),
             Self::Address => f.write_str("is for other addresses"),
         }
     }

@@ -6,6 +6,7 @@
 //! [`Registry::select`] brings the two together; translation, requests and `why` all ask it, so what
 //! is explained is what is done.
 
+pub mod departed;
 mod scope;
 mod select;
 
@@ -119,8 +120,8 @@ pub struct ServicePort {
     pub source: Arc<RuleSource>,
     /// Its rules; none for what cannot be honoured.
     pub rules: Box<[Rule]>,
-    /// Rules that its names gave it once: new connections are not allowed by them, and open ones
-    /// go on.
+    /// Rules that new connections are not allowed by, while open ones go on: what its names led to
+    /// once, and its endpoints that are not ready.
     pub outlived: Box<[Rule]>,
     /// What is spoken on it; `None` for what is not supported.
     pub protocol: Option<AppProtocol>,
@@ -199,8 +200,12 @@ pub struct Registry {
     contested: BTreeMap<String, Vec<usize>>,
     default_exposure: Exposure,
     scopes: BTreeMap<PodId, Arc<Scope>>,
-    /// Whether a service that may be exported has rules for open connections alone.
-    outlived: bool,
+    /// Where the services are that have rules for open connections alone.
+    outlived: Vec<usize>,
+    /// What is exempt for every pod because the cluster itself says so: its resolver.
+    exempt: Vec<Rule>,
+    /// The same for open connections alone.
+    exempt_outlived: Vec<Rule>,
 }
 
 impl Default for Registry {
@@ -224,10 +229,33 @@ impl Registry {
         (may_be_contested, may_be_outlived): (bool, bool),
     ) -> Self {
         let contested = if may_be_contested { contested(&services) } else { BTreeMap::default() };
-        let has_outlived = |one: &Arc<Service>| one.ports.iter().any(ServicePort::is_outlived);
-        let outlived = may_be_outlived && services.iter().any(has_outlived);
-        let (listed, scopes) = (Vec::new(), BTreeMap::new());
-        Self { services, listed, contested, default_exposure, scopes, outlived }
+        let outlived = if may_be_outlived {
+            let all = services.iter().enumerate();
+            let outlived = all.filter(|(_, one)| one.ports.iter().any(ServicePort::is_outlived));
+            outlived.map(|(at, _)| at).collect()
+        } else {
+            Vec::new()
+        };
+        let (listed, scopes, exempt) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let exempt_outlived = Vec::new();
+        Self {
+            services,
+            listed,
+            contested,
+            default_exposure,
+            scopes,
+            outlived,
+            exempt,
+            exempt_outlived,
+        }
+    }
+
+    /// Adds what is exempt for every pod because the cluster says so, and what of it holds for open
+    /// connections alone.
+    #[must_use]
+    pub(crate) fn with_exempt(mut self, exempt: Vec<Rule>, outlived: Vec<Rule>) -> Self {
+        (self.exempt, self.exempt_outlived) = (exempt, outlived);
+        self
     }
 
     /// Adds services that only those see who list them.
@@ -253,18 +281,24 @@ impl Registry {
         &self.services
     }
 
-    /// Rules that hold for open connections alone, as a client sees them: names have moved on, and
-    /// what declares them is still there.
+    /// Rules that hold for open connections alone, as a client sees them: names have moved on and
+    /// endpoints are not ready, and what declares them is still there.
     pub fn outlived(&self, scope: &Scope) -> Vec<Rule> {
-        let mut rules = Vec::new();
-        if !self.outlived {
-            return rules;
-        }
-        for (service, ports) in self.seen(scope) {
-            let ports = service.ports.iter().enumerate().filter(|(at, _)| ports.contains(*at));
-            rules.extend(ports.flat_map(|(_, port)| port.outlived.iter().cloned()));
-        }
-        rules
+        let exported = self.outlived.iter().map(|at| &self.services[*at]);
+        let (exported, listed) = match scope.list() {
+            None => (Some(exported), None),
+            Some(_) => (None, Some(&self.listed)),
+        };
+        let seen = exported.into_iter().flatten().chain(listed.into_iter().flatten());
+        let rules = seen.flat_map(|service| self.kept(service, scope));
+        rules.chain(&self.exempt_outlived).cloned().collect()
+    }
+
+    /// The rules for open connections alone of the ports of a service that a client sees.
+    fn kept<'a>(&'a self, service: &'a Service, scope: &Scope) -> impl Iterator<Item = &'a Rule> {
+        let ports = service.ports.iter().enumerate().filter(|(_, port)| port.is_outlived());
+        let seen = ports.filter(|(at, _)| self.hidden(service, *at, scope).is_none());
+        seen.flat_map(|(_, port)| &port.outlived)
     }
 
     /// The port whose rules come from a source.

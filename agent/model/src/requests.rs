@@ -5,8 +5,11 @@
 //! Outbound ─► Listener ─┬─ hosts: VirtualHost ─► Route ─► Forward ─► Weighted ─► Target
 //!                       ├─ tls:   StreamRoute (by server name) ─────────────────► Target
 //!                       └─ tcp:   StreamRoute ──────────────────────────────────► Target
-//! Target ─► Backend = service, port, subset: endpoints and policy, or Missing: it fails, and how
+//! Target ─► Backend = service, port, subset: policy, and who its endpoints are; or Missing
 //! ```
+//!
+//! Which addresses a backend has is asked for apart, as Envoy's clusters and endpoints are apart: they
+//! change with every pod, and routes do not.
 //!
 //! Everything is said: a default is a value here, so two dialects that mean the same give equal
 //! models. Nothing here says where it was said, for the same reason.
@@ -26,9 +29,10 @@ pub mod text;
 pub use find::{Decided, Request, Sent, Verdict};
 pub use list::{AnyRoute, ClusterName, ListenerRow, RouteRow};
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::pod::PodId;
+use backend::{Backend, LoadAssignment};
 use gateway::Gateway;
 use outbound::Outbound;
 use server::Server;
@@ -41,6 +45,9 @@ pub trait Requests: fmt::Debug + Send + Sync {
 
     /// What a pod may dial; `None` if there is no such pod, or it is in no mesh.
     fn outbound(&self, pod: &PodId) -> Option<Arc<Outbound>>;
+
+    /// Who serves a backend of this generation.
+    fn load_assignment(&self, backend: &Backend) -> LoadAssignment;
 
     /// What a pod accepts; `None` if there is no such pod, or it is in no mesh.
     fn server(&self, pod: &PodId) -> Option<Arc<Server>>;
@@ -62,6 +69,10 @@ impl Requests for NoRequests {
         None
     }
 
+    fn load_assignment(&self, _: &Backend) -> LoadAssignment {
+        LoadAssignment::nobody()
+    }
+
     fn server(&self, _: &PodId) -> Option<Arc<Server>> {
         None
     }
@@ -79,9 +90,20 @@ impl PartialEq for dyn Requests {
         let pods = self.pods();
         pods == other.pods()
             && pods.iter().all(|pod| {
-                self.outbound(pod) == other.outbound(pod)
-                    && self.server(pod) == other.server(pod)
-                    && self.gateway(pod) == other.gateway(pod)
+                self.server(pod) == other.server(pod) && served(self, pod) == served(other, pod)
             })
     }
+}
+
+/// What a pod dials and serves, with who is behind it.
+fn served(requests: &dyn Requests, pod: &PodId) -> impl PartialEq {
+    let assigned = |clusters: BTreeMap<ClusterName<'_>, &Backend>| -> Vec<LoadAssignment> {
+        clusters.into_values().map(|one| requests.load_assignment(one)).collect()
+    };
+    let (outbound, gateway) = (requests.outbound(pod), requests.gateway(pod));
+    let behind = (
+        outbound.as_deref().map(|one| assigned(one.clusters())),
+        gateway.as_deref().map(|one| assigned(one.clusters())),
+    );
+    (outbound, gateway, behind)
 }

@@ -36,6 +36,7 @@ pub mod tag;
 pub mod traffic;
 pub mod virtual_service;
 mod yaml;
+mod yaml_words;
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use crate::{
 /// A pod as the judgement knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
-    /// How it is judged; `None` for a pod that is known and let be.
+    /// How it is judged; `None` for a pod that is known and not enrolled.
     pub policy: Option<Arc<EgressPolicy>>,
     /// Its own addresses: what goes there never leaves it. The first of each family counts.
     pub addresses: Vec<IpAddr>,

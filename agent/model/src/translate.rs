@@ -28,6 +28,7 @@ pub mod labels;
 mod mesh_config;
 mod pod_facts;
 mod pods;
+mod pods_anywhere;
 pub mod requests;
 mod resolved;
 mod retries;
@@ -130,6 +131,7 @@ pub(crate) fn outline(objects: &Objects) -> Outline {
     let defined = interner.services().iter().chain(&listed);
     findings.extend(defined.flat_map(|service| service.findings.clone()));
     let mesh = revisions.main();
+    findings.extend(pods_anywhere::find((objects, &app_mesh), &revisions, &node));
     let registry = interner.registry(mesh.services.clone()).with_listed(listed);
     Outline { registry, outbound: mesh.outbound, findings }
 }

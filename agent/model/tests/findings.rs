@@ -14,6 +14,7 @@ use requests::{mesh_config, namespace, object, objects, service};
 /// `code object field` of all that is found but for what is only not applied yet.
 fn found(text: &str) -> Vec<String> {
     let findings = analyze(&objects(text)).into_iter();
+    let findings = findings.inspect(|one| assert!(code::allows(one.code, one.severity), "{one}"));
     let told = findings.filter(|finding| finding.code != code::NOT_SUPPORTED);
     told.map(|one| format!("{} {}/{} {}", one.code, one.namespace, one.name, one.field)).collect()
 }

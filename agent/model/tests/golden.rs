@@ -7,7 +7,7 @@
 //! `mesh/<case>/input.yaml` to `mesh/<case>/model.yaml` is the same for requests: what the pods that
 //! `show` names may dial, accept and serve.
 //!
-//! `GOLDEN=write cargo test -p agent-model --test golden` writes the files anew; read the diff.
+//! `GOLDEN=write cargo test -p agent-model --test golden` writes the files again; read the diff.
 
 #[path = "support/cluster.rs"]
 mod cluster;

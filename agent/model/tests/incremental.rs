@@ -317,10 +317,10 @@ fn what_is_kept_changes_nothing_about_the_outcome() {
             }
             node.answers = answers(turn / 2).into();
             let kept = translate(&objects, &node, &mut interner);
-            let anew = translate(&objects, &node, &mut Interner::default());
-            assert_eq!(kept.to_string(), anew.to_string(), "seed {seed}, turn {turn}");
+            let fresh = translate(&objects, &node, &mut Interner::default());
+            assert_eq!(kept.to_string(), fresh.to_string(), "seed {seed}, turn {turn}");
             // Requests with it, which are kept for each view once somebody has asked.
-            assert_eq!(kept, anew, "seed {seed}, turn {turn}");
+            assert_eq!(kept, fresh, "seed {seed}, turn {turn}");
             dialled += outbound_ports(&kept);
             enrolled += check_tables(&before, &kept);
             before = kept;

@@ -8,7 +8,7 @@ use agent_model::{
     endpoints::Endpoints,
     requests::{
         Requests as _,
-        backend::{Missing, Target},
+        backend::{LoadAssignment, Missing, Target},
         gateway::GatewayPort,
         host::Domain,
         outbound::Outbound,
@@ -135,7 +135,17 @@ fn of_svc_v(mut outbound: Outbound) -> Outbound {
 fn assert_equal(app_mesh: &AppMesh<'_>, http: &str, policy: &str) {
     let one = app_mesh.outbound();
     assert_eq!(one, of_svc_v(one.clone()), "nothing but the backend");
-    assert_eq!(one, of_svc_v(outbound(&istio(http, policy), "callers/x")));
+    let istio = istio(http, policy);
+    assert_eq!(one, of_svc_v(outbound(&istio, "callers/x")));
+    assert_eq!(assigned(&app_mesh.text(), &one), assigned(&istio, &one), "who serves it");
+}
+
+/// Who serves the clusters of one model, as another one has it.
+fn assigned(text: &str, of: &Outbound) -> Vec<LoadAssignment> {
+    let model = requests::model(text);
+    let found = model.outbound(&id("callers/x")).expect("an enrolled pod");
+    let all = found.clusters();
+    of.clusters().keys().map(|name| model.load_assignment(all[name])).collect()
 }
 
 #[test]
@@ -303,17 +313,15 @@ fn edge_65_a_pod_of_two_nodes_or_a_namespace_of_two_meshes_is_in_none() {
 #[test]
 fn edge_67_traffic_follows_discovery_and_the_selector_says_who_somebody_is() {
     let text = AppMesh::default().text().replace("hostname: svc-1.", "hostname: svc-2.");
-    let found = outbound(&text, "callers/x");
-    let backends = requests::backends(&found);
-    let Endpoints::Listed(listed) = &backends[0].endpoints else { panic!() };
+    let (_, found) = requests::served(&text, "callers/x", "");
+    let Endpoints::Listed(listed) = &found.endpoints else { panic!() };
     assert_eq!(listed[0].address.to_string(), "10.0.0.2", "vnode-1 selects 10.0.0.1");
     let map = AppMesh::default().text().replace(
         "dns: {hostname: svc-1.mesh-test.svc.cluster.local}",
         "awsCloudMap: {namespaceName: cloud, serviceName: one}",
     );
-    let found = outbound(&map, "callers/x");
-    let backend = requests::backends(&found)[0].clone();
-    let Endpoints::Listed(listed) = &backend.endpoints else { panic!() };
+    let (backend, found) = requests::served(&map, "callers/x", "");
+    let Endpoints::Listed(listed) = &found.endpoints else { panic!() };
     assert_eq!(
         (backend.service.as_str(), listed[0].address.to_string().as_str()),
         ("one.cloud", "10.0.0.1"),
@@ -331,8 +339,8 @@ fn tls_of_both_sides() {
         )
     };
     let word = |listener: &str, backend: &str| {
-        let found = AppMesh { listener, backend, ..AppMesh::default() }.outbound();
-        requests::spoken(requests::backends(&found)[0])
+        let text = AppMesh { listener, backend, ..AppMesh::default() }.text();
+        requests::spoken(&requests::served(&text, "callers/x", ""))
     };
     assert_eq!(word(server, ""), "plain", "fails at the far side");
     assert_eq!(word("", &client(true)), "own", "fails at the far side too");

@@ -123,11 +123,27 @@ fn what_pods_may_dial_is_worked_out_once() {
     let same = translate(&all, &node, &mut interner);
     assert!(std::sync::Arc::ptr_eq(&client, &of(&same, "default/client")));
 
-    let slice = service("default/db", "10.96.0.7", (5432, "tcp"), &["10.0.0.8"]);
+    let slice = service("default/new", "10.96.0.70", (5432, "tcp"), &["10.0.0.8"]);
     for object in objects(&slice).iter().map(|(_, object)| object.clone()) {
         all.insert(object);
     }
     let changed = of(&translate(&all, &node, &mut interner), "default/client");
     assert_ne!(client, changed);
     assert_eq!(changed, of(&translate(&all, &node, &mut Interner::default()), "default/client"));
+
+    let fewer = service("default/reviews", "10.96.0.1", (9080, "http"), &["10.0.0.1"]);
+    let before = translate(&all, &node, &mut interner);
+    for object in objects(&fewer).iter().map(|(_, object)| object.clone()) {
+        all.insert(object);
+    }
+    let after = translate(&all, &node, &mut interner);
+    let kept = of(&after, "default/client");
+    assert!(std::sync::Arc::ptr_eq(&changed, &kept), "endpoints come and go, routes stay");
+    let served = |snapshot: &agent_model::snapshot::Snapshot| {
+        let of_reviews = kept.clusters().into_iter().filter(|(name, _)| name.0.contains("reviews"));
+        let endpoints = of_reviews.map(|(_, one)| snapshot.requests.load_assignment(one).endpoints);
+        endpoints.map(|one| one.to_string()).collect::<Vec<_>>()
+    };
+    assert_ne!(served(&before), served(&after));
+    assert_eq!(after, translate(&all, &node, &mut Interner::default()));
 }

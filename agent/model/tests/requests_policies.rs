@@ -14,7 +14,7 @@ use agent_model::{
     },
     translate::requests::RequestModel,
 };
-use requests::{backend, mesh_config, namespace, object, objects, pod, service, spoken};
+use requests::{backend, mesh_config, namespace, object, objects, pod, served, service, spoken};
 
 const FQDN: &str = "reviews.shop.svc.cluster.local";
 
@@ -50,14 +50,18 @@ fn reviews(text: &str) -> Backend {
     backend(text, "shop/client", "reviews.shop")
 }
 
+fn spoken_to_reviews(text: &str) -> String {
+    spoken(&served(text, "shop/client", "reviews.shop"))
+}
+
 #[test]
 fn edge_35_a_specific_rule_takes_nothing_from_a_wildcard() {
     let wide = rule("shop/wide", 1, "host: '*.local', trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}");
     let off = mesh_config("enableAutoMtls: false");
-    assert_eq!(spoken(&reviews(&(shop() + &off + &wide))), "mesh mesh");
+    assert_eq!(spoken_to_reviews(&(shop() + &off + &wide)), "mesh mesh");
     let specific =
         rule("shop/reviews", 2, "host: reviews, subsets: [{name: v1, labels: {version: v1}}]");
-    assert_eq!(spoken(&reviews(&(shop() + &off + &wide + &specific))), "plain plain", "S1-15");
+    assert_eq!(spoken_to_reviews(&(shop() + &off + &wide + &specific)), "plain plain", "S1-15");
 }
 
 #[test]
@@ -85,10 +89,14 @@ fn edge_37_rules_of_one_host_lend_subsets_and_the_oldest_policy_counts() {
          {destination: {host: reviews, subset: v2}, weight: 1}]}]",
     );
     let text = shop() + &one + &other + &first + &routes;
-    let found = requests::outbound(&text, "shop/client");
+    let model = requests::model(&text);
+    let found = model.outbound(&requests::id("shop/client")).expect("an enrolled pod");
     let subsets: Vec<(Option<&str>, Option<u32>, String)> = requests::backends(&found)
         .into_iter()
-        .map(|to| (to.subset.as_deref(), to.policy.limits.connections, spoken(to)))
+        .map(|to| {
+            let spoken = spoken(&(to.clone(), model.load_assignment(to)));
+            (to.subset.as_deref(), to.policy.limits.connections, spoken)
+        })
         .collect();
     let expected = [(Some("v1"), Some(2), "mesh".to_owned()), (Some("v2"), Some(2), String::new())];
     assert_eq!(subsets, expected, "the first v1, and the older of the policies");
@@ -142,11 +150,10 @@ fn a_subset_overrides_field_by_field_and_its_ports_whole() {
 
 #[test]
 fn edge_39_tls_without_a_mode_is_off_and_not_automatic() {
-    assert_eq!(spoken(&reviews(&shop())), "mesh plain");
+    assert_eq!(spoken_to_reviews(&shop()), "mesh plain");
     let text = shop() + &rule("shop/a", 1, "host: reviews, trafficPolicy: {tls: {}}");
-    let found = reviews(&text);
     assert_eq!(
-        (found.policy.tls.clone(), spoken(&found)),
+        (reviews(&text).policy.tls, spoken_to_reviews(&text)),
         (ClientTls::Plain, "plain plain".to_owned())
     );
 }
@@ -155,26 +162,26 @@ fn edge_39_tls_without_a_mode_is_off_and_not_automatic() {
 fn edge_40_mutual_tls_that_is_asked_for_never_falls_back() {
     let text =
         shop() + &rule("shop/a", 1, "host: reviews, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}");
-    let found = reviews(&text);
-    assert_eq!(spoken(&found), "mesh mesh", "the endpoint outside the mesh as well");
+    assert_eq!(spoken_to_reviews(&text), "mesh mesh", "the endpoint outside the mesh as well");
+    let (found, served) = served(&text, "shop/client", "reviews.shop");
     let ClientTls::Mesh(tls) = found.policy.tls else { panic!() };
     let expected = ["spiffe://cluster.local/ns/shop/sa/reviews".to_owned()];
-    assert_eq!(tls.identities.into_iter().collect::<Vec<_>>(), expected);
+    assert_eq!(served.identities.into_iter().collect::<Vec<_>>(), expected);
     assert_eq!(tls.server_name, format!("outbound_.9080_._.{FQDN}"));
 }
 
 #[test]
 fn edge_41_automatic_tls_is_told_for_each_endpoint() {
-    assert_eq!(spoken(&reviews(&shop())), "mesh plain");
+    assert_eq!(spoken_to_reviews(&shop()), "mesh plain");
     let off = shop() + &mesh_config("enableAutoMtls: false");
-    assert_eq!(spoken(&reviews(&off)), "plain plain");
+    assert_eq!(spoken_to_reviews(&off), "plain plain");
     let entry = |location: &str| {
         let spec = format!(
             "hosts: [db.example.com], location: {location}, resolution: STATIC, \
              ports: [{{number: 80, name: http, protocol: HTTP}}], endpoints: [{{address: 10.0.0.1}}]"
         );
         let text = shop() + &object("ServiceEntry", "shop/db", 1, &spec);
-        spoken(&backend(&text, "shop/client", "db.example.com"))
+        spoken(&served(&text, "shop/client", "db.example.com"))
     };
     assert_eq!(entry("MESH_EXTERNAL"), "plain", "no identity is expected of it");
     assert_eq!(entry("MESH_INTERNAL"), "mesh");
@@ -187,9 +194,9 @@ fn peers(path: &str, age: u32, spec: &str) -> String {
 #[test]
 fn edge_42_clients_do_not_look_at_what_is_said_of_single_workloads() {
     let own = peers("shop/a", 1, "selector: {matchLabels: {app: reviews}}, mtls: {mode: DISABLE}");
-    assert_eq!(spoken(&reviews(&(shop() + &own))), "mesh plain");
+    assert_eq!(spoken_to_reviews(&(shop() + &own)), "mesh plain");
     let all = peers("shop/a", 1, "mtls: {mode: DISABLE}");
-    assert_eq!(spoken(&reviews(&(shop() + &all))), "plain plain");
+    assert_eq!(spoken_to_reviews(&(shop() + &all)), "plain plain");
     assert_eq!(server(&(shop() + &own), "shop/reviews").other.tls, ServerTls::Plain);
 }
 
@@ -350,14 +357,14 @@ fn s1_12_and_s1_17_the_callers_side_of_strict_mode() {
     let off = mesh_config("enableAutoMtls: false");
     let strict = peers("istio-system/default", 1, "mtls: {mode: STRICT}");
     let text = shop() + &off + &strict;
-    assert_eq!(spoken(&reviews(&text)), "plain plain", "S1-12: refused by the far side");
+    assert_eq!(spoken_to_reviews(&text), "plain plain", "S1-12: refused by the far side");
     assert_eq!(server(&text, "shop/reviews").other.tls, ServerTls::MeshOnly);
     let wide =
         rule("shop/default", 1, "host: '*.local', trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}");
     let server_of_cluster = namespace("default").replace("enabled", "disabled")
         + &service("default/kubernetes", "10.96.0.9", (443, "https"), &["203.0.113.9"]);
     let text = text + &wide + &server_of_cluster;
-    let to = |text: &str| spoken(&backend(text, "shop/client", "kubernetes.default"));
+    let to = |text: &str| spoken(&served(text, "shop/client", "kubernetes.default"));
     assert_eq!(to(&text), "mesh", "S1-17: fails, since it is outside the mesh");
     let own = rule(
         "shop/api",

@@ -13,7 +13,7 @@ use agent_model::{
         route::{Action, Forward, Route},
     },
 };
-use requests::{Ask, REVIEWS, backend, object, outbound, service, shop};
+use requests::{Ask, REVIEWS, object, outbound, served, service, shop};
 
 /// The shop with one rule for reviews, `spec.http`.
 fn routed(http: &str) -> String {
@@ -359,7 +359,7 @@ fn edge_47_a_subset_that_is_missing_or_empty_is_503() {
 #[test]
 fn edge_51_a_headless_service_is_known_by_its_host_and_reached_where_it_was_dialled() {
     let text = shop() + &service("default/db", "None", (9080, "http"), &REVIEWS);
-    let found = backend(&text, "default/client", "db.default");
+    let (_, found) = served(&text, "default/client", "db.default");
     assert_eq!(
         found.endpoints,
         Endpoints::Dialled { port: 9080.try_into().unwrap(), mutual: true }
@@ -390,7 +390,7 @@ fn edge_52_an_alias_of_a_service_is_that_service() {
     let on_80 = |host| Ask { port: 80, host, ..reviews() }.of(&text);
     assert_eq!(on_80("outside"), "1x outside.default:80");
     assert_eq!(on_80("a"), "unknown", "a circle leads nowhere");
-    let found = backend(&text, "default/client", "outside");
+    let (_, found) = served(&text, "default/client", "outside");
     assert!(matches!(found.endpoints, Endpoints::Named { .. }));
 }
 

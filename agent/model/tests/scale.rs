@@ -115,8 +115,12 @@ fn change_one_of(entries: usize, pods: usize) {
     let shared = shared.filter(|(one, other)| Arc::ptr_eq(one, other)).count();
     assert_eq!(shared, entries - 1, "rules of the entries that did not change are kept");
 
-    let anew = translate(&objects, &node, &mut Interner::default());
-    assert_eq!(anew.to_string(), changed.to_string(), "what is kept is what would be made anew");
+    let fresh = translate(&objects, &node, &mut Interner::default());
+    assert_eq!(
+        fresh.to_string(),
+        changed.to_string(),
+        "what is kept is what would be made from nothing"
+    );
 }
 
 #[test]

@@ -84,26 +84,76 @@ fn misplaced(schema: &Value) -> (Vec<(Value, &'static str)>, &'static str) {
     }
 }
 
+/// Every place of a definition, and how an object of its kind is made of a value at one.
+fn all_places(definition: &Value) -> (Vec<Place<'_>>, impl Fn(&[String], Value) -> Value) {
+    let spec = &definition["spec"];
+    let version = spec["versions"][0]["name"].as_str().expect("a version");
+    let api = format!("{}/{version}", spec["group"].as_str().expect("a group"));
+    let kind = spec["names"]["kind"].as_str().expect("a kind");
+    let schema = &spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut found = Vec::new();
+    places(schema, &mut Vec::new(), &mut found);
+    let object = move |path: &[String], value: Value| {
+        json!({
+            "apiVersion": api,
+            "kind": kind,
+            "metadata": {"name": "x", "namespace": "shop"},
+            "spec": within(path, value),
+        })
+    };
+    (found, object)
+}
+
+/// A value that belongs where a schema has this type; `None` where one of another place is as good.
+fn placed(schema: &Value) -> Option<Value> {
+    if let Some(words) = schema["enum"].as_array() {
+        return words.first().cloned();
+    }
+    match schema["type"].as_str()? {
+        "object" => Some(json!({})),
+        "array" => Some(json!([])),
+        "integer" | "number" => Some(json!(1)),
+        "boolean" => Some(json!(true)),
+        "string" => Some(json!("x")),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_field_of_the_schema_is_read() {
+    let mut tried = 0;
+    for definition in definitions() {
+        let (found, object) = all_places(&definition);
+        for Place { path, schema } in found {
+            let Some(value) = placed(schema) else { continue };
+            let object = object(&path, value);
+            let findings = match parse(object.clone()).remove(0) {
+                Ok(parsed) => parsed.findings,
+                // A word of a list that the schema does not have: the field is read.
+                Err(error) => {
+                    assert_eq!(error.field(), shown(&path), "{object}: {error}");
+                    continue;
+                }
+            };
+            assert!(findings.is_empty(), "{object}: {findings:?}");
+            tried += 1;
+        }
+        // And one that it does not have is told.
+        let unknown = parse(object(&["noSuchField".to_owned()], json!(1))).remove(0);
+        assert_eq!(unknown.expect("it is read").findings[0].field, "spec.noSuchField");
+    }
+    assert!(tried > 1_500, "{tried}");
+}
+
 #[test]
 fn every_field_takes_its_own_shape_alone() {
     let mut tried = 0;
     for definition in definitions() {
-        let spec = &definition["spec"];
-        let version = spec["versions"][0]["name"].as_str().expect("a version");
-        let api = format!("{}/{version}", spec["group"].as_str().expect("a group"));
-        let kind = spec["names"]["kind"].as_str().expect("a kind");
-        let schema = &spec["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-        let mut found = Vec::new();
-        places(schema, &mut Vec::new(), &mut found);
+        let (found, object) = all_places(&definition);
         for Place { path, schema } in found {
             let (values, expected) = misplaced(schema);
             for (value, there) in values {
-                let object = json!({
-                    "apiVersion": api,
-                    "kind": kind,
-                    "metadata": {"name": "x", "namespace": "shop"},
-                    "spec": within(&path, value),
-                });
+                let object = object(&path, value);
                 let error = parse(object.clone()).remove(0).expect_err(&object.to_string());
                 assert_eq!(error.field(), shown(&path), "{object}");
                 let text = error.to_string();

@@ -41,7 +41,7 @@ use crate::{
 use probes::Reply;
 use results::ProbeResults;
 
-pub use status::{CanaryStatus, CanaryStatuses};
+pub use status::{CanaryStatus, CanaryStatuses, LinkProof};
 
 /// How often it is looked whether somebody is to be proved.
 const LOOK: Duration = Duration::from_millis(500);
@@ -110,10 +110,16 @@ impl Canaries {
             return;
         }
         self.statuses.lock().retain(|cookie, _| !others.contains(cookie));
-        let stays: BTreeSet<u64> = now.enrolled().map(|(_, it)| it.netns.cookie()).collect();
+        let of_pod = |opened: &OpenedPod| {
+            let cookie = opened.netns.cookie();
+            let links: Vec<_> = opened.links.iter().map(|link| (cookie, link.ifindex)).collect();
+            std::iter::once((cookie, 0)).chain(links)
+        };
+        let stays: BTreeSet<(u64, u32)> =
+            now.enrolled().flat_map(|(_, opened)| of_pod(opened)).collect();
         let proofs = &self.kernel.maps.proofs;
         let keys = proofs.keys().unwrap_or_default();
-        for key in keys.iter().filter(|key| !stays.contains(&key.netns)) {
+        for key in keys.iter().filter(|key| !stays.contains(&(key.netns, key.interface))) {
             // It costs a little memory when it fails, and is tried at the next change.
             let _ = proofs.remove(key);
         }
@@ -142,6 +148,7 @@ impl Canaries {
         };
         status.tried = Some(Instant::now());
         status.layers = results.layers();
+        status.links = results.links();
         if let Some(generation) = results.generation() {
             status.proved = Some((Timestamp::now(), generation));
         } else {

@@ -6,9 +6,10 @@ use std::{sync::Arc, time::Duration};
 use agent_abi::{FlowKey, FlowState, OpenedBy};
 use agent_base::error::chain;
 use agent_kernel::maps::Maps;
-use agent_model::{registry::Registry, snapshot::PodId};
+use agent_model::{egress::Rule, snapshot::PodId};
 
 use super::{
+    departed::Kept,
     enrol::{Pod, Pods},
     revoke::{self, Keep, RevokeError, Revoked},
 };
@@ -47,22 +48,48 @@ pub struct Reset {
 pub struct Change<'a> {
     /// The cookies of the pods whose rules are others now.
     pub netns: &'a [u64],
-    /// What leads to an address that a name has left stays, as this has it.
-    pub registry: &'a Registry,
+    /// What stays although no rule allows it any more.
+    pub kept: &'a Kept,
     /// All stay (`--on-revoke keep`).
     pub keep_all: bool,
 }
 
+/// Tells the packet layers, before a change, of the open connections that are to go on without a rule.
+/// One that is opened meanwhile [`settle`] finds.
+pub async fn keep(pods: &Pods, maps: &Arc<Maps>, change: Change<'_>) {
+    for (id, pod) in pods.known() {
+        let Some(rules) = change.kept.get(id).filter(|rules| !rules.is_empty()) else { continue };
+        if change.netns.contains(&pod.netns.cookie())
+            && pod.is_enrolled()
+            && let Err(error) = keep_one(pods, pod, maps, rules).await
+        {
+            tracing::warn!(pod = %id, error = %chain(&error), "open connections may stall for a moment");
+        }
+    }
+}
+
+async fn keep_one(
+    pods: &Pods,
+    pod: &Pod,
+    maps: &Arc<Maps>,
+    rules: &[Rule],
+) -> Result<(), RevokeError> {
+    let storage = maps.sockets.share().map_err(RevokeError::Map)?;
+    let sockets = revoke::open_sockets(pods.worker(), &pod.netns, storage).await?;
+    let kept = revoke::kept_flows(&sockets, &**maps, pod.netns.cookie(), rules).into_iter();
+    remember(maps, kept.map(|key| (key, OpenedBy::KEPT)))
+}
+
 /// Goes through the open connections of pods after a change of their rules; those that were reset.
 pub async fn settle(pods: &Pods, maps: &Arc<Maps>, change: Change<'_>) -> Vec<Reset> {
-    let Change { netns: changed, registry, keep_all } = change;
+    let Change { netns: changed, kept, keep_all } = change;
     let mut resets = Vec::new();
     for (id, pod) in pods.known() {
         if !changed.contains(&pod.netns.cookie()) || !pod.is_enrolled() {
             continue;
         }
-        let outlived = || registry.scope(id).map(|scope| registry.outlived(scope));
-        let keep = if keep_all { Keep::All } else { Keep::Only(outlived().unwrap_or_default()) };
+        let kept = || kept.get(id).map(Arc::clone).unwrap_or_default();
+        let keep = if keep_all { Keep::All } else { Keep::Only(kept()) };
         match settle_one(pods, pod, maps, keep).await {
             Ok(all) => {
                 let netns = pod.netns.cookie();

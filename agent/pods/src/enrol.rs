@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 use super::{
     evidence::{Evidence, Located, NamespacePath},
+    link_watch::{LinkChanges, LinkWatch},
     veth::{self, HostEnds},
 };
 
@@ -48,6 +49,7 @@ pub struct Pods {
     proxy: Arc<Proxy>,
     evidence: Evidence,
     servers: JoinSet<()>,
+    watch: LinkWatch,
     known: BTreeMap<PodId, Pod>,
     problems: BTreeMap<PodId, Problem>,
     /// Those of the look before, which are not news.
@@ -55,12 +57,13 @@ pub struct Pods {
 }
 
 impl Pods {
-    /// No pods yet.
+    /// No pods yet; what is said of links is kept in `link_changes`.
     pub fn new(
         worker: Arc<Worker>,
         maps: Arc<Maps>,
         proxy: Arc<Proxy>,
         evidence: Evidence,
+        link_changes: Arc<LinkChanges>,
     ) -> Self {
         Self {
             worker,
@@ -68,6 +71,7 @@ impl Pods {
             proxy,
             evidence,
             servers: JoinSet::new(),
+            watch: LinkWatch::new(link_changes),
             known: BTreeMap::new(),
             problems: BTreeMap::new(),
             problems_before: BTreeMap::new(),
@@ -82,6 +86,11 @@ impl Pods {
     /// The thread that enters namespaces.
     pub fn worker(&self) -> &Worker {
         &self.worker
+    }
+
+    /// What is said of links.
+    pub fn link_changes(&self) -> &Arc<LinkChanges> {
+        self.watch.changes()
     }
 
     /// Why a pod is not enrolled whole.
@@ -169,6 +178,7 @@ impl Pods {
         pod.addresses = path.addresses;
         pod.enrolment = plan.enrolment.clone();
         if !pod.is_enrolled() {
+            pod.let_links_go();
             if let Some(proxy) = pod.proxy.take() {
                 proxy.trigger.drain(DRAIN);
             }
@@ -177,7 +187,14 @@ impl Pods {
         if pod.proxy.is_some() && !self.problems_before.contains_key(id) {
             return Ok(false);
         }
-        pod.ends = veth::host_ends(&self.worker, &pod.netns).await?;
+        // Before the first look: what comes after it is told.
+        self.watch.listen_at_home(&self.worker).await?;
+        if pod.listening.is_none() {
+            pod.listening = Some(self.watch.listen(&self.worker, &pod.netns).await?);
+        }
+        let ends = veth::host_ends(&self.worker, &pod.netns).await?;
+        self.take_ends(id, ends);
+        let pod = self.known.get_mut(id).expect("it was there before");
         if pod.proxy.is_some() {
             return Ok(false);
         }
@@ -212,7 +229,9 @@ impl Pods {
             addresses: plan.addresses.clone(),
             enrolment: plan.enrolment.clone(),
             proxy: None,
+            listening: None,
             ends: HostEnds::default(),
+            is_suspect: false,
             attached: Vec::new(),
             is_awaited: false,
         })

@@ -7,8 +7,10 @@
 //! evidence     where a pod is, and who is believed about it
 //! sockets      listeners and upstream sockets inside a namespace
 //! veth         the host's ends of a namespace's links
+//! link_watch   who hears that links have changed
 //! revoke       which open sockets a change of rules resets
 //! enrol        the pods of this node, each with what the agent has open in it
+//! departed     what left the cluster's knowledge a moment ago: open connections to it go on
 //! connections  what is open when rules change: learnt or reset
 //! view         the pods as a publication left them, for whoever reads about them
 //! canary       proof that the hooks judge a pod
@@ -19,8 +21,10 @@
 
 pub mod canary;
 pub mod connections;
+pub mod departed;
 pub mod enrol;
 pub mod evidence;
+pub mod link_watch;
 pub mod revoke;
 pub mod runtime;
 pub mod sandboxes;

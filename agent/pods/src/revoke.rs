@@ -5,7 +5,8 @@
 //! Only a socket whose verdict is Deny is reset, and only one that the pod itself has opened:
 //! * what the agent holds (its own, or a pod's connection as the proxy sees it) is not the pod's;
 //! * what a peer has opened is answered, whatever the rules say of that peer;
-//! * what leads to an address that a name has left since is kept, as long as an object names it;
+//! * what leads to an address that a name has left since is kept, as long as an object names it, and so
+//!   is what leads to an endpoint that is not ready, or that left the cluster a moment ago;
 //! * an unconnected UDP socket has no verdict: each of its datagrams is judged when it is sent;
 //! * Hold means that the pod is not known for the moment, which is no reason to cut anything.
 
@@ -68,7 +69,7 @@ pub enum Keep {
     /// Each (`--on-revoke keep`).
     All,
     /// Those that one of these rules still speaks for.
-    Only(Vec<Rule>),
+    Only(Arc<[Rule]>),
 }
 
 impl Keep {
@@ -150,6 +151,22 @@ pub(crate) fn sort_out<T: Knowledge>(
         }
     }
     sweep
+}
+
+/// The flows of the connections that a pod has opened and that some rule speaks for: straight out, since
+/// those of the proxied are the agent's.
+pub(crate) fn kept_flows<T: Knowledge>(
+    sockets: &[OpenSocket],
+    tables: &T,
+    netns: u64,
+    rules: &[Rule],
+) -> Vec<FlowKey> {
+    let is_kept = |socket: &&OpenSocket| {
+        kind(socket.stored.as_ref()) != Some(SocketKind::PROXIED)
+            && opened_to(socket, tables, netns)
+                .is_some_and(|(addr, port)| scan(rules, addr, socket.protocol, port).is_some())
+    };
+    sockets.iter().filter(is_kept).map(|socket| flow_key(socket, netns)).collect()
 }
 
 /// As the packet layers know it.

@@ -15,7 +15,7 @@ use agent_model::{
 
 use crate::{
     enrol::{Pod, Pods, Problem},
-    veth::HostEnd,
+    veth::{HostEnd, Inner, Unseen},
 };
 
 /// A pod that is planned for, whether anything could be done about it or not.
@@ -46,6 +46,10 @@ pub struct OpenedPod {
     pub proxy_port: Option<u16>,
     /// The host's ends of its links.
     pub links: Vec<HostEnd>,
+    /// Its links by which nothing leaves it without another one.
+    pub inner_links: Vec<Inner>,
+    /// Its links whose frames nothing of ours sees.
+    pub unseen_links: Vec<Unseen>,
 }
 
 impl PodView {
@@ -74,6 +78,8 @@ impl PodView {
             addresses: pod.addresses.clone(),
             proxy_port: pod.proxy_port(),
             links: pod.ends().to_vec(),
+            inner_links: pod.inner_links().to_vec(),
+            unseen_links: pod.unseen_links().to_vec(),
         };
         Self {
             id: id.clone(),

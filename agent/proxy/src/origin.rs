@@ -16,6 +16,8 @@ pub struct Origin {
     pub rule: u32,
     /// The generation that the number belongs to.
     pub generation: u64,
+    /// What tells the connection from others: the cookie of the client's socket.
+    pub connection: u64,
 }
 
 /// Why there is no [`Origin`].

@@ -115,7 +115,7 @@ mod tests {
         use DefaultAction::{AllowAny, Audit, RegistryOnly};
         use ProxyDuty::{AddressAllowed, NameRequired};
         let dst = OriginalDst("203.0.113.9:443".parse().unwrap());
-        let origin = Origin { dst, rule: 3, generation: 7 };
+        let origin = Origin { dst, rule: 3, generation: 7, connection: 5 };
         let routed = |duty, default_action| {
             let ruling = Ruling { duty, default_action, upstream: None };
             route(&origin, Some(ruling), 0)
@@ -138,7 +138,7 @@ mod tests {
             default_action: DefaultAction::RegistryOnly,
             upstream: Some(upstream),
         };
-        let origin = Origin { dst, rule: 3, generation: 7 };
+        let origin = Origin { dst, rule: 3, generation: 7, connection: 5 };
         route(&origin, Some(ruling), draw).map(|route| route.to.to_string())
     }
 

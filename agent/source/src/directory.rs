@@ -145,10 +145,11 @@ impl State {
     }
 
     fn watch(&mut self, changes: &[Change]) -> Result<(), String> {
-        let directories = self.scanner.directories().map_err(|error| error.to_string())?;
         let watcher = self.watcher.as_mut().map_err(|error| error.clone())?;
+        // Also where the directory is away: one that is made again may have the same inode.
         watcher.changed(changes);
-        watcher.watch(&directories).map_err(|error| error.to_string())
+        let wanted = self.scanner.watched().map_err(|error| error.to_string())?;
+        watcher.watch(wanted).map_err(|error| error.to_string())
     }
 }
 

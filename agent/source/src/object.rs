@@ -69,7 +69,7 @@ pub(crate) fn read_value(value: Value) -> Read {
         match said(parsed) {
             Ok(said) => read.said.extend(said),
             Err(error) => {
-                let (field, why) = (error.field().to_owned(), error.to_string());
+                let (field, why) = (error.field().to_owned(), error.reason());
                 let may_be = error.may_be().cloned().into_iter().collect();
                 read.refused.push(Untold { field, why, may_be });
             }
@@ -113,7 +113,7 @@ fn said(parsed: Result<Parsed, ResourceError>) -> Result<Vec<Said>, ResourceErro
         Err(error) => {
             let Some(key) = error.key().cloned() else { return Err(error) };
             let code = model_code::UNREADABLE;
-            let finding = Finding::new(Severity::Error, code, &key, error.field(), reason(&error));
+            let finding = Finding::new(Severity::Error, code, &key, error.field(), error.reason());
             Ok(vec![Said::Claim(Claim {
                 key: key.into(),
                 spot: Short::default(),
@@ -151,11 +151,6 @@ pub(crate) fn unreadable_place(place: &str, why: &str) -> Statement {
 fn unreadable(spot: &str, why: &str) -> Note {
     let message = format!("{why}; objects that were read from here before stay as they were");
     Note::loose(Severity::Error, code::UNREADABLE, message).at(spot.to_owned())
-}
-
-/// What is wrong, without the object and the field, which have places of their own.
-fn reason(error: &ResourceError) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// An object with an error in it is broken as a whole: nothing is honoured in part.

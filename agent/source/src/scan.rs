@@ -1,5 +1,8 @@
-//! Reads a directory of manifests: flat, and one level of subdirectories. It only reads what
-//! changed, and it never takes trouble with reading for an absence of objects.
+//! Reads a directory of manifests with all its subdirectories. It only reads what changed, it never
+//! takes trouble with reading for an absence of objects, and it says what it leaves out.
+
+mod links;
+mod tree;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,10 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tree::{Skipped, Tree};
+
 use super::{
     manifest, object,
     store::{Place, Store},
+    watcher::Watched,
 };
+use crate::{code, note::Note, statement::Statement};
 
 /// The largest file that is read: ten times the manifests of a cluster with 10,000 pods.
 const MAX_BYTES: u64 = 256 << 20;
@@ -20,8 +27,8 @@ const MAX_BYTES: u64 = 256 << 20;
 pub struct Scanner {
     root: PathBuf,
     seen: BTreeMap<Place, Seen>,
-    /// Subdirectories that could not be listed.
-    unlisted: BTreeSet<Place>,
+    /// Folders of which something was said, and what is not read.
+    noted: BTreeSet<Place>,
 }
 
 /// What a file held when it was read last.
@@ -32,16 +39,22 @@ struct Seen {
     reader: manifest::Reader,
 }
 
+/// What there is to read.
+struct Found {
+    files: BTreeMap<Place, PathBuf>,
+    /// Files of folders that cannot be listed: what they said stays.
+    kept: BTreeSet<Place>,
+}
+
 impl Scanner {
     /// For the directory `root`.
     pub fn new(root: PathBuf) -> Self {
-        Self { root, seen: BTreeMap::new(), unlisted: BTreeSet::new() }
+        Self { root, seen: BTreeMap::new(), noted: BTreeSet::new() }
     }
 
-    /// The directory and those in it that are read: where changes are watched for.
-    pub fn directories(&self) -> io::Result<Vec<PathBuf>> {
-        let inner = entries(&self.root)?.into_iter().filter(|path| path.is_dir());
-        Ok(std::iter::once(self.root.clone()).chain(inner).collect())
+    /// Where changes are to be watched for.
+    pub(crate) fn watched(&self) -> io::Result<Watched> {
+        Tree::of(&self.root).map(|tree| tree.watched)
     }
 
     /// Whether nothing was read so far.
@@ -52,12 +65,14 @@ impl Scanner {
     /// Brings the store up to date. An error means that the directory itself could not be listed;
     /// then nothing has changed.
     pub fn scan(&mut self, store: &mut Store) -> io::Result<()> {
-        let files = self.files(store)?;
-        let gone: Vec<Place> =
-            self.seen.keys().filter(|place| !files.contains_key(*place)).cloned().collect();
+        let Found { files, kept } = self.files(store)?;
+        let stays = |place: &Place| files.contains_key(place) || kept.contains(place);
+        let gone: Vec<Place> = self.seen.keys().filter(|place| !stays(place)).cloned().collect();
         for place in gone {
             self.seen.remove(&place);
-            store.retract(&place);
+            if !self.noted.contains(&place) {
+                store.retract(&place);
+            }
         }
         for (place, path) in files {
             self.read(store, place, &path);
@@ -66,57 +81,40 @@ impl Scanner {
     }
 
     /// All files by place. A subdirectory that cannot be listed keeps the files that it had.
-    fn files(&mut self, store: &mut Store) -> io::Result<BTreeMap<Place, PathBuf>> {
-        let mut files = BTreeMap::new();
-        let mut unlisted = BTreeSet::new();
-        for path in entries(&self.root)? {
-            if !path.is_dir() {
-                self.add(&mut files, path);
-                continue;
-            }
-            match entries(&path) {
-                Ok(inner) => inner
-                    .into_iter()
-                    .filter(|path| !path.is_dir())
-                    .for_each(|path| self.add(&mut files, path)),
-                // It went between the two looks.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let Some(place) = self.place(&path) else { continue };
-                    let why = format!("cannot list the directory: {error}");
-                    let within = format!("{place}/");
-                    let statement = if self.seen.keys().any(|one| one.starts_with(&within)) {
-                        object::unreadable_now(&place, &why)
-                    } else {
-                        object::unreadable_place(&place, &why)
-                    };
-                    store.say(place.clone(), statement);
-                    unlisted.insert(place);
-                }
-            }
+    fn files(&mut self, store: &mut Store) -> io::Result<Found> {
+        let Tree { files, mut unlisted, skipped, dangling, .. } = Tree::of(&self.root)?;
+        // A link to a folder is trouble once there was a folder: somebody replaces it.
+        let below = |place: &Place, above: &Place| {
+            place.strip_prefix(&**above).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let had = |above: &Place| self.seen.keys().any(|place| below(place, above));
+        let (lost, nowhere): (BTreeMap<_, _>, _) =
+            dangling.into_iter().partition(|(above, _)| had(above));
+        unlisted.extend(lost);
+        let (mut said, mut kept) = (BTreeMap::new(), BTreeSet::new());
+        for (place, why) in &unlisted {
+            let statement = if had(place) {
+                object::unreadable_now(place, why)
+            } else {
+                object::unreadable_place(place, why)
+            };
+            said.insert(place.clone(), statement);
+            kept.extend(self.seen.keys().filter(|known| below(known, place)).cloned());
         }
-        for listed in std::mem::replace(&mut self.unlisted, unlisted).difference(&self.unlisted) {
-            store.retract(listed);
+        let nowhere = nowhere.into_keys().map(|place| (place, Skipped::Nowhere));
+        for (place, why) in skipped.into_iter().chain(nowhere) {
+            let note = Note::loose(why.severity(), code::SKIPPED, why.words());
+            let loose = vec![note.at(place.to_string())];
+            said.insert(place, Statement { loose, ..Statement::default() });
         }
-        for place in self.seen.keys() {
-            if place.split_once('/').is_some_and(|(above, _)| self.unlisted.contains(above)) {
-                files.insert(place.clone(), self.root.join(&**place));
-            }
+        let noted = said.keys().cloned().collect();
+        for before in std::mem::replace(&mut self.noted, noted).difference(&self.noted) {
+            store.retract(before);
         }
-        Ok(files)
-    }
-
-    fn add(&self, files: &mut BTreeMap<Place, PathBuf>, path: PathBuf) {
-        if is_manifest(&path)
-            && let Some(place) = self.place(&path)
-        {
-            files.insert(place, path);
+        for (place, statement) in said {
+            store.say(place, statement);
         }
-    }
-
-    /// The path below the root, as people and the order of places know it.
-    fn place(&self, path: &Path) -> Option<Place> {
-        path.strip_prefix(&self.root).ok().map(|path| path.to_string_lossy().into())
+        Ok(Found { files, kept })
     }
 
     fn read(&mut self, store: &mut Store, place: Place, path: &Path) {
@@ -143,24 +141,12 @@ impl Scanner {
     }
 }
 
-/// What is in a directory, hidden names left out, sorted.
-fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            paths.push(entry.path());
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
 /// By its suffix. Editors' temporary files are hidden or have another one: `x.yaml~`, `#x.yaml#`,
 /// `x.yaml.swp`, `4913`.
 pub(crate) fn is_manifest(path: &Path) -> bool {
     let suffix = path.extension().and_then(|suffix| suffix.to_str());
-    matches!(suffix, Some("yaml" | "yml" | "json"))
+    let is = |one: &str| suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case(one));
+    ["yaml", "yml", "json"].into_iter().any(is)
 }
 
 /// A file's text; `None` when it is gone or is no file (a pipe would block for ever).

@@ -218,7 +218,7 @@ impl Store {
     }
 
     /// Changes nothing where nothing changes: publishing the very same objects under another
-    /// address would make everything translate anew.
+    /// address would make everything translate again.
     fn enforce(&mut self, key: &Arc<ObjectKey>, form: Option<Object>) {
         match (self.in_force.get(key), form) {
             (Some(known), Some(form)) if known.is_same(&form) => {}

@@ -2,12 +2,14 @@
 //! rescans once in a while in case it said nothing when it should have.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
+use agent_base::lock::lock;
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
     event::{AccessKind, AccessMode, ModifyKind},
@@ -25,10 +27,53 @@ pub(super) enum Change {
     Unknown,
 }
 
-/// Watches on directories, by inode: a directory that was replaced is watched anew.
+/// Where changes are to be told of. No path leads through a link, so that each directory has one name
+/// however many links lead to it: the kernel has one watch for it, which the first of them to go would
+/// take from the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Watched {
+    /// Directories: whatever happens in them.
+    pub(crate) directories: BTreeSet<PathBuf>,
+    /// Names in other directories: what links lead to.
+    pub(crate) names: BTreeSet<PathBuf>,
+}
+
+impl Watched {
+    /// All directories that the kernel watches.
+    fn places(&self) -> BTreeSet<PathBuf> {
+        let beside = self.names.iter().filter_map(|name| name.parent()).map(Path::to_owned);
+        self.directories.iter().cloned().chain(beside).collect()
+    }
+}
+
+/// What is watched for, with all directories of it.
+#[derive(Debug, Default)]
+struct Wanted {
+    watched: Watched,
+    places: BTreeSet<PathBuf>,
+}
+
+impl Wanted {
+    /// Whether a change of this path is one that is watched for.
+    fn concerns(&self, path: &Path) -> bool {
+        let Watched { directories, names } = &self.watched;
+        self.places.contains(path)
+            || names.contains(path)
+            || path.parent().is_some_and(|directory| directories.contains(directory))
+    }
+}
+
+impl From<Watched> for Wanted {
+    fn from(watched: Watched) -> Self {
+        Self { places: watched.places(), watched }
+    }
+}
+
+/// Watches on directories, by inode: a directory that was replaced is watched again.
 #[derive(Debug)]
 pub(super) struct Watcher {
     inner: RecommendedWatcher,
+    wanted: Arc<Mutex<Wanted>>,
     watched: BTreeMap<PathBuf, (u64, u64)>,
 }
 
@@ -36,35 +81,45 @@ impl Watcher {
     /// A watcher of nothing yet, and what it says.
     pub(super) fn new() -> notify::Result<(Self, UnboundedReceiver<Change>)> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let inner = notify::recommended_watcher(move |event| tell(&sender, event))?;
-        Ok((Self { inner, watched: BTreeMap::new() }, receiver))
+        let wanted = Arc::new(Mutex::new(Wanted::default()));
+        let concerns = {
+            let wanted = Arc::clone(&wanted);
+            move |path: &Path| lock(&wanted).concerns(path)
+        };
+        let inner = notify::recommended_watcher(move |event| tell(&sender, event, &concerns))?;
+        Ok((Self { inner, wanted, watched: BTreeMap::new() }, receiver))
     }
 
-    /// Watches these directories and no others.
-    pub(super) fn watch(&mut self, directories: &[PathBuf]) -> notify::Result<()> {
+    /// Watches these and no others.
+    pub(super) fn watch(&mut self, wanted: Watched) -> notify::Result<()> {
+        let places = wanted.places();
+        *lock(&self.wanted) = wanted.into();
         let gone: Vec<PathBuf> =
-            self.watched.keys().filter(|path| !directories.contains(path)).cloned().collect();
+            self.watched.keys().filter(|path| !places.contains(*path)).cloned().collect();
         for path in gone {
             self.forget(&path);
         }
-        for path in directories {
-            let id = identity(path).map_err(notify::Error::io)?;
-            if self.watched.get(path) == Some(&id) {
+        for path in places {
+            let id = identity(&path).map_err(notify::Error::io)?;
+            if self.watched.get(&path) == Some(&id) {
                 continue;
             }
-            self.forget(path);
-            self.inner.watch(path, RecursiveMode::NonRecursive)?;
-            self.watched.insert(path.clone(), id);
+            self.forget(&path);
+            self.inner.watch(&path, RecursiveMode::NonRecursive)?;
+            self.watched.insert(path, id);
         }
         Ok(())
     }
 
-    /// A watch does not survive its directory, although the next one may get the same inode.
+    /// A watch does not survive its directory, although the next one may get the same inode. Those of
+    /// the directories in it went with it.
     pub(super) fn changed(&mut self, changes: &[Change]) {
         for change in changes {
-            match change {
-                Change::Done(path) if self.watched.contains_key(path) => self.forget(path),
-                _ => {}
+            let Change::Done(path) = change else { continue };
+            let gone: Vec<PathBuf> =
+                self.watched.keys().filter(|place| place.starts_with(path)).cloned().collect();
+            for place in gone {
+                self.forget(&place);
             }
         }
     }
@@ -82,7 +137,11 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// A send fails only when nobody listens any more.
-fn tell(sender: &UnboundedSender<Change>, event: notify::Result<Event>) {
+fn tell(
+    sender: &UnboundedSender<Change>,
+    event: notify::Result<Event>,
+    concerns: impl Fn(&Path) -> bool,
+) {
     let Ok(event) = event else {
         let _ = sender.send(Change::Unknown);
         return;
@@ -97,14 +156,14 @@ fn tell(sender: &UnboundedSender<Change>, event: notify::Result<Event>) {
         EventKind::Modify(ModifyKind::Data(_)) => Change::Writing,
         _ => Change::Done,
     };
-    for path in event.paths {
+    for path in event.paths.into_iter().filter(|path| concerns(path)) {
         let _ = sender.send(change(path));
     }
 }
 
 /// True while a file of these changes is open for writing, by what was said last about it.
 pub(super) fn is_being_written(changes: &[Change]) -> bool {
-    let mut open = std::collections::BTreeSet::new();
+    let mut open = BTreeSet::new();
     for change in changes {
         match change {
             Change::Writing(path) => {
@@ -135,27 +194,52 @@ mod tests {
         assert!(is_being_written(&[done(&one), writing(&one), Change::Unknown]));
     }
 
+    fn directories(paths: &[&Path]) -> Watched {
+        let directories = paths.iter().map(|path| path.to_path_buf()).collect();
+        Watched { directories, ..Watched::default() }
+    }
+
     #[test]
     fn a_directory_that_went_is_watched_anew_whatever_its_inode() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().to_owned();
+        let path = dir.path().canonicalize().unwrap();
+        let inner = path.join("inner");
+        fs::create_dir(&inner).unwrap();
         let (mut watcher, _changes) = Watcher::new().unwrap();
-        watcher.watch(std::slice::from_ref(&path)).unwrap();
+        let both = directories(&[&path, &inner]);
+        watcher.watch(both.clone()).unwrap();
         watcher.changed(&[Change::Done(path.join("a.yaml")), Change::Writing(path.clone())]);
-        assert!(watcher.watched.contains_key(&path));
+        assert!(watcher.watched.contains_key(&path) && watcher.watched.contains_key(&inner));
         watcher.changed(&[Change::Done(path.clone())]);
-        assert!(!watcher.watched.contains_key(&path));
-        watcher.watch(std::slice::from_ref(&path)).unwrap();
-        assert!(watcher.watched.contains_key(&path));
-        watcher.watch(&[]).unwrap();
+        assert!(watcher.watched.is_empty(), "{watcher:?}");
+        watcher.watch(both).unwrap();
+        assert!(watcher.watched.contains_key(&path) && watcher.watched.contains_key(&inner));
+        watcher.watch(Watched::default()).unwrap();
         assert!(watcher.watched.is_empty());
+    }
+
+    #[test]
+    fn beside_a_link_only_what_it_leads_to_counts() {
+        let mut watched = directories(&["/conf".as_ref()]);
+        watched.names.insert("/var/a.yaml".into());
+        let wanted = Wanted::from(watched);
+        for (path, counts) in [
+            ("/conf", true),
+            ("/conf/b.yaml", true),
+            ("/conf/sub/b.yaml", false),
+            ("/var", true),
+            ("/var/a.yaml", true),
+            ("/var/log", false),
+        ] {
+            assert_eq!(wanted.concerns(path.as_ref()), counts, "{path}");
+        }
     }
 
     #[test]
     fn lost_events_and_errors_call_for_a_rescan_and_looking_does_not() {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let told = |event| {
-            tell(&sender, event);
+            tell(&sender, event, |_: &Path| true);
             std::iter::from_fn(|| receiver.try_recv().ok()).collect::<Vec<_>>()
         };
         let event = |kind| Ok(Event::new(kind).add_path("a".into()));

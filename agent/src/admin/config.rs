@@ -15,7 +15,7 @@ mod words;
 use agent_model::{
     requests::{
         self, AnyRoute,
-        backend::{Backend, Weighted},
+        backend::{Backend, LoadAssignment, Weighted},
         gateway::{Gateway, GatewayPort, Inside},
         outbound::{Listener, Outbound, StreamRoute},
         route::{Action, Route},
@@ -162,7 +162,8 @@ fn rows(snapshot: &Snapshot, pod: &agent_model::snapshot::PodId, view: View) -> 
     let clusters = || {
         let mut all = outbound.map(Outbound::clusters).unwrap_or_default();
         all.extend(gateway.map(Gateway::clusters).unwrap_or_default());
-        all.into_values()
+        let served = |one| (one, snapshot.requests.load_assignment(one));
+        all.into_values().map(served)
     };
     match view {
         View::Listeners => {
@@ -175,8 +176,12 @@ fn rows(snapshot: &Snapshot, pod: &agent_model::snapshot::PodId, view: View) -> 
             let own = own.iter().filter_map(|one| http("outbound", one));
             Rows::Routes(own.chain(served.iter().filter_map(|one| http("gateway", one))).collect())
         }
-        View::Clusters => Rows::Clusters(clusters().map(cluster).collect()),
-        View::Endpoints => Rows::Endpoints(clusters().flat_map(words::endpoints).collect()),
+        View::Clusters => {
+            Rows::Clusters(clusters().map(|(one, served)| cluster(one, &served)).collect())
+        }
+        View::Endpoints => Rows::Endpoints(
+            clusters().flat_map(|(one, served)| words::endpoints(one, &served)).collect(),
+        ),
     }
 }
 
@@ -271,14 +276,18 @@ fn detail<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-fn cluster(backend: &Backend) -> ClusterRow {
+fn cluster(backend: &Backend, served: &LoadAssignment) -> ClusterRow {
+    let mut whole = detail(backend);
+    if let Some(fields) = whole.as_object_mut() {
+        fields.insert("load_assignment".to_owned(), detail(served));
+    }
     ClusterRow {
         cluster: words::cluster(backend),
         protocol: format!("{:?}", backend.protocol).to_lowercase(),
         balance: words::balance(&backend.policy.balance),
         tls: words::tls(&backend.policy.tls).to_owned(),
-        endpoints: words::found(&backend.endpoints),
-        detail: detail(backend),
+        endpoints: words::found(&served.endpoints),
+        detail: whole,
     }
 }
 

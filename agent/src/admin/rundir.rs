@@ -14,6 +14,7 @@ const CNI_SOCKET: &str = "cni.sock";
 const SANDBOXES: &str = "sandboxes.json";
 const OBJECTS: &str = "objects.snapshot";
 const NAMES: &str = "names.snapshot";
+const DEPARTED: &str = "departed.snapshot";
 /// `sun_path` holds 108 bytes with its final zero (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
@@ -129,6 +130,11 @@ impl RunDir {
     /// Where it is kept what names resolved to, for a start without a name server.
     pub(crate) fn names(&self) -> PathBuf {
         self.path.join(NAMES)
+    }
+
+    /// Where it is kept what left the cluster's knowledge a moment ago.
+    pub(crate) fn departed(&self) -> PathBuf {
+        self.path.join(DEPARTED)
     }
 }
 

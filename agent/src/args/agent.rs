@@ -24,7 +24,7 @@ The directory holds the same manifests as a cluster, several documents a file. A
 status.podIPs, spec.nodeName and the annotation sekisho.dev/netns: /run/netns/NAME.
 A refused call fails with EPERM, a held one with EAGAIN; neither hangs.")]
 pub(crate) struct AgentArgs {
-    /// Directory of YAML manifests, watched for changes (one level of subdirectories is read too)
+    /// Directory of YAML manifests, watched for changes (with all its subdirectories)
     #[arg(long, value_name = "DIR", conflicts_with = "context")]
     pub(crate) config_dir: Option<PathBuf>,
     /// The API server to follow.
@@ -89,6 +89,10 @@ pub(crate) struct AgentArgs {
     /// connections that are open then stay open
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) dns_grace: Duration,
+    /// Seconds that open connections go on after their endpoint, or the address that they dialled, has
+    /// left its Service; one that is only not ready has not left
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) endpoint_grace: Duration,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
     #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = DEFAULT_LOG)]
     pub(crate) log: String,

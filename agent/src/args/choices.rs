@@ -39,7 +39,7 @@ pub(crate) enum PodNamespaces {
     Runtime,
 }
 
-/// How layer 3 hangs on the host's end of a pod's link.
+/// How layer 3 is attached to the host's end of a pod's link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Layer3 {
     /// By tcx where the kernel has it (Linux 6.6), else by clsact

@@ -7,7 +7,7 @@ use agent_model::snapshot::Severity;
 use super::output::{Paint, Tone};
 use crate::observe::status::Note;
 
-/// Findings, a line each.
+/// Findings, one below the other.
 pub(super) fn findings(notes: &[Note], paint: Paint) -> String {
     let mut text = String::new();
     for note in notes {
@@ -18,7 +18,7 @@ pub(super) fn findings(notes: &[Note], paint: Paint) -> String {
         };
         let severity = format!("{:7}", note.severity.name());
         let severity = tone.map_or_else(|| severity.clone(), |tone| paint.word(tone, &severity));
-        let _ = writeln!(text, "  {severity} {}", note_line(note));
+        text += &paint.beside(&format!("  {severity} "), &note_line(note));
     }
     text
 }

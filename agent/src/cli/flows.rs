@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use agent_abi::Verdict;
 
 use super::{
-    output::{Paint, Tone, bytes, duration},
+    output::{Paint, Tone, bytes, duration, fit, in_columns},
     print_and_go_on,
 };
 use crate::{
@@ -16,6 +16,8 @@ use crate::{
 
 /// Widths of the columns before the last: they cannot follow what is not there yet.
 const WIDTHS: [usize; 9] = [18, 24, 8, 7, 16, 6, 22, 24, 7];
+/// The width of the last where a terminal bounds it.
+const LAST: usize = 60;
 const HEADING: [&str; 10] = [
     "TIME (UTC)",
     "POD",
@@ -47,7 +49,7 @@ pub(super) async fn run(args: &FlowsArgs, paint: Paint) -> anyhow::Result<u8> {
 }
 
 fn heading(paint: Paint) -> String {
-    paint.word(Tone::Strong, columns(&HEADING.map(str::to_owned)).trim_end()) + "\n"
+    columns(&HEADING.map(str::to_owned), Some(Tone::Strong), paint)
 }
 
 fn text(line: &Line, format: Format, paint: Paint) -> String {
@@ -70,7 +72,12 @@ fn row(flow: &FlowView, paint: Paint) -> String {
         (None, Some(port)) => format!("port {port}"),
         (None, None) => String::new(),
     };
-    let line = columns(&[
+    let tone = match flow.verdict {
+        // An audit let it out.
+        Verdict::Direct | Verdict::Proxy if flow.denied => Some(Tone::Doubtful),
+        _ => flow.denied.then_some(Tone::Bad),
+    };
+    let cells = [
         flow.time.strftime("%m-%d %H:%M:%S%.3f").to_string(),
         flow.pod.clone().unwrap_or_else(|| format!("netns {}", flow.netns)),
         flow.connection.map(|connection| connection.to_string()).unwrap_or_default(),
@@ -81,14 +88,8 @@ fn row(flow: &FlowView, paint: Paint) -> String {
         End(flow.dst, flow.dst_port).to_string(),
         flow.layer.to_string(),
         detail(flow),
-    ]);
-    let line = line.trim_end();
-    let tone = match flow.verdict {
-        // An audit let it out.
-        Verdict::Direct | Verdict::Proxy if flow.denied => Some(Tone::Doubtful),
-        _ => flow.denied.then_some(Tone::Bad),
-    };
-    tone.map_or_else(|| line.to_owned(), |tone| paint.word(tone, line)) + "\n"
+    ];
+    columns(&cells, tone, paint)
 }
 
 fn detail(flow: &FlowView) -> String {
@@ -113,12 +114,23 @@ fn detail(flow: &FlowView) -> String {
     detail
 }
 
-fn columns(cells: &[String; HEADING.len()]) -> String {
-    let mut line = String::new();
-    for (cell, width) in cells.iter().zip(WIDTHS) {
-        let _ = write!(line, "{cell:width$}  ");
-    }
-    line + &cells[WIDTHS.len()]
+fn columns(cells: &[String; HEADING.len()], tone: Option<Tone>, paint: Paint) -> String {
+    let painted = |line: &str| tone.map_or_else(|| line.to_owned(), |tone| paint.word(tone, line));
+    let Some(width) = paint.width else {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(WIDTHS) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        line += &cells[WIDTHS.len()];
+        return painted(line.trim_end()) + "\n";
+    };
+    let wanted: Vec<usize> = WIDTHS.into_iter().chain([LAST]).collect();
+    let Some(widths) = fit(&wanted, Some(width)) else {
+        let said = cells.iter().map(String::as_str).filter(|cell| !cell.is_empty());
+        return paint.beside("", &painted(&said.collect::<Vec<_>>().join("  ")));
+    };
+    let lines = in_columns(cells.iter().map(String::as_str), &widths, |_, part| painted(part));
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]
@@ -168,6 +180,18 @@ mod tests {
                 "3 flows came faster than they could be shown\n",
             )
         );
+    }
+
+    #[test]
+    fn a_table_of_flows_fits_the_terminal() {
+        for width in 24..250 {
+            let paint = Paint::new(false).within(width);
+            let table: String =
+                lines().iter().take(2).map(|line| text(line, Format::Table, paint)).collect();
+            let table = heading(paint) + &table;
+            let widest = table.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{width}: {table}");
+        }
     }
 
     #[test]

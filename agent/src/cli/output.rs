@@ -1,8 +1,12 @@
 //! Aligned words, colours, JSON and YAML.
 
-use std::fmt::Write as _;
+mod table;
+mod wrap;
 
 use serde::Serialize;
+
+pub(super) use table::{Table, fit, in_columns};
+use wrap::beside;
 
 use crate::args::Format;
 
@@ -19,13 +23,27 @@ pub(super) enum Tone {
     Strong,
 }
 
-/// Colours, or none.
+/// What a terminal can show: colours, or none, and how many letters beside each other.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Paint(bool);
+pub(super) struct Paint {
+    colours: bool,
+    /// `None` for a file or a pipe, which hold lines of any width.
+    pub(super) width: Option<usize>,
+}
 
 impl Paint {
     pub(super) const fn new(colours: bool) -> Self {
-        Self(colours)
+        Self { colours, width: None }
+    }
+
+    /// The same in lines of this width.
+    pub(super) const fn within(self, width: usize) -> Self {
+        Self { width: Some(width), ..self }
+    }
+
+    /// Text behind a name, in lines that fit.
+    pub(super) fn beside(self, name: &str, text: &str) -> String {
+        beside(name, text, self.width)
     }
 
     /// The word in its colour (ECMA-48 SGR).
@@ -36,7 +54,7 @@ impl Paint {
             Tone::Bad => 31,
             Tone::Strong => 1,
         };
-        if self.0 { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
+        if self.colours { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
     }
 }
 
@@ -47,69 +65,6 @@ pub(super) fn encode<T: Serialize>(format: Format, value: &T) -> anyhow::Result<
         Format::Json => Some(serde_json::to_string_pretty(value)? + "\n"),
         Format::Yaml => Some(serde_saphyr::to_string(value)?),
     })
-}
-
-/// Rows of cells with aligned columns.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    rows: Vec<Vec<Cell>>,
-}
-
-#[derive(Debug)]
-struct Cell {
-    text: String,
-    tone: Option<Tone>,
-}
-
-impl From<&str> for Cell {
-    fn from(text: &str) -> Self {
-        Self { text: text.to_owned(), tone: None }
-    }
-}
-
-impl Table {
-    /// A table with a heading.
-    pub(super) fn new(heading: &[&str]) -> Self {
-        let cell = |text: &&str| Cell { tone: Some(Tone::Strong), ..Cell::from(*text) };
-        Self { rows: vec![heading.iter().map(cell).collect()] }
-    }
-
-    /// Adds a row; the cell at `toned` has a tone.
-    pub(super) fn row(&mut self, cells: &[&str], toned: Option<(usize, Tone)>) {
-        let cell = |(at, text): (usize, &&str)| {
-            let tone = toned.filter(|(toned, _)| *toned == at).map(|(_, tone)| tone);
-            Cell { tone, ..Cell::from(*text) }
-        };
-        self.rows.push(cells.iter().enumerate().map(cell).collect());
-    }
-
-    /// The table, each line behind `indent` and without blanks at its end.
-    pub(super) fn text(&self, indent: &str, paint: Paint) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.text.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let mut text = String::new();
-        for row in &self.rows {
-            text.push_str(indent);
-            for (column, cell) in row.iter().enumerate() {
-                // The blanks stay outside the colours, which have no width.
-                let last = row[column + 1..].iter().all(|cell| cell.text.is_empty());
-                let blanks = widths[column] - cell.text.chars().count() + 2;
-                let word = cell
-                    .tone
-                    .map_or_else(|| cell.text.clone(), |tone| paint.word(tone, &cell.text));
-                let _ = write!(text, "{word}{:1$}", "", if last { 0 } else { blanks });
-                if last {
-                    break;
-                }
-            }
-            text.push('\n');
-        }
-        text
-    }
 }
 
 /// A number of bytes for people.
@@ -134,26 +89,6 @@ pub(super) fn duration(us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_are_aligned_and_lines_end_with_their_last_word() {
-        let mut table = Table::new(&["POD", "STATE", "WHY"]);
-        table.row(&["shop/web-0", "enrolled", ""], Some((1, Tone::Good)));
-        table.row(&["a/b", "", "ünïcödé"], None);
-        let plain = table.text("  ", Paint::new(false));
-        assert_eq!(
-            plain,
-            concat!(
-                "  POD         STATE     WHY\n",
-                "  shop/web-0  enrolled\n",
-                "  a/b                   ünïcödé\n",
-            )
-        );
-        let coloured = table.text("  ", Paint::new(true));
-        assert!(coloured.contains("\x1b[32menrolled\x1b[0m\n"), "{coloured:?}");
-        let bare = coloured.replace("\x1b[32m", "").replace("\x1b[1m", "").replace("\x1b[0m", "");
-        assert_eq!(bare, plain);
-    }
 
     #[test]
     fn numbers_are_for_people() {

@@ -2,6 +2,7 @@
 
 mod head;
 mod layers;
+mod links;
 mod pods;
 mod source;
 
@@ -31,6 +32,10 @@ pub(super) async fn run(args: &StatusArgs, paint: Paint) -> anyhow::Result<Answe
 fn table(status: &Status, paint: Paint) -> String {
     let mut text = head::head(status, paint);
     section(&mut text, "PODS", &pods::pods(status, paint), paint);
+    let links = links::links(status, paint);
+    if !links.is_empty() {
+        section(&mut text, "LINKS", &links, paint);
+    }
     section(&mut text, "LAYERS", &layers::layers(status, paint), paint);
     if let Some(source) = &status.source {
         section(&mut text, "API SERVER", &source::followed(source, paint), paint);
@@ -38,7 +43,7 @@ fn table(status: &Status, paint: Paint) -> String {
     if !status.names.is_empty() {
         section(&mut text, "NAMES", &source::names(&status.names, paint), paint);
     }
-    section(&mut text, "COUNTERS", &counters(status), paint);
+    section(&mut text, "COUNTERS", &counters(status, paint), paint);
     section(&mut text, "FINDINGS", &findings(&status.findings, paint), paint);
     text
 }
@@ -48,12 +53,12 @@ fn section(text: &mut String, title: &str, body: &str, paint: Paint) {
     let _ = write!(text, "\n{}\n{body}", paint.word(Tone::Strong, title));
 }
 
-fn counters(status: &Status) -> String {
+fn counters(status: &Status, paint: Paint) -> String {
     let mut table = Table::default();
     for (name, count) in &status.counters {
         table.row(&[&name.replace('_', " "), &count.to_string()], None);
     }
-    table.text("  ", Paint::new(false))
+    table.text("  ", paint)
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ fn request_words(question: &RequestQuery, answer: &RequestAnswer, paint: Paint) 
             let _ = writeln!(text, "{}", route.action);
             let mut line = |name: &str, value: &str| {
                 if !value.is_empty() {
-                    let _ = writeln!(text, "  {name:13}{value}");
+                    text += &paint.beside(&format!("  {name:13}"), value);
                 }
             };
             line("route", &route.name);
@@ -117,14 +117,14 @@ fn words(answer: &WhyAnswer, paint: Paint) -> String {
     match live {
         Some(Live { verdict, reason, generation }) => {
             let (verdict, reason) = (verdict.name(), reason.name());
-            let _ = writeln!(
-                text,
-                "kernel         {verdict}, reason {reason}, generation {generation}"
-            );
+            let said = format!("{verdict}, reason {reason}, generation {generation}");
+            text += &paint.beside("kernel         ", &said);
         }
-        None => text.push_str("kernel         the pod's network namespace is not known\n"),
+        None => {
+            text += &paint.beside("kernel         ", "the pod's network namespace is not known");
+        }
     }
-    let _ = writeln!(text, "configuration  {}", outcome(&explanation.decision));
+    text += &paint.beside("configuration  ", &outcome(&explanation.decision));
     for name in &explanation.names {
         let how = match name.age {
             AnswerAge::Current => "one of its addresses",
@@ -135,10 +135,11 @@ fn words(answer: &WhyAnswer, paint: Paint) -> String {
                 "an address that it has left: open connections stay, new ones do not"
             }
         };
-        let _ = writeln!(text, "name           {}: {how}", name.name);
+        text += &paint.beside("name           ", &format!("{}: {how}", name.name));
     }
     if let Some(difference) = difference {
-        let _ = writeln!(text, "{}  {difference}", paint.word(Tone::Bad, "difference   "));
+        let name = format!("{}  ", paint.word(Tone::Bad, "difference   "));
+        text += &paint.beside(&name, difference);
     }
     text + &missing(explanation, paint)
 }
@@ -192,7 +193,7 @@ fn missing(explanation: &Explanation, paint: Paint) -> String {
         let _ = writeln!(text, "\n{}", paint.word(Tone::Strong, "NEAREST RULES"));
     }
     for NearMiss { rule: near, mismatch } in &explanation.near {
-        let _ = writeln!(text, "  {}: {mismatch}", rule(near));
+        text += &paint.beside("  ", &format!("{}: {mismatch}", rule(near)));
     }
     if let Some(remedy) = &explanation.remedy {
         let title = paint.word(Tone::Strong, "WHAT WOULD ALLOW IT");

@@ -17,6 +17,8 @@ mod tests;
 
 /// How long the agent may take when the configuration does not say.
 const DEADLINE_SECONDS: u64 = 5;
+/// The longest that it may take: a runtime gives up after minutes.
+const MOST_SECONDS: u64 = 3_600;
 
 /// The environment, by name.
 pub(super) type Environment = BTreeMap<String, String>;
@@ -37,8 +39,6 @@ pub(super) enum Verb {
     Add { sandbox: Option<Asked>, before: Value },
     /// Is it still as it was answered?
     Check { sandbox: Option<Asked> },
-    /// A sandbox goes.
-    Del { id: String },
     /// These are all that are left.
     Gc { ids: BTreeSet<String> },
     /// Could a sandbox be added?
@@ -85,8 +85,35 @@ struct Attachment {
 impl Config {
     /// How long the agent may take.
     pub(super) fn deadline(&self) -> Duration {
-        Duration::from_secs(self.deadline_seconds.unwrap_or(DEADLINE_SECONDS))
+        let seconds = self.deadline_seconds.unwrap_or(DEADLINE_SECONDS);
+        Duration::from_secs(seconds.min(MOST_SECONDS))
     }
+}
+
+/// A sandbox goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Del {
+    pub(super) id: String,
+    pub(super) socket: PathBuf,
+    pub(super) deadline: Duration,
+}
+
+/// Whether a sandbox goes.
+pub(super) fn is_del(environment: &Environment) -> bool {
+    environment.get("CNI_COMMAND").is_some_and(|command| command == "DEL")
+}
+
+/// As much of the end of a sandbox as can be read: nothing else of the configuration matters to it.
+pub(super) fn del(environment: &Environment, input: &[u8]) -> Option<Del> {
+    let config: Value = serde_json::from_slice(input).ok()?;
+    let seconds = config.get("deadlineSeconds").and_then(Value::as_u64);
+    // An agent that hangs does not keep a pod from going.
+    let seconds = seconds.unwrap_or(DEADLINE_SECONDS).min(DEADLINE_SECONDS);
+    Some(Del {
+        id: container(environment).ok()?.to_owned(),
+        socket: config.get("socket")?.as_str()?.into(),
+        deadline: Duration::from_secs(seconds),
+    })
 }
 
 /// The version that the configuration names, where it can be read that far.
@@ -129,7 +156,6 @@ fn verb(environment: &Environment, config: &Config, version: &str) -> Result<Ver
             Ok(Verb::Add { sandbox: asked(environment, &before)?, before })
         }
         "CHECK" => Ok(Verb::Check { sandbox: asked(environment, &before(config)?)? }),
-        "DEL" => Ok(Verb::Del { id: container(environment)?.to_owned() }),
         "GC" => {
             let valid = config.valid_attachments.as_ref().ok_or_else(|| {
                 let message = "cni.dev/valid-attachments is missing";

@@ -1,8 +1,10 @@
 //! A node's CNI configuration as text, with our entry put in and taken out. Pure: what is read and
 //! written is for `install`.
 //!
-//! Everything that is not ours stays as it is written, unknown fields and the order included: its
-//! text is moved and never read.
+//! Everything that is not ours stays as it is written, unknown fields, blanks and the order included:
+//! our entry is put into the text, and it is cut out of it.
+
+use std::{ops::Range, str};
 
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -19,6 +21,9 @@ pub(crate) enum ConflistError {
     /// It is not JSON, or a field is of another type.
     #[error("it cannot be read")]
     Json(#[from] serde_json::Error),
+    /// It is no text.
+    #[error("it is not UTF-8")]
+    Utf8(#[from] str::Utf8Error),
     /// A list without plugins, or a plugin without a type.
     #[error("it has no field {field}")]
     Missing {
@@ -65,37 +70,107 @@ pub(super) fn is_made_by_us(name: &str) -> bool {
 /// A list with our entry: at the end where there was none, else in its place. `None` when it says
 /// just that already.
 pub(super) fn insert(text: &[u8], entry: &Value) -> Result<Option<String>, ConflistError> {
-    let (mut fields, mut plugins) = parts(text)?;
-    let mut found = ours(&plugins);
-    let first = if found.is_empty() { None } else { Some(found.remove(0)) };
+    let list = List::read(text)?;
+    let found = list.ours();
     let same = |at: &usize| {
-        serde_json::from_str::<Value>(plugins[*at].get()).is_ok_and(|there| there == *entry)
+        serde_json::from_str::<Value>(list.plugin(*at)).is_ok_and(|there| there == *entry)
     };
-    if found.is_empty() && first.as_ref().is_some_and(same) {
+    let Some((first, extra)) = found.split_first() else {
+        // As far from the plugin before it as that one is from what comes before.
+        let end_of_list = list.plugins.len() - 1;
+        let entry = format!(",{}{entry}", list.blank_before(end_of_list));
+        let end = list.plugins[end_of_list].end;
+        return Ok(Some(list.with(&[(end..end, entry)])));
+    };
+    if extra.is_empty() && same(first) {
         return Ok(None);
     }
-    let raw = RawValue::from_string(entry.to_string())?;
-    for extra in found.into_iter().rev() {
-        plugins.remove(extra);
-    }
-    match first {
-        Some(at) => plugins[at] = raw,
-        None => plugins.push(raw),
-    }
-    Ok(Some(join(&mut fields, &plugins)?))
+    let mut changes = vec![(list.plugins[*first].clone(), entry.to_string())];
+    changes.extend(extra.iter().map(|at| (list.whole(*at), String::new())));
+    Ok(Some(list.with(&changes)))
 }
 
 /// A list without our entry; `None` when there is none.
 pub(super) fn remove(text: &[u8]) -> Result<Option<String>, ConflistError> {
-    let (mut fields, mut plugins) = parts(text)?;
-    let found = ours(&plugins);
+    let list = List::read(text)?;
+    let found = list.ours();
     if found.is_empty() {
         return Ok(None);
     }
-    for at in found.into_iter().rev() {
-        plugins.remove(at);
+    let first_of_theirs = (0..list.plugins.len()).find(|at| !found.contains(at));
+    let changes = found.into_iter().map(|at| {
+        let range = match first_of_theirs {
+            // What comes before all of theirs takes the comma behind it along.
+            Some(first) if at < first => list.plugins[at].start..list.plugins[at + 1].start,
+            _ => list.whole(at),
+        };
+        (range, String::new())
+    });
+    Ok(Some(list.with(&changes.collect::<Vec<_>>())))
+}
+
+/// The text of a list, and where in it each plugin is.
+struct List<'a> {
+    text: &'a str,
+    plugins: Vec<Range<usize>>,
+}
+
+impl<'a> List<'a> {
+    fn read(text: &'a [u8]) -> Result<Self, ConflistError> {
+        let text = str::from_utf8(text)?;
+        let fields: IndexMap<String, &RawValue> = serde_json::from_str(text)?;
+        let plugins = fields.get(PLUGINS).ok_or(ConflistError::Missing { field: PLUGINS })?;
+        let plugins: Vec<&RawValue> = serde_json::from_str(plugins.get())?;
+        if plugins.is_empty() {
+            return Err(ConflistError::Missing { field: PLUGINS });
+        }
+        // The plugins are parts of the text.
+        let range = |raw: &&RawValue| {
+            let start = raw.get().as_ptr().addr() - text.as_ptr().addr();
+            start..start + raw.get().len()
+        };
+        Ok(Self { text, plugins: plugins.iter().map(range).collect() })
     }
-    join(&mut fields, &plugins).map(Some)
+
+    fn plugin(&self, at: usize) -> &'a str {
+        &self.text[self.plugins[at].clone()]
+    }
+
+    /// Where our entry is: once, unless somebody has written it twice.
+    fn ours(&self) -> Vec<usize> {
+        #[derive(Deserialize)]
+        struct Plugin {
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        let is_ours = |at: &usize| {
+            serde_json::from_str::<Plugin>(self.plugin(*at)).is_ok_and(|one| one.kind == NAME)
+        };
+        (0..self.plugins.len()).filter(is_ours).collect()
+    }
+
+    /// A plugin with the comma before it.
+    fn whole(&self, at: usize) -> Range<usize> {
+        let Range { start, end } = self.plugins[at];
+        if at == 0 { start..end } else { self.plugins[at - 1].end..end }
+    }
+
+    /// What is between a plugin and the bracket or comma before it.
+    fn blank_before(&self, at: usize) -> &'a str {
+        let before = &self.text[..self.plugins[at].start];
+        &before[before.trim_end().len()..]
+    }
+
+    /// The text with other words at these places, which are in order.
+    fn with(&self, changes: &[(Range<usize>, String)]) -> String {
+        let (mut text, mut from) = (String::new(), 0);
+        for (range, words) in changes {
+            text.push_str(&self.text[from..range.start]);
+            text.push_str(words);
+            from = range.end;
+        }
+        text + &self.text[from..]
+    }
 }
 
 /// A list of a single plugin and our entry.
@@ -121,29 +196,6 @@ pub(super) fn wrap(text: &[u8], entry: &Value) -> Result<String, ConflistError> 
 }
 
 const PLUGINS: &str = "plugins";
-
-fn parts(text: &[u8]) -> Result<(Fields, Vec<Raw>), ConflistError> {
-    let fields: Fields = serde_json::from_slice(text)?;
-    let plugins = fields.get(PLUGINS).ok_or(ConflistError::Missing { field: PLUGINS })?;
-    let plugins: Vec<Raw> = serde_json::from_str(plugins.get())?;
-    if plugins.is_empty() {
-        return Err(ConflistError::Missing { field: PLUGINS });
-    }
-    Ok((fields, plugins))
-}
-
-/// Where our entry is: once, unless somebody has written it twice.
-fn ours(plugins: &[Raw]) -> Vec<usize> {
-    #[derive(Deserialize)]
-    struct Plugin {
-        #[serde(rename = "type")]
-        kind: String,
-    }
-    let is_ours = |raw: &Raw| {
-        serde_json::from_str::<Plugin>(raw.get()).is_ok_and(|plugin| plugin.kind == NAME)
-    };
-    plugins.iter().enumerate().filter(|(_, raw)| is_ours(raw)).map(|(at, _)| at).collect()
-}
 
 /// Indented as most of these files are, so that a person still reads them.
 fn join(fields: &mut Fields, plugins: &[Raw]) -> Result<String, ConflistError> {

@@ -5,7 +5,8 @@
 //!   cannot judge the pod by the deadline. The kubelet then makes the sandbox again.
 //! - ADD passes at once what the agent says is not enrolled, containers that are no pods, and namespaces
 //!   that the configuration excludes.
-//! - DEL never fails: an agent that misses it finds the namespace gone.
+//! - DEL never fails, whatever it is given: an agent that misses it finds the namespace gone. A failure
+//!   would keep the pod from going for as long as the runtime tries again.
 //! - STATUS never fails either. A runtime makes its whole node `NotReady` of that, and running pods are
 //!   evicted; those are judged without an agent.
 
@@ -44,7 +45,12 @@ pub(crate) fn run(variables: impl Iterator<Item = (String, String)>) -> ExitCode
         Failure::new(Code::Io, format!("cannot read the standard input: {error}"), "")
     });
     let asked = call::version_of(&input);
-    let said = read.and_then(|_| answer(&environment, &input, asked.as_deref()));
+    let said = if call::is_del(&environment) {
+        say_goodbye(&environment, &input);
+        Ok(String::new())
+    } else {
+        read.and_then(|_| answer(&environment, &input, asked.as_deref()))
+    };
     let (text, code) = match said {
         Ok(text) => (text, ExitCode::SUCCESS),
         Err(failure) => {
@@ -55,8 +61,19 @@ pub(crate) fn run(variables: impl Iterator<Item = (String, String)>) -> ExitCode
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => code,
+        Err(_) if text.is_empty() => code,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Tells the agent that a sandbox goes, as far as the call says which one, and to whom.
+fn say_goodbye(environment: &Environment, input: &[u8]) {
+    let Some(call::Del { id, socket, deadline }) = call::del(environment, input) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return };
+    let agent = Agent { client: Client::at(&socket), deadline: Instant::now() + deadline };
+    // Without an agent it is found out by the next one, since the namespace goes.
+    let _ = runtime.block_on(agent.once::<_, ()>("/del", &Goodbye { id }));
 }
 
 fn answer(
@@ -93,11 +110,6 @@ async fn carry_out(call: Call, socket: &Path) -> Result<String, Failure> {
             if let Some(asked) = sandbox.filter(|asked| !excluded(asked)) {
                 agent.ask_about("/check", asked, Code::NotJudged).await?;
             }
-            Ok(String::new())
-        }
-        Verb::Del { id } => {
-            // Without an agent it is found out by the next one, since the namespace goes.
-            let _ = agent.once::<_, ()>("/del", &Goodbye { id }).await;
             Ok(String::new())
         }
         Verb::Gc { ids } => {

@@ -107,7 +107,7 @@ pub(crate) async fn read(mut ring: EventRing, sink: Sink) -> io::Result<()> {
     }
 }
 
-/// When the monotonic clock was at zero; asked for anew with each batch, since the wall clock is
+/// When the monotonic clock was at zero; asked for again with each batch, since the wall clock is
 /// set now and then.
 fn boot_time() -> Timestamp {
     let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

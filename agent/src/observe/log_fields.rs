@@ -52,7 +52,7 @@ pub(crate) const FIELDS: &[Field] = &[
     field("bytes.received", &[Access], "Bytes to the pod, at the end of a connection"),
     field("bytes.sent", &[Access], "Bytes from the pod, at the end of a connection"),
     field("cgroup", &[Module], "The cgroup where the hooks are attached"),
-    field("conn.id", FLOWS, "The same in all lines of one connection until the node is booted again: the cookie of the pod's socket. Packets, frames and lines of the proxy have none"),
+    field("conn.id", FLOWS, "The same in all lines of one connection until the node is booted again: the cookie of the pod's socket. Packets and frames have none"),
     field("direction", FLOWS, "Who opened the connection: `outbound` is the pod"),
     field("dst.addr", FLOWS, "What the pod dialled, with the port where the protocol has one"),
     field("dst.service", FLOWS, "The host that the rule is for"),

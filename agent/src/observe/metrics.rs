@@ -99,6 +99,7 @@ impl Collector for FromStatus {
         let mut out = Writer(&mut encoder);
         out.counters(&status)?;
         out.gauges(&status)?;
+        out.links(&status)?;
         out.canaries(&status)
     }
 }
@@ -134,7 +135,11 @@ impl Writer<'_, '_> {
         let help = "Hooks that somebody else took away and that were put back";
         let mended = ConstCounter::new(status.mended.count);
         let name = "kernel_hooks_mended";
-        mended.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+        mended.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        let help = "Times that more was said of links than could be heard, and they were looked at instead";
+        let overruns = ConstCounter::new(status.link_overruns);
+        let name = "pods_link_overruns";
+        overruns.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 
     /// What the canaries show, by pod: there are a few hundred on a node at the most.
@@ -227,6 +232,19 @@ impl Writer<'_, '_> {
             &LabelledFamily { name: "source_findings", help: "Findings", label: "severity" },
             MetricType::Gauge,
             &findings,
+        )
+    }
+
+    /// The links of judged pods, by what judges them.
+    fn links(&mut self, status: &Status) -> fmt::Result {
+        let links = || status.pods.iter().flat_map(|pod| &pod.links);
+        let count = |name| links().filter(|link| link.coverage.name() == name).count() as u64;
+        let coverage = ["layer-3", "below", "inside", "nothing"].map(|name| (name, count(name)));
+        let help = "Links of judged pods by what judges the frames that leave by them";
+        self.family(
+            &LabelledFamily { name: "pods_links", help, label: "coverage" },
+            MetricType::Gauge,
+            &coverage,
         )
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     note::Note,
-    pod::{Canary, Enrolment, Pod, default_action},
+    pod::{Canary, Coverage, Enrolment, Link, Pod, Proof, default_action},
 };
 
 /// A name from a fixed list, or one that another version of the program sent.
@@ -42,7 +42,7 @@ pub(crate) struct Status {
     pub(crate) unknown_pods: UnknownPods,
     /// What happens to open connections whose rule goes.
     pub(crate) on_revoke: OnRevoke,
-    /// How layer 3 hangs on pods' links: `tcx` or `clsact`.
+    /// How layer 3 is attached to pods' links: `tcx` or `clsact`.
     #[serde(default)]
     pub(crate) layer3: Text,
     /// Why, where it is not by itself tcx.
@@ -67,6 +67,9 @@ pub(crate) struct Status {
     /// What others took away, and was put back.
     #[serde(default)]
     pub(crate) mended: Mended,
+    /// How often more was said of links than could be heard. They were looked at instead.
+    #[serde(default)]
+    pub(crate) link_overruns: u64,
     /// The API server that is followed; none on a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Source>,
@@ -209,7 +212,7 @@ pub(crate) enum State {
     },
 }
 
-/// A program in the kernel, and where it hangs.
+/// A program in the kernel, and where it is attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the field says which hook; users read it in JSON")]
 pub(crate) struct Hook {

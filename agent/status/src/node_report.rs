@@ -181,7 +181,7 @@ impl LeaseWriter {
             let there = there.and_then(|there| there.version);
             tracing::warn!(
                 target: "config", lease = name, version = ?left.version, ?there,
-                "the API server has gone back to an older state; everything is listed anew"
+                "the API server has gone back to an older state; everything is listed again"
             );
             self.state.replaced();
         }

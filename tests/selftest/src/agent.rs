@@ -271,7 +271,7 @@ impl Agent {
     /// Removes from the kernel what it put there.
     pub fn uninstall(&self) -> Result<Output> {
         let verb = self.verb(&["uninstall"]);
-        // Filters are removed in the namespace that they hang in, which may have gone already.
+        // Filters are removed in the namespace that they are attached in, which may have gone already.
         let mut command = if self.node.exists() {
             let mut inside = Command::new("nsenter");
             inside.arg(format!("--net={}", self.node.display()));

@@ -34,6 +34,7 @@ impl Said {
 /// ```text
 /// dial ADDR:PORT   connect a new socket
 /// udp ADDR:PORT    connect a new socket for datagrams
+/// meet OWN PEER    connect a new socket for datagrams that is bound, and shares its port
 /// bind ADDR:PORT   bind a new socket
 /// send TEXT        write it
 /// read COUNT       read exactly so many bytes
@@ -67,6 +68,13 @@ fn obey(held: &mut Option<Socket>, verb: &str, argument: &str) -> Result<io::Res
     if ["dial", "udp", "bind"].contains(&verb) {
         let address: SocketAddr = argument.parse()?;
         return Ok(open(verb, address).map(|socket| {
+            *held = Some(socket);
+            String::new()
+        }));
+    }
+    if verb == "meet" {
+        let (own, peer) = argument.split_once(' ').context("two addresses")?;
+        return Ok(meet(own.parse()?, peer.parse()?).map(|socket| {
             *held = Some(socket);
             String::new()
         }));
@@ -109,6 +117,19 @@ fn open(verb: &str, address: SocketAddr) -> io::Result<Socket> {
     } else {
         socket.connect(&address.into())?;
     }
+    Ok(socket)
+}
+
+fn meet(own: SocketAddr, peer: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(own), Type::DGRAM, Some(Protocol::UDP))?;
+    if own.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&own.into())?;
+    socket.connect(&peer.into())?;
     Ok(socket)
 }
 

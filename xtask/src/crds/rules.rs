@@ -3,6 +3,8 @@
 
 mod app_mesh;
 mod istio;
+mod istio_endpoints;
+mod istio_tokens;
 
 use agent_model::resource::Kind;
 use anyhow::{Context as _, bail};
@@ -43,6 +45,10 @@ use Rule::{
     Time, TimeOrZero,
 };
 
+/// A label of a DNS name.
+const LABEL: Rule = Pattern("^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$");
+/// Whom something is exported to.
+const EXPORT: Rule = Pattern(r"^(\*|\.|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)$");
 /// No upper bound.
 const MANY: u64 = u64::MAX;
 const PORT: Rule = Range(1, 65_535);
@@ -64,17 +70,20 @@ pub(super) fn apply(kind: Kind, spec: &mut Value) -> anyhow::Result<Vec<Value>> 
 
 fn of(kind: Kind) -> Vec<At> {
     match kind {
-        Kind::ServiceEntry => istio::service_entry(),
-        Kind::WorkloadEntry => istio::workload_entry(""),
+        Kind::ServiceEntry => istio_endpoints::service_entry(),
+        Kind::WorkloadEntry => istio_endpoints::workload_entry(),
         Kind::Sidecar => istio::sidecar(),
         Kind::VirtualService => istio::virtual_service(),
         Kind::DestinationRule => istio::destination_rule(),
         Kind::Gateway => istio::gateway(),
-        Kind::WorkloadGroup => istio::workload_entry("template."),
+        Kind::WorkloadGroup => istio_endpoints::workload_group(),
         Kind::PeerAuthentication => istio::peers(),
         Kind::AuthorizationPolicy => istio::access(),
+        Kind::RequestAuthentication => istio_tokens::request_authentication(),
         Kind::MeshPolicy => istio::mesh_policy(),
         Kind::Policy => istio::policy(),
+        Kind::Mesh => app_mesh::mesh(),
+        Kind::BackendGroup => app_mesh::group(),
         Kind::VirtualNode => app_mesh::node(),
         Kind::VirtualGateway => app_mesh::gateway(),
         Kind::AppMeshVirtualService => app_mesh::service(),

@@ -19,7 +19,7 @@ pub(super) const STEPS: [(&str, Step); 16] = [
     ("pods outside the mesh are not enrolled", rules::not_enrolled),
     ("Services answer by their VIPs", rules::services),
     ("allowed by address with kubectl apply", rules::allowed),
-    ("other programs hang on the same hooks", rules::neighbours),
+    ("other programs are attached to the same hooks", rules::neighbours),
     ("allowed by its name", rules::by_name),
     ("revoked with kubectl delete, an open connection too", rules::revoked),
     ("a namespace leaves the mesh and comes back", rules::labels),

@@ -30,7 +30,7 @@ pub enum PlanError {
     )]
     TooManyPods { needed: usize },
     #[error(
-        "the numbers for tables, sets or rules are spent: `sekisho uninstall`, then start anew"
+        "the numbers for tables, sets or rules are spent: `sekisho uninstall`, then start again"
     )]
     NumbersSpent,
 }

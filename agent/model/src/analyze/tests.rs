@@ -1,11 +1,15 @@
 use super::*;
 use crate::resource::{documents, parse};
+use crate::snapshot::code;
 
 /// The findings as `severity code object field`, and their messages.
 fn analysed(text: &str) -> (Vec<String>, String) {
     let values = documents(text).into_iter().map(|document| document.value.unwrap());
     let objects = values.flat_map(parse).filter_map(|parsed| parsed.unwrap().object).collect();
     let findings = analyze(&objects);
+    for finding in &findings {
+        assert!(code::allows(finding.code, finding.severity), "{finding}");
+    }
     let messages: Vec<&str> = findings.iter().map(|finding| finding.message.as_str()).collect();
     let messages = messages.join("\n");
     let told = findings.iter().map(|finding| {
@@ -227,4 +231,111 @@ fn an_invalid_object_is_reported_and_not_reckoned_with() {
         entry("b", "b.example.com", "[203.0.113.1]", ""),
     );
     assert_eq!(analysed(&text).0, ["error SK0202 ServiceEntry shop/a spec.hosts[0]"]);
+}
+
+const NAMESPACES: &str = "
+apiVersion: v1
+kind: Namespace
+metadata: {name: istio, labels: {istio-injection: enabled}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: mesh, labels: {mesh: m, appmesh.k8s.aws/sidecarInjectorWebhook: enabled}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: plain}
+---
+apiVersion: appmesh.k8s.aws/v1beta2
+kind: Mesh
+metadata: {name: m}
+spec: {namespaceSelector: {matchLabels: {mesh: m}}}
+---";
+
+fn pod(namespace: &str, annotations: &str) -> String {
+    format!(
+        "\napiVersion: v1\nkind: Pod\nmetadata: {{name: p, namespace: {namespace}, labels: {{app: a}}, \
+         annotations: {{{annotations}}}}}\nspec: {{containers: []}}\n---"
+    )
+}
+
+fn node(namespace: &str, name: &str) -> String {
+    format!(
+        "\napiVersion: appmesh.k8s.aws/v1beta2\nkind: VirtualNode\n\
+         metadata: {{name: {name}, namespace: {namespace}}}\n\
+         spec: {{podSelector: {{matchLabels: {{app: a}}}}, \
+         serviceDiscovery: {{dns: {{hostname: a.example.com}}}}}}\n---"
+    )
+}
+
+#[test]
+fn an_annotation_of_a_pod_that_cannot_be_read_is_told_as_by_the_agent() {
+    const ISTIO: &str = "traffic.sidecar.istio.io/excludeOutboundPorts";
+    const APP_MESH: &str = "appmesh.k8s.aws/egressIgnoredIPs";
+    let both = format!("{ISTIO}: '80,x', {APP_MESH}: 10.0.0.0/33");
+    let told = |namespace: &str, given: &str| {
+        let text = format!("{given}{}", pod(namespace, &both));
+        let (found, messages) = analysed(&text);
+        let about_pods = found.into_iter().filter(|one| one.contains(" Pod "));
+        (about_pods.collect::<Vec<_>>(), messages)
+    };
+    let finding = |namespace: &str, name: &str| {
+        format!("warning IST0108 Pod {namespace}/p metadata.annotations[{name}]")
+    };
+    let (found, messages) = told("istio", NAMESPACES);
+    assert_eq!(found, [finding("istio", ISTIO)]);
+    assert!(
+        messages.contains("\"x\" cannot be read; the rest of the list is honoured"),
+        "{messages}"
+    );
+    let in_mesh = format!("{NAMESPACES}{}", node("mesh", "n1"));
+    assert_eq!(told("mesh", &in_mesh).0, [finding("mesh", APP_MESH)]);
+    assert_eq!(told("plain", NAMESPACES).0, [""; 0]);
+    // Its namespace may well be in a mesh.
+    assert_eq!(told("other", "").0, [finding("other", APP_MESH), finding("other", ISTIO)]);
+}
+
+#[test]
+fn a_pod_that_two_nodes_select_is_told_as_by_the_agent() {
+    let two = |namespace: &str| [node(namespace, "n1"), node(namespace, "n2")].concat();
+    for (given, namespace) in [(NAMESPACES, "mesh"), ("", "other")] {
+        let text = format!("{given}{}{}", two(namespace), pod(namespace, ""));
+        let (found, messages) = analysed(&text);
+        let wanted = format!("error SK0341 Pod {namespace}/p metadata.labels");
+        assert!(found.contains(&wanted), "{found:?}");
+        let both = format!("VirtualNode {namespace}/n1,VirtualNode {namespace}/n2");
+        assert!(messages.contains(&both), "{messages}");
+        let one = format!("{given}{}{}", node(namespace, "n1"), pod(namespace, ""));
+        assert!(!analysed(&one).0.contains(&wanted));
+    }
+}
+
+#[test]
+fn a_service_of_the_same_manifests_is_somewhere() {
+    for address in ["", "clusterIP: None, ", "type: LoadBalancer, "] {
+        let text = format!(
+            "{NAMESPACES}
+apiVersion: v1
+kind: Service
+metadata: {{name: back, namespace: mesh}}
+spec: {{{address}selector: {{app: a}}, ports: [{{port: 9000, targetPort: web}}]}}
+---
+apiVersion: appmesh.k8s.aws/v1beta2
+kind: VirtualNode
+metadata: {{name: back, namespace: mesh}}
+spec:
+  podSelector: {{matchLabels: {{app: a}}}}
+  listeners: [{{portMapping: {{port: 9000, protocol: tcp}}}}]
+  serviceDiscovery: {{dns: {{hostname: back.mesh.svc.cluster.local}}}}
+---
+apiVersion: appmesh.k8s.aws/v1beta2
+kind: VirtualService
+metadata: {{name: back, namespace: mesh}}
+spec: {{provider: {{virtualNode: {{virtualNodeRef: {{name: back}}}}}}}}
+"
+        );
+        let told = analysed(&text).0;
+        let found: Vec<_> = told.into_iter().filter(|one| !one.contains("egressFilter")).collect();
+        assert_eq!(found, ["info SK0303 Service mesh/back spec.clusterIP"], "{address}");
+    }
 }

@@ -1,12 +1,15 @@
 //! Rules that come near.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
 use super::{Mismatch, NearMiss, Query};
 use crate::{
-    egress::{Class, EgressPolicy, Rule},
+    egress::{Class, EgressPolicy, Rule, RuleSource},
     registry::{Hidden, Registry, Scope},
     snapshot::Snapshot,
 };
@@ -21,17 +24,21 @@ pub(super) fn misses(snapshot: &Snapshot, policy: &EgressPolicy, query: &Query) 
     if let Some(scope) = registry.scope(&query.pod) {
         hidden(registry, scope, query, &mut found);
     }
+    let resolved = resolved(registry, query);
     for rule in policy.rules.rules() {
         if let Some((mismatch, distance)) = mismatch(rule, query) {
-            found.push((mismatch, distance, rule));
+            let host = resolved.get(&*rule.source).filter(|_| mismatch == Mismatch::Address);
+            let by_name = host.map(|host| Mismatch::Resolved { host: (*host).to_owned() });
+            found.push((by_name.unwrap_or(mismatch), distance, rule));
         }
     }
     found.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
     let mut other_addresses = 0;
     let mut seen = BTreeSet::new();
     found.retain(|(mismatch, _, rule)| {
-        other_addresses += usize::from(*mismatch == Mismatch::Address);
-        let wanted = *mismatch != Mismatch::Address || other_addresses <= MOST_OTHER_ADDRESSES;
+        let is_other = matches!(mismatch, Mismatch::Address | Mismatch::Resolved { .. });
+        other_addresses += usize::from(is_other);
+        let wanted = !is_other || other_addresses <= MOST_OTHER_ADDRESSES;
         wanted && seen.insert((mismatch.clone(), rule.source.clone()))
     });
     found.truncate(MOST);
@@ -39,7 +46,16 @@ pub(super) fn misses(snapshot: &Snapshot, policy: &EgressPolicy, query: &Query) 
     told.map(|(mismatch, _, rule)| NearMiss { rule: rule.into(), mismatch }).collect()
 }
 
-/// Rules that would match, if only the pod saw them.
+/// The sources of rules that are for what hosts resolve to, on the port that was asked about, each with
+/// its host.
+fn resolved<'a>(registry: &'a Registry, query: &Query) -> BTreeMap<&'a RuleSource, &'a str> {
+    let services = registry.services().iter();
+    let services = services.filter(|one| one.resolves_hosts && one.addresses.is_empty());
+    let ports = services.flat_map(|one| &one.ports).filter(|port| port.number == query.port.get());
+    ports.filter_map(|port| Some((&*port.source, port.source.host.as_deref()?))).collect()
+}
+
+/// Rules that would match, if only the pod saw them, or if they were for new connections.
 fn hidden<'a>(
     registry: &'a Registry,
     scope: &Scope,
@@ -50,8 +66,11 @@ fn hidden<'a>(
     let listed = if scope.list().is_some() { registry.listed() } else { &[] };
     for service in listed.iter().chain(registry.services()) {
         for (index, port) in service.ports.iter().enumerate() {
-            let Some(rule) = port.rules.iter().find(|rule| matches(rule, query)) else { continue };
+            let matching = |rules: &'a [Rule]| rules.iter().find(|rule| matches(rule, query));
+            let kept = matching(&port.outlived);
+            let Some(rule) = matching(&port.rules).or(kept) else { continue };
             let mismatch = match registry.hidden(service, index, scope) {
+                None if kept.is_some() => Mismatch::OpenAlone,
                 None => continue,
                 Some(Hidden::NotExported) => Mismatch::NotExported,
                 Some(Hidden::Filtered { by }) => Mismatch::Filtered { by: by.to_string() },

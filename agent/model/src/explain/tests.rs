@@ -4,6 +4,8 @@ use crate::{
     translate::{Interner, NodeContext, translate},
 };
 
+mod names;
+
 const CLUSTER: &str = r#"
 apiVersion: v1
 kind: Namespace
@@ -203,102 +205,6 @@ fn the_answer_survives_a_socket() {
     let answer = ask("203.0.113.200:3306", Protocol::Tcp);
     let text = serde_json::to_string(&answer).unwrap();
     assert_eq!(serde_json::from_str::<Explanation>(&text).unwrap(), answer);
-}
-
-const NAMED: &str = r#"
-apiVersion: v1
-kind: Namespace
-metadata: {name: shop, labels: {istio-injection: enabled}}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: istio, namespace: istio-system}
-data: {mesh: "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: app, namespace: shop, annotations: {sekisho.dev/netns: /run/netns/app}}
-spec: {nodeName: node-1, containers: []}
----
-apiVersion: v1
-kind: Service
-metadata: {name: outside, namespace: shop}
-spec: {type: ExternalName, externalName: db.example.com, ports: [{name: tcp, port: 3306}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: inside, namespace: shop}
-spec: {clusterIP: 10.96.0.9, ports: [{name: tcp, port: 3306}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: alias, namespace: shop}
-spec: {type: ExternalName, externalName: inside.shop.svc.cluster.local}
-"#;
-
-fn named() -> Snapshot {
-    let mut objects = Objects::default();
-    for document in documents(NAMED) {
-        for parsed in parse(document.value.unwrap()) {
-            objects.insert(parsed.unwrap().object.unwrap());
-        }
-    }
-    let mut node = NodeContext::new("node-1");
-    let answer = crate::names::Answer {
-        current: vec!["203.0.113.1".parse().unwrap()],
-        lingering: vec!["2001:db8::1".parse().unwrap()],
-        former: vec!["203.0.113.3".parse().unwrap()],
-        trouble: None,
-    };
-    node.answers =
-        std::sync::Arc::new([("db.example.com".into(), answer.into())].into_iter().collect());
-    translate(&objects, &node, &mut Interner::default())
-}
-
-#[test]
-fn an_address_is_told_with_the_name_that_it_comes_from() {
-    let snapshot = named();
-    let pod = PodId { namespace: "shop".into(), name: "app".into() };
-    for (address, age, allowed) in [
-        ("203.0.113.1", AnswerAge::Current, true),
-        ("2001:db8::1", AnswerAge::Lingering, true),
-        ("203.0.113.3", AnswerAge::Former, false),
-    ] {
-        let query = Query {
-            pod: pod.clone(),
-            address: address.parse().unwrap(),
-            port: 3306.try_into().unwrap(),
-            protocol: Protocol::Tcp,
-        };
-        let told = explain(&snapshot, &query).unwrap();
-        assert_eq!(told.names, [NameText { name: "db.example.com".into(), age }], "{address}");
-        assert_eq!(matches!(told.decision, Decision::Rule { .. }), allowed, "{address}");
-    }
-}
-
-#[test]
-fn a_name_stands_for_the_addresses_that_a_pod_would_dial() {
-    let snapshot = named();
-    let pod = |namespace: &str| PodId { namespace: namespace.into(), name: "app".into() };
-    let of = |name: &str, namespace: &str| {
-        addresses(&snapshot, &pod(namespace), name)
-            .map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>())
-    };
-    let outside = Some(vec!["203.0.113.1".to_owned(), "2001:db8::1".to_owned()]);
-    let inside = Some(vec!["10.96.0.9".to_owned()]);
-    for (name, namespace, expected) in [
-        ("db.example.com", "shop", &outside),
-        ("DB.example.com.", "other", &outside),
-        ("outside.shop.svc.cluster.local", "shop", &outside),
-        ("outside", "shop", &outside),
-        ("outside", "other", &None),
-        ("inside.shop", "other", &inside),
-        ("inside.shop.svc", "other", &inside),
-        ("alias.shop.svc.cluster.local", "shop", &inside),
-        ("nobody.example.com", "shop", &None),
-    ] {
-        assert_eq!(&of(name, namespace), expected, "{name} from {namespace}");
-    }
 }
 
 /// A pod that may dial what an object lists, and a name that this one leaves out.

@@ -1,11 +1,20 @@
 //! Where requests and connections end up.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Serialize;
 
 use super::{change::HeaderChanges, policy::ClientPolicy};
-use crate::{endpoints::Endpoints, resource::protocol::AppProtocol};
+use crate::{
+    endpoints::Endpoints,
+    registry::Service,
+    resource::{ObjectKey, protocol::AppProtocol},
+};
 
 /// A destination and its share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -42,8 +51,9 @@ pub enum Missing {
     Provider(String),
 }
 
-/// A part of a service on one port, and how it is dialled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A part of a service on one port, and how it is dialled: what Envoy calls a cluster. Two that mean
+/// the same are equal, whatever their endpoints are looked up by.
+#[derive(Clone, Debug, Serialize)]
 pub struct Backend {
     /// The service's name.
     pub service: String,
@@ -53,10 +63,74 @@ pub struct Backend {
     pub subset: Option<String>,
     /// What is spoken there.
     pub protocol: AppProtocol,
-    /// Where it is.
-    pub endpoints: Endpoints,
     /// How it is dialled.
     pub policy: ClientPolicy,
+    /// Who its endpoints are.
+    #[serde(skip)]
+    pub(crate) members: Members,
+}
+
+impl PartialEq for Backend {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { service, port, subset, protocol, policy, members: _ } = self;
+        *service == other.service
+            && *port == other.port
+            && *subset == other.subset
+            && *protocol == other.protocol
+            && *policy == other.policy
+    }
+}
+
+impl Eq for Backend {}
+
+/// Who the endpoints of a backend are. It follows from services, routes and rules, which change
+/// seldom; their addresses change with every pod and are looked up
+/// ([`super::Requests::load_assignment`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Members {
+    /// Those behind a port of a service that have some labels.
+    OfPort {
+        /// The port.
+        port: PortOfHost,
+        /// The labels of a subset; none is all of them.
+        labels: BTreeMap<String, String>,
+    },
+    /// Those behind a port of a service, whatever is known of them, also of one that is headless.
+    Listed(PortOfHost),
+    /// The pods of App Mesh's `VirtualNode`.
+    OfNode {
+        /// The node.
+        node: ObjectKey,
+        /// The port there.
+        port: NonZeroU16,
+    },
+    /// As said here.
+    Stated(Endpoints),
+}
+
+/// A port under a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortOfHost {
+    pub(crate) host: Arc<str>,
+    pub(crate) service: Arc<Service>,
+    /// Which of the service's ports.
+    pub(crate) index: usize,
+}
+
+/// Who serves a backend at the moment: what Envoy calls a cluster load assignment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LoadAssignment {
+    /// Where it is.
+    pub endpoints: Endpoints,
+    /// Who may answer where the mesh's TLS is spoken.
+    pub identities: BTreeSet<String>,
+}
+
+impl LoadAssignment {
+    /// Of nobody.
+    pub fn nobody() -> Self {
+        Self { endpoints: Endpoints::Listed([].into()), identities: BTreeSet::new() }
+    }
 }
 
 /// Shares in lowest terms, those of nothing left out. One destination alone has all, whatever its

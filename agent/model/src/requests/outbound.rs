@@ -49,7 +49,7 @@ impl Listener {
 pub struct StreamRoute {
     /// The server names that TLS asks for; none is any.
     pub names: BTreeSet<Domain>,
-    /// Where to, by shares, each connection anew. Nowhere is a connection that is closed.
+    /// Where to, by shares, each connection by itself. Nowhere is a connection that is closed.
     pub to: Vec<Weighted>,
     /// How long nothing may be sent either way.
     pub idle: Option<Duration>,

@@ -1,9 +1,6 @@
 //! How a service is dialled: which endpoint is next, how many connections, what TLS.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
@@ -212,8 +209,8 @@ pub enum ClientTls {
 /// TLS with the mesh's certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MeshTls {
-    /// Who may answer.
-    pub identities: BTreeSet<String>,
+    /// Who may answer, where an object says; none is whoever serves it.
+    pub names: Vec<String>,
     /// The server name that is sent.
     pub server_name: String,
 }

@@ -23,6 +23,8 @@ pub struct EndpointSlice {
     pub address_type: String,
     /// The addresses of the endpoints that are ready.
     pub ready: Box<[IpAddr]>,
+    /// Those of the others: they get no new connections, and keep the open ones.
+    pub unready: Box<[IpAddr]>,
     /// By the Service port's name; `None` for a port that is not said.
     pub ports: Vec<(String, Option<u16>)>,
 }
@@ -34,10 +36,9 @@ impl From<v1::EndpointSlice> for EndpointSlice {
         let labels = std::mem::take(&mut metadata.labels);
         metadata.annotations = Pairs::default();
         // Unset means ready: the API says to take it so.
-        let ready = endpoints.iter().filter(|endpoint| {
+        let (ready, unready): (Vec<_>, Vec<_>) = endpoints.iter().partition(|endpoint| {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) != Some(false)
         });
-        let ready = ready.flat_map(|endpoint| &endpoint.addresses);
         let port = |port: EndpointPort| {
             let number = port.port.and_then(|number| u16::try_from(number).ok());
             (port.name.unwrap_or_default(), number)
@@ -46,7 +47,8 @@ impl From<v1::EndpointSlice> for EndpointSlice {
             service: labels.get(SERVICE_NAME).map(str::to_owned),
             metadata,
             address_type,
-            ready: ready.filter_map(|text| text.parse().ok()).collect(),
+            ready: addresses(&ready),
+            unready: addresses(&unready),
             ports: ports.into_iter().flatten().map(port).collect(),
         }
     }
@@ -55,16 +57,20 @@ impl From<v1::EndpointSlice> for EndpointSlice {
 impl EndpointSlice {
     /// As a manifest that says the same.
     pub fn manifest(&self) -> v1::EndpointSlice {
-        let Self { metadata, service, address_type, ready, ports } = self;
+        let Self { metadata, service, address_type, ready, unready, ports } = self;
         let mut metadata = ObjectMeta::from(metadata.clone());
         let label = |name: &String| BTreeMap::from([(SERVICE_NAME.to_owned(), name.clone())]);
         metadata.labels = service.as_ref().map(label);
-        let conditions = EndpointConditions { ready: Some(true), ..EndpointConditions::default() };
-        let endpoint = |address: &IpAddr| Endpoint {
+        let endpoint = |address: &IpAddr, ready| Endpoint {
             addresses: vec![address.to_string()],
-            conditions: Some(conditions.clone()),
+            conditions: Some(EndpointConditions {
+                ready: Some(ready),
+                ..EndpointConditions::default()
+            }),
             ..Endpoint::default()
         };
+        let ready = ready.iter().map(|address| endpoint(address, true));
+        let unready = unready.iter().map(|address| endpoint(address, false));
         let port = |(name, number): &(String, Option<u16>)| EndpointPort {
             name: Some(name.clone()),
             port: number.map(i32::from),
@@ -72,11 +78,16 @@ impl EndpointSlice {
         };
         v1::EndpointSlice {
             address_type: address_type.clone(),
-            endpoints: ready.iter().map(endpoint).collect(),
+            endpoints: ready.chain(unready).collect(),
             metadata,
             ports: Some(ports.iter().map(port).collect()),
         }
     }
+}
+
+fn addresses(endpoints: &[&Endpoint]) -> Box<[IpAddr]> {
+    let all = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    all.filter_map(|text| text.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -103,6 +114,7 @@ mod tests {
         let slice = EndpointSlice::from(slice);
         assert_eq!(slice.service.as_deref(), Some("db"));
         assert_eq!(slice.ready.len(), 2);
+        assert_eq!(*slice.unready, ["2001:db8::2".parse::<IpAddr>().unwrap()]);
         assert_eq!(slice.ports, [("tcp".to_owned(), Some(5432)), ("any".to_owned(), None)]);
         assert_eq!(EndpointSlice::from(slice.manifest()), slice);
     }

@@ -84,6 +84,16 @@ impl ResourceError {
         }
     }
 
+    /// What is wrong, without the object and the field.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotAMapping { .. } => self.to_string(),
+            Self::Unnamed { found, expected, .. } => format!("found {found}, expected {expected}"),
+            Self::Field { source, .. } => source.to_string(),
+            Self::MeshConfig { source, .. } => source.to_string(),
+        }
+    }
+
     /// What is left of an object that restricts.
     pub fn refused(&self) -> Option<&Arc<Refused>> {
         match self {
@@ -359,7 +369,7 @@ fn mesh(
         Value::Object(Map::new())
     } else {
         serde_saphyr::from_str_with_options(text, yaml::options()).map_err(|source| {
-            let (key, source) = (key.clone(), NotYaml::from(source));
+            let (key, source) = (key.clone(), NotYaml::with_place(&source));
             ResourceError::MeshConfig { key, source, refused: None }
         })?
     };

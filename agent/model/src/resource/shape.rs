@@ -89,6 +89,7 @@ fn wanted(expected: &str) -> String {
         "a sequence" => "a list".to_owned(),
         "a map" => "a mapping".to_owned(),
         "IntOrString" => "a whole number or a string".to_owned(),
+        "Quantity" => "a quantity, such as 100m or 1Gi".to_owned(),
         structure if structure.starts_with("struct ") => "a mapping".to_owned(),
         other => other.to_owned(),
     }

@@ -3,6 +3,8 @@
 use serde::de;
 use serde_json::Value;
 
+use super::yaml_words::{in_words, is_about_a_key};
+
 /// One document of a stream.
 #[derive(Debug)]
 pub struct Document {
@@ -66,25 +68,53 @@ pub fn split(text: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// The values of a text that is nothing but JSON, each with its line; else the text itself.
+/// The values of a text that is JSON, each with its line; else the text itself. Where JSON ends, the
+/// rest is a document of its own: it does not take those before it along.
 fn json_objects(line: usize, text: &str) -> Vec<(usize, &str)> {
     let whole = vec![(line, text)];
-    if !text.trim_start().starts_with('{') {
+    let mut start = json_start(text);
+    let json = &text[start..];
+    if !json.starts_with('{') {
         return whole;
     }
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<de::IgnoredAny>();
-    let (mut found, mut start) = (Vec::new(), 0);
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<de::IgnoredAny>();
+    let (offset, mut found) = (start, Vec::new());
+    let mut push = |from: usize, to: usize| {
+        let from = from + text[from..to].len() - text[from..to].trim_start().len();
+        let first = line + text[..from].matches('\n').count();
+        found.push((first, &text[from..to]));
+    };
     while let Some(value) = values.next() {
-        if value.is_err() {
+        if value.is_ok() {
+            let end = offset + values.byte_offset();
+            push(start, end);
+            start = end;
+        } else if start == offset {
             return whole;
+        } else {
+            push(start, text.len());
+            break;
         }
-        let end = values.byte_offset();
-        let blank = text[start..end].len() - text[start..end].trim_start().len();
-        let first = line + text[..start + blank].matches('\n').count();
-        found.push((first, &text[start + blank..end]));
-        start = end;
     }
     if found.len() > 1 { found } else { whole }
+}
+
+/// Where a text begins to say something: a byte order mark, a marker, comments and blanks come before
+/// that.
+fn json_start(text: &str) -> usize {
+    let mut rest = text.trim_start_matches('\u{feff}');
+    loop {
+        rest = rest.trim_start();
+        let is_marker = rest == "---"
+            || rest.strip_prefix("---").is_some_and(|rest| rest.starts_with(char::is_whitespace));
+        if is_marker {
+            rest = &rest[3..];
+        } else if rest.starts_with('#') {
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
+        } else {
+            return text.len() - rest.len();
+        }
+    }
 }
 
 impl Part<'_> {
@@ -121,15 +151,12 @@ impl From<serde_saphyr::Error> for NotYaml {
     }
 }
 
-fn in_words(error: &serde_saphyr::Error) -> String {
-    match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("the key {key:?} is there twice: keep one")
-        }
-        serde_saphyr::Error::DuplicateMappingKey { key: None, .. } => {
-            "a key is there twice: keep one".to_owned()
-        }
-        other => other.render_with_formatter(&serde_saphyr::UserMessageFormatter),
+impl NotYaml {
+    /// The same with the place, of a text that has none of its own.
+    pub(super) fn with_place(error: &serde_saphyr::Error) -> Self {
+        let place = error.location().filter(|_| !is_about_a_key(error));
+        let place = place.map(|at| format!(" at line {}, column {}", at.line(), at.column()));
+        Self(in_words(error) + &place.unwrap_or_default())
     }
 }
 
@@ -178,7 +205,30 @@ mod tests {
         assert_eq!(values[1]["b"], "}{");
         assert_eq!(values[2]["c"][0], 3);
         assert_eq!(values[3]["d"], 4);
-        let broken = documents("{\"a\": 1}\n{\"b\": }x\n");
+        // One that is broken does not take the one before it along.
+        let broken = documents("{\"a\": 1}\n{\"b\": ]}x\n");
+        assert_eq!((broken.len(), broken[1].line), (2, 2));
+        assert_eq!(broken[0].value.as_ref().unwrap()["a"], 1);
+        assert!(broken[1].value.is_err());
+        let broken = documents("{\"a\": ]}\n{\"b\": 1}\n");
         assert!(broken.len() == 1 && broken[0].value.is_err());
+    }
+
+    #[test]
+    fn marks_and_comments_may_come_before_objects_of_json() {
+        for before in
+            ["\u{feff}", "---\n", "# note\n\n# {\n", "\u{feff}# note\n--- # here\n\n", "--- "]
+        {
+            let text = format!("{before}{{\"a\": 1}}\n{{\"b\": 2}}\n# the end\n---\nc: 3\n");
+            let found = documents(&text);
+            assert_eq!(found.len(), 3, "{text:?}: {found:?}");
+            let line = text[..text.find("{\"b").unwrap()].matches('\n').count() + 1;
+            assert_eq!(found[1].line, line, "{text:?}");
+            let values: Vec<&Value> = found.iter().map(|one| one.value.as_ref().unwrap()).collect();
+            assert_eq!(
+                (&values[0]["a"], &values[1]["b"], &values[2]["c"]),
+                (&1.into(), &2.into(), &3.into())
+            );
+        }
     }
 }

@@ -93,6 +93,11 @@ impl<'a> AppMesh<'a> {
         found
     }
 
+    /// A namespace that is given.
+    pub(super) fn namespace(&self, name: &str) -> Option<&'a Namespace> {
+        self.namespaces.get(name).map(|one| &***one)
+    }
+
     /// The mesh of a namespace.
     pub(super) fn mesh(&self, namespace: &str) -> Option<&'a Mesh> {
         self.meshes.get(namespace)?.as_ref().ok().copied()

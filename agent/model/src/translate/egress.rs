@@ -23,7 +23,7 @@
 //!   Both are Istio's own: a CIDR's filter chain also matches the SNI.
 //! - Datagrams are never redirected, so endpoints and target ports have no effect on them.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, num::NonZeroU16, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -95,8 +95,12 @@ impl Fold<'_> {
             Some(Endpoints::Named { .. }) => self.answers(rules, protocol, action),
             _ if self.service.headless => {
                 let number = rules.number();
-                for (address, port) in self.inputs.endpoints.served(&self.service.key, self.port) {
+                let served = self.inputs.endpoints.served(&self.service.key, self.port);
+                for (address, port) in served.ready {
                     rules.push(protocol, IpNet::from(address), port.unwrap_or(number), action);
+                }
+                for (address, port) in served.unready {
+                    rules.keep(protocol, IpNet::from(address), port.unwrap_or(number), action);
                 }
             }
             _ => {
@@ -112,8 +116,8 @@ impl Fold<'_> {
         match self.family() {
             None => {}
             Some(Family::Datagram) => self.datagrams(rules, notes),
-            Some(Family::Opaque) => self.opaque(rules, Action::Direct),
-            Some(Family::Auto) => self.opaque(rules, ALLOWED),
+            Some(Family::Opaque) => self.opaque(rules, Action::Direct, notes),
+            Some(Family::Auto) => self.opaque(rules, ALLOWED, notes),
             Some(Family::Http) => rules.tcp_everywhere(BY_NAME),
             Some(Family::Tls) => self.tls(rules),
         }
@@ -129,12 +133,14 @@ impl Fold<'_> {
     }
 
     /// Plain TCP, or what may turn out to be: by address, or any address without one.
-    fn opaque(&self, rules: &mut PortRules, straight: Action) {
+    fn opaque(&self, rules: &mut PortRules, straight: Action, notes: &mut Notes<'_>) {
         let number = rules.number();
         if self.service.addresses.is_empty() {
             match &self.port.endpoints {
                 _ if self.stays() => rules.tcp_everywhere(straight),
+                // Istio's sidecar takes whatever is dialled on the port to the name.
                 Some(named @ Endpoints::Named { .. }) if self.service.resolves_hosts => {
+                    notes.tell(code::RESOLVED_ALONE, "spec.addresses", resolved_alone(number));
                     if straight == ALLOWED {
                         rules.tcp_everywhere(BY_NAME);
                     }
@@ -198,6 +204,14 @@ impl Fold<'_> {
             }
         }
     }
+}
+
+fn resolved_alone(port: NonZeroU16) -> String {
+    format!(
+        "on port {port} this is for the addresses that its hosts resolve to, and for no other; Istio \
+         sends every address that is dialled on the port to the name. Where clients dial other \
+         addresses, list those here: they are carried to what the hosts resolve to"
+    )
 }
 
 const DATAGRAMS_ARE_NOT_REDIRECTED: &str = "datagrams are never redirected: they reach the address and port that the pod dials, whatever \

@@ -8,19 +8,30 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use k8s_openapi::api::core::v1::Endpoints;
+use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints};
 
 use crate::{
     registry::ServicePort,
     resource::{EndpointSlice, Kind, Object, ObjectKey, Objects},
 };
 
-/// Ready addresses with the ports that they serve.
+/// Addresses with the ports that they serve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Subset {
+    /// Of those that are ready.
     pub(super) addresses: Vec<IpAddr>,
+    /// Of the others.
+    pub(super) unready: Vec<IpAddr>,
     /// By the Service port's name; `None` for a port that is not said.
     pub(super) ports: BTreeMap<String, Option<u16>>,
+}
+
+/// Where a port is served.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    pub(super) ready: Vec<(IpAddr, Option<NonZeroU16>)>,
+    /// These may have open connections, and get no new ones.
+    pub(super) unready: Vec<(IpAddr, Option<NonZeroU16>)>,
 }
 
 /// Endpoints by Service. Most Services are reached at their own address, so nothing is collected
@@ -68,16 +79,13 @@ impl Index {
 
     /// The addresses that serve a Service's port, and the port that they serve it on; `None` where
     /// they do not say.
-    pub(super) fn served(
-        &self,
-        service: &ObjectKey,
-        port: &ServicePort,
-    ) -> Vec<(IpAddr, Option<NonZeroU16>)> {
-        let mut served = Vec::new();
+    pub(super) fn served(&self, service: &ObjectKey, port: &ServicePort) -> Served {
+        let mut served = Served::default();
         for subset in self.of(&service.namespace, &service.name) {
             let Some(port) = subset.ports.get(port.name.as_str()) else { continue };
             let port = port.and_then(NonZeroU16::new);
-            served.extend(subset.addresses.iter().map(|address| (*address, port)));
+            served.ready.extend(subset.addresses.iter().map(|address| (*address, port)));
+            served.unready.extend(subset.unready.iter().map(|address| (*address, port)));
         }
         served
     }
@@ -100,18 +108,26 @@ impl Index {
 }
 
 fn of_slice(slice: &EndpointSlice) -> Subset {
-    Subset { addresses: slice.ready.to_vec(), ports: slice.ports.iter().cloned().collect() }
+    Subset {
+        addresses: slice.ready.to_vec(),
+        unready: slice.unready.to_vec(),
+        ports: slice.ports.iter().cloned().collect(),
+    }
 }
 
 fn of_endpoints(endpoints: &Endpoints) -> Vec<Subset> {
     let subsets = endpoints.subsets.iter().flatten();
     let subsets = subsets.map(|subset| {
-        let addresses = subset.addresses.iter().flatten();
+        let addresses = |all: &Option<Vec<EndpointAddress>>| {
+            let all = all.iter().flatten();
+            all.filter_map(|address| address.ip.parse().ok()).collect()
+        };
         let ports = subset.ports.iter().flatten();
         let ports = ports
             .map(|port| (port.name.clone().unwrap_or_default(), u16::try_from(port.port).ok()));
         Subset {
-            addresses: addresses.filter_map(|address| address.ip.parse().ok()).collect(),
+            addresses: addresses(&subset.addresses),
+            unready: addresses(&subset.not_ready_addresses),
             ports: ports.collect(),
         }
     });

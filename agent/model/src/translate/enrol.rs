@@ -106,6 +106,11 @@ pub(super) fn pending(
     is_pending.then(|| format!("its namespace {} is not known yet", id.namespace))
 }
 
+/// Whether a pod can be in a mesh, whatever its namespace says.
+pub(super) fn can_be_in_a_mesh(pod: &Pod) -> bool {
+    never(pod).is_none()
+}
+
 /// Why a pod can be in no mesh at all.
 fn never(pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref();

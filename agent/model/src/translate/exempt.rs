@@ -28,16 +28,28 @@ const SYSTEM: &str = "kube-system";
 const BOTH: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
 
 /// What is exempt for every pod of the node.
-pub(super) fn of_node(objects: &Objects, node: &NodeContext) -> Vec<Rule> {
+#[derive(Debug, Default)]
+pub(super) struct NodeRules {
+    /// For the cluster's own resolver.
+    pub(super) of_cluster: Vec<Rule>,
+    /// The same for open connections alone.
+    pub(super) outlived: Vec<Rule>,
+    /// All rules.
+    pub(super) all: Vec<Rule>,
+}
+
+/// See [`NodeRules`].
+pub(super) fn of_node(objects: &Objects, node: &NodeContext) -> NodeRules {
     let index = Index::new(objects);
-    let mut rules = Vec::new();
+    let (mut of_cluster, mut outlived) = (Vec::new(), Vec::new());
     for object in objects.of_kind_in(Kind::Service, SYSTEM) {
         if let Object::Service(service) = object
             && is_cluster_dns(service)
         {
-            cluster_dns(service, &index, &mut rules);
+            cluster_dns(service, &index, (&mut of_cluster, &mut outlived));
         }
     }
+    let mut rules = of_cluster.clone();
     let of_resolvers = source("Agent", "", &node.node_name, "resolv.conf");
     resolve(&node.own_resolvers, &of_resolvers, &mut rules);
     if let Some(admin) = node.admin.filter(is_reachable)
@@ -46,7 +58,7 @@ pub(super) fn of_node(objects: &Objects, node: &NodeContext) -> Vec<Rule> {
         let source = source("Agent", "", &node.node_name, "--admin");
         rules.push(rule(Protocol::Tcp, IpNet::from(admin.ip()), Some(port), &source));
     }
-    rules
+    NodeRules { of_cluster, outlived, all: rules }
 }
 
 /// An address that a pod's connection could have as its destination.
@@ -63,7 +75,11 @@ fn is_cluster_dns(service: &Service) -> bool {
             || metadata.label("k8s-app") == Some("kube-dns"))
 }
 
-fn cluster_dns(service: &Service, index: &Index, rules: &mut Vec<Rule>) {
+fn cluster_dns(
+    service: &Service,
+    index: &Index,
+    (rules, outlived): (&mut Vec<Rule>, &mut Vec<Rule>),
+) {
     let name = service.metadata.name.clone().unwrap_or_default();
     let of_service = source("Service", SYSTEM, &name, "spec.clusterIPs");
     for address in &service.addresses {
@@ -77,6 +93,7 @@ fn cluster_dns(service: &Service, index: &Index, rules: &mut Vec<Rule>) {
             let Some(served) = served else { continue };
             let served = served.and_then(NonZeroU16::new).unwrap_or(DNS_PORT);
             subset.addresses.iter().for_each(|one| serve(*one, served, &of_endpoints, rules));
+            subset.unready.iter().for_each(|one| serve(*one, served, &of_endpoints, outlived));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     annotation::{self, AUDIT, MIRROR, NETNS},
     app_mesh::{self, AppMesh},
     context::{NetnsAnnotation, NodeContext},
-    enrol::{self, Membership, membership, truth},
+    enrol::{self, Membership, PodNotice, membership, truth},
     exempt::{self, Dialect},
     governing,
     intern::{Interner, View, ViewKey},
@@ -42,7 +42,7 @@ pub(super) struct Planner<'a> {
     sidecars: Sidecars,
     registry: Registry,
     interner: &'a mut Interner,
-    exempt: Vec<Rule>,
+    exempt: exempt::NodeRules,
     /// The names that what is seen follows from.
     wanted: BTreeSet<Arc<str>>,
     /// Who is asked about requests.
@@ -51,11 +51,11 @@ pub(super) struct Planner<'a> {
 
 /// What Istio's objects say of a pod.
 #[derive(Debug)]
-struct InIstio<'a> {
+pub(super) struct InIstio<'a> {
     settings: &'a Arc<MeshSettings>,
     sidecar: Option<Arc<Sidecar>>,
     /// Where no rule matches.
-    default: DefaultAction,
+    pub(super) default: DefaultAction,
     /// Why the settings are the stricter reading.
     unknown: Option<String>,
 }
@@ -67,6 +67,41 @@ enum Sees<'a> {
     Sidecar(Option<&'a Sidecar>, &'a MeshSettings),
     /// A list.
     List(&'a Arc<List>),
+}
+
+pub(super) fn id_of(pod: &Pod) -> PodId {
+    PodId {
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        name: pod.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// What Istio's objects say of a pod.
+pub(super) fn in_istio<'a>(
+    (sidecars, revisions): (&Sidecars, &'a Revisions),
+    (pod, id): (&Pod, &PodId),
+    namespace: Option<&Namespace>,
+) -> InIstio<'a> {
+    let Governed { settings, unknown } = revisions.of(pod, namespace);
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let sidecar = sidecars.of(&id.namespace, &labels, &settings.root_namespace).cloned();
+    let own = sidecar.as_ref().and_then(|one| one.spec.outbound_traffic_policy.as_ref());
+    let default = own.map_or(settings.outbound, |policy| outbound(policy.mode));
+    InIstio { settings, sidecar, default, unknown }
+}
+
+/// Addresses of a pod that are none.
+pub(super) fn unread_addresses(pod: &Pod, id: &PodId) -> Option<Finding> {
+    let (_, unread) = pod_facts::addresses(pod);
+    let message = format!("not an IP: {}", unread.join(", "));
+    let (severity, code) = (Severity::Warning, code::POD_ADDRESS);
+    let finding = || Finding::new(severity, code, &id.key(), "status.podIPs", message);
+    (!unread.is_empty()).then(finding)
+}
+
+/// What is to be reported of a pod's place in a mesh.
+pub(super) fn noticed(id: &PodId, (severity, code, message): PodNotice) -> Finding {
+    Finding::new(severity, code, &id.key(), "metadata.labels", message)
 }
 
 impl<'a> Planner<'a> {
@@ -100,7 +135,8 @@ impl<'a> Planner<'a> {
 
     /// The registry, and the pods that were planned.
     pub(super) fn finish(self) -> (Registry, BTreeMap<PodId, Member>) {
-        (self.registry, self.members)
+        let exempt::NodeRules { of_cluster, outlived, all: _ } = self.exempt;
+        (self.registry.with_exempt(of_cluster, outlived), self.members)
     }
 
     /// The plan of a pod, if it is one of this node's.
@@ -113,32 +149,22 @@ impl<'a> Planner<'a> {
         if node != Some(self.node.node_name.as_str()) {
             return None;
         }
-        let id = PodId {
-            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
-            name: pod.metadata.name.clone().unwrap_or_default(),
-        };
-        let (addresses, unread) = pod_facts::addresses(pod);
-        let mut tell = |severity, code, field: &str, message: String| {
-            findings.push(Finding::new(severity, code, &id.key(), field, message));
-        };
-        if !unread.is_empty() {
-            let message = format!("not an IP: {}", unread.join(", "));
-            tell(Severity::Warning, code::POD_ADDRESS, "status.podIPs", message);
-        }
+        let id = id_of(pod);
+        let (addresses, _) = pod_facts::addresses(pod);
+        findings.extend(unread_addresses(pod, &id));
         let by_annotation = self.node.netns == NetnsAnnotation::Honour;
         let netns = pod.metadata.annotation(NETNS).filter(|_| by_annotation).map(PathBuf::from);
         let namespace = self.namespaces.get(id.namespace.as_str()).map(|one| &***one);
-        let istio = self.in_istio((pod, &id), namespace);
+        let istio = in_istio((&self.sidecars, self.revisions), (pod, &id), namespace);
         let (membership, notice) = membership((pod, &id), namespace, self.app_mesh, istio.default);
-        if let Some((severity, code, message)) = notice {
-            tell(severity, code, "metadata.labels", message);
-        }
+        findings.extend(notice.map(|notice| noticed(&id, notice)));
         if by_annotation && membership.is_ok() && netns.is_none() {
             let message = format!(
                 "the pod is in the mesh and has no annotation {NETNS}: its network namespace is \
                  not known"
             );
-            tell(Severity::Warning, code::NO_NETNS, &annotation::path(NETNS), message);
+            let (severity, field) = (Severity::Warning, annotation::path(NETNS));
+            findings.push(Finding::new(severity, code::NO_NETNS, &id.key(), field, message));
         }
         let pending = enrol::pending((pod, &id), namespace, self.node.unknown);
         let mesh = match (&pending, &membership) {
@@ -160,15 +186,6 @@ impl<'a> Planner<'a> {
     }
 
     /// What Istio's objects say of a pod.
-    fn in_istio(&self, (pod, id): (&Pod, &PodId), namespace: Option<&Namespace>) -> InIstio<'a> {
-        let Governed { settings, unknown } = self.revisions.of(pod, namespace);
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let sidecar = self.sidecars.of(&id.namespace, &labels, &settings.root_namespace).cloned();
-        let own = sidecar.as_ref().and_then(|one| one.spec.outbound_traffic_policy.as_ref());
-        let default = own.map_or(settings.outbound, |policy| outbound(policy.mode));
-        InIstio { settings, sidecar, default, unknown }
-    }
-
     /// The policy of a pod that is in a mesh.
     fn enrolled(
         &mut self,
@@ -226,9 +243,9 @@ impl<'a> Planner<'a> {
         self.registry.place(id.clone(), view.scope);
         let own = exempt::of_pod((pod, id), dialect, self.node, findings);
         let rules = if own.is_empty() {
-            self.interner.set(&view.selected, &self.exempt)
+            self.interner.set(&view.selected, &self.exempt.all)
         } else {
-            let exempt: Vec<Rule> = self.exempt.iter().cloned().chain(own).collect();
+            let exempt: Vec<Rule> = self.exempt.all.iter().cloned().chain(own).collect();
             self.interner.set(&view.selected, &exempt)
         };
         let default = self.audited((pod, id), default);

@@ -86,7 +86,7 @@ pub struct RequestModel {
     peers: Lazy<Peers>,
     /// The pods that are asked about; without it all that there are.
     members: Option<BTreeMap<PodId, Member>>,
-    views: Arc<Views>,
+    views: Views,
 }
 
 /// Something that is made when somebody asks for it, and kept by the generations after.
@@ -146,7 +146,7 @@ impl RequestModel {
             rules: Lazy::default(),
             peers: Lazy::default(),
             members,
-            views: Arc::default(),
+            views: Views::default(),
         }
     }
 

@@ -66,9 +66,20 @@ impl PortRules {
             self.push(protocol, IpNet::from(address), self.port, action);
         }
         for address in &answer.former {
-            let rule = self.rule(protocol, IpNet::from(*address), self.port, action);
-            self.outlived.push(rule);
+            self.keep(protocol, IpNet::from(*address), self.port, action);
         }
+    }
+
+    /// What gets no new connections, and keeps the open ones.
+    pub(super) fn keep(
+        &mut self,
+        protocol: Protocol,
+        cidr: IpNet,
+        port: NonZeroU16,
+        action: Action,
+    ) {
+        let rule = self.rule(protocol, cidr, port, action);
+        self.outlived.push(rule);
     }
 
     /// The rules, and those for open connections, for as long as their object stays as it is: there

@@ -11,14 +11,22 @@ pub(crate) fn shown(cluster: &Cluster) -> String {
     let model = RequestModel::new(&cluster.objects, "cluster.local");
     let mut text = String::new();
     for pod in &cluster.show {
+        let (outbound, gateway) = (model.outbound(pod), model.gateway(pod));
         let parts = json!({
-            "outbound": model.outbound(pod),
+            "outbound": outbound,
             "server": model.server(pod),
-            "gateway": model.gateway(pod),
+            "gateway": gateway,
         });
         let mut parts = reduced(parts).unwrap_or(Value::Null);
         let mut backends = Map::new();
         by_name(&mut parts, &mut backends);
+        let dialled = outbound.iter().flat_map(|one| one.clusters().into_values());
+        let served = gateway.iter().flat_map(|one| one.clusters().into_values());
+        for backend in dialled.chain(served) {
+            let assigned = json!(model.load_assignment(backend));
+            let assigned = reduced(assigned).unwrap_or(Value::Null);
+            backends[&name(&json!(backend))]["served by"] = assigned;
+        }
         parts["backends"] = Value::Object(backends);
         let whole = Value::Object(Map::from_iter([(pod.to_string(), parts)]));
         text += &serde_saphyr::to_string(&whole).expect("YAML");
@@ -29,10 +37,7 @@ pub(crate) fn shown(cluster: &Cluster) -> String {
 /// Tells of each destination once, and calls it by its name elsewhere.
 fn by_name(value: &mut Value, backends: &mut Map<String, Value>) {
     if let Some(mut backend) = value.get_mut("Backend").map(Value::take) {
-        let word = |name: &str| backend[name].as_str().unwrap_or_default().to_owned();
-        let (service, subset) = (word("service"), word("subset"));
-        let slash = if subset.is_empty() { "" } else { "/" };
-        let name = format!("{service}:{}{slash}{subset}", backend["port"]);
+        let name = name(&backend);
         if let Value::Object(backend) = &mut backend {
             backend.retain(|key, _| !["service", "port", "subset"].contains(&key.as_str()));
         }
@@ -45,6 +50,13 @@ fn by_name(value: &mut Value, backends: &mut Map<String, Value>) {
         Value::Object(map) => map.values_mut().for_each(|item| by_name(item, backends)),
         _ => {}
     }
+}
+
+fn name(backend: &Value) -> String {
+    let word = |name: &str| backend[name].as_str().unwrap_or_default().to_owned();
+    let (service, subset) = (word("service"), word("subset"));
+    let slash = if subset.is_empty() { "" } else { "/" };
+    format!("{service}:{}{slash}{subset}", backend["port"])
 }
 
 /// What is tried again where nobody says, and how much at once.

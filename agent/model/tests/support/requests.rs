@@ -4,7 +4,7 @@ use agent_model::{
     endpoints::Endpoints,
     requests::{
         Request, Requests as _, Verdict,
-        backend::{Backend, Target, Weighted},
+        backend::{Backend, LoadAssignment, Target, Weighted},
         outbound::Outbound,
         policy::ClientTls,
         route::{Action, Route, VirtualHost},
@@ -120,10 +120,13 @@ pub(crate) fn id(path: &str) -> PodId {
     PodId { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
+pub(crate) fn model(text: &str) -> RequestModel {
+    RequestModel::new(&objects(text), "cluster.local")
+}
+
 /// What a pod may dial.
 pub(crate) fn outbound(text: &str, pod: &str) -> Outbound {
-    let model = RequestModel::new(&objects(text), "cluster.local");
-    model.outbound(&id(pod)).expect("an enrolled pod").as_ref().clone()
+    model(text).outbound(&id(pod)).expect("an enrolled pod").as_ref().clone()
 }
 
 /// What becomes of `GET target` for a host, with headers.
@@ -149,22 +152,28 @@ impl<'a> Ask<'a> {
 
     /// In a word: the shares of the destinations, or how it fails.
     pub(crate) fn of(&self, text: &str) -> String {
-        let outbound = outbound(text, self.pod);
+        let model = model(text);
+        let outbound = model.outbound(&id(self.pod)).expect("an enrolled pod");
         let hosts = outbound.ports.get(&self.port).map(|port| &port.any.hosts[..]);
-        self.among(hosts.unwrap_or_default())
+        self.told(hosts.unwrap_or_default(), &|one| share_served(&model, one))
     }
 
+    /// The same of hosts, whoever serves their backends.
     pub(crate) fn among(&self, hosts: &[VirtualHost]) -> String {
+        self.told(hosts, &share)
+    }
+
+    fn told(&self, hosts: &[VirtualHost], share: &dyn Fn(&Weighted) -> String) -> String {
         let request = self.request();
         match request.among(hosts) {
             Verdict::UnknownHost => "unknown".to_owned(),
             Verdict::NoRoute => "404".to_owned(),
-            Verdict::Route(route) => shown(route, &request),
+            Verdict::Route(route) => shown(route, &request, share),
         }
     }
 }
 
-fn shown(route: &Route, request: &Request<'_>) -> String {
+fn shown(route: &Route, request: &Request<'_>, share: &dyn Fn(&Weighted) -> String) -> String {
     match &route.then {
         Action::Forward(forward) => {
             let shares: Vec<String> = forward.to.iter().map(share).collect();
@@ -176,12 +185,18 @@ fn shown(route: &Route, request: &Request<'_>) -> String {
     }
 }
 
+fn share_served(model: &RequestModel, one: &Weighted) -> String {
+    match &one.target {
+        Target::Backend(to) if model.load_assignment(to) == LoadAssignment::nobody() => {
+            format!("{}x 503 nobody at {}", one.weight, named(to))
+        }
+        _ => share(one),
+    }
+}
+
 pub(crate) fn share(one: &Weighted) -> String {
     let to = match &one.target {
         Target::Missing(missing) => format!("503 {missing:?}"),
-        Target::Backend(to) if matches!(&to.endpoints, Endpoints::Listed(all) if all.is_empty()) => {
-            format!("503 nobody at {}", named(to))
-        }
         Target::Backend(to) => named(to),
     };
     format!("{}x {to}", one.weight)
@@ -202,15 +217,22 @@ pub(crate) fn backends(outbound: &Outbound) -> Vec<&Backend> {
 
 /// The destination of a service, wherever it is reached.
 pub(crate) fn backend(text: &str, pod: &str, service: &str) -> Backend {
-    let outbound = outbound(text, pod);
+    served(text, pod, service).0
+}
+
+/// The destination of a service, and who serves it.
+pub(crate) fn served(text: &str, pod: &str, service: &str) -> (Backend, LoadAssignment) {
+    let model = model(text);
+    let outbound = model.outbound(&id(pod)).expect("an enrolled pod");
     let found = backends(&outbound).into_iter().find(|to| named(to).starts_with(service));
-    found.unwrap_or_else(|| panic!("no {service}")).clone()
+    let found = found.unwrap_or_else(|| panic!("no {service}"));
+    (found.clone(), model.load_assignment(found))
 }
 
 /// How each endpoint is spoken to: `mesh` or `plain`.
-pub(crate) fn spoken(to: &Backend) -> String {
+pub(crate) fn spoken((to, served): &(Backend, LoadAssignment)) -> String {
     let word = |mutual: bool| if mutual { "mesh" } else { "plain" };
-    let each = match &to.endpoints {
+    let each = match &served.endpoints {
         Endpoints::Listed(all) => {
             all.iter().map(|one| word(one.mutual)).collect::<Vec<_>>().join(" ")
         }

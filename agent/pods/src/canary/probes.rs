@@ -28,6 +28,8 @@ pub(super) enum Reply {
     Sent,
     /// The namespace has no such way, so nothing has to be proved.
     NoWay,
+    /// It was taken by a link that leads nowhere, one of its ends being down.
+    Stuck,
     /// Something else came of it.
     Failed(io::Error),
 }
@@ -116,9 +118,12 @@ pub(super) fn send(links: &[HostEnd], asks_layer_2: bool) -> Sent {
         FRAMES.iter().map(move |(hook, version, family)| Probe {
             hook: *hook,
             interface: link.ifindex,
-            name: format!("layer 3 on {} ({version})", link.name),
+            name: format!("layer 3 on {}, the host's end of {} ({version})", link.name, link.link),
             layer: 3,
-            reply: reply(send_frame(packet_socket, *family, link.inside), 3),
+            reply: match reply(send_frame(packet_socket, *family, link.inside), 3) {
+                Reply::Sent if !link.is_up => Reply::Stuck,
+                reply => reply,
+            },
         })
     });
     let probes = calls.chain(frames).collect();

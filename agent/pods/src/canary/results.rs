@@ -1,8 +1,13 @@
 //! What came of a canary's probes: which layers judged it, by which generation, and what is wrong.
 
+use std::collections::BTreeMap;
+
 use agent_abi::Proof;
 
-use super::probes::{Probe, Reply};
+use super::{
+    probes::{Probe, Reply},
+    status::LinkProof,
+};
 
 /// What came of a canary's probes.
 pub(super) struct ProbeResults {
@@ -28,12 +33,28 @@ impl ProbeResults {
         let all = |layer: &u8| {
             let mut of_it = self.answers.iter().filter(|(probe, _)| probe.layer == *layer);
             let answers = |(probe, proof): &(Probe, Option<Proof>)| {
-                !matches!(probe.reply, Reply::NoWay) && self.wrong(probe, *proof).is_none()
+                let is_asked = !matches!(probe.reply, Reply::NoWay | Reply::Stuck);
+                is_asked && self.wrong(probe, *proof).is_none()
             };
             of_it.clone().any(answers)
                 && of_it.all(|(probe, proof)| self.wrong(probe, *proof).is_none())
         };
         [1, 2, 3].into_iter().filter(all).collect()
+    }
+
+    /// What came of the frames on each link, by the number of its host's end.
+    pub(super) fn links(&self) -> BTreeMap<u32, LinkProof> {
+        let mut links = BTreeMap::new();
+        for (probe, proof) in self.answers.iter().filter(|(probe, _)| probe.layer == 3) {
+            let shown = match (self.wrong(probe, *proof), proof) {
+                (Some(_), _) => LinkProof::Failing,
+                (None, Some(_)) => LinkProof::Refused,
+                (None, None) => LinkProof::Down,
+            };
+            let so_far = links.entry(probe.interface).or_insert(shown);
+            *so_far = shown.max(*so_far);
+        }
+        links
     }
 
     /// What is wrong, in one line.
@@ -50,7 +71,7 @@ impl ProbeResults {
         let name = &probe.name;
         let refused = matches!(probe.reply, Reply::Refused);
         match (&probe.reply, proof) {
-            (Reply::NoWay, _) => None,
+            (Reply::NoWay, _) | (Reply::Stuck, None) => None,
             (Reply::Failed(error), None) => Some(format!("{name} did not judge it ({error})")),
             (_, None) if refused => Some(format!("{name}: somebody else refused it")),
             (_, None) => Some(format!("{name} did not judge it")),

@@ -16,9 +16,22 @@ pub struct CanaryStatus {
     pub proved: Option<(Timestamp, u64)>,
     /// The layers that refused it at the last try.
     pub layers: Vec<u8>,
+    /// What came of its frames on each link, by the number of the link's host's end.
+    pub links: BTreeMap<u32, LinkProof>,
     /// What was wrong at the last try.
     pub failing: Option<String>,
     pub(super) tried: Option<Instant>,
+}
+
+/// What a canary's frames have shown of a link; the worst comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkProof {
+    /// It is down, or its other end is: no frame leaves by it.
+    Down,
+    /// Layer 3 refused them.
+    Refused,
+    /// Layer 3 did not.
+    Failing,
 }
 
 /// Every pod's, by the cookie of its namespace.

@@ -6,16 +6,18 @@ use agent_base::error::chain;
 use agent_kernel::lifecycle::Kernel;
 use agent_model::snapshot::PodId;
 
-use super::{Pods, problem::EnrolError};
-use crate::veth::{self, HostEnd};
+use super::{Pod, Pods, problem::EnrolError};
+use crate::{
+    link_watch::Pending,
+    veth::{self, HostEnd, HostEnds, HostNews},
+};
 
 /// The links to which layer 3 is to be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkScope {
-    /// Those that have never had it. To find out whether another still has it costs six calls.
-    New,
-    /// And those from which somebody else has taken it.
-    Lost,
+    /// Those that have never had it, and of pods that have been looked at those that have lost it. To
+    /// find that out costs seven calls a link.
+    Changed,
     /// And those that have it.
     All,
 }
@@ -30,13 +32,15 @@ impl Pods {
     pub fn attach_links(&mut self, kernel: &Kernel, which: LinkScope) {
         let mut failures = Vec::new();
         for (id, pod) in self.known.iter_mut().filter(|(_, pod)| pod.is_enrolled()) {
+            let is_suspect = std::mem::take(&mut pod.is_suspect);
             for end in &pod.ends.ends {
                 let was_attached = pod.attached.contains(&end.ifindex);
-                if was_attached && which == LinkScope::New {
+                if was_attached && which == LinkScope::Changed && !is_suspect {
                     continue;
                 }
                 let is_lost = was_attached && !is_attached(kernel, end);
-                if was_attached && !is_lost && which != LinkScope::All {
+                let is_anothers = is_suspect && !is_known(kernel, pod.netns.cookie(), end);
+                if was_attached && !is_lost && !is_anothers && which != LinkScope::All {
                     continue;
                 }
                 let is_young = !was_attached && pod.is_awaited;
@@ -79,11 +83,38 @@ impl Pods {
 
     /// Looks at the links of a pod that is enrolled already, which may have others by now.
     pub async fn look_at_links(&mut self, id: &PodId) {
-        let Some(pod) = self.known.get_mut(id).filter(|pod| pod.is_enrolled()) else { return };
+        let Some(pod) = self.known.get(id).filter(|pod| pod.is_enrolled()) else { return };
         match veth::host_ends(&self.worker, &pod.netns).await {
-            Ok(ends) => pod.ends = ends,
+            Ok(ends) => self.take_ends(id, ends),
             Err(error) => self.report(id, &EnrolError::from(error)),
         }
+    }
+
+    /// Takes in a pod's links as they are now.
+    pub(super) fn take_ends(&mut self, id: &PodId, ends: HostEnds) {
+        let lost = self.known.get_mut(id).map(|pod| pod.take_ends(ends)).unwrap_or_default();
+        // Another pod has been given one, and was looked at first.
+        for other in self.known.values_mut() {
+            other.is_suspect |= other.ends().iter().any(|end| lost.contains(&end.ifindex));
+        }
+    }
+
+    /// The enrolled pods of whose links something was said since the last time.
+    pub fn with_changed_links(&self) -> Vec<PodId> {
+        let Pending { pods, host, all } = self.watch.changes().take();
+        let is_a_pods = |id: i32| self.known.values().any(|pod| pod.ends.pod_id == Some(id));
+        let is_its = |pod: &Pod, news: &HostNews| match (news.other, pod.ends.pod_id) {
+            _ if pod.ends().iter().any(|end| end.ifindex == news.ifindex) => true,
+            (Some(other), Some(id)) => other == id,
+            // It may have got its number by this very link.
+            (Some(other), None) => !is_a_pods(other),
+            (None, _) => false,
+        };
+        let is_concerned = |pod: &Pod| {
+            all || pods.contains(&pod.netns.cookie()) || host.iter().any(|news| is_its(pod, news))
+        };
+        let enrolled = self.known.iter().filter(|(_, pod)| pod.is_enrolled());
+        enrolled.filter(|(_, pod)| is_concerned(pod)).map(|(id, _)| id.clone()).collect()
     }
 
     /// Takes layer 3 from the links that no enrolled pod has (any more).
@@ -117,6 +148,11 @@ fn is_attached(kernel: &Kernel, end: &HostEnd) -> bool {
         .hooks()
         .iter()
         .all(|hook| kernel.links.is_held(&kernel.programs, hook, end.ifindex))
+}
+
+/// Whether the programs know whose link it is.
+fn is_known(kernel: &Kernel, cookie: u64, end: &HostEnd) -> bool {
+    kernel.maps.veths.get(&end.ifindex).is_ok_and(|known| known == Some(cookie))
 }
 
 /// True when somebody else's program had come before ours.

@@ -6,7 +6,7 @@ use agent_kernel::{links::LinkError, netns::NetNsError, sys::SysError};
 use agent_model::snapshot::PodId;
 use thiserror::Error;
 
-use crate::{evidence::NoNamespace, sockets::SocketError, veth::VethError};
+use crate::{evidence::NoNamespace, link_watch::WatchError, sockets::SocketError, veth::VethError};
 
 /// Why a pod is not enrolled whole.
 #[derive(Debug, Error)]
@@ -43,8 +43,14 @@ pub(crate) enum EnrolError {
     /// Its links cannot be found.
     #[error(transparent)]
     Veth(#[from] VethError),
+    /// Nobody would hear of other links.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// Nothing sees the frames of a link.
-    #[error("layer 3 does not see the frames of {0}")]
+    #[error(
+        "layer 3 does not see the frames of {0}: take it out of the pod, give the pod a veth to this \
+         node instead, or take the pod out of the mesh"
+    )]
     Unseen(String),
     /// Layer 3 cannot be attached.
     #[error(transparent)]

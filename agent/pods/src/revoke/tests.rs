@@ -17,7 +17,6 @@ use super::*;
 const POD: u64 = 5;
 const GOOD: u8 = 7;
 const BAD: u8 = 8;
-const NOTHING: Keep = Keep::Only(Vec::new());
 
 /// Only 203.0.113.7 may be reached. Without a policy the pod is not known.
 struct OnlyGood {
@@ -64,6 +63,10 @@ impl Knowledge for OnlyGood {
     }
 }
 
+fn nothing() -> Keep {
+    Keep::Only(Arc::default())
+}
+
 fn addr(last: u8) -> Addr {
     Addr::v4(u32::from_ne_bytes([203, 0, 113, last]))
 }
@@ -89,7 +92,7 @@ fn is_reset(socket: &OpenSocket) -> bool {
 }
 
 fn reset_among(sockets: &[OpenSocket]) -> usize {
-    sort_out(sockets, &OnlyGood::registry(), POD, &NOTHING).reset.len()
+    sort_out(sockets, &OnlyGood::registry(), POD, &nothing()).reset.len()
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn what_the_pod_has_opened_is_reset_where_the_verdict_is_deny() {
     assert!(is_reset(&datagrams));
     let direct = marked(SocketKind::DIRECT, addr(BAD), open(addr(BAD)));
     assert!(is_reset(&direct));
-    let found = sort_out(&[direct], &OnlyGood::registry(), POD, &NOTHING).reset;
+    let found = sort_out(&[direct], &OnlyGood::registry(), POD, &nothing()).reset;
     assert_eq!((found[0].dst, found[0].judgement.generation), ((addr(BAD), 443), 4));
 }
 
@@ -112,7 +115,7 @@ fn a_proxied_connection_is_judged_by_what_was_dialled() {
     let proxied = |dst| marked(SocketKind::PROXIED, dst, open(loopback));
     assert!(is_reset(&proxied(addr(BAD))));
     assert!(!is_reset(&proxied(addr(GOOD))));
-    let found = sort_out(&[proxied(addr(BAD))], &OnlyGood::registry(), POD, &NOTHING).reset;
+    let found = sort_out(&[proxied(addr(BAD))], &OnlyGood::registry(), POD, &nothing()).reset;
     assert_eq!(found[0].dst, (addr(BAD), 443));
 }
 
@@ -188,10 +191,10 @@ fn what_leads_to_an_address_that_a_name_has_left_is_kept_on_its_port_alone() {
     let proxied = marked(SocketKind::PROXIED, addr(BAD), loopback);
     let datagrams = OpenSocket { protocol: protocol::UDP, ..left };
     let sockets = [left, proxied, datagrams];
-    let found = sort_out(&sockets, &OnlyGood::registry(), POD, &Keep::Only(vec![rule(443)]));
+    let found = sort_out(&sockets, &OnlyGood::registry(), POD, &Keep::Only([rule(443)].into()));
     assert_eq!(found.outlive, [(flow_key(&left, POD), OpenedBy::KEPT)]);
     assert_eq!(found.reset.len(), 1, "the datagrams: the rule is for TCP");
-    let other = sort_out(&sockets, &OnlyGood::registry(), POD, &Keep::Only(vec![rule(80)]));
+    let other = sort_out(&sockets, &OnlyGood::registry(), POD, &Keep::Only([rule(80)].into()));
     assert_eq!((other.outlive.len(), other.reset.len()), (0, 3));
 }
 
@@ -207,7 +210,7 @@ fn a_pod_that_is_held_audited_or_another_ones_loses_nothing() {
     ] {
         let tables = OnlyGood { netns: POD, default_action };
         assert_eq!(
-            sort_out(&sockets, &tables, netns, &NOTHING).reset.len(),
+            sort_out(&sockets, &tables, netns, &nothing()).reset.len(),
             0,
             "{default_action:?}, {netns}"
         );
@@ -231,7 +234,7 @@ async fn a_sweep_resets_the_denied_connection_and_no_other() {
     let namespace = sandbox.open(&worker).await;
     let tables = Arc::new(OnlyGood { netns: namespace.cookie(), ..OnlyGood::registry() });
     let map = Arc::new(storage_map());
-    let sweep = || sweep(&worker, &namespace, Arc::clone(&map), Arc::clone(&tables), NOTHING);
+    let sweep = || sweep(&worker, &namespace, Arc::clone(&map), Arc::clone(&tables), nothing());
     let reset = sweep().await.unwrap().reset;
     assert_eq!(reset.len(), 1, "{reset:#?}");
     assert_eq!(reset[0].dst, (addr(BAD), bad.2.local_addr().unwrap().port()));

@@ -166,7 +166,7 @@ async fn a_refused_an_unreachable_and_a_silent_far_end_are_told_apart() {
     let error = dial(&worker, &namespace, nowhere, &mark, PATIENCE).await.unwrap_err();
     assert_eq!(kind(&error), Some(io::ErrorKind::NetworkUnreachable), "{error}");
 
-    // Nobody answers for the address on a link whose far end hangs loose.
+    // Nobody answers for the address on a link whose far end is not connected.
     sandbox.run(|| {
         ip(&["link", "add", "quiet", "type", "veth", "peer", "name", "loose"]);
         ip(&["link", "set", "loose", "up"]);

@@ -22,6 +22,8 @@ pub(super) struct Link {
     /// this namespace knows it by.
     pub(super) lower_namespace: Option<i32>,
     pub(super) loopback: bool,
+    /// Whether frames may leave by it: it is up, and so is what it leads to.
+    pub(super) is_up: bool,
 }
 
 /// Asks about the links of the namespace that it was opened in.
@@ -78,10 +80,14 @@ fn question(ifindex: u32) -> Vec<u8> {
     body
 }
 
-fn parse(message: &[u8]) -> Result<Link, NetlinkError> {
+/// Reads a link from the body of a message.
+pub(super) fn parse(message: &[u8]) -> Result<Link, NetlinkError> {
+    /// `IFF_UP` and `IFF_LOWER_UP`.
+    const UP: u32 = 1 | 1 << 16;
     let mut link = Link {
         ifindex: u32_at(message, 4)?,
         loopback: u16_at(message, 2)? == libc::ARPHRD_LOOPBACK,
+        is_up: u32_at(message, 8)? & UP == UP,
         ..Link::default()
     };
     for item in attributes(message.get(INFO..).ok_or(NetlinkError::Malformed)?) {

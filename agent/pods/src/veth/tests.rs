@@ -10,6 +10,7 @@ fn veth(ifindex: u32, lower: u32, lower_namespace: Option<i32>) -> Link {
         lower: Some(lower),
         lower_namespace,
         loopback: false,
+        is_up: true,
     }
 }
 
@@ -31,29 +32,60 @@ fn ends_belong_together_only_when_both_say_so() {
     ] {
         let found = pair(&pod, &[host], pod_id);
         assert_eq!(ends(&found), [0; 0]);
-        assert_eq!(found.unseen, [Unseen { link: "veth2".into(), why: Why::PeerElsewhere }]);
+        let unseen = Unseen { inside: 2, link: "veth2".into(), why: Why::PeerElsewhere };
+        assert_eq!(found.unseen, [unseen]);
+    }
+}
+
+fn plain(kind: Option<&str>) -> Link {
+    Link { ifindex: 3, name: "link".into(), kind: kind.map(str::to_owned), ..Link::default() }
+}
+
+fn below(lower: u32, kind: &str) -> Link {
+    Link { lower: Some(lower), ..plain(Some(kind)) }
+}
+
+#[test]
+fn links_that_stay_in_the_pod_or_leave_by_another_are_no_way_out() {
+    let loopback = Link { loopback: true, ..plain(None) };
+    let pair_inside =
+        [Link { ifindex: 4, ..below(5, "veth") }, Link { ifindex: 5, ..below(4, "veth") }];
+    let found = pair(&[&pair_inside[..], &[loopback]].concat(), &[], Some(5));
+    assert_eq!((found.ends.len(), found.unseen.len(), found.inner.len()), (0, 0, 2));
+
+    for stacked in ["vlan", "macvlan", "ipvlan", "vxlan"] {
+        let found =
+            pair(&[veth(2, 9, Some(0)), below(2, stacked)], &[veth(9, 2, Some(5))], Some(5));
+        assert_eq!((found.ends.len(), found.unseen.len()), (1, 0), "{stacked}");
+        assert_eq!(found.inner[0].below.as_deref(), Some("veth2"));
+    }
+    for alone in [below(0, "sit"), plain(Some("vxlan")), plain(Some("bridge")), plain(Some("ifb"))]
+    {
+        let found = pair(std::slice::from_ref(&alone), &[], Some(5));
+        assert_eq!((found.unseen.len(), found.inner.len()), (0, 1), "{alone:?}");
+        assert_eq!(found.inner[0].below, None);
     }
 }
 
 #[test]
-fn links_that_stay_in_the_pod_are_nobodys_concern() {
-    let plain = |kind: Option<&str>| Link {
-        ifindex: 3,
-        name: "link".into(),
-        kind: kind.map(str::to_owned),
-        ..Link::default()
-    };
-    let stacked = Link { lower: Some(2), ..plain(Some("vlan")) };
-    let tunnel = Link { lower: Some(0), ..plain(Some("sit")) };
-    let loopback = Link { loopback: true, ..plain(None) };
-    let inner = [stacked, tunnel, loopback, plain(Some("bridge")), veth(4, 5, None)];
-    assert_eq!(pair(&inner, &[], Some(5)), HostEnds::default());
-
-    let below_the_host =
-        Link { lower: Some(2), lower_namespace: Some(0), ..plain(Some("macvlan")) };
-    let out = [plain(None), plain(Some("tun")), below_the_host];
-    let why: Vec<_> = pair(&out, &[], Some(5)).unseen.into_iter().map(|it| it.why).collect();
-    assert_eq!(why, [Why::Hardware, Why::Kind("tun".into()), Why::Kind("macvlan".into())]);
+fn what_is_not_sure_to_stay_in_the_pod_leads_out() {
+    let below_the_host = Link { lower_namespace: Some(0), ..below(2, "macvlan") };
+    let out = [
+        plain(None),
+        plain(Some("tun")),
+        plain(Some("macvlan")),
+        below_the_host,
+        // Its link below is none of the pod's.
+        below(7, "vlan"),
+        // Its driver does not say in which namespace the link below is.
+        below(2, "ipoib"),
+    ];
+    for link in out {
+        let found = pair(&[veth(2, 9, Some(0)), link.clone()], &[veth(9, 2, Some(5))], Some(5));
+        let why = link.kind.map_or(Why::Hardware, Why::Kind);
+        let unseen = Unseen { inside: 3, link: "link".into(), why };
+        assert_eq!((found.unseen, found.inner.len()), (vec![unseen], 0));
+    }
 }
 
 /// What the calling thread's namespace numbers a link.
@@ -94,6 +126,12 @@ async fn the_kernels_links_are_paired_across_namespaces() {
     let mut names: Vec<_> = found.ends.iter().map(|end| &*end.name).collect();
     names.sort_unstable();
     assert_eq!(names, ["second", "to-pod"]);
+    let mut inner: Vec<_> = found.inner.iter().map(|it| (&*it.link, it.below.as_deref())).collect();
+    inner.sort_unstable();
+    assert_eq!(
+        inner,
+        [("left", Some("right")), ("right", Some("left")), ("stacked", Some("eth0"))]
+    );
     for end in &found.ends {
         let shown = host.run(|| index_of(&end.name));
         assert_eq!(shown, end.ifindex);
@@ -104,7 +142,7 @@ async fn the_kernels_links_are_paired_across_namespaces() {
         unseen,
         [
             "eth2: its other end is in a third namespace",
-            "mac: a macvlan link has no end on the host"
+            "mac: a macvlan link has no end on the node"
         ]
     );
     assert_eq!(host_ends(&worker, worker.own()).await.unwrap(), HostEnds::default());

@@ -59,7 +59,8 @@ impl Origins for Fixed {
     fn origin(&self, workload: WorkloadId, _: &TcpStream) -> Result<Origin, OriginError> {
         assert_eq!(workload, WORKLOAD);
         let dst = OriginalDst(self.upstream);
-        let found = self.answers.origin.then_some(Origin { dst, rule: 3, generation: 9 });
+        let found =
+            self.answers.origin.then_some(Origin { dst, rule: 3, generation: 9, connection: 5 });
         found.ok_or(OriginError::Unknown)
     }
 }

@@ -7,7 +7,7 @@
 //!    └──────────────────────────────────────┴───────► ended before its time, any other trouble
 //! ```
 //!
-//! Wherever it begins again it goes on from the last version seen. It lists anew only when that is
+//! Wherever it begins again it goes on from the last version seen. It lists again only when that is
 //! of no use any more: forgotten (410), of a state that was replaced by an older one
 //! ([`super::presence`]), or when a second watch in a row ends without having brought anything.
 
@@ -157,7 +157,7 @@ impl Follower {
             && now < seen
         {
             let trouble = Trouble::Older { seen, now };
-            tracing::warn!(target: "config", resource = %self.watched, why = %trouble, "listed anew");
+            tracing::warn!(target: "config", resource = %self.watched, why = %trouble, "listed again");
             self.cursor.forget();
         }
         self.doubt = Doubt::None;

@@ -127,6 +127,115 @@ async fn a_config_map_mount_changes_by_one_link() {
     watched.until_names(&["second"]).await;
 }
 
+/// How soon a change is seen at the latest that the kernel tells of. It takes a tenth of a second, and a
+/// busy machine takes longer; the slow look comes after half a minute.
+const SOON: Duration = Duration::from_secs(5);
+
+impl Watched {
+    /// Whether each of these files is read soon after a change, over and over.
+    async fn check_seen_soon(&mut self, paths: &[PathBuf]) {
+        for (round, path) in paths.iter().cycle().take(paths.len() * 2).enumerate() {
+            let name = format!("n{round}");
+            let start = std::time::Instant::now();
+            fs::write(path, service(&name, 1)).unwrap();
+            self.until(|now| names(now).contains(&name)).await;
+            assert!(start.elapsed() < SOON, "{} after {:?}", path.display(), start.elapsed());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_goes_takes_no_other_way_along() {
+    let mut watched = Watched::new().await;
+    let outside = watched.root.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::create_dir(watched.path("own")).unwrap();
+    fs::write(watched.path("a.yaml"), service("a", 1)).unwrap();
+    fs::write(watched.path("own/b.yaml"), service("b", 1)).unwrap();
+    fs::write(outside.join("c.yaml"), service("c", 1)).unwrap();
+    let links = [("again", "."), ("one", "../outside"), ("two", "../outside"), ("three", "own")];
+    for (name, target) in links {
+        symlink(target, watched.path(name)).unwrap();
+    }
+    watched.until_names(&["a", "b", "c"]).await;
+    let files = [watched.path("a.yaml"), watched.path("own/b.yaml"), outside.join("c.yaml")];
+    for gone in ["again", "one", "three"] {
+        watched.check_seen_soon(&files).await;
+        fs::remove_file(watched.path(gone)).unwrap();
+        time::sleep(Duration::from_millis(300)).await;
+    }
+    watched.check_seen_soon(&files).await;
+    fs::rename(watched.path("two"), watched.path("four")).unwrap();
+    watched.check_seen_soon(&files).await;
+    // The last way goes, and with it what it led to.
+    fs::remove_file(watched.path("four")).unwrap();
+    watched.until(|now| names(now).len() == 2).await;
+}
+
+#[tokio::test]
+async fn what_a_link_leads_to_is_watched_wherever_it_is() {
+    let mut watched = Watched::new().await;
+    let outside = watched.root.path().join("outside");
+    for version in ["v1", "v2"] {
+        fs::create_dir_all(outside.join(version)).unwrap();
+    }
+    fs::write(outside.join("v1/a.yaml"), service("first", 1)).unwrap();
+    fs::write(outside.join("v2/a.yaml"), service("second", 1)).unwrap();
+    symlink("v1", outside.join("now")).unwrap();
+    symlink("../outside/now/a.yaml", watched.path("a.yaml")).unwrap();
+    watched.until_names(&["first"]).await;
+    watched.check_seen_soon(&[outside.join("v1/a.yaml")]).await;
+    // Another link on the way is replaced, as deployments by folders do.
+    symlink("v2", outside.join("next")).unwrap();
+    let start = std::time::Instant::now();
+    fs::rename(outside.join("next"), outside.join("now")).unwrap();
+    watched.until_names(&["second"]).await;
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    // The file is replaced by a rename.
+    fs::write(outside.join("v2/draft"), service("third", 1)).unwrap();
+    let start = std::time::Instant::now();
+    fs::rename(outside.join("v2/draft"), outside.join("v2/a.yaml")).unwrap();
+    watched.until_names(&["third"]).await;
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    watched.check_seen_soon(&[outside.join("v2/a.yaml")]).await;
+}
+
+#[tokio::test]
+async fn folders_inside_a_folder_that_is_made_again_are_watched() {
+    let mut watched = Watched::new().await;
+    for _ in 0..3 {
+        let file = watched.path("s/t/u/a.yaml");
+        fs::create_dir_all(watched.path("s/t/u")).unwrap();
+        fs::write(&file, service("a", 1)).unwrap();
+        watched.until_names(&["a"]).await;
+        watched.check_seen_soon(&[file]).await;
+        fs::rename(watched.path("s"), watched.path(".s")).unwrap();
+        watched.until_names(&[]).await;
+        fs::rename(watched.path(".s"), watched.path("s")).unwrap();
+        watched.check_seen_soon(&[watched.path("s/t/u/a.yaml")]).await;
+        fs::remove_dir_all(watched.path("s")).unwrap();
+        watched.until_names(&[]).await;
+    }
+}
+
+#[tokio::test]
+async fn the_directory_itself_may_be_a_link() {
+    let mut watched = Watched::new().await;
+    fs::write(watched.path("a.yaml"), service("a", 1)).unwrap();
+    watched.until_names(&["a"]).await;
+    let (real, other) = (watched.root.path().join("v1"), watched.root.path().join("v2"));
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("a.yaml"), service("other", 1)).unwrap();
+    fs::rename(watched.path(""), &real).unwrap();
+    symlink("v1", watched.root.path().join("conf")).unwrap();
+    watched.check_seen_soon(&[real.join("a.yaml")]).await;
+    symlink("v2", watched.root.path().join("next")).unwrap();
+    let start = std::time::Instant::now();
+    fs::rename(watched.root.path().join("next"), watched.root.path().join("conf")).unwrap();
+    watched.until_names(&["other"]).await;
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
 #[tokio::test]
 async fn a_file_written_in_pieces_is_read_whole() {
     let mut watched = Watched::new().await;

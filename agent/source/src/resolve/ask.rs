@@ -43,7 +43,7 @@ pub struct Servers(Arc<Inner>);
 struct Inner {
     given: Vec<SocketAddr>,
     resolv_conf: PathBuf,
-    /// Made anew when the servers have changed.
+    /// Made again when the servers have changed.
     current: Mutex<Option<(Vec<SocketAddr>, TokioResolver)>>,
 }
 

@@ -49,13 +49,16 @@ fn names(observed: &Observed) -> Vec<String> {
 }
 
 #[test]
-fn manifests_are_read_flat_and_one_level_down_and_nothing_else_is() {
+fn manifests_are_read_at_any_depth_and_nothing_else_is() {
     let mut sample = Sample::new();
     for (name, file) in [
         ("flat", "a.yaml"),
         ("short", "b.yml"),
         ("below", "sub/c.yaml"),
         ("deep", "sub/sub/d.yaml"),
+        ("deeper", "sub/sub/s/u/b/d.yaml"),
+        ("upper", "UP.YAML"),
+        ("mixed", "sub/Mixed.Yml"),
         ("hidden", ".e.yaml"),
         ("concealed", ".git/f.yaml"),
         ("backup", "g.yaml~"),
@@ -67,7 +70,10 @@ fn manifests_are_read_flat_and_one_level_down_and_nothing_else_is() {
     }
     sample.write("k.json", r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"json"}}"#);
     let observed = sample.scan();
-    assert_eq!(names(&observed), ["json", "below", "flat", "short"]);
+    assert_eq!(
+        names(&observed),
+        ["json", "below", "deep", "deeper", "flat", "mixed", "short", "upper"]
+    );
     assert!(observed.notes.is_empty(), "{:?}", observed.notes);
 }
 
@@ -127,6 +133,67 @@ fn a_pipe_does_not_block() {
         0,
     )
     .unwrap();
+    let observed = sample.scan();
+    assert_eq!(names(&observed), Vec::<String>::new());
+    assert_eq!(told(&observed), ["p.yaml info SK0006"]);
+}
+
+/// The notes, each with its place and severity.
+fn told(observed: &Observed) -> Vec<String> {
+    let told = observed.notes.iter().map(|note| {
+        let place = note.place.as_deref().unwrap_or_default();
+        format!("{place} {} {}", note.finding.severity.name(), note.finding.code)
+    });
+    told.collect()
+}
+
+#[test]
+fn a_folder_that_is_inside_itself_is_read_once() {
+    let mut sample = Sample::new();
+    sample.write("a.yaml", &service("a", 1));
+    sample.write("sub/b.yaml", &service("b", 1));
+    symlink(".", sample.root.path().join("again")).unwrap();
+    symlink("..", sample.root.path().join("sub/up")).unwrap();
+    let observed = sample.scan();
+    assert_eq!(names(&observed), ["a", "b"]);
+    assert_eq!(told(&observed), ["again info SK0006", "sub/up info SK0006"]);
+    fs::remove_file(sample.root.path().join("again")).unwrap();
+    fs::remove_file(sample.root.path().join("sub/up")).unwrap();
+    assert_eq!(told(&sample.scan()), Vec::<String>::new());
+}
+
+#[test]
+fn folders_without_end_are_told() {
+    let mut sample = Sample::new();
+    let deep = "s/".repeat(40);
+    sample.write(&format!("{deep}a.yaml"), &service("a", 1));
+    sample.write(&format!("{}b.yaml", "s/".repeat(16)), &service("b", 1));
+    let observed = sample.scan();
+    assert_eq!(names(&observed), ["b"]);
+    let place = ["s"; 17].join("/");
+    assert_eq!(told(&observed), [format!("{place} warning SK0006")]);
+}
+
+#[test]
+fn a_link_to_a_folder_that_is_being_replaced_keeps_its_objects() {
+    let mut sample = Sample::new();
+    sample.write(".v1/a.yaml", &service("a", 1));
+    let link = sample.root.path().join("now");
+    symlink(".v2", &link).unwrap();
+    assert_eq!(told(&sample.scan()), ["now info SK0006"]);
+    fs::remove_file(&link).unwrap();
+    symlink(".v1", &link).unwrap();
+    assert_eq!(names(&sample.scan()), ["a"]);
+    fs::remove_file(&link).unwrap();
+    symlink(".v2", &link).unwrap();
+    let observed = sample.scan();
+    assert_eq!(names(&observed), ["a"]);
+    assert!(told(&observed).contains(&"now error SK0002".to_owned()), "{:?}", observed.notes);
+    sample.write(".v2/b.yaml", &service("b", 1));
+    let observed = sample.scan();
+    assert_eq!((names(&observed), told(&observed)), (vec!["b".to_owned()], Vec::new()));
+    // One that is taken away is no trouble.
+    fs::remove_file(&link).unwrap();
     assert_eq!(names(&sample.scan()), Vec::<String>::new());
 }
 

@@ -3,7 +3,7 @@
 use agent_model::{
     endpoints::{Endpoint, Endpoints, NamedEndpoint},
     requests::{
-        backend::{Backend, Missing, Target},
+        backend::{Backend, LoadAssignment, Missing, Target},
         policy::{Balance, ClientTls, HashKey},
         route::{Action, Match, Route},
         text::{HeaderMatch, QueryMatch, Text, ValueMatch},
@@ -132,7 +132,7 @@ pub(super) fn found(endpoints: &Endpoints) -> String {
     }
 }
 
-pub(super) fn endpoints(backend: &Backend) -> Vec<EndpointRow> {
+pub(super) fn endpoints(backend: &Backend, served: &LoadAssignment) -> Vec<EndpointRow> {
     let row = |endpoint: String, weight: u32, locality: &str, mutual_tls: bool| EndpointRow {
         cluster: cluster(backend),
         endpoint,
@@ -140,7 +140,7 @@ pub(super) fn endpoints(backend: &Backend) -> Vec<EndpointRow> {
         locality: locality.to_owned(),
         mutual_tls,
     };
-    match &backend.endpoints {
+    match &served.endpoints {
         Endpoints::Listed(listed) => {
             let listed = listed.iter().map(|one: &Endpoint| {
                 let at = std::net::SocketAddr::new(one.address, one.port.get());
@@ -156,7 +156,7 @@ pub(super) fn endpoints(backend: &Backend) -> Vec<EndpointRow> {
             });
             named.collect()
         }
-        Endpoints::Dialled { mutual, .. } => vec![row(found(&backend.endpoints), 1, "", *mutual)],
-        Endpoints::AsRequested { .. } => vec![row(found(&backend.endpoints), 1, "", false)],
+        Endpoints::Dialled { mutual, .. } => vec![row(found(&served.endpoints), 1, "", *mutual)],
+        Endpoints::AsRequested { .. } => vec![row(found(&served.endpoints), 1, "", false)],
     }
 }

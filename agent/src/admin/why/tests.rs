@@ -97,6 +97,7 @@ impl Answers for Sample {
             default_action: None,
             rules: 0,
             proxy_port: None,
+            links: Vec::new(),
             hooks: Vec::new(),
             canary: None,
         };

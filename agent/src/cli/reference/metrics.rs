@@ -66,6 +66,7 @@ fn scrape() -> anyhow::Result<String> {
         default_action: None,
         rules: 0,
         proxy_port: None,
+        links: Vec::new(),
         hooks: Vec::new(),
         canary: Some(Canary {
             proved: Some(Timestamp::UNIX_EPOCH),

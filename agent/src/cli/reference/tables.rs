@@ -1,6 +1,9 @@
 //! The pages that are one table each.
 
-use agent_model::{snapshot::code as model, translate::labels};
+use agent_model::{
+    snapshot::code::{self as model, Code},
+    translate::labels,
+};
 use agent_source::code as source;
 
 use super::{code, table};
@@ -43,10 +46,13 @@ pub(super) fn log_fields() -> String {
 }
 
 pub(super) fn finding_codes() -> String {
-    let mut codes: Vec<(&str, &str)> = model::ALL.iter().chain(source::ALL).copied().collect();
+    let mut codes: Vec<&Code> = model::ALL.iter().chain(source::ALL).collect();
     codes.sort_unstable();
-    let row = |(name, meaning): (&str, &str)| [code(name), meaning.trim().to_owned()];
-    table(["Code", "Meaning"], codes.into_iter().map(row))
+    let row = |one: &Code| {
+        let severities: Vec<&str> = one.severities.iter().map(|one| one.name()).collect();
+        [code(one.name), severities.join(", "), one.meaning.trim().to_owned()]
+    };
+    table(["Code", "Severity", "Meaning"], codes.into_iter().map(row))
 }
 
 pub(super) fn annotations() -> String {

@@ -1,7 +1,5 @@
 //! What is true of the agent as a whole.
 
-use std::fmt::Write as _;
-
 use crate::{
     cli::output::{Paint, Tone},
     observe::status::{Cni, OnRevoke, State, Status, StatusWriter, UnknownPods},
@@ -11,7 +9,7 @@ pub(super) fn head(status: &Status, paint: Paint) -> String {
     let time = "%Y-%m-%d %H:%M:%S UTC";
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name:11} {value}");
+        text += &paint.beside(&format!("{name:11} "), value);
     };
     line("node", &status.node);
     let state = match &status.state {

@@ -35,7 +35,7 @@ pub(super) fn layers(status: &Status, paint: Paint) -> String {
     table.text("  ", paint)
 }
 
-/// How layer 3 hangs.
+/// How layer 3 is attached.
 fn by(status: &Status) -> String {
     match &status.layer3_why {
         Some(why) => format!("by {}: {why}", status.layer3),

@@ -12,7 +12,7 @@ pub(super) fn pods(status: &Status, paint: Paint) -> String {
         return String::new();
     }
     let mut table = Table::new(&[
-        "POD", "STATE", "DEFAULT", "RULES", "LINKS", "PROXY", "NETNS", "PROVED", "WHY",
+        "POD", "STATE", "DEFAULT", "RULES", "HOOKS", "PROXY", "NETNS", "PROVED", "WHY",
     ]);
     for pod in &status.pods {
         let Pod { namespace, name, enrolment, addresses: _, netns, default_action, .. } = pod;
@@ -22,7 +22,7 @@ pub(super) fn pods(status: &Status, paint: Paint) -> String {
             Enrolment::Unenrollable { .. } | Enrolment::Failing { .. } => Some(Tone::Bad),
         };
         let attached = pod.hooks.iter().filter(|hook| hook.attached).count();
-        let links = match pod.hooks.len() {
+        let hooks = match pod.hooks.len() {
             0 => "-".to_owned(),
             all => format!("{attached}/{all}"),
         };
@@ -31,7 +31,7 @@ pub(super) fn pods(status: &Status, paint: Paint) -> String {
             enrolment.name(),
             default_action.as_deref().unwrap_or("-"),
             &pod.rules.to_string(),
-            &links,
+            &hooks,
             &pod.proxy_port.map_or("-".to_owned(), |port| port.to_string()),
             &netns.map_or("-".to_owned(), |netns| netns.to_string()),
             &proof(pod.canary.as_ref()),

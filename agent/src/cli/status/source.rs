@@ -1,7 +1,5 @@
 //! Where objects and addresses come from: the API server and the name servers.
 
-use std::fmt::Write as _;
-
 use agent_source::cluster::FollowState;
 use jiff::Timestamp;
 
@@ -14,10 +12,10 @@ use crate::{
 pub(super) fn followed(source: &Source, paint: Paint) -> String {
     let now = Timestamp::now();
     let age = |then: Timestamp| format!("{} s ago", now.duration_since(then).as_secs().max(0));
-    let mut text = format!("  {}\n", source.server);
+    let mut text = paint.beside("  ", &source.server);
     if let Some(saved) = source.saved {
         let line = format!("not there; what was saved {} is in force", age(saved));
-        let _ = writeln!(text, "  {}", paint.word(Tone::Doubtful, &line));
+        text += &paint.beside("  ", &paint.word(Tone::Doubtful, &line));
     }
     let mut table = Table::default();
     for kind in &source.kinds {

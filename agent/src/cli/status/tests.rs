@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::{source::followed, *};
 use crate::observe::status::{
-    Canary, Cni, Enrolment, Followed, Hook, Mend, Mended, Note, OnRevoke, Pod, Source, UnknownPods,
+    Canary, Cni, Coverage, Enrolment, Followed, Hook, Link, Mend, Mended, Note, OnRevoke, Pod,
+    Proof, Source, UnknownPods,
 };
 
 fn hook(layer: u8, hook: &str, place: &str, attached: bool) -> Hook {
@@ -21,9 +22,27 @@ fn pod(name: &str, enrolment: Enrolment) -> Pod {
         default_action: None,
         rules: 0,
         proxy_port: None,
+        links: Vec::new(),
         hooks: Vec::new(),
         canary: None,
     }
+}
+
+/// A link of each sort.
+fn links() -> Vec<Link> {
+    let link = |name: &str, ifindex, coverage, proof| {
+        let name = name.into();
+        Link { name, ifindex, coverage, proof }
+    };
+    let layer3 = |host_end: &str| Coverage::Layer3 { host_end: host_end.into() };
+    let macvlan = Coverage::Nothing { why: "a macvlan link has no end on the node".into() };
+    vec![
+        link("eth0", 2, layer3("veth1"), Some(Proof::Refused)),
+        link("vlan5", 3, Coverage::Below { below: "eth0".into() }, None),
+        link("net1", 4, macvlan, None),
+        link("net2", 5, layer3("veth2"), None),
+        link("dummy0", 6, Coverage::Inside, None),
+    ]
 }
 
 fn sample() -> Status {
@@ -34,12 +53,15 @@ fn sample() -> Status {
     web.proxy_port = Some(15_001);
     web.hooks =
         vec![hook(3, "clsact_ingress", "veth1", true), hook(3, "clsact_egress", "veth1", false)];
+    web.links = links();
     web.canary = Some(Canary {
         proved: Some(Timestamp::now() - jiff::SignedDuration::from_secs(3)),
         generation: Some(7),
         layers: vec![1, 2, 3],
         failing: None,
     });
+    let mut plain = pod("plain", Enrolment::Enrolled);
+    plain.links = links().into_iter().take(1).collect();
     let no_label = Enrolment::NotEnrolled { why: "its namespace has no label".into() };
     let no_netns = Enrolment::Failing { why: "no such namespace".into() };
     Status {
@@ -55,7 +77,7 @@ fn sample() -> Status {
         layer3: "clsact".into(),
         layer3_why: Some("this kernel has no tcx (Linux 6.6)".into()),
         hooks: vec![hook(1, "connect4", "/cg", true), hook(2, "egress", "/cg", true)],
-        pods: vec![web, pod("job", no_label), pod("new", no_netns)],
+        pods: vec![web, plain, pod("job", no_label), pod("new", no_netns)],
         mended: Mended {
             count: 2,
             last: Some(Mend {
@@ -123,10 +145,19 @@ unknown     pods are allowed; connections whose rule goes are reset
 mended      a hook was put back 2 times, last connect4 at /cg, 2026-11-21 03:13:00 UTC
 
 PODS
-  POD         STATE         DEFAULT        RULES  LINKS  PROXY  NETNS  PROVED                               WHY
+  POD         STATE         DEFAULT        RULES  HOOKS  PROXY  NETNS  PROVED                               WHY
   shop/web-0  enrolled      registry-only  12     1/2    15001  4242   generation 7, 3 s ago, layers 1,2,3
+  shop/plain  enrolled      -              0      -      -      -      -
   shop/job    not enrolled  -              0      -      -      -      -                                    its namespace has no label
   shop/new    failing       -              0      -      -      -      -                                    no such namespace
+
+LINKS
+  POD         LINK    JUDGED                                     CANARY
+  shop/web-0  eth0    on the node, at veth1                      refused
+  shop/web-0  vlan5   as frames of eth0                          not sent
+  shop/web-0  net1    no: a macvlan link has no end on the node  not sent
+  shop/web-0  net2    on the node, at veth2                      not sent yet
+  shop/web-0  dummy0  by the links of its routes                 not sent
 
 LAYERS
   1  socket calls              1 of 1 hooks attached  at /cg

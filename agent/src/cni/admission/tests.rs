@@ -28,7 +28,14 @@ fn enrolled() -> Enrolment {
 /// A pod of this UID in the namespace of the test.
 fn view(uid: &str, enrolment: Enrolment) -> PodView {
     let netns = NetNs::own().unwrap();
-    let opened = OpenedPod { netns, addresses: Vec::new(), proxy_port: None, links: Vec::new() };
+    let opened = OpenedPod {
+        netns,
+        addresses: Vec::new(),
+        proxy_port: None,
+        links: Vec::new(),
+        inner_links: Vec::new(),
+        unseen_links: Vec::new(),
+    };
     PodView {
         id: id(),
         uid: uid.into(),

@@ -82,8 +82,31 @@ fn the_end_of_a_sandbox_needs_its_name_and_no_more() {
     let mut environment = environment("DEL");
     environment.remove("CNI_NETNS");
     environment.remove("CNI_ARGS");
-    let call = call(&environment, &json!({"cniVersion": "1.0.0"})).unwrap();
-    assert_eq!(call.verb, Verb::Del { id: "c1".into() });
+    assert!(is_del(&environment));
+    let seconds = Duration::from_secs;
+    for (config, deadline) in [
+        (json!({"socket": "/run/a.sock"}), seconds(5)),
+        (json!({"socket": "/run/a.sock", "cniVersion": 7, "prevResult": "?"}), seconds(5)),
+        (json!({"socket": "/run/a.sock", "deadlineSeconds": 2}), seconds(2)),
+        (json!({"socket": "/run/a.sock", "deadlineSeconds": u64::MAX}), seconds(5)),
+    ] {
+        let found = del(&environment, config.to_string().as_bytes());
+        let socket = "/run/a.sock".into();
+        assert_eq!(found, Some(Del { id: "c1".into(), socket, deadline }), "{config}");
+    }
+    for input in ["", "{", "[]", "null", "{}", r#"{"socket": 7}"#, "\u{1}\u{2}"] {
+        assert_eq!(del(&environment, input.as_bytes()), None, "{input}");
+    }
+    environment.insert("CNI_CONTAINERID".into(), "../c1".into());
+    assert_eq!(del(&environment, br#"{"socket": "/run/a.sock"}"#), None);
+}
+
+#[test]
+fn a_deadline_is_bounded() {
+    let mut config = config("1.0.0");
+    config["deadlineSeconds"] = u64::MAX.into();
+    let call = call(&environment("ADD"), &config).unwrap();
+    assert_eq!(call.config.deadline(), Duration::from_hours(1));
 }
 
 #[test]

@@ -62,6 +62,58 @@ fn an_entry_that_is_there_twice_becomes_one() {
 }
 
 #[test]
+fn a_list_keeps_its_own_tabs_and_line_ends() {
+    let plain = LIST.replace("  ", "\t");
+    let compact: Value = serde_json::from_str(LIST).unwrap();
+    let one = r#"{ "plugins" : [ {"type": "ptp"} ] , "name": "a" }"#.to_owned();
+    let cases = [
+        plain.clone(),
+        plain.replace('\n', "\r\n"),
+        plain.replace('\n', ""),
+        plain.trim_end().to_owned(),
+        format!("\n\n {plain} \n\n"),
+        compact.to_string(),
+        serde_json::to_string_pretty(&compact).unwrap(),
+        one,
+        r#"{"plugins":[{"type":"a"},{"type":"b"}]}"#.to_owned(),
+        r#"{"plugins":[{"type":"a"}  ,
+
+            {"type":"b"}
+        ],"x":[]}"#
+            .to_owned(),
+    ];
+    for text in cases {
+        let with = inserted(&text, &entry());
+        let value: Value = serde_json::from_str(&with).unwrap();
+        assert_eq!(value["plugins"].as_array().unwrap().last(), Some(&entry()), "{with}");
+        assert_eq!(remove(with.as_bytes()).unwrap().unwrap(), text);
+        // Another setting is another entry at the same place.
+        let mut later = entry();
+        later["deadlineSeconds"] = 9.into();
+        assert_eq!(remove(inserted(&with, &later).as_bytes()).unwrap().unwrap(), text);
+    }
+}
+
+#[test]
+fn an_entry_comes_out_wherever_others_have_put_it() {
+    let ours = entry().to_string();
+    for (order, left) in [
+        ("OURS, {\"type\": \"a\"}", "{\"type\": \"a\"}"),
+        ("OURS, OURS,\n\t{\"type\": \"a\"},OURS", "{\"type\": \"a\"}"),
+        (
+            "{\"type\": \"a\"}, OURS,\n\t{\"type\": \"b\"}",
+            "{\"type\": \"a\"},\n\t{\"type\": \"b\"}",
+        ),
+        ("\tOURS\t", "\t\t"),
+        ("OURS, OURS", ""),
+    ] {
+        let text = |plugins: &str| format!("{{\t\"plugins\": [{plugins}]}}");
+        let with = text(&order.replace("OURS", &ours));
+        assert_eq!(remove(with.as_bytes()).unwrap().unwrap(), text(left), "{with}");
+    }
+}
+
+#[test]
 fn a_single_plugin_becomes_a_list_that_is_read_before_it() {
     let single = br#"{"cniVersion": "1.0.0", "name": "net", "type": "bridge", "mtu": 1400}"#;
     let value: Value = serde_json::from_str(&wrap(single, &entry()).unwrap()).unwrap();

@@ -100,7 +100,7 @@ fn an_entry_follows_the_file_that_is_read() {
     assert_eq!(node.install().unwrap().as_deref(), Some("10-a.conflist"));
     assert_eq!(node.types("10-a.conflist"), ["ptp", NAME]);
     assert_eq!(node.text("20-b.conflist"), LIST);
-    // Its owner writes it anew.
+    // Its owner writes it again.
     node.write("10-a.conflist", LIST);
     node.install().unwrap();
     assert_eq!(node.types("10-a.conflist"), ["ptp", NAME]);

@@ -42,11 +42,76 @@ pub(crate) struct Pod {
     pub(crate) rules: u64,
     /// The port of the proxy's listeners in the pod's namespace.
     pub(crate) proxy_port: Option<u16>,
+    /// Its links, loopback aside, and what judges the frames that leave by each.
+    #[serde(default)]
+    pub(crate) links: Vec<Link>,
     /// The hooks on its links.
     pub(crate) hooks: Vec<Hook>,
     /// The proof that it is judged; none while it is not to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) canary: Option<Canary>,
+}
+
+/// A link of a pod's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Link {
+    /// Its name inside the pod.
+    pub(crate) name: String,
+    /// Its number there.
+    pub(crate) ifindex: u32,
+    /// What judges its frames.
+    #[serde(flatten)]
+    pub(crate) coverage: Coverage,
+    /// What the last canary showed; none where none was sent by this link.
+    pub(crate) proof: Option<Proof>,
+}
+
+/// What judges the frames that leave by a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "coverage", rename_all = "kebab-case")]
+pub(crate) enum Coverage {
+    /// Layer 3 on its other end, which is on the node.
+    #[serde(rename = "layer-3")]
+    Layer3 {
+        /// The other end's name.
+        host_end: String,
+    },
+    /// What judges those of the link that it is stacked on.
+    Below {
+        /// That link's name.
+        below: String,
+    },
+    /// They stay in the pod, or leave it by its routes and so by other links.
+    Inside,
+    /// Nothing of ours: the pod is failing.
+    Nothing {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What a canary's frames have shown of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Proof {
+    /// Layer 3 refused them.
+    Refused,
+    /// Layer 3 did not.
+    Failing,
+    /// An end of it is down, so no frame leaves by it.
+    Down,
+}
+
+impl Coverage {
+    /// For a metric.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Layer3 { .. } => "layer-3",
+            Self::Below { .. } => "below",
+            Self::Inside => "inside",
+            Self::Nothing { .. } => "nothing",
+        }
+    }
 }
 
 /// Whether a pod is judged.

@@ -84,7 +84,10 @@ impl Api {
 
     fn line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
-        ensure!(self.0.read_line(&mut line)? > 0, "the API server's proxy has hung up");
+        ensure!(
+            self.0.read_line(&mut line)? > 0,
+            "the API server's proxy has closed the connection"
+        );
         Ok(line.trim_end().to_owned())
     }
 

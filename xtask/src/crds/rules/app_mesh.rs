@@ -52,6 +52,18 @@ fn defaults() -> Vec<At> {
     }
 }
 
+pub(super) fn mesh() -> Vec<At> {
+    vec![
+        ("meshServiceDiscovery.ipPreference", Enum(&["IPv4_ONLY", "IPv6_ONLY"])),
+        ("namespaceSelector.matchExpressions[].key", Count(1, MANY)),
+        ("namespaceSelector.matchExpressions[].operator", Count(1, MANY)),
+    ]
+}
+
+pub(super) fn group() -> Vec<At> {
+    vec![("virtualservices[]", Required(&["name"])), ("virtualservices[].name", Count(1, MANY))]
+}
+
 pub(super) fn node() -> Vec<At> {
     let mut rules = listeners();
     rules.extend(defaults());
@@ -77,8 +89,12 @@ pub(super) fn gateway() -> Vec<At> {
 pub(super) fn service() -> Vec<At> {
     vec![
         ("provider", OneOf(&["virtualNode", "virtualRouter"])),
-        ("provider.virtualNode", OneOf(&["virtualNodeRef", "virtualNodeARN"])),
-        ("provider.virtualRouter", OneOf(&["virtualRouterRef", "virtualRouterARN"])),
+        ("provider.virtualNode", AtMostOne(&["virtualNodeRef", "virtualNodeARN"])),
+        ("provider.virtualRouter", AtMostOne(&["virtualRouterRef", "virtualRouterARN"])),
+        ("provider.virtualNode.virtualNodeRef", Required(&["name"])),
+        ("provider.virtualNode.virtualNodeRef.name", Count(1, MANY)),
+        ("provider.virtualRouter.virtualRouterRef", Required(&["name"])),
+        ("provider.virtualRouter.virtualRouterRef.name", Count(1, MANY)),
     ]
 }
 
@@ -168,7 +184,7 @@ pub(super) fn gateway_route() -> Vec<At> {
         ".match.hostname": OneOf(&["exact", "suffix"]),
         ".action": Required(&["target"]),
         ".action.rewrite": AtMostOne(&["prefix", "path"]),
-        ".action.rewrite.prefix": OneOf(&["defaultPrefix", "value"]),
+        ".action.rewrite.prefix": AtMostOne(&["defaultPrefix", "value"]),
         ".action.rewrite.prefix.defaultPrefix": Enum(&["ENABLED", "DISABLED"]),
         ".action.rewrite.prefix.value": Pattern("^/(.*/)?$"),
         ".action.rewrite.hostname.defaultTargetHostname": Enum(&["ENABLED", "DISABLED"]),

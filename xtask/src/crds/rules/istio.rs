@@ -1,38 +1,14 @@
 //! Istio's kinds.
 
 use super::{
-    At, AtLeast, AtMostOne, Count, Enum, Holds, MANY, Nullable, ObjectHolds, OneOf, PERCENT, PORT,
-    Pattern, Range, Required, Time, TimeOrZero,
+    At, AtLeast, AtMostOne, Count, EXPORT, Enum, Holds, LABEL, MANY, Nullable, ObjectHolds, OneOf,
+    PERCENT, PORT, Pattern, Range, Required, Time, TimeOrZero,
 };
 
 /// No port at all is written 0.
 const PORT_OR_NONE: super::Rule = Range(0, 65_535);
-const HOST: super::Rule = Pattern(r"^(\*[A-Za-z0-9.-]+|[A-Za-z0-9:]([A-Za-z0-9.:_-]*))$");
-
-pub(super) fn service_entry() -> Vec<At> {
-    let mut rules = vec![
-        ("", Required(&["hosts"])),
-        ("hosts", Count(1, 256)),
-        ("hosts[]", HOST),
-        ("addresses", Count(0, 256)),
-        ("ports[]", Required(&["number", "name"])),
-        ("ports[].number", PORT),
-        ("ports[].name", Count(1, 63)),
-        ("ports[].targetPort", PORT_OR_NONE),
-        ("", AtMostOne(&["endpoints", "workloadSelector"])),
-    ];
-    rules.extend(workload_entry("endpoints[]."));
-    rules
-}
-
-/// Of an entry, or of what embeds one.
-pub(super) fn workload_entry(within: &'static str) -> Vec<At> {
-    match within {
-        "endpoints[]." => vec![("endpoints[].ports{}", PORT)],
-        "template." => vec![("template.ports{}", PORT)],
-        _ => vec![("ports{}", PORT)],
-    }
-}
+/// What an answer's status may be; no client knows the last one.
+const STATUS: super::Rule = Range(200, 600);
 
 pub(super) fn sidecar() -> Vec<At> {
     vec![
@@ -55,7 +31,7 @@ pub(super) fn sidecar() -> Vec<At> {
 
 pub(super) fn virtual_service() -> Vec<At> {
     let mut rules = vec![
-        ("hosts[]", Pattern(r"^(\*|\*[A-Za-z0-9.-]+|[A-Za-z0-9:]([A-Za-z0-9.:-]*))$")),
+        ("hosts[]", Pattern(r"^(\*|\*[A-Za-z0-9.-]+|[A-Za-z0-9:]([A-Za-z0-9._:-]*))$")),
         (
             "",
             Holds(
@@ -72,10 +48,18 @@ pub(super) fn virtual_service() -> Vec<At> {
         ("http[].mirrors[]", Required(&["destination"])),
         ("http[].mirrors[].destination", Required(&["host"])),
         ("http[].mirrors[].percentage.value", PERCENT),
+        (
+            "http[].retries",
+            Holds(
+                "(has(self.attempts) && self.attempts > 0) || !(has(self.perTryTimeout) || \
+                 has(self.retryOn) || has(self.retryRemoteLocalities))",
+                "nothing is tried again without attempts: give them",
+            ),
+        ),
         ("http[].retries.attempts", AtLeast(0)),
         ("http[].retries.perTryTimeout", Time),
         ("http[].retries.backoff", Time),
-        ("http[].corsPolicy.maxAge", TimeOrZero),
+        ("http[].corsPolicy.maxAge", Time),
         ("http[].corsPolicy.allowOrigins[]", OneOf(&["exact", "prefix", "regex"])),
         ("tls[]", Required(&["match", "route"])),
         ("tls[].match", Count(1, MANY)),
@@ -99,7 +83,7 @@ fn matches() -> Vec<At> {
         "http[].match[].method",
         "http[].match[].authority",
     ] {
-        rules.push((path, OneOf(&["exact", "prefix", "regex"])));
+        rules.push((path, AtMostOne(&["exact", "prefix", "regex"])));
     }
     for path in [
         "http[].match[].headers{}",
@@ -114,8 +98,8 @@ fn matches() -> Vec<At> {
 fn answers() -> Vec<At> {
     vec![
         ("http[].directResponse", Required(&["status"])),
-        ("http[].directResponse.status", Range(200, 599)),
-        ("http[].directResponse.body", OneOf(&["string", "bytes"])),
+        ("http[].directResponse.status", STATUS),
+        ("http[].directResponse.body", AtMostOne(&["string", "bytes"])),
         ("http[].redirect", Count(1, MANY)),
         ("http[].redirect", AtMostOne(&["uri", "prefixRewrite"])),
         ("http[].redirect", AtMostOne(&["port", "derivePort"])),
@@ -124,11 +108,10 @@ fn answers() -> Vec<At> {
         ("http[].rewrite", Count(1, MANY)),
         ("http[].rewrite", AtMostOne(&["uri", "uriRegexRewrite"])),
         ("http[].fault", Count(1, MANY)),
-        ("http[].fault.delay", Required(&["fixedDelay"])),
         ("http[].fault.delay.fixedDelay", Time),
         ("http[].fault.delay.percentage.value", PERCENT),
-        ("http[].fault.abort", OneOf(&["httpStatus", "grpcStatus"])),
-        ("http[].fault.abort.httpStatus", Range(200, 599)),
+        ("http[].fault.abort", AtMostOne(&["httpStatus", "grpcStatus"])),
+        ("http[].fault.abort.httpStatus", STATUS),
         ("http[].fault.abort.percentage.value", PERCENT),
     ]
 }
@@ -180,6 +163,9 @@ pub(super) fn destination_rule() -> Vec<At> {
         ("host", Count(1, 253)),
         ("subsets[]", Required(&["name"])),
         ("subsets[].name", Count(1, 63)),
+        ("subsets[].name", LABEL),
+        ("exportTo[]", EXPORT),
+        ("exportTo[]", Count(1, 63)),
     ];
     rules.extend(policies! {
         "": Count(1, MANY),
@@ -188,12 +174,11 @@ pub(super) fn destination_rule() -> Vec<At> {
         ".tunnel.targetPort": PORT,
         ".tunnel.protocol": Enum(&["CONNECT", "POST"]),
         ".portLevelSettings[]": Required(&["port"]),
-        ".portLevelSettings[].port": Required(&["number"]),
-        ".portLevelSettings[].port.number": PORT,
+        ".retryBudget.percent": PERCENT,
     });
     rules.extend(ports_too! {
         "loadBalancer": AtMostOne(&["simple", "consistentHash"]),
-        "loadBalancer.consistentHash": OneOf(&[
+        "loadBalancer.consistentHash": AtMostOne(&[
             "httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName",
         ]),
         "loadBalancer.consistentHash": AtMostOne(&["ringHash", "maglev"]),
@@ -207,7 +192,13 @@ pub(super) fn destination_rule() -> Vec<At> {
         "connectionPool.http.maxRequestsPerConnection": AtLeast(0),
         "connectionPool.http.maxRetries": AtLeast(0),
         "connectionPool.http.maxConcurrentStreams": AtLeast(0),
-        "connectionPool.http.idleTimeout": TimeOrZero,
+        "connectionPool.http.idleTimeout": Time,
+        "connectionPool.http.http1MaxPendingRequests": AtLeast(0),
+        "connectionPool.http.http2MaxRequests": AtLeast(0),
+        "connectionPool.http.http2KeepAlive": Required(&["interval", "timeout"]),
+        "loadBalancer": AtMostOne(&["localityLbSetting", "zoneAwareLbSetting"]),
+        "loadBalancer.warmup": Required(&["duration"]),
+        "loadBalancer.warmup.minimumPercent": PERCENT,
         "connectionPool.http.h2UpgradePolicy": Enum(&["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"]),
         "outlierDetection.interval": Time,
         "outlierDetection.baseEjectionTime": Time,
@@ -225,7 +216,7 @@ pub(super) fn gateway() -> Vec<At> {
         ("servers[].hosts", Count(1, MANY)),
         ("servers[].port", Required(&["number", "name", "protocol"])),
         ("servers[].port.number", PORT_OR_NONE),
-        ("servers[].port.name", Count(1, 63)),
+        ("servers[].port.name", Count(1, MANY)),
         (
             "servers[].tls.mode",
             Enum(&[
@@ -250,7 +241,7 @@ pub(super) fn peers() -> Vec<At> {
                 "modes by port need a selector with labels",
             ),
         ),
-        ("portLevelMtls", Count(0, 1024)),
+        ("portLevelMtls", Count(1, 1024)),
         (
             "portLevelMtls",
             Holds(
@@ -277,6 +268,25 @@ pub(super) fn access() -> Vec<At> {
             Holds(
                 "(has(self.action) && self.action == 'CUSTOM') == has(self.provider)",
                 "a provider goes with action CUSTOM, and only with it",
+            ),
+        ),
+        (
+            "",
+            Holds(
+                "!has(self.action) || self.action != 'CUSTOM' || (has(self.rules) && \
+                 self.rules.size() > 0)",
+                "CUSTOM without rules is never asked: use [{}] for every request",
+            ),
+        ),
+        ("provider", Required(&["name"])),
+        ("provider.name", Count(1, MANY)),
+        (
+            "rules[].from[].source",
+            Holds(
+                "!(has(self.serviceAccounts) || has(self.notServiceAccounts)) || \
+                 !(has(self.principals) || has(self.notPrincipals) || has(self.namespaces) || \
+                 has(self.notNamespaces))",
+                "serviceAccounts do not go with namespaces or principals",
             ),
         ),
         ("rules[].from[]", Required(&["source"])),
@@ -314,6 +324,7 @@ pub(super) fn policy() -> Vec<At> {
         ("peers[].mtls", Nullable),
         ("targets[]", Required(&["name"])),
         ("targets[].name", Count(1, 63)),
+        ("targets[].name", LABEL),
         ("targets[].ports[]", OneOf(&["number", "name"])),
         ("targets[].ports[].number", PORT),
     ]

@@ -96,7 +96,7 @@ pub(super) fn without_agents(stage: &Stage) -> anyhow::Result<String> {
         ensure!(stage.cluster.kubectl(&words)?.is_empty(), "an agent still runs");
         Ok(())
     })?;
-    // One node's CNI configuration is written anew by its owner, without our entry.
+    // One node's CNI configuration is written again by its owner, without our entry.
     let [waiting, holding] = NODES;
     stage.cni_as_before(holding)?;
     let pods = start(stage, "orphan", 4)?;

@@ -1,9 +1,6 @@
 //! Who is in a mesh: exactly one `Mesh` for a namespace, exactly one `VirtualNode` or
 //! `VirtualGateway` for a pod, and the switches that the injector has.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -89,6 +86,13 @@ pub enum MembershipError {
     },
 }
 
+impl MembershipError {
+    /// Whether several nodes or gateways select one pod.
+    pub const fn is_several(&self) -> bool {
+        matches!(self, Self::Workloads { .. })
+    }
+}
+
 /// What a pod is in a mesh.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Enrolment<'a> {
@@ -148,6 +152,28 @@ pub fn enrolment_in<'a>(
         return Err(MembershipError::NotEnabled { pod: shown });
     }
     let mesh = mesh()?;
+    Ok(match workload_of(pod, nodes, gateways)? {
+        Workload::Node(node) => Enrolment::Node(mesh, node),
+        Workload::Gateway(gateway) => Enrolment::Gateway(mesh, gateway),
+    })
+}
+
+/// What selects a pod.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Workload<'a> {
+    /// A node.
+    Node(&'a VirtualNode),
+    /// A gateway.
+    Gateway(&'a VirtualGateway),
+}
+
+/// The one node or gateway that selects a pod.
+pub fn workload_of<'a>(
+    pod: &Pod,
+    nodes: impl IntoIterator<Item = &'a VirtualNode>,
+    gateways: impl IntoIterator<Item = &'a VirtualGateway>,
+) -> Result<Workload<'a>, MembershipError> {
+    let shown = format!("{}/{}", pod.metadata.namespace(), pod.metadata.name());
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let nodes = nodes.into_iter().filter(|node| {
         node.metadata.namespace() == pod.metadata.namespace()
@@ -159,8 +185,8 @@ pub fn enrolment_in<'a>(
     });
     let (nodes, gateways): (Vec<_>, Vec<_>) = (nodes.collect(), gateways.collect());
     match (&nodes[..], &gateways[..]) {
-        ([node], []) => return Ok(Enrolment::Node(mesh, node)),
-        ([], [gateway]) => return Ok(Enrolment::Gateway(mesh, gateway)),
+        ([node], []) => return Ok(Workload::Node(node)),
+        ([], [gateway]) => return Ok(Workload::Gateway(gateway)),
         _ => {}
     }
     let of = |kind, metadata: &dyn Described| {

@@ -3,6 +3,7 @@
 use super::{
     Report,
     names::{check_port_number, check_selecting, is_label},
+    values::{exactly_one, set},
 };
 use crate::{
     finding::code,
@@ -49,6 +50,9 @@ pub(super) fn check_policy(spec: &PolicySpec, report: &mut Report<'_>) {
             report.error(code::REFERENCE, format!("{path}.name"), message);
         }
         for (index, port) in target.ports.iter().enumerate() {
+            let given = set([("number", port.number.is_some()), ("name", port.name.is_some())]);
+            let field = format!("{path}.ports[{index}]");
+            exactly_one(&given, "number and name", &field, report);
             if let Some(number) = port.number {
                 check_port_number(number, &format!("{path}.ports[{index}].number"), report);
             }

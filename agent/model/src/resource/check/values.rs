@@ -118,8 +118,7 @@ pub(super) fn one_or_nothing(found: &[&str], of: &str, field: &str, report: &mut
 
 pub(super) fn required(is_there: bool, field: &str, report: &mut Report<'_>) {
     if !is_there {
-        let message = format!("{field} is required: give it");
-        report.error(code::REQUIRED, field, message);
+        report.error(code::REQUIRED, field, "the required value is missing: give it");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a name leads, as far as the cluster's own objects tell.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
     names::Answers,
@@ -21,11 +21,20 @@ pub(super) struct NameInputs<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NameTarget {
     /// To these addresses.
-    At(Vec<IpAddr>),
+    At(Addresses),
     /// To none: no Service has the name, or one that has no address.
     Nowhere,
     /// To what a resolver says.
     Outside(String),
+}
+
+/// Addresses, sorted, of which there is at least one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Addresses {
+    /// New connections may go to these.
+    pub(super) ready: BTreeSet<IpAddr>,
+    /// Open ones may go on to these too.
+    pub(super) unready: BTreeSet<IpAddr>,
 }
 
 /// What a client in a namespace gets for a name: its Service's own addresses, or its endpoints'
@@ -33,7 +42,8 @@ pub(super) enum NameTarget {
 pub(super) fn name_target(host: &str, namespace: &str, inputs: &NameInputs<'_>) -> NameTarget {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     if let Ok(address) = host.parse::<IpAddr>() {
-        return NameTarget::At(vec![address.to_canonical()]);
+        let ready = BTreeSet::from([address.to_canonical()]);
+        return NameTarget::At(Addresses { ready, ..Addresses::default() });
     }
     let suffix = format!(".svc.{}", inputs.domain);
     let within = host.strip_suffix(&suffix).or_else(|| host.strip_suffix(".svc"));
@@ -51,13 +61,15 @@ pub(super) fn name_target(host: &str, namespace: &str, inputs: &NameInputs<'_>) 
     if let Some(name) = &service.external_name {
         return NameTarget::Outside(name.to_ascii_lowercase());
     }
-    let mut addresses: Vec<IpAddr> = if service.headless {
-        let subsets = inputs.endpoints.of(of, name);
-        subsets.iter().flat_map(|subset| subset.addresses.iter().copied()).collect()
+    let mut found = Addresses::default();
+    if service.headless {
+        for subset in inputs.endpoints.of(of, name) {
+            found.ready.extend(subset.addresses);
+            found.unready.extend(subset.unready);
+        }
     } else {
-        service.addresses.to_vec()
-    };
-    addresses.sort_unstable();
-    addresses.dedup();
-    if addresses.is_empty() { NameTarget::Nowhere } else { NameTarget::At(addresses) }
+        found.ready.extend(service.addresses.iter());
+    }
+    let is_empty = found.ready.is_empty() && found.unready.is_empty();
+    if is_empty { NameTarget::Nowhere } else { NameTarget::At(found) }
 }

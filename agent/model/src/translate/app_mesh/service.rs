@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::{
     ARN, Notes,
-    name_target::{NameInputs, NameTarget, name_target},
+    name_target::{Addresses, NameInputs, NameTarget, name_target},
     not_found, referred,
 };
 use crate::{
@@ -188,10 +188,13 @@ impl Maker<'_> {
         notes: &mut Notes<'_>,
     ) {
         let mut outside = None;
-        let mut addresses = BTreeSet::new();
+        let mut addresses = Addresses::default();
         for host in hosts {
             match name_target(host, &self.key.namespace, self.inputs) {
-                NameTarget::At(found) => addresses.extend(found),
+                NameTarget::At(found) => {
+                    addresses.ready.extend(found.ready);
+                    addresses.unready.extend(found.unready);
+                }
                 NameTarget::Outside(name)
                     if name != format!("{}.{}", self.key.name, self.key.namespace) =>
                 {
@@ -200,7 +203,7 @@ impl Maker<'_> {
                 NameTarget::Outside(_) | NameTarget::Nowhere => {}
             }
         }
-        if addresses.is_empty() && outside.is_none() {
+        if addresses.ready.is_empty() && outside.is_none() {
             let message =
                 format!("{full} leads nowhere: make a Service of this name for clients to dial");
             notes.warn(code::NO_ADDRESS, "metadata.name", message);
@@ -227,20 +230,20 @@ impl Maker<'_> {
         let namespace = node.metadata.namespace.as_deref().unwrap_or_default();
         let of_listeners = || ports(node.spec.listeners.iter().map(|one| &one.port_mapping));
         let ports = port.map_or_else(of_listeners, |port| BTreeSet::from([port]));
-        match name_target(&dns.hostname, namespace, self.inputs) {
-            NameTarget::At(found) => {
-                self.rules(&dns.hostname, field, &found.into_iter().collect(), &ports);
-            }
+        let found = match name_target(&dns.hostname, namespace, self.inputs) {
+            NameTarget::At(found) => found,
             NameTarget::Outside(name) => {
                 let answer = self.resolved.look_up(&name, field, notes);
-                self.answer(&dns.hostname, field, &answer, &ports);
+                return self.answer(&dns.hostname, field, &answer, &ports);
             }
-            NameTarget::Nowhere => {
-                let node = ObjectKey::of(Kind::VirtualNode, &node.metadata);
-                let message =
-                    format!("{} of {node} leads nowhere: it has no Service", dns.hostname);
-                notes.warn(code::NO_ADDRESS, field, message);
-            }
+            NameTarget::Nowhere => Addresses::default(),
+        };
+        // Also without an address: the name is still listed, and its open connections go on.
+        self.rules(&dns.hostname, field, &found, &ports);
+        if found.ready.is_empty() {
+            let node = ObjectKey::of(Kind::VirtualNode, &node.metadata);
+            let message = format!("{} of {node} leads nowhere: it has no Service", dns.hostname);
+            notes.warn(code::NO_ADDRESS, field, message);
         }
     }
 
@@ -248,16 +251,19 @@ impl Maker<'_> {
         &mut self,
         host: &str,
         field: &str,
-        addresses: &BTreeSet<IpAddr>,
+        addresses: &Addresses,
         ports: &BTreeSet<NonZeroU16>,
     ) {
         for port in ports {
             let mut rules =
                 PortRules::new(source(self.key, field, Some(host)), self.created, *port);
-            for address in addresses {
+            for address in &addresses.ready {
                 if self.seen.insert((*address, *port)) {
                     rules.tcp(IpNet::from(*address), Action::Direct);
                 }
+            }
+            for address in &addresses.unready {
+                rules.keep(Protocol::Tcp, IpNet::from(*address), *port, Action::Direct);
             }
             self.add(rules);
         }

@@ -1,18 +1,19 @@
-//! A service's port and subset as a destination: who is there, how it is dialled, with what TLS.
+//! A service's port and subset as a destination: how it is dialled, with what TLS; and who is there.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
+    super::workloads::Labels,
     Client, RequestModel,
     destination::{Merged, contains},
     policy::Effective,
-    visible::{KnownEndpoint, VisiblePort},
+    visible::VisiblePort,
 };
 use crate::{
     endpoints::{Endpoint, Endpoints},
     registry::Service,
     requests::{
-        backend::{Backend, Missing, Target},
+        backend::{Backend, LoadAssignment, Members, Missing, Target},
         policy::{Certificate, ClientTls, MeshTls, OwnTls, Trust},
     },
     resource::{
@@ -53,16 +54,16 @@ impl RequestModel {
         let effective = Effective::of(rule, at.number(), subset);
         let said = rule.map(|rule| (rule, effective.tls));
         let tls = self.client_tls(client, (at, subset), said);
-        let fits = |endpoint: &KnownEndpoint| {
-            wanted.is_none_or(|one| contains(&endpoint.labels, &one.labels))
-        };
         Target::Backend(Arc::new(Backend {
             service: at.host.to_string(),
             port: at.number(),
             subset: subset.map(str::to_owned),
             protocol: at.port().protocol.unwrap_or(AppProtocol::Tcp),
-            endpoints: self.chosen(at, fits, &tls),
             policy: effective.policy(&self.settings, tls),
+            members: Members::OfPort {
+                port: at.clone(),
+                labels: wanted.map(|one| one.labels.clone()).unwrap_or_default(),
+            },
         }))
     }
 
@@ -76,10 +77,7 @@ impl RequestModel {
     ) -> ClientTls {
         let service = &at.service;
         let mesh = |names: &[String]| MeshTls {
-            identities: match names {
-                [] => self.identities(at),
-                names => names.iter().cloned().collect(),
-            },
+            names: names.to_vec(),
             server_name: format!(
                 "outbound_.{}_.{}_.{}",
                 at.number(),
@@ -136,13 +134,29 @@ fn own(
 }
 
 impl RequestModel {
-    /// Those of a port's endpoints that fit, each with how it is spoken to.
-    fn chosen(
-        &self,
-        at: &VisiblePort,
-        fits: impl Fn(&KnownEndpoint) -> bool,
-        tls: &ClientTls,
-    ) -> Endpoints {
+    /// Who serves a backend.
+    pub(super) fn assignment(&self, backend: &Backend) -> LoadAssignment {
+        let tls = &backend.policy.tls;
+        let endpoints = match &backend.members {
+            Members::OfPort { port, labels } => self.chosen(port, labels, tls),
+            Members::Listed(port) => self.listed(port),
+            Members::OfNode { node, port } => self.pods_of(node, *port),
+            Members::Stated(endpoints) => endpoints.clone(),
+        };
+        let identities = match (tls, &backend.members) {
+            (ClientTls::Mesh(tls) | ClientTls::Auto(tls), _) if !tls.names.is_empty() => {
+                tls.names.iter().cloned().collect()
+            }
+            (ClientTls::Mesh(_) | ClientTls::Auto(_), Members::OfPort { port, .. }) => {
+                self.identities(port)
+            }
+            _ => BTreeSet::new(),
+        };
+        LoadAssignment { endpoints, identities }
+    }
+
+    /// Those of a port's endpoints that have some labels, each with how it is spoken to.
+    fn chosen(&self, at: &VisiblePort, labels: &Labels, tls: &ClientTls) -> Endpoints {
         let always = matches!(tls, ClientTls::Mesh(_));
         let by_each = matches!(tls, ClientTls::Auto(_));
         match self.endpoints(at) {
@@ -157,7 +171,8 @@ impl RequestModel {
             }
             Endpoints::Listed(listed) => {
                 let known = listed.iter().map(|one| self.known(&at.service, one));
-                let chosen = known.filter(fits).map(|known| Endpoint {
+                let fits = known.filter(|known| contains(&known.labels, labels));
+                let chosen = fits.map(|known| Endpoint {
                     locality: known.locality,
                     mutual: always || (by_each && known.enrolled),
                     ..Endpoint::new(known.address, known.port, known.weight)
@@ -170,5 +185,16 @@ impl RequestModel {
             }
             requested @ Endpoints::AsRequested { .. } => requested,
         }
+    }
+    /// A port's endpoints, of whom nothing else matters.
+    fn listed(&self, at: &VisiblePort) -> Endpoints {
+        let Endpoints::Listed(listed) = self.endpoints(at) else {
+            return Endpoints::Listed([].into());
+        };
+        let plain = |one: &Endpoint| Endpoint {
+            locality: one.locality.clone(),
+            ..Endpoint::new(one.address, one.port, one.weight)
+        };
+        Endpoints::Listed(listed.iter().map(plain).collect())
     }
 }

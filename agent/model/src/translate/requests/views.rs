@@ -12,19 +12,17 @@ use super::{
     Gateway, Labels, Lazy, Object, ObjectKey, Outbound, PodId, RequestModel, Requests, Server,
     id_of, sidecars, workload,
 };
-use crate::resource::{Kind, app_mesh::VirtualNode};
+use crate::{
+    requests::backend::{Backend, LoadAssignment},
+    resource::{Kind, app_mesh::VirtualNode},
+};
 
-/// The kinds that requests follow from, besides services, which the registry has.
-const KINDS: [Kind; 23] = [
+/// The kinds that what pods may dial follows from, besides services, which the registry has. Pods
+/// and endpoints are none of them: who serves a backend is looked up.
+const KINDS: [Kind; 17] = [
     Kind::Namespace,
-    Kind::Pod,
-    Kind::Service,
-    Kind::Endpoints,
-    Kind::EndpointSlice,
     Kind::ConfigMap,
     Kind::MutatingWebhookConfiguration,
-    Kind::ServiceEntry,
-    Kind::WorkloadEntry,
     Kind::Sidecar,
     Kind::VirtualService,
     Kind::DestinationRule,
@@ -69,8 +67,8 @@ pub(super) enum ViewKey {
 /// What was worked out so far.
 #[derive(Debug, Default)]
 pub(super) struct Views {
-    outbound: Kept<ViewKey, Outbound>,
-    gateways: Kept<PodId, Option<Arc<Gateway>>>,
+    outbound: Arc<Kept<ViewKey, Outbound>>,
+    gateways: Arc<Kept<PodId, Option<Arc<Gateway>>>>,
 }
 
 /// Made once for each key, and by nobody who holds the lock.
@@ -120,7 +118,11 @@ impl RequestModel {
             self.peers = Arc::clone(&before.peers);
         }
         if same_services && same_refused && shares(&KINDS) {
-            self.views = Arc::clone(&before.views);
+            self.views.outbound = Arc::clone(&before.views.outbound);
+            // A gateway is its pod's by the pod's labels, and by Services that select it.
+            if shares(&[Kind::Pod, Kind::Service]) {
+                self.views.gateways = Arc::clone(&before.views.gateways);
+            }
         }
         self
     }
@@ -179,6 +181,10 @@ impl Requests for RequestModel {
             Mesh::Istio => Some(self.istio_outbound(&pod)),
             Mesh::AppMesh => self.app_mesh_view(&pod),
         }
+    }
+
+    fn load_assignment(&self, backend: &Backend) -> LoadAssignment {
+        self.assignment(backend)
     }
 
     fn server(&self, id: &PodId) -> Option<Arc<Server>> {

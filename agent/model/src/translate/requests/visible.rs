@@ -7,7 +7,7 @@ use crate::{
     address,
     endpoints::{Endpoint, Endpoints},
     registry::{Scope, Service, ServicePort},
-    requests::host::Domain,
+    requests::{backend::PortOfHost, host::Domain},
     resource::{Kind, ObjectKey},
 };
 
@@ -23,12 +23,7 @@ pub(super) struct VisibleHost {
 }
 
 /// A port under a host. Datagrams are none of requests' business.
-#[derive(Clone, Debug)]
-pub(super) struct VisiblePort {
-    pub(super) host: Arc<str>,
-    pub(super) service: Arc<Service>,
-    index: usize,
-}
+pub(super) type VisiblePort = PortOfHost;
 
 /// An endpoint with all that is known of the workload there.
 #[derive(Clone, Debug)]
@@ -65,7 +60,7 @@ impl VisibleHost {
     }
 }
 
-impl VisiblePort {
+impl PortOfHost {
     pub(super) fn port(&self) -> &ServicePort {
         &self.service.ports[self.index]
     }
@@ -102,7 +97,7 @@ impl RequestModel {
         let (service, port) = (&at.service, at.port());
         match &port.endpoints {
             None => {
-                let served = self.endpoints.served(&service.key, port).into_iter();
+                let served = self.endpoints.served(&service.key, port).ready.into_iter();
                 let served = served
                     .map(|(at, number)| Endpoint::new(at, number.unwrap_or(port.dialled()), 1));
                 let mut all: Vec<Endpoint> = served.collect();

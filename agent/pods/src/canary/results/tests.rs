@@ -47,3 +47,19 @@ fn what_is_wrong_is_said_by_hook() {
     let refused = io::Error::from_raw_os_error(libc::ENETUNREACH);
     assert!(of(1, Reply::Failed(refused), None).contains("Network is unreachable"));
 }
+
+#[test]
+fn a_link_is_as_good_as_the_worst_of_its_frames() {
+    let on = |interface, reply, by: Option<u64>| (Probe { interface, ..probe(3, reply) }, by);
+    let found = results(vec![
+        (probe(1, Reply::Refused), Some(6)),
+        on(4, Reply::Sent, Some(6)),
+        on(4, Reply::Sent, None),
+        on(5, Reply::NoWay, None),
+        on(5, Reply::Sent, Some(6)),
+        on(6, Reply::Stuck, None),
+    ]);
+    let shown = [(4, LinkProof::Failing), (5, LinkProof::Refused), (6, LinkProof::Down)];
+    assert_eq!(found.links(), BTreeMap::from(shown));
+    assert!(found.complaint().is_some_and(|it| !it.contains("hook 3 did not judge it; hook 3")));
+}

@@ -45,7 +45,7 @@ async fn all_who_wait_share_one_question_and_its_refusal() {
     let answers = join_all((0..30).map(|_| presence.after(None))).await;
     assert!(answers.iter().all(|(_, answer)| answer.is_err()));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    // Who knows that answer asks anew, and the rest shares that one.
+    // Who knows that answer asks again, and the rest shares that one.
     let seen = answers[0].0;
     sleep(Duration::from_secs(1)).await;
     join_all((0..30).map(|_| presence.after(Some(seen)))).await;

@@ -6,11 +6,12 @@ use super::{super::RequestModel, Dialling, space};
 use crate::{
     endpoints::{Endpoint, Endpoints, NamedEndpoint},
     requests::{
-        backend::{Backend, Missing, Target},
+        backend::{Backend, Members, Missing, Target},
         policy::{self, Balance, ClientPolicy, Ejection, Limits, OwnTls, Trust},
         server::{Acceptance, Server, ServerTls},
     },
     resource::{
+        Kind, Object, ObjectKey,
         app_mesh::{
             VirtualNode,
             common::{self, DurationUnit, Protocol, Timeout, Timeouts},
@@ -28,57 +29,65 @@ use crate::{
 /// How long a request may take where nobody says: at a route, and at a listener as well.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-impl RequestModel {
-    /// A node's listener as a destination, and how soon it gives up by itself.
-    pub(super) fn node(
-        &self,
-        how: &Dialling<'_>,
-        node: &VirtualNode,
-        port: Option<u16>,
-    ) -> (Target, Option<Duration>) {
-        let wanted = |one: &&Listener| port.is_none_or(|port| number(one) == Some(port));
-        let listener = node.spec.listeners.iter().find(wanted);
-        let name = space(node.metadata.name.as_ref());
-        let namespace = space(node.metadata.namespace.as_ref());
-        let missing = || (Target::Missing(Missing::Provider(format!("{namespace}/{name}"))), None);
-        let Some((listener, number)) = listener.and_then(|one| Some((one, number(one)?))) else {
-            return missing();
-        };
-        let Some(dialled) = NonZeroU16::new(number) else { return missing() };
-        let protocol = listener.port_mapping.protocol.unwrap_or(Protocol::Tcp);
-        let discovery = node.spec.service_discovery.as_ref();
-        let (service, endpoints) = match discovery {
-            Some(node::ServiceDiscovery { dns: Some(dns), .. }) => {
-                let host = dns.hostname.to_ascii_lowercase();
-                let Some(endpoints) = self.by_name(how, dns, dialled) else {
-                    return (Target::Missing(Missing::Port(host, number)), None);
-                };
-                (host, endpoints)
-            }
-            // Without AWS's registry its instances are the pods of the node.
-            Some(node::ServiceDiscovery { aws_cloud_map: Some(map), .. }) => {
-                let host = format!("{}.{}", map.service_name, map.namespace_name);
-                (host, self.pods_of(node, dialled))
-            }
-            _ => return missing(),
-        };
-        let policy = ClientPolicy {
-            balance: Balance::RoundRobin,
-            locality: None,
-            warmup: None,
-            limits: Limits::none(CONNECT_TIMEOUT),
-            ejection: listener.outlier_detection.as_ref().map(ejection),
-            tls: client_tls(how.tls, listener, &service, number),
-            tunnel: None,
-            proxy_protocol: None,
-            retry_budget: None,
-        };
-        let protocol = spoken(protocol);
-        let backend = Backend { service, port: number, subset: None, protocol, endpoints, policy };
-        (Target::Backend(Arc::new(backend)), listener_timeout(listener))
-    }
+/// A node's listener as a destination, and how soon it gives up by itself.
+pub(super) fn target(
+    how: &Dialling<'_>,
+    node: &VirtualNode,
+    port: Option<u16>,
+) -> (Target, Option<Duration>) {
+    let wanted = |one: &&Listener| port.is_none_or(|port| number(one) == Some(port));
+    let listener = node.spec.listeners.iter().find(wanted);
+    let name = space(node.metadata.name.as_ref());
+    let namespace = space(node.metadata.namespace.as_ref());
+    let missing = || (Target::Missing(Missing::Provider(format!("{namespace}/{name}"))), None);
+    let Some((listener, number)) = listener.and_then(|one| Some((one, number(one)?))) else {
+        return missing();
+    };
+    let Some(dialled) = NonZeroU16::new(number) else { return missing() };
+    let protocol = listener.port_mapping.protocol.unwrap_or(Protocol::Tcp);
+    let discovery = node.spec.service_discovery.as_ref();
+    let (service, members) = match discovery {
+        Some(node::ServiceDiscovery { dns: Some(dns), .. }) => {
+            let host = dns.hostname.to_ascii_lowercase();
+            let Some(members) = by_name(how, dns, dialled) else {
+                return (Target::Missing(Missing::Port(host, number)), None);
+            };
+            (host, members)
+        }
+        // Without AWS's registry its instances are the pods of the node.
+        Some(node::ServiceDiscovery { aws_cloud_map: Some(map), .. }) => {
+            let host = format!("{}.{}", map.service_name, map.namespace_name);
+            let node = ObjectKey::of(Kind::VirtualNode, &node.metadata);
+            (host, Members::OfNode { node, port: dialled })
+        }
+        _ => return missing(),
+    };
+    let policy = ClientPolicy {
+        balance: Balance::RoundRobin,
+        locality: None,
+        warmup: None,
+        limits: Limits::none(CONNECT_TIMEOUT),
+        ejection: listener.outlier_detection.as_ref().map(ejection),
+        tls: client_tls(how.tls, listener, &service, number),
+        tunnel: None,
+        proxy_protocol: None,
+        retry_budget: None,
+    };
+    let protocol = spoken(protocol);
+    let backend = Backend { service, port: number, subset: None, protocol, policy, members };
+    (Target::Backend(Arc::new(backend)), listener_timeout(listener))
+}
 
-    fn pods_of(&self, node: &VirtualNode, port: NonZeroU16) -> Endpoints {
+impl RequestModel {
+    /// The pods of a node.
+    pub(in crate::translate::requests) fn pods_of(
+        &self,
+        node: &ObjectKey,
+        port: NonZeroU16,
+    ) -> Endpoints {
+        let Some(Object::VirtualNode(node)) = self.objects.get(node) else {
+            return Endpoints::Listed([].into());
+        };
         let fits = self.objects.pods().filter(|pod| {
             let labels = pod.metadata.labels.clone().unwrap_or_default();
             pod.metadata.namespace == node.metadata.namespace
@@ -91,26 +100,21 @@ impl RequestModel {
         let endpoints = addresses.into_iter().map(|address| Endpoint::new(address, port, 1));
         Endpoints::Listed(endpoints.collect())
     }
+}
 
-    /// A name that a Service of the cluster has is that Service; `None` if it lacks the port.
-    fn by_name(&self, how: &Dialling<'_>, dns: &Dns, port: NonZeroU16) -> Option<Endpoints> {
-        let host = dns.hostname.to_ascii_lowercase();
-        let Some(seen) = how.client.reachable.get(&host) else {
-            return Some(named(host, port, dns));
-        };
-        match self.endpoints(seen.port(port.get())?) {
-            Endpoints::Listed(listed) => {
-                let plain = |one: &Endpoint| Endpoint {
-                    locality: one.locality.clone(),
-                    ..Endpoint::new(one.address, one.port, one.weight)
-                };
-                Some(Endpoints::Listed(listed.iter().map(plain).collect()))
-            }
-            Endpoints::Dialled { .. } | Endpoints::Named { .. } | Endpoints::AsRequested { .. } => {
-                Some(named(host, port, dns))
-            }
-        }
-    }
+/// A name that a Service of the cluster has is that Service; `None` if it lacks the port.
+fn by_name(how: &Dialling<'_>, dns: &Dns, port: NonZeroU16) -> Option<Members> {
+    let host = dns.hostname.to_ascii_lowercase();
+    let Some(seen) = how.client.reachable.get(&host) else {
+        return Some(Members::Stated(named(host, port, dns)));
+    };
+    let at = seen.port(port.get())?;
+    Some(match &at.port().endpoints {
+        None | Some(Endpoints::Listed(_)) => Members::Listed(at.clone()),
+        Some(
+            Endpoints::Dialled { .. } | Endpoints::Named { .. } | Endpoints::AsRequested { .. },
+        ) => Members::Stated(named(host, port, dns)),
+    })
 }
 
 fn named(host: String, port: NonZeroU16, dns: &Dns) -> Endpoints {

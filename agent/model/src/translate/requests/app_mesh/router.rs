@@ -7,7 +7,7 @@ use super::{
     ByPort, Dialling, WEB, aws_name, key,
     matches::{order, read, read_grpc},
     names,
-    node::{REQUEST_TIMEOUT, number, time},
+    node::{self, REQUEST_TIMEOUT, number, time},
     space,
 };
 use crate::{
@@ -51,7 +51,7 @@ impl RequestModel {
             node.and_then(|one| self.virtual_node(one, own)),
             router.and_then(|one| self.virtual_router(one, own)),
         ) {
-            (Some(node), _) => self.node_tables(how, node),
+            (Some(node), _) => node_tables(how, node),
             (None, Some(router)) => self.router_tables(how, service, router),
             (None, None) => Vec::new(),
         };
@@ -86,24 +86,6 @@ impl RequestModel {
             Object::VirtualRouter(router) => Some(router),
             _ => None,
         }
-    }
-
-    fn node_tables(&self, how: &Dialling<'_>, node: &VirtualNode) -> Vec<(u16, Protocol, Table)> {
-        let mut found = Vec::new();
-        for listener in &node.spec.listeners {
-            let Some(port) = number(listener) else { continue };
-            let protocol = listener.port_mapping.protocol.unwrap_or(Protocol::Tcp);
-            let (target, within) = self.node(how, node, Some(port));
-            let table = if protocol == Protocol::Tcp {
-                Table::Tcp { to: vec![weighted(target)], idle: None }
-            } else {
-                let to = vec![Weighted { answer_within: within, ..weighted(target) }];
-                let forward = forward(to, None, None);
-                Table::Http(vec![route(String::new(), Match::default(), forward)])
-            };
-            found.push((port, protocol, table));
-        }
-        found
     }
 
     fn router_tables(
@@ -191,7 +173,7 @@ impl RequestModel {
             let name = node.map(|node| node.name.clone()).or(one.virtual_node_arn.clone());
             let port = one.port.and_then(|port| u16::try_from(port).ok());
             let (target, answer_within) = match node.and_then(|node| self.virtual_node(node, own)) {
-                Some(node) => self.node(how, node, port),
+                Some(node) => node::target(how, node, port),
                 None => (Target::Missing(Missing::Provider(name.unwrap_or_default())), None),
             };
             let weight = u32::try_from(one.weight).unwrap_or(0);
@@ -199,6 +181,24 @@ impl RequestModel {
         });
         share_out(all.collect())
     }
+}
+
+fn node_tables(how: &Dialling<'_>, node: &VirtualNode) -> Vec<(u16, Protocol, Table)> {
+    let mut found = Vec::new();
+    for listener in &node.spec.listeners {
+        let Some(port) = number(listener) else { continue };
+        let protocol = listener.port_mapping.protocol.unwrap_or(Protocol::Tcp);
+        let (target, within) = node::target(how, node, Some(port));
+        let table = if protocol == Protocol::Tcp {
+            Table::Tcp { to: vec![weighted(target)], idle: None }
+        } else {
+            let to = vec![Weighted { answer_within: within, ..weighted(target) }];
+            let forward = forward(to, None, None);
+            Table::Http(vec![route(String::new(), Match::default(), forward)])
+        };
+        found.push((port, protocol, table));
+    }
+    found
 }
 
 fn on_port(wanted: Option<i64>, port: u16) -> bool {

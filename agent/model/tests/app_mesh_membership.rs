@@ -1,7 +1,12 @@
+//! What pods are in App Mesh's meshes, and why they are in none.
+
 use std::sync::Arc;
 
-use super::*;
-use crate::resource::{Objects, documents, parse};
+use agent_model::resource::{
+    Described as _, Objects,
+    app_mesh::{Enrolment, enrolment},
+    documents, parse,
+};
 
 /// A cluster in a few lines, and what the pod `shop/app` is in it.
 fn outcome(extra: &[&str]) -> String {
