@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_model::resource::{
     Described as _, Objects,
-    app_mesh::{Enrolment, enrolment},
+    app_mesh::{Enrolment, enrolment, gateway_of},
     documents, parse,
 };
 
