@@ -1,4 +1,4 @@
-//! Programs of somebody else on the hooks of a node, which let everything pass and are counted.
+//! Programs of another owner on the hooks of a node, which let everything pass and are counted.
 
 use std::{
     collections::BTreeMap,

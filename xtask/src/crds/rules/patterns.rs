@@ -135,7 +135,7 @@ pub(super) fn wildcard() -> Value {
 
 /// Whom something is exported to.
 pub(super) const EXPORT: Rule = Pattern(whole!("[*]|[.]|", label!()));
-/// The same for a service, which may be nobody's.
+/// The same for a service, which `~` exports to no namespace.
 pub(super) const EXPORT_OF_SERVICE: Rule = Pattern(whole!("[*]|[.]|~|", label!()));
 
 /// The protocol of a port.
