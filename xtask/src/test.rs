@@ -21,7 +21,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    command::{cargo, show, target_dir},
+    command::{build_programs, target_dir},
     setup,
 };
 use report::Row;
@@ -34,6 +34,10 @@ pub(crate) struct Options {
     /// Leave out the tests against a Kubernetes API server: they count as skipped
     #[arg(long)]
     without_kubernetes: bool,
+    /// Run also the suites that take minutes and few changes concern, and cases that repeat others in
+    /// one more setting; without it they count as skipped
+    #[arg(long)]
+    long: bool,
     /// Run one part of several, such as 1/3: each suite is in just one of them, and the parts take
     /// about the same time
     #[arg(long, value_name = "PART/PARTS")]
@@ -46,7 +50,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     setup::run(&setup::Options::default())?;
     // What is missing is said before anything is built.
-    let programs = kubernetes(options)?;
+    let mut variables = kubernetes(options)?;
+    if options.long {
+        variables.push(("SEKISHO_LONG", "1".into()));
+    }
     build_agents()?;
     println!("test: building the tests");
     let mut suites = suites::build()?;
@@ -57,7 +64,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for suite in suites {
         let before = Instant::now();
-        let tally = suite.run(options.filter.as_deref(), &programs)?;
+        let is_left_out = suite.is_long() && !options.long && options.filter.is_none();
+        let tally = if is_left_out {
+            suite.leave_out()?
+        } else {
+            suite.run(options.filter.as_deref(), &variables)?
+        };
         rows.push(Row { suite: suite.name, tally, took: before.elapsed() });
     }
     print!("{}", report::table(&mut rows));
@@ -74,14 +86,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// one must be what stays there.
 fn build_agents() -> anyhow::Result<()> {
     println!("test: building the agent with another map layout");
-    show(cargo().args(["build", "--quiet", "--package", "agent", "--features", "next-layout"]))?;
+    build_programs(&["agent/next-layout"])?;
     let built = target_dir().join("debug/sekisho");
     let kept = target_dir().join("next-layout/debug");
     fs::create_dir_all(&kept)?;
     fs::copy(&built, kept.join("sekisho"))
         .with_context(|| format!("{} is not there", built.display()))?;
     println!("test: building the agent");
-    show(cargo().args(["build", "--quiet", "--workspace", "--exclude", "agent-ebpf", "--bins"]))
+    build_programs(&[])
 }
 
 /// What the tests against a server need, by the variables in which they look for it, or that they
