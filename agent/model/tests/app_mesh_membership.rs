@@ -1,12 +1,13 @@
 //! What pods are in App Mesh's meshes, and why they are in none.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use agent_model::resource::{
     Described as _, Objects,
-    app_mesh::{Enrolment, enrolment, gateway_of},
+    app_mesh::{Enrolment, enrolment, gateway_of, selects},
     documents, parse,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// A cluster in a few lines, and what the pod `shop/app` is in it.
 fn outcome(extra: &[&str]) -> String {

@@ -185,7 +185,6 @@ impl<'a> Planner<'a> {
         Some((id, PodPlan { uid, addresses, netns, enrolment }))
     }
 
-    /// What Istio's objects say of a pod.
     /// The policy of a pod that is in a mesh.
     fn enrolled(
         &mut self,
