@@ -60,11 +60,11 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     let objects = &objects.stricter();
     let (revisions, mut findings) = Revisions::read(objects);
     findings.extend(revisions.unresolved(objects));
-    let mesh = Arc::clone(revisions.main());
+    let revisions = Arc::new(revisions);
     let app_mesh = AppMesh::read(objects, &mut findings);
     let listed = define((objects, &app_mesh), node, interner);
     findings.extend(listed.iter().flat_map(|service| service.findings.clone()));
-    let registry = interner.registry(mesh.services.clone()).with_listed(listed);
+    let registry = interner.registry(revisions.main().services.clone()).with_listed(listed);
 
     let inputs = (objects, &app_mesh);
     let mut planner = pods::Planner::new(inputs, node, &revisions, registry, interner);
@@ -86,17 +86,15 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     let wanted = Wanted { names: planner.take_wanted(), refresh: revisions.dns_refresh() };
     let (registry, members) = planner.finish();
     let registry = Arc::new(registry);
-    let requests = interner.requests(
-        requests::Inputs {
-            objects: objects.clone(),
-            domain: node.cluster_domain.as_str().into(),
-            settings: mesh,
-            registry: Arc::clone(&registry),
-            endpoints: interner.endpoints(),
-            workloads: interner.workloads(),
-        },
-        members,
-    );
+    let inputs = requests::Inputs {
+        objects: objects.clone(),
+        domain: node.cluster_domain.as_str().into(),
+        revisions,
+        registry: Arc::clone(&registry),
+        endpoints: interner.endpoints(),
+        workloads: interner.workloads(),
+    };
+    let requests = interner.requests(&inputs, members);
     let answers = Arc::clone(&node.answers);
     let upstreams = interner.upstreams();
     let findings = interner.findings(findings);

@@ -7,24 +7,17 @@ mod cluster;
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/judged.rs"]
 mod judged;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/requests.rs"]
-mod requests;
-
 use std::sync::Arc;
 
 use agent_model::{
-    requests::{Requests as _, server::Acceptance, server::ServerTls},
-    resource::{Kind, Object, ObjectKey, Refused, documents, parse, validate},
+    resource::{Kind, ObjectKey, Refused, documents, parse, validate},
     snapshot::Severity,
-    translate::requests::RequestModel,
 };
 use cluster::Cluster;
-use judged::{entry, judged, namespace, object, pod, settings};
+use judged::{entry, istio, judged, namespace, object, pod, settings};
 
 const APP_MESH: &str = "appmesh.k8s.aws/v1beta2";
 const ISTIO: &str = "networking.istio.io/v1";
-const SECURITY: &str = "security.istio.io/v1";
 const IN_APP_MESH: &str = "mesh: m, appmesh.k8s.aws/sidecarInjectorWebhook: enabled";
 
 fn mesh(spec: &str) -> String {
@@ -44,18 +37,6 @@ fn node(name: &str, spec: &str) -> String {
 /// Pods `a` and `b` of a namespace of App Mesh.
 fn app_mesh(rest: &str) -> String {
     namespace("shop", IN_APP_MESH) + &pod("shop/a", "app: a") + &pod("shop/b", "app: b") + rest
-}
-
-/// The same of Istio's, with an entry that all see.
-fn istio(rest: &str) -> String {
-    let enabled = "istio-injection: enabled";
-    namespace("shop", enabled)
-        + &namespace("far", enabled)
-        + &pod("shop/a", "app: a")
-        + &pod("shop/b", "app: b")
-        + &pod("far/c", "app: a")
-        + &entry()
-        + rest
 }
 
 fn check(text: &str, expected: &[(&str, &str)]) {
@@ -242,67 +223,6 @@ fn an_object_that_is_mended_governs_no_more_than_it_says() {
             + &sidecar("name: s, namespace: shop", "{egress: [{hosts: ['*/*']}]}")),
     );
     check(&mended, &[("a", "allows db"), ("b", "allows db")]);
-}
-
-const STRICT: Acceptance = Acceptance::of(ServerTls::MeshOnly);
-
-/// What a pod takes.
-fn takes(text: &str, pod: &str) -> Acceptance {
-    let cluster = Cluster::read(text);
-    let model = RequestModel::new(&cluster.objects, "cluster.local");
-    model.server(&requests::id(pod)).expect("a pod in the mesh").other.clone()
-}
-
-#[test]
-fn a_refused_policy_about_mutual_tls_is_strict() {
-    let peers = |metadata: &str, spec: &str| object(SECURITY, "PeerAuthentication", metadata, spec);
-    let legacy = |kind: &str, metadata: &str, spec: &str| {
-        object("authentication.istio.io/v1alpha1", kind, metadata, spec)
-    };
-    let shop = "name: p, namespace: shop";
-    let root = "name: p, namespace: istio-system";
-    let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: shop}\n\
-                   spec: {selector: {app: a}, ports: [{port: 1}]}\n";
-    // Whether a, b of the namespace and c of another are strict.
-    for (policy, strict) in [
-        (peers(shop, "{selector: {matchLabels: {app: a}}, mtls: 7}"), [true, false, false]),
-        (peers(shop, "{mtls: {mode: MAYBE}}"), [true, true, false]),
-        (peers(shop, "{selector: 7}"), [true, true, false]),
-        (peers(root, "{mtls: 7}"), [true, true, true]),
-        (peers(root, "7"), [true, true, true]),
-        (legacy("Policy", shop, "{peers: 7}"), [true, true, false]),
-        (legacy("Policy", shop, "{targets: 7}"), [true, true, false]),
-        (legacy("Policy", shop, "{targets: [{name: a}], peers: 7}"), [true, false, false]),
-        (legacy("MeshPolicy", "name: default", "{peers: 7}"), [true, true, true]),
-    ] {
-        let text = istio(&(policy.clone() + service));
-        let found = ["shop/a", "shop/b", "far/c"].map(|pod| takes(&text, pod) == STRICT);
-        assert_eq!(found, strict, "{policy}");
-        let told = judged(&text);
-        let told = ["a", "b", "c"].map(|pod| told[pod].contains("; "));
-        assert_eq!(told, strict, "{policy}");
-    }
-    // An older one for a pod gives way to one that may be for it.
-    let permissive = "{selector: {matchLabels: {app: a}}, mtls: {mode: PERMISSIVE}}";
-    let text = istio(&(peers("name: a, namespace: shop", permissive) + &peers(shop, "7")));
-    assert_eq!(takes(&text, "shop/a"), STRICT);
-}
-
-#[test]
-fn a_refused_authorization_policy_stands_for_one_that_lets_nothing_in() {
-    let policy =
-        |spec: &str| object(SECURITY, "AuthorizationPolicy", "name: p, namespace: shop", spec);
-    let text = istio(&policy("{selector: {matchLabels: {app: a}}, action: MAYBE, rules: [{}]}"));
-    let cluster = Cluster::read(&text);
-    let key = ObjectKey::new(Kind::AuthorizationPolicy, "shop", "p");
-    let stricter = cluster.objects.stricter();
-    let Some(Object::AuthorizationPolicy(found)) = stricter.get(&key) else { panic!("nothing") };
-    assert!(found.spec.rules.is_empty() && found.spec.selector.is_some());
-    assert!(cluster.objects.get(&key).is_none());
-    check(&text, &[("a", "allows db; AuthorizationPolicy shop/p"), ("b", "allows db")]);
-    let unknown = istio(&policy("{selector: 7, rules: [{}]}"));
-    let named = "allows db; AuthorizationPolicy shop/p";
-    check(&unknown, &[("a", named), ("b", named), ("c", "allows db")]);
 }
 
 #[test]

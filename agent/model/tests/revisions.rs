@@ -163,6 +163,8 @@ fn what_is_not_known_is_told_and_denies() {
     for label in ["istio-injection: enabled", "istio.io/rev: default"] {
         assert_eq!(of(label, "", ""), "allows");
     }
+    let off = namespace("shop", "istio-injection: disabled, istio.io/rev: canary") + &other;
+    assert!(errors_on(&off, "Namespace", "shop").is_empty(), "it says no");
     // Where only the pod names it, it is told on the pod.
     let text = namespace("shop", "") + &pod("shop/a", "istio.io/rev: canary");
     assert_eq!(judged(&text)["a"], "denies");

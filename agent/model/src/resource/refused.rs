@@ -7,12 +7,13 @@
 //! believed. Where not even the selector can be read, it may have selected anything.
 
 mod may_be;
+mod metadata;
 mod parts;
 mod strictest;
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
 
 use super::{
     Kind, Metadata, Object, ObjectKey, legacy_policy, security, traffic::WorkloadSelector,
@@ -59,15 +60,27 @@ enum Selector {
     Unknown,
 }
 
+/// What else of an object is believed.
+#[derive(Clone, Debug)]
+enum Rest {
+    Nothing,
+    /// The root namespace, of the mesh's settings.
+    Root(String),
+    /// The node of a Pod, its addresses, and whether it is on the host's network.
+    OfPod(Box<Pod>),
+}
+
 /// The field that selects; `None` for kinds that restrict nobody.
 const fn selecting_field(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::VirtualNode | Kind::VirtualGateway => Some("podSelector"),
         Kind::Mesh => Some("namespaceSelector"),
         Kind::Sidecar => Some("workloadSelector"),
-        Kind::PeerAuthentication | Kind::AuthorizationPolicy => Some("selector"),
+        Kind::PeerAuthentication | Kind::AuthorizationPolicy | Kind::RequestAuthentication => {
+            Some("selector")
+        }
         Kind::Policy => Some("targets"),
-        Kind::MeshPolicy | Kind::ConfigMap | Kind::Namespace => Some(""),
+        Kind::MeshPolicy | Kind::ConfigMap | Kind::Namespace | Kind::Pod => Some(""),
         _ => None,
     }
 }
@@ -83,16 +96,17 @@ impl Refused {
         };
         let selector =
             if findings.iter().any(breaks) { Selector::Unknown } else { Selector::of(object) };
-        let root = match object {
-            Object::MeshConfig(map) => Some(map.mesh.root_namespace.clone()),
-            _ => None,
+        let rest = match object {
+            Object::MeshConfig(map) => Rest::Root(map.mesh.root_namespace.clone()),
+            _ => Rest::Nothing,
         };
-        Self::stricter(&key, metadata(object), selector, root)
+        Self::stricter(&key, metadata_of(object), selector, rest)
     }
 
-    /// Of something that may be an object of a kind, of which no more is known.
+    /// Of something that may be an object of a kind, of which no more is known. A pod without a name
+    /// is nobody that could be judged.
     pub fn unnamed(key: &ObjectKey, anywhere: bool) -> Option<Self> {
-        selecting_field(key.kind)?;
+        selecting_field(key.kind).filter(|_| key.kind != Kind::Pod)?;
         Some(Self { anywhere, ..Parts::lost().stricter(key)? })
     }
 }
@@ -106,6 +120,7 @@ impl Selector {
             Object::Sidecar(one) => Self::Workload(one.spec.workload_selector.clone()),
             Object::PeerAuthentication(one) => Self::Pods(one.spec.selector.clone()),
             Object::AuthorizationPolicy(one) => Self::Pods(one.spec.selector.clone()),
+            Object::RequestAuthentication(one) => Self::Pods(one.spec.selector.clone()),
             Object::Policy(one) => Self::Targets(one.spec.targets.clone()),
             _ => Self::None,
         }
@@ -113,7 +128,7 @@ impl Selector {
 }
 
 /// Of the kinds that restrict.
-fn metadata(object: &Object) -> Metadata {
+fn metadata_of(object: &Object) -> Metadata {
     match object {
         Object::VirtualNode(one) => one.metadata.clone(),
         Object::VirtualGateway(one) => one.metadata.clone(),
@@ -122,8 +137,8 @@ fn metadata(object: &Object) -> Metadata {
         Object::MeshConfig(one) => one.metadata.clone(),
         Object::PeerAuthentication(one) => one.metadata.clone(),
         Object::AuthorizationPolicy(one) => one.metadata.clone(),
-        Object::Policy(one) => one.metadata.clone(),
-        Object::MeshPolicy(one) => one.metadata.clone(),
+        Object::RequestAuthentication(one) => one.metadata.clone(),
+        Object::Policy(one) | Object::MeshPolicy(one) => one.metadata.clone(),
         Object::Namespace(one) => one.metadata.clone().into(),
         _ => Metadata::default(),
     }

@@ -23,6 +23,10 @@ const AMBIENT: &str = "ambient";
 /// On a pod: its namespace's value is not for it.
 const NOT_AMBIENT: &str = "none";
 
+/// What becomes of a pod that nobody can tell the place of in App Mesh.
+pub(super) const MAY_DIAL_NOTHING: &str =
+    "until only one selects, the pod is judged by DROP_ALL without backends";
+
 /// The mesh of a pod.
 #[derive(Debug)]
 pub(super) enum Membership {
@@ -35,22 +39,19 @@ pub(super) enum Membership {
 /// What is to be reported of a pod: how bad, a code and a message.
 pub(super) type PodNotice = (Severity, &'static str, String);
 
-/// The mesh of a pod, or why it is in none; and what is to be reported of it. `istio` is what
+/// The mesh of a pod, or why it is in none; and all that is to be reported of it. `istio` is what
 /// Istio's policy says where no rule matches.
 pub(super) fn membership(
     (pod, id): (&Pod, &PodId),
     namespace: Option<&Namespace>,
     app_mesh: &AppMesh<'_>,
     istio: DefaultAction,
-) -> (Result<Membership, String>, Option<PodNotice>) {
+) -> (Result<Membership, String>, Vec<PodNotice>) {
     if let Some(why) = never(pod) {
-        return (Err(why), None);
+        return (Err(why), Vec::new());
     }
     let wanted = app_mesh.member(pod);
-    let notice = wanted.as_ref().err().filter(|error| is_mistake(error));
-    let notice = notice.map(|error| {
-        (Severity::Error, code::MEMBERSHIP, format!("{error}; the pod is not in the mesh"))
-    });
+    let mut notices: Vec<PodNotice> = mistake(&wanted).into_iter().collect();
     let membership = match (injected(pod, &id.namespace, namespace), wanted) {
         (Ok(()), Err(_)) => Ok(Membership::Istio),
         (Err(_), Ok(member)) => Ok(Membership::AppMesh(member)),
@@ -61,10 +62,20 @@ pub(super) fn membership(
         (Err(why), Err(_)) => Err(why),
         (Ok(()), Ok(member)) => {
             let (membership, notice) = both(member, istio);
-            return (Ok(membership), Some(notice));
+            notices.push(notice);
+            Ok(membership)
         }
     };
-    (membership, notice)
+    (membership, notices)
+}
+
+fn mistake(wanted: &Result<Member, MembershipError>) -> Option<PodNotice> {
+    let message = match wanted {
+        Ok(member) => format!("{}; {MAY_DIAL_NOTHING}", member.undecided.as_ref()?),
+        Err(error) if is_mistake(error) => format!("{error}; the pod is not in the mesh"),
+        Err(_) => return None,
+    };
+    Some((Severity::Error, code::MEMBERSHIP, message))
 }
 
 fn both(member: Member, istio: DefaultAction) -> (Membership, PodNotice) {

@@ -10,22 +10,28 @@ use crate::{
 };
 
 /// A finding on the pod for each.
-pub(super) fn findings(pod: &PodId, governing: &Governing) -> Vec<Finding> {
+pub(super) fn findings(objects: &Objects, pod: &PodId, governing: &Governing) -> Vec<Finding> {
     let told = governing.iter().map(|key| {
         let message = format!(
             "{key} is refused, and no good form of it is known: until it is mended the pod is \
              judged by the strictest that it may mean, {}",
-            reading(key.kind)
+            reading(key.kind, objects.is_reach_unknown(key))
         );
-        let field =
-            if key.kind == Kind::Namespace { "metadata.namespace" } else { "metadata.labels" };
+        let field = match key.kind {
+            Kind::Namespace => "metadata.namespace",
+            Kind::Pod => "metadata.name",
+            _ => "metadata.labels",
+        };
         Finding::new(Severity::Error, code::REFUSED_GOVERNS, &pod.key(), field, message)
     });
     told.collect()
 }
 
-const fn reading(kind: Kind) -> &'static str {
+const fn reading(kind: Kind, is_reach_unknown: bool) -> &'static str {
     match kind {
+        Kind::Pod if is_reach_unknown => "which may dial nothing",
+        Kind::Pod => "a pod with a network of its own",
+        Kind::RequestAuthentication => "which wants a token, and takes none",
         Kind::VirtualNode | Kind::VirtualGateway => "DROP_ALL without backends",
         Kind::Mesh => "DROP_ALL",
         Kind::ConfigMap => "REGISTRY_ONLY",
@@ -37,8 +43,13 @@ const fn reading(kind: Kind) -> &'static str {
 
 /// The refused policies about what comes in that govern a pod of Istio's mesh.
 pub(super) fn policies(objects: &Objects, pod: &Pod, root: &str) -> Governing {
-    const KINDS: [Kind; 4] =
-        [Kind::PeerAuthentication, Kind::AuthorizationPolicy, Kind::Policy, Kind::MeshPolicy];
+    const KINDS: [Kind; 5] = [
+        Kind::PeerAuthentication,
+        Kind::AuthorizationPolicy,
+        Kind::RequestAuthentication,
+        Kind::Policy,
+        Kind::MeshPolicy,
+    ];
     let own = pod.metadata.namespace.as_deref().unwrap_or_default();
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let all = KINDS.iter().flat_map(|kind| objects.refused_of(*kind));
@@ -68,6 +79,7 @@ fn may_select(
     match &refused.stand_in {
         Object::PeerAuthentication(one) => selects(&one.spec.selector),
         Object::AuthorizationPolicy(one) => selects(&one.spec.selector),
+        Object::RequestAuthentication(one) => selects(&one.spec.selector),
         Object::Policy(one) => {
             let named = |name: &str| {
                 let service = objects.get(&ObjectKey::new(Kind::Service, own, name));

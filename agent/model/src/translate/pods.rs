@@ -79,12 +79,11 @@ pub(super) fn id_of(pod: &Pod) -> PodId {
 /// What Istio's objects say of a pod.
 pub(super) fn in_istio<'a>(
     (sidecars, revisions): (&Sidecars, &'a Revisions),
-    (pod, id): (&Pod, &PodId),
+    pod: &Pod,
     namespace: Option<&Namespace>,
 ) -> InIstio<'a> {
     let Governed { settings, unknown } = revisions.of(pod, namespace);
-    let labels = pod.metadata.labels.clone().unwrap_or_default();
-    let sidecar = sidecars.of(&id.namespace, &labels, &settings.root_namespace).cloned();
+    let sidecar = sidecars.of(pod, &settings.root_namespace).cloned();
     let own = sidecar.as_ref().and_then(|one| one.spec.outbound_traffic_policy.as_ref());
     let default = own.map_or(settings.outbound, |policy| outbound(policy.mode));
     InIstio { settings, sidecar, default, unknown }
@@ -145,19 +144,21 @@ impl<'a> Planner<'a> {
         pod: &Arc<Pod>,
         findings: &mut Vec<Finding>,
     ) -> Option<(PodId, PodPlan)> {
+        let id = id_of(pod);
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        if node != Some(self.node.node_name.as_str()) {
+        // A refused pod may be on any node.
+        let may_be_here = node.is_none() && self.objects.is_reach_unknown(&id.key());
+        if node != Some(self.node.node_name.as_str()) && !may_be_here {
             return None;
         }
-        let id = id_of(pod);
         let (addresses, _) = pod_facts::addresses(pod);
         findings.extend(unread_addresses(pod, &id));
         let by_annotation = self.node.netns == NetnsAnnotation::Honour;
         let netns = pod.metadata.annotation(NETNS).filter(|_| by_annotation).map(PathBuf::from);
         let namespace = self.namespaces.get(id.namespace.as_str()).map(|one| &***one);
-        let istio = in_istio((&self.sidecars, self.revisions), (pod, &id), namespace);
-        let (membership, notice) = membership((pod, &id), namespace, self.app_mesh, istio.default);
-        findings.extend(notice.map(|notice| noticed(&id, notice)));
+        let istio = in_istio((&self.sidecars, self.revisions), pod, namespace);
+        let (membership, notices) = membership((pod, &id), namespace, self.app_mesh, istio.default);
+        findings.extend(notices.into_iter().map(|notice| noticed(&id, notice)));
         if by_annotation && membership.is_ok() && netns.is_none() {
             let message = format!(
                 "the pod is in the mesh and has no annotation {NETNS}: its network namespace is \
@@ -177,7 +178,7 @@ impl<'a> Planner<'a> {
             (Some(why), _) => Enrolment::Pending(why),
             (None, Err(why)) => Enrolment::NotEnrolled(why),
             (None, Ok(membership)) => {
-                Enrolment::Enrolled(self.enrolled((pod, &id), membership, istio, findings))
+                Enrolment::Enrolled(self.enrolled((pod, &id), membership, &istio, findings))
             }
         };
         let mirrored = pod.metadata.annotation(MIRROR).map(str::to_owned);
@@ -190,12 +191,16 @@ impl<'a> Planner<'a> {
         &mut self,
         (pod, id): (&Pod, &PodId),
         membership: Membership,
-        istio: InIstio<'_>,
+        istio: &InIstio<'_>,
         findings: &mut Vec<Finding>,
     ) -> Arc<EgressPolicy> {
         match membership {
             Membership::Istio => {
-                findings.extend(governing::findings(id, &self.governing((pod, id), &istio)));
+                findings.extend(governing::findings(
+                    self.objects,
+                    id,
+                    &self.governing((pod, id), istio),
+                ));
                 if let Some(why) = &istio.unknown {
                     let (severity, code) = (Severity::Error, code::REVISION_UNKNOWN);
                     let field = annotation::label_path(REVISION);
@@ -204,8 +209,8 @@ impl<'a> Planner<'a> {
                 let sees = Sees::Sidecar(istio.sidecar.as_deref(), istio.settings);
                 self.policy((pod, id), sees, istio.default, findings)
             }
-            Membership::AppMesh(app_mesh::Member { list, default, refused }) => {
-                findings.extend(governing::findings(id, &refused));
+            Membership::AppMesh(app_mesh::Member { list, default, refused, .. }) => {
+                findings.extend(governing::findings(self.objects, id, &refused));
                 self.policy((pod, id), Sees::List(&list), default, findings)
             }
         }
@@ -215,6 +220,7 @@ impl<'a> Planner<'a> {
     fn governing(&self, (pod, id): (&Pod, &PodId), istio: &InIstio<'_>) -> Governing {
         let InIstio { settings, sidecar, .. } = istio;
         let mut governing = governing::policies(self.objects, pod, &settings.root_namespace);
+        governing.extend(Some(id.key()).filter(|key| self.objects.refused(key).is_some()));
         let namespace = ObjectKey::new(Kind::Namespace, "", id.namespace.as_str());
         if self.objects.is_reach_unknown(&namespace) {
             governing.insert(namespace);

@@ -85,15 +85,39 @@ impl Revisions {
         all.min().unwrap_or(self.main.dns_refresh)
     }
 
+    /// All settings that may govern a pod, each once; those of the default revision come first.
+    pub(super) fn all(&self) -> Vec<&Arc<MeshSettings>> {
+        let mut all = Vec::new();
+        for one in [&self.main].into_iter().chain(self.settings.values()).chain([&self.unknown]) {
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+        all
+    }
+
     /// The settings that govern a pod.
     pub(super) fn of(&self, pod: &Pod, namespace: Option<&Namespace>) -> Governed<'_> {
-        let of_pod = || pod.metadata.label(REVISION);
+        self.of_label(pod.metadata.label(REVISION), namespace)
+    }
+
+    /// The same of something whose own label may name a revision.
+    pub(super) fn of_label(
+        &self,
+        own: Option<&str>,
+        namespace: Option<&Namespace>,
+    ) -> Governed<'_> {
+        let of_pod = || own;
         let wanted = namespace.map_or_else(of_pod, |one| named_by(one).or_else(of_pod));
         self.resolve(wanted.unwrap_or(DEFAULT_REVISION))
     }
 
     /// Namespaces that name a revision which nobody knows.
     pub(super) fn unresolved(&self, objects: &Objects) -> Vec<Finding> {
+        // One that says no names none for its pods; a pod that says yes by itself is told by itself.
+        let is_in = |namespace: &Arc<Namespace>| {
+            namespace.metadata.label(INJECTION).is_none_or(|value| value == "enabled")
+        };
         let unresolved = |namespace: &Arc<Namespace>| {
             let wanted = named_by(namespace)?;
             let why = self.resolve(wanted).unknown?;
@@ -103,7 +127,7 @@ impl Revisions {
             let (severity, field) = (Severity::Error, annotation::label_path(label));
             Some(Finding::new(severity, code::REVISION_UNKNOWN, &key, field, why))
         };
-        objects.namespaces().filter_map(unresolved).collect()
+        objects.namespaces().filter(|one| is_in(one)).filter_map(unresolved).collect()
     }
 
     fn resolve(&self, wanted: &str) -> Governed<'_> {
@@ -119,9 +143,9 @@ impl Revisions {
         };
         let revision = self.tags.get(wanted).map_or(wanted, String::as_str);
         let why = format!(
-            "revision {asked} is not known: there is no ConfigMap {NAMESPACE}/{} with the key mesh, \
-             and no MutatingWebhookConfiguration has this tag; until there is, what no rule names is \
-             denied (REGISTRY_ONLY): correct the label, or add the settings",
+            "revision {asked} is not known: the agent finds no ConfigMap {NAMESPACE}/{} with the \
+             key mesh, and no MutatingWebhookConfiguration with this tag; until there is one, what no \
+             rule names is denied (REGISTRY_ONLY): correct the label, or add the settings",
             name_of(revision)
         );
         Governed { settings: &self.unknown, unknown: Some(why) }

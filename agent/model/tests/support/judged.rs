@@ -41,6 +41,18 @@ pub(crate) fn entry() -> String {
     )
 }
 
+/// Pods `a` and `b` of one namespace of Istio's mesh and `c` of another, and [`entry`].
+pub(crate) fn istio(rest: &str) -> String {
+    let enabled = "istio-injection: enabled";
+    namespace("shop", enabled)
+        + &namespace("far", enabled)
+        + &pod("shop/a", "app: a")
+        + &pod("shop/b", "app: b")
+        + &pod("far/c", "app: a")
+        + &entry()
+        + rest
+}
+
 /// A mesh's settings, as the text of their key.
 pub(crate) fn settings(name: &str, mesh: &str) -> String {
     format!(

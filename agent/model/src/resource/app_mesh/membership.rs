@@ -91,6 +91,11 @@ impl MembershipError {
     pub const fn is_several(&self) -> bool {
         matches!(self, Self::Workloads { .. })
     }
+
+    /// Whether somebody is in a mesh, and nobody can tell in which, or as what.
+    pub const fn is_ambiguous(&self) -> bool {
+        matches!(self, Self::Meshes { .. } | Self::Workloads { .. })
+    }
 }
 
 /// What a pod is in a mesh.

@@ -1,21 +1,16 @@
 //! The parts of an object that count if the whole cannot be read: put aside before it is read.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use serde::{Deserialize, de::DeserializeOwned};
+use k8s_openapi::{
+    api::core::v1::{Pod, PodIP, PodSpec, PodStatus},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{Refused, Selector, selecting_field};
+use super::{Refused, Rest, Selector, metadata, selecting_field};
 use crate::resource::{
-    Kind, Metadata, ObjectKey, app_mesh::INJECTOR, mesh_config, shape::Shaped, tag::REVISION, yaml,
+    Kind, ObjectKey, check::is_selector_sound, mesh_config, shape::Shaped, yaml,
 };
-
-/// On a namespace: what may put its pods into Istio's mesh. Where one cannot be read, the first is
-/// taken to do so.
-const ENROLS: [&str; 4] =
-    ["istio-injection", "sidecar.istio.io/inject", REVISION, "istio.io/dataplane-mode"];
-const ENABLED: &str = "enabled";
 
 /// See the module.
 #[derive(Debug)]
@@ -23,8 +18,8 @@ pub(in crate::resource) struct Parts {
     metadata: Value,
     /// What selects, or what of it is there.
     selector: Field,
-    /// The mesh's settings.
-    settings: Value,
+    /// What else is believed: the mesh's settings, or where a pod is.
+    rest: Value,
 }
 
 /// A field that may not even have a place.
@@ -49,92 +44,103 @@ impl Parts {
             },
             Some(_) => Field::Lost,
         };
-        let settings = if kind == Kind::ConfigMap { value("data") } else { Value::Null };
-        Some(Self { metadata: value("metadata"), selector, settings })
+        let rest = match kind {
+            Kind::ConfigMap => value("data"),
+            Kind::Pod => place_of_pod(map),
+            _ => Value::Null,
+        };
+        Some(Self { metadata: value("metadata"), selector, rest })
     }
 
     /// Of an object of which nothing can be read.
     pub(in crate::resource) fn lost() -> Self {
         let metadata = json!({"labels": false});
-        Self { metadata, selector: Field::Lost, settings: Value::Null }
+        Self { metadata, selector: Field::Lost, rest: Value::Null }
     }
 
     /// The strictest object that may have been meant.
     pub(in crate::resource) fn stricter(self, key: &ObjectKey) -> Option<Refused> {
-        let Self { metadata, selector, settings } = self;
-        let (metadata, are_labels_read) = read_metadata(metadata, key);
-        let selector = match key.kind {
-            Kind::Namespace if are_labels_read => Selector::None,
-            Kind::Namespace => Selector::Unknown,
-            kind => read_selector(kind, selector),
+        let Self { metadata, selector, rest } = self;
+        let (metadata, is_whole) = metadata::read(&metadata, key);
+        let is_known = match key.kind {
+            Kind::Namespace => is_whole,
+            Kind::Pod => is_whole && !matches!(selector, Field::Lost) && is_node_known(&rest),
+            _ => true,
         };
-        Refused::stricter(key, metadata, selector, root_namespace(&settings))
+        let selector = if is_known { read_selector(key, selector) } else { Selector::Unknown };
+        let rest = match key.kind {
+            Kind::ConfigMap => root_namespace(&rest).map_or(Rest::Nothing, Rest::Root),
+            Kind::Pod => Rest::OfPod(read_pod(&rest).into()),
+            _ => Rest::Nothing,
+        };
+        Refused::stricter(key, metadata, selector, rest)
     }
 }
 
-fn read_selector(kind: Kind, field: Field) -> Selector {
-    let known = match kind {
-        Kind::VirtualNode | Kind::VirtualGateway | Kind::Mesh => typed::<LabelSelector>(field)
-            .filter(|one| are_operators_known(one.as_ref()))
-            .map(Selector::Labels),
+fn read_selector(key: &ObjectKey, field: Field) -> Selector {
+    let known = match key.kind {
+        Kind::VirtualNode | Kind::VirtualGateway | Kind::Mesh => {
+            typed::<Option<LabelSelector>>(field)
+                .filter(|one| is_selector_sound(one.as_ref(), key))
+                .map(Selector::Labels)
+        }
         Kind::Sidecar => typed(field).map(Selector::Workload),
-        Kind::PeerAuthentication | Kind::AuthorizationPolicy => typed(field).map(Selector::Pods),
-        Kind::Policy => typed(field).map(|all| Selector::Targets(all.unwrap_or_default())),
+        Kind::PeerAuthentication | Kind::AuthorizationPolicy | Kind::RequestAuthentication => {
+            typed(field).map(Selector::Pods)
+        }
+        Kind::Policy => {
+            typed::<Option<_>>(field).map(|all| Selector::Targets(all.unwrap_or_default()))
+        }
         _ => Some(Selector::None),
     };
     known.unwrap_or(Selector::Unknown)
 }
 
 /// `None` where it cannot be read.
-fn typed<T: DeserializeOwned>(field: Field) -> Option<Option<T>> {
+fn typed<T: DeserializeOwned>(field: Field) -> Option<T> {
     match field {
-        Field::Absent => Some(None),
-        Field::Given(value) => T::deserialize(Shaped(value)).ok().map(Some),
+        Field::Absent => T::deserialize(Value::Null).ok(),
+        Field::Given(value) => T::deserialize(Shaped(value)).ok(),
         Field::Lost => None,
     }
 }
 
-fn are_operators_known(selector: Option<&LabelSelector>) -> bool {
-    let mut all = selector.into_iter().flat_map(|one| one.match_expressions.iter().flatten());
-    let known = ["In", "NotIn", "Exists", "DoesNotExist"];
-    all.all(|one| known.contains(&one.operator.as_str()))
+/// Few of a pod's many fields: every pod of a cluster is put aside before it is read.
+fn place_of_pod(map: &Map<String, Value>) -> Value {
+    let field = |of: &str, name: &str| match map.get(of) {
+        Some(Value::Object(map)) => map.get(name).cloned().unwrap_or_default(),
+        _ => Value::Null,
+    };
+    json!({
+        "nodeName": field("spec", "nodeName"),
+        "hostNetwork": field("spec", "hostNetwork"),
+        "phase": field("status", "phase"),
+        "podIP": field("status", "podIP"),
+        "podIPs": field("status", "podIPs"),
+    })
 }
 
-/// The metadata, and whether it has all labels that there are.
-fn read_metadata(metadata: Value, key: &ObjectKey) -> (Metadata, bool) {
-    if let Ok(whole) = Metadata::deserialize(Shaped(metadata.clone())) {
-        return (whole, true);
-    }
-    let labels = match metadata.get("labels") {
-        None | Some(Value::Null) => Some(Map::new()),
-        Some(Value::Object(labels)) => Some(labels.clone()),
-        Some(_) => None,
+fn is_node_known(place: &Value) -> bool {
+    matches!(place["nodeName"], Value::Null | Value::String(_))
+}
+
+/// A pod of which nothing says that it is on the host's network has one of its own.
+fn read_pod(place: &Value) -> Pod {
+    let text = |name: &str| place[name].as_str().map(str::to_owned);
+    let listed = place["podIPs"].as_array().into_iter().flatten();
+    let listed = listed.filter_map(|one| Some(PodIP { ip: one["ip"].as_str()?.to_owned() }));
+    let spec = PodSpec {
+        node_name: text("nodeName"),
+        host_network: place["hostNetwork"].as_bool(),
+        ..PodSpec::default()
     };
-    let is_lost = |name: &str| match &labels {
-        Some(labels) => labels.get(name).is_some_and(|value| !value.is_string()),
-        None => true,
+    let status = PodStatus {
+        phase: text("phase"),
+        pod_ip: text("podIP"),
+        pod_ips: Some(listed.collect()),
+        ..PodStatus::default()
     };
-    let are_read = labels.as_ref().is_some_and(|all| all.values().all(Value::is_string));
-    let mut enrolling = BTreeMap::new();
-    if key.kind == Kind::Namespace {
-        if ENROLS.iter().any(|name| is_lost(name)) {
-            enrolling.insert(ENROLS[0].to_owned(), ENABLED.to_owned());
-        }
-        if is_lost(INJECTOR) {
-            enrolling.insert(INJECTOR.to_owned(), ENABLED.to_owned());
-        }
-    }
-    let text = |(name, value): (String, Value)| Some((name, value.as_str()?.to_owned()));
-    let labels = labels.into_iter().flatten().filter_map(text).chain(enrolling).collect();
-    let created = metadata.get("creationTimestamp").cloned().unwrap_or_default();
-    let read = ObjectMeta {
-        name: Some(key.name.to_string()),
-        namespace: (!key.namespace.is_empty()).then(|| key.namespace.to_string()),
-        labels: Some(labels),
-        creation_timestamp: serde_json::from_value(created).ok(),
-        ..ObjectMeta::default()
-    };
-    (read.into(), are_read)
+    Pod { spec: Some(spec), status: Some(status), ..Pod::default() }
 }
 
 /// Where the Sidecar is that is everybody's, if that much can be read.

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Reach, Refused, Selector};
+use k8s_openapi::api::core::v1::PodCondition;
+
+use super::{Reach, Refused, Rest, Selector};
 use crate::resource::{
     Custom, Kind, Metadata, Object, ObjectKey, app_mesh,
     legacy_policy::{LegacyMtls, LegacyPolicy, MeshPolicy, PeerMethod, PolicySpec, Target},
     mesh_config::{MeshConfig, MeshConfigMap},
     security::{
-        AuthorizationPolicySpec, MtlsMode, PeerAuthenticationSpec, PeerMtls, Selector as OfPods,
+        AuthorizationPolicySpec, JwtRule, MtlsMode, PeerAuthenticationSpec, PeerMtls,
+        RequestAuthenticationSpec, Selector as OfPods, TokenPresence,
     },
     sidecar::{EgressListener, Sidecar, SidecarSpec},
     traffic::{OutboundMode, OutboundTrafficPolicy, WorkloadSelector},
@@ -22,7 +25,7 @@ impl Refused {
         key: &ObjectKey,
         metadata: Metadata,
         selector: Selector,
-        root_namespace: Option<String>,
+        rest: Rest,
     ) -> Option<Self> {
         let reach = match selector {
             Selector::Unknown => Reach::Unknown,
@@ -31,15 +34,18 @@ impl Refused {
         let stand_in = match (key.kind, selector) {
             (Kind::Namespace, _) => Object::Namespace(Arc::new(namespace(metadata))),
             (Kind::ConfigMap, _) => {
-                let mesh = settings(root_namespace);
+                let mesh = settings(rest);
                 Object::MeshConfig(Arc::new(MeshConfigMap { metadata, mesh }))
             }
+            (Kind::Pod, _) => Object::Pod(Arc::new(pod(metadata, rest))),
             (Kind::Sidecar, Selector::Workload(of)) => sidecar(metadata, of),
             (Kind::Sidecar, _) => sidecar(metadata, None),
             (Kind::PeerAuthentication, Selector::Pods(of)) => peers(metadata, of),
             (Kind::PeerAuthentication, _) => peers(metadata, None),
             (Kind::AuthorizationPolicy, Selector::Pods(of)) => access(metadata, of),
             (Kind::AuthorizationPolicy, _) => access(metadata, None),
+            (Kind::RequestAuthentication, Selector::Pods(of)) => tokens(metadata, of),
+            (Kind::RequestAuthentication, _) => tokens(metadata, None),
             (Kind::Policy, Selector::Targets(targets)) => legacy(metadata, targets),
             (Kind::Policy, _) => legacy(metadata, Vec::new()),
             (Kind::MeshPolicy, _) => {
@@ -65,8 +71,28 @@ fn namespace(metadata: Metadata) -> k8s_openapi::api::core::v1::Namespace {
     k8s_openapi::api::core::v1::Namespace { metadata: metadata.into(), ..Default::default() }
 }
 
-fn settings(root_namespace: Option<String>) -> MeshConfig {
+/// One that is not ready is nobody's endpoint.
+fn pod(metadata: Metadata, rest: Rest) -> k8s_openapi::api::core::v1::Pod {
+    let mut pod = match rest {
+        Rest::OfPod(pod) => *pod,
+        Rest::Nothing | Rest::Root(_) => k8s_openapi::api::core::v1::Pod::default(),
+    };
+    let unready = PodCondition {
+        type_: "Ready".to_owned(),
+        status: "False".to_owned(),
+        ..PodCondition::default()
+    };
+    pod.metadata = metadata.into();
+    pod.status.get_or_insert_default().conditions = Some(vec![unready]);
+    pod
+}
+
+fn settings(rest: Rest) -> MeshConfig {
     let usual = MeshConfig::default();
+    let root_namespace = match rest {
+        Rest::Root(name) => Some(name),
+        Rest::Nothing | Rest::OfPod(_) => None,
+    };
     let mode = OutboundMode::RegistryOnly;
     MeshConfig {
         outbound_traffic_policy: OutboundTrafficPolicy { mode, egress_proxy: None },
@@ -101,6 +127,14 @@ fn peers(metadata: Metadata, selector: Option<OfPods>) -> Object {
 fn access(metadata: Metadata, selector: Option<OfPods>) -> Object {
     let spec = AuthorizationPolicySpec { selector, ..AuthorizationPolicySpec::default() };
     Object::AuthorizationPolicy(Arc::new(Custom { metadata, spec }))
+}
+
+/// One that wants a token, and has no key by which one could be good.
+fn tokens(metadata: Metadata, selector: Option<OfPods>) -> Object {
+    let none = JwtRule { presence: TokenPresence::Required, ..JwtRule::default() };
+    let jwt_rules = vec![none];
+    let spec = RequestAuthenticationSpec { selector, jwt_rules, ..Default::default() };
+    Object::RequestAuthentication(Arc::new(Custom { metadata, spec }))
 }
 
 fn legacy(metadata: Metadata, targets: Vec<Target>) -> Object {

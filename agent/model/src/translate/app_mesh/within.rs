@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use crate::resource::{
     Described as _, Kind, ObjectKey, Objects,
     app_mesh::{
-        Enrolment, MembershipError, Mesh, VirtualGateway, VirtualNode, enrolment_in, mesh_of,
-        selects,
+        Enrolment, MembershipError, Mesh, VirtualGateway, VirtualNode, Workload, enrolment_in,
+        mesh_of, selects, workload_of,
     },
 };
 
@@ -52,21 +52,45 @@ pub(in crate::translate) fn enrolment_within<'a>(
         gateways().filter(|one: &&VirtualGateway| objects.refused(&gateway_key(one)).is_none());
     let mesh = || mesh_within(objects, namespace);
     let found = enrolment_in(pod, namespace, mesh, good_nodes, good_gateways);
-    if !matches!(found, Err(MembershipError::NoWorkload { .. })) {
-        return found;
+    match found {
+        Err(MembershipError::NoWorkload { .. }) => {
+            let mesh = mesh()?;
+            refused_workload(objects, pod).map_or(found, |one| {
+                Ok(match one {
+                    Workload::Node(node) => Enrolment::Node(mesh, node),
+                    Workload::Gateway(gateway) => Enrolment::Gateway(mesh, gateway),
+                })
+            })
+        }
+        // In none of several meshes is a pod that nothing would select in any of them.
+        Err(MembershipError::Meshes { .. }) if refused_workload(objects, pod).is_none() => {
+            match workload_of(pod, nodes(), gateways()) {
+                Err(error @ MembershipError::NoWorkload { .. }) => Err(error),
+                _ => found,
+            }
+        }
+        other => other,
     }
+}
+
+/// The refused node or gateway that governs a pod which no other does.
+fn refused_workload<'a>(objects: &'a Objects, pod: &Pod) -> Option<Workload<'a>> {
     let labels = pod.metadata.labels.clone().unwrap_or_default();
     let governs = |key: &ObjectKey, selector| {
         key.namespace == pod.metadata.namespace()
             && objects.refused(key).is_some()
             && (objects.is_reach_unknown(key) || selects(selector, &labels))
     };
-    let mesh = mesh()?;
-    let node = nodes().find(|one| governs(&node_key(one), one.spec.pod_selector.as_ref()));
-    let gateway =
-        || gateways().find(|one| governs(&gateway_key(one), one.spec.pod_selector.as_ref()));
-    match node {
-        Some(node) => Ok(Enrolment::Node(mesh, node)),
-        None => gateway().map_or(found, |one| Ok(Enrolment::Gateway(mesh, one))),
-    }
+    let nodes = objects.virtual_nodes().map(AsRef::as_ref);
+    let gateways = objects.virtual_gateways().map(AsRef::as_ref);
+    let node = nodes.map(|one: &VirtualNode| {
+        (ObjectKey::of(Kind::VirtualNode, &one.metadata), one, one.spec.pod_selector.as_ref())
+    });
+    let gateway = gateways.map(|one: &VirtualGateway| {
+        (ObjectKey::of(Kind::VirtualGateway, &one.metadata), one, one.spec.pod_selector.as_ref())
+    });
+    let mut node = node.filter(|(key, _, selector)| governs(key, *selector));
+    let mut gateway = gateway.filter(|(key, _, selector)| governs(key, *selector));
+    let node = node.next().map(|(_, one, _)| Workload::Node(one));
+    node.or_else(|| gateway.next().map(|(_, one, _)| Workload::Gateway(one)))
 }

@@ -95,6 +95,15 @@ impl RequestModel {
     /// Takes over from the generation before what follows from nothing that has changed;
     /// `same_services` says whether all services are the same.
     pub(in crate::translate) fn follow(mut self, before: &Self, same_services: bool) -> Self {
+        let others = std::mem::take(&mut self.others).into_iter();
+        let others = others.map(|one| {
+            let same = before.others.iter().find(|other| one.settings == other.settings);
+            match same {
+                Some(same) => one.follow(same, same_services),
+                None => one,
+            }
+        });
+        self.others = others.collect();
         let (one, other) = (&*self.settings, &*before.settings);
         let shares = |kinds: &[Kind]| {
             let same = |kind: &Kind| self.objects.shares(&before.objects, *kind);
@@ -142,7 +151,7 @@ impl RequestModel {
     fn istio_outbound(&self, pod: &Pod) -> Arc<Outbound> {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let all = pod.metadata.labels.clone().unwrap_or_default();
-        let sidecar = self.sidecars().of(&namespace, &all, &self.settings.root_namespace);
+        let sidecar = self.sidecars().of(pod, &self.settings.root_namespace);
         let filter = sidecar.and_then(|sidecar| sidecars::filter(sidecar, &namespace));
         let asked = |key: &String| self.routes().asks_for(key) || self.rules().asks_for(key);
         let labels: Labels = all.into_iter().filter(|(key, _)| asked(key)).collect();
@@ -178,7 +187,7 @@ impl Requests for RequestModel {
     fn outbound(&self, id: &PodId) -> Option<Arc<Outbound>> {
         let Member { pod, mesh } = self.member(id)?;
         match mesh? {
-            Mesh::Istio => Some(self.istio_outbound(&pod)),
+            Mesh::Istio => Some(self.governing(&pod).istio_outbound(&pod)),
             Mesh::AppMesh => self.app_mesh_view(&pod),
         }
     }
@@ -190,7 +199,10 @@ impl Requests for RequestModel {
     fn server(&self, id: &PodId) -> Option<Arc<Server>> {
         let Member { pod, mesh } = self.member(id)?;
         let server = match mesh? {
-            Mesh::Istio => self.server_of(&pod, &workload(&pod, self.namespace(&id.namespace))),
+            Mesh::Istio => {
+                let workload = workload(&pod, self.namespace(&id.namespace));
+                self.governing(&pod).server_of(&pod, &workload)
+            }
             Mesh::AppMesh => self.app_mesh_server(&pod)?,
         };
         Some(Arc::new(server))
@@ -200,7 +212,7 @@ impl Requests for RequestModel {
         let Member { pod, mesh } = self.member(id)?;
         let make = || {
             let own = (mesh == Some(Mesh::AppMesh)).then(|| self.app_mesh_gateway(&pod)).flatten();
-            own.or_else(|| self.gateway_of(&pod)).map(Arc::new)
+            own.or_else(|| self.governing(&pod).gateway_of(&pod)).map(Arc::new)
         };
         // A pod that no object names may be another one under the same name tomorrow.
         let is_object = matches!(

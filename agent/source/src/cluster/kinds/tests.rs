@@ -71,3 +71,24 @@ fn no_two_kinds_share_a_place() {
     let labels: BTreeSet<String> = ALL.iter().map(|watched| watched.label()).collect();
     assert_eq!(labels.len(), ALL.len());
 }
+
+/// The settings of the default revision are asked for by themselves: every agent may read those.
+#[test]
+fn the_settings_of_the_default_revision_come_by_an_entry_of_their_own() {
+    let of = |kind, name| of(kind, name).unwrap();
+    let own = of(Kind::ConfigMap, "istio");
+    assert_eq!(own.fields("n").as_deref(), Some("metadata.name=istio"));
+    assert!(!own.is_optional());
+    for name in ["istio-canary", "istio-leader", ""] {
+        let others = of(Kind::ConfigMap, name);
+        assert_eq!(others.fields("n").as_deref(), Some("metadata.name!=istio"), "{name}");
+        assert!(others.is_optional() && others.label() != own.label());
+        // Both have the objects of one kind, at the same places.
+        assert_eq!(others.place("istio-system", "a"), own.place("istio-system", "a"));
+    }
+    let tags = of(Kind::MutatingWebhookConfiguration, "any");
+    assert_eq!((tags.fields("n"), tags.labels()), (None, Some("istio.io/tag".to_owned())));
+    assert!(tags.is_optional() && !tags.is_custom());
+    assert!(ALL.iter().filter(|one| one.is_optional()).count() == 2);
+    assert!(ALL.iter().filter(|one| one.labels().is_some()).count() == 1);
+}
