@@ -168,6 +168,7 @@ fn restarted(state: &mut State) -> State {
     let mut next = State::default();
     let restore = |value| next.restore(value, "node-1");
     crate::cluster::saved::read(&path, "node-1", restore).unwrap().unwrap();
+    next.store.settle();
     next
 }
 
@@ -217,7 +218,7 @@ fn tags_and_settings_of_revisions_are_there_after_a_restart() {
     assert_eq!(objects.revision_tags().next().unwrap().names(), Some(("prod", "a")));
 }
 
-/// Istio's leaders renew ConfigMaps every few seconds.
+/// Leaders of Istio renew such objects every few seconds.
 #[test]
 fn a_config_map_that_is_no_settings_is_no_news() {
     let mut state = State::default();
