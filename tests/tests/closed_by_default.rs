@@ -119,7 +119,7 @@ fn a_namespace_is_governed_by_its_revision() -> Result<()> {
     Ok(())
 }
 
-/// An agent that may read neither tags nor other ConfigMaps goes on, and what it cannot resolve
+/// An agent that may read neither tags nor other settings goes on, and what it cannot resolve
 /// stays closed.
 #[test]
 fn an_agent_that_may_not_read_revisions_goes_on_without_them() -> Result<()> {
