@@ -186,6 +186,9 @@ fn of_what_restricts_and_never_was_good_something_is_left() {
     let first = store.say("a", &broken);
     assert_eq!(refused(&first), ["Mesh m"]);
     assert!(messages(&first)[0].contains("by the strictest that it may mean"), "{first:?}");
+    let against_a_rule =
+        format!("{MESH}spec: {{meshServiceDiscovery: {{ipPreference: IPv6_PREFERRED}}}}\n");
+    assert_eq!(refused(&store.say("a", &against_a_rule)), ["Mesh m"]);
     let mended = store.say("a", MESH);
     assert!(refused(&mended).is_empty() && mended.objects.meshes().count() == 1);
     // From then on there is a good form, wherever it is broken.
