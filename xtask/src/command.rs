@@ -26,6 +26,17 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// Builds every program of the workspace. One that is built by itself has dependencies with other
+/// features, and so all of them are built twice.
+pub(crate) fn build_programs(features: &[&str]) -> anyhow::Result<()> {
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--workspace", "--exclude", "agent-ebpf", "--bins"]);
+    for feature in features {
+        command.args(["--features", feature]);
+    }
+    show(&mut command)
+}
+
 /// Runs a command whose output the reader wants to see.
 pub(crate) fn show(command: &mut Command) -> anyhow::Result<()> {
     let status = command

@@ -1,11 +1,11 @@
 //! `cargo xtask docs`: the pages of `docs/reference`, which the program writes of its own tables.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use anyhow::ensure;
 use clap::Args;
 
-use crate::command::{cargo, quiet, workspace};
+use crate::command::{build_programs, quiet, target_dir, workspace};
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -23,6 +23,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
     let folder = workspace().join(FOLDER);
     fs::create_dir_all(&folder)?;
+    build_programs(&[])?;
     for page in PAGES {
         fs::write(folder.join(format!("{page}.md")), written(page)?)?;
     }
@@ -32,6 +33,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// For `cargo xtask check`.
 pub(crate) fn check() -> anyhow::Result<()> {
+    build_programs(&[])?;
     for page in PAGES {
         let path = format!("{FOLDER}/{page}.md");
         let there = fs::read_to_string(workspace().join(&path)).unwrap_or_default();
@@ -44,6 +46,5 @@ pub(crate) fn check() -> anyhow::Result<()> {
 }
 
 fn written(page: &str) -> anyhow::Result<String> {
-    let program = ["run", "--quiet", "--package", "agent", "--bin", "sekisho", "--"];
-    quiet(cargo().args(program).args(["reference", page]))
+    quiet(Command::new(target_dir().join("debug/sekisho")).args(["reference", page]))
 }

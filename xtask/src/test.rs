@@ -74,14 +74,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// one must be what stays there.
 fn build_agents() -> anyhow::Result<()> {
     println!("test: building the agent with another map layout");
-    show(cargo().args(["build", "--quiet", "--package", "agent", "--features", "next-layout"]))?;
+    build_programs(&["agent/next-layout"])?;
     let built = target_dir().join("debug/sekisho");
     let kept = target_dir().join("next-layout/debug");
     fs::create_dir_all(&kept)?;
     fs::copy(&built, kept.join("sekisho"))
         .with_context(|| format!("{} is not there", built.display()))?;
     println!("test: building the agent");
-    show(cargo().args(["build", "--quiet", "--workspace", "--exclude", "agent-ebpf", "--bins"]))
+    build_programs(&[])
 }
 
 /// What the tests against a server need, by the variables in which they look for it, or that they
