@@ -2,31 +2,24 @@
 //! were left out.
 
 use std::{
-    io::{self, Write as _},
     path::{Path, PathBuf},
     process::Command,
-    thread,
 };
 
 use anyhow::{Result, ensure};
+
+use crate::skip;
 
 /// Where the programs are, as envtest names it.
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
 /// Set by `cargo xtask test --without-kubernetes`.
 const LEFT_OUT: &str = "SEKISHO_WITHOUT_KUBERNETES";
-/// How the line of a test begins that was skipped: libtest knows no such end of a test and counts it as
-/// passed, and `cargo xtask test` does not.
-pub const SKIPPED: &str = "test skipped: ";
 
 /// Whether tests against a server were left out on purpose. Each of them asks once, which says so.
 pub fn is_left_out() -> bool {
     let left_out = std::env::var_os(LEFT_OUT).is_some_and(|value| !value.is_empty());
     if left_out {
-        let (thread, reason) = (thread::current(), format!("{LEFT_OUT} is set"));
-        let line = format!("{SKIPPED}{}: {reason}\n", thread.name().unwrap_or("a test"));
-        // What `println!` prints of a test that passes is not shown. A line that cannot be written is
-        // one that nobody reads.
-        let _ = io::stdout().write_all(line.as_bytes());
+        skip::say(&format!("{LEFT_OUT} is set"));
     }
     left_out
 }

@@ -8,6 +8,7 @@
 //! kubernetes                     its programs, and whether tests with it were left out
 //! control_plane, gate, scene     a real API server with its etcd, what stands before it, and a stage
 //!                                whose agent follows it
+//! skip                           tests that are skipped, and say so
 //! shared                         one such server for cases that run on either source
 //! chain, runtime                 a CNI chain, and a container runtime that lists what a test tells it
 //! attached                       what the kernel says is attached to a hook
@@ -37,6 +38,7 @@ pub mod raw;
 pub mod runtime;
 pub mod scene;
 pub mod shared;
+pub mod skip;
 pub mod spare;
 pub mod stage;
 pub mod stranger;

@@ -1,7 +1,6 @@
 //! Links that a pod is given while it runs, and frames by packet socket that leave by one of them.
 
 use std::{
-    io::{self, Write as _},
     sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -13,9 +12,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{
     capture::Capture,
-    kubernetes::SKIPPED,
     netns::Netns,
     packet::{self, Ends},
+    skip,
     stage::{DENIED, Net},
     sys,
     world::{Host, World},
@@ -63,11 +62,7 @@ pub fn has_kind(kind: &str) -> Result<bool> {
     if alone.is_ok() || trial.ip(&format!("link add link t0 name t2 type {kind}\n")).is_ok() {
         return Ok(true);
     }
-    let thread = thread::current();
-    let name = thread.name().unwrap_or("a test");
-    // See `kubernetes::is_left_out`.
-    let _ = io::stdout()
-        .write_all(format!("{SKIPPED}{name}: the kernel has no {kind} links\n").as_bytes());
+    skip::say(&format!("the kernel has no {kind} links"));
     Ok(false)
 }
 

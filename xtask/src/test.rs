@@ -21,7 +21,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::{
-    command::{cargo, show, target_dir},
+    command::{build_programs, target_dir},
     setup,
 };
 use report::Row;
@@ -34,6 +34,9 @@ pub(crate) struct Options {
     /// Leave out the tests against a Kubernetes API server: they count as skipped
     #[arg(long)]
     without_kubernetes: bool,
+    /// Run also what repeats other cases in one more setting; without it that counts as skipped
+    #[arg(long)]
+    long: bool,
     /// Run one part of several, such as 1/3: each suite is in just one of them, and the parts take
     /// about the same time
     #[arg(long, value_name = "PART/PARTS")]
@@ -46,7 +49,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let started = Instant::now();
     setup::run(&setup::Options::default())?;
     // What is missing is said before anything is built.
-    let programs = kubernetes(options)?;
+    let mut variables = kubernetes(options)?;
+    if options.long {
+        variables.push(("SEKISHO_LONG", "1".into()));
+    }
     build_agents()?;
     println!("test: building the tests");
     let mut suites = suites::build()?;
@@ -57,7 +63,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     for suite in suites {
         let before = Instant::now();
-        let tally = suite.run(options.filter.as_deref(), &programs)?;
+        let tally = suite.run(options.filter.as_deref(), &variables)?;
         rows.push(Row { suite: suite.name, tally, took: before.elapsed() });
     }
     print!("{}", report::table(&mut rows));

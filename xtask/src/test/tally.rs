@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sekisho_tests::kubernetes::SKIPPED;
+use sekisho_tests::skip::SKIPPED;
 
 /// How many tests passed, failed and were skipped. As text it is the line at the end of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
