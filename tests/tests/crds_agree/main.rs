@@ -30,7 +30,7 @@ use sekisho_tests::{
 use serde_json::{Value, json};
 
 /// How many objects of each kind are tried when nobody says.
-const USUAL: usize = 300;
+const USUAL: usize = 100;
 
 /// A kind, as its definition has it.
 struct Definition {
