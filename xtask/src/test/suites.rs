@@ -16,6 +16,10 @@ use crate::command::{cargo, quiet};
 /// Of the kernel programs there is nothing to run here.
 const EVERYTHING: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
 
+/// What takes minutes and few changes concern: `--long` runs it, and so does a filter.
+const LONG: [&str; 3] =
+    ["sekisho-tests crds_agree", "sekisho-tests object_status", "sekisho-tests server_faults"];
+
 /// A suite.
 #[derive(Debug)]
 pub(crate) struct Suite {
@@ -97,6 +101,19 @@ impl Suite {
         }
         std::io::stdout().flush()?;
         Ok(count.end(child.wait()?.success()))
+    }
+
+    /// Whether only a long run has it.
+    pub(crate) fn is_long(&self) -> bool {
+        LONG.contains(&self.name.as_str())
+    }
+
+    /// Leaves it out: its tests count as skipped.
+    pub(crate) fn leave_out(&self) -> anyhow::Result<Tally> {
+        println!("\ntest: {}: left out; `cargo xtask test --long` runs it", self.name);
+        let listed = quiet(self.command().arg("--list"))?;
+        let tests = listed.lines().filter(|line| line.ends_with(": test")).count();
+        Ok(Tally { skipped: u64::try_from(tests)?, ..Tally::default() })
     }
 
     fn command(&self) -> Command {
