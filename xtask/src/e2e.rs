@@ -36,7 +36,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::run(&setup::Options::default())?;
-    setup::packages(&["busybox-static"])?;
+    setup::packages(&["bpftool", "busybox-static"])?;
     let archive = match &options.image {
         Some(archive) => archive.clone(),
         None => image::make(&image::Options::default())?,
