@@ -13,7 +13,7 @@ use std::{
 
 use jiff::Timestamp;
 use ring::digest::{Context, SHA256};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     sync::watch,
     task,
@@ -122,6 +122,32 @@ impl Seal {
         }
         file.seek(SeekFrom::Start(first.len() as u64)).map_err(SealError::Read)?;
         Ok(Some((head.written, file)))
+    }
+
+    /// What the file holds, of which each line is one in JSON; nothing when there is none.
+    pub fn read_lines<T: DeserializeOwned>(
+        &self,
+        path: &Path,
+        node: &str,
+    ) -> Result<Vec<T>, SealError> {
+        let Some((_, body)) = self.read(path, node)? else { return Ok(Vec::new()) };
+        let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
+    }
+
+    /// Writes a file of such lines.
+    pub fn write_lines<T: Serialize>(
+        &self,
+        path: &Path,
+        node: &str,
+        lines: &[T],
+    ) -> io::Result<()> {
+        let mut body = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut body, line)?;
+            body.push(b'\n');
+        }
+        self.write(path, node, &body)
     }
 
     /// Writes the file beside and renames it into place, so that a reader never sees half of it.

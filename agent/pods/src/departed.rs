@@ -3,7 +3,7 @@
 //!
 //! The clock is the machine's time since it was started, which neither stands still with it nor is set by
 //! anybody. The file is `departed.snapshot` in the run directory; what is in it when the machine starts
-//! anew leads to no open connection.
+//! again leads to no open connection.
 
 mod saved;
 #[cfg(test)]
@@ -53,7 +53,9 @@ impl Leavers {
             ),
         }
         let (file, contents) = watch::channel(Vec::new());
-        let writer = sealed::keep(path, node.into(), contents, saved::write);
+        let writer = sealed::keep(path, node.into(), contents, |path, node, lines: &Vec<_>| {
+            saved::write(path, node, lines)
+        });
         (Self { departed, registry: Arc::default(), file }, writer)
     }
 

@@ -150,7 +150,9 @@ impl Resolver {
         let (contents, written) = watch::channel(Vec::new());
         let mut keeper = JoinSet::new();
         let (path, node) = self.file.clone();
-        keeper.spawn(sealed::keep(path, node, written, saved::write));
+        keeper.spawn(sealed::keep(path, node, written, |path, node, lines: &Vec<_>| {
+            saved::write(path, node, lines)
+        }));
         let mut publish_at: Option<Instant> = None;
         loop {
             let now = Instant::now();

@@ -49,6 +49,11 @@ use Rule::{
 const LABEL: Rule = Pattern("^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$");
 /// Whom something is exported to.
 const EXPORT: Rule = Pattern(r"^(\*|\.|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)$");
+/// What a selector has: no part of a label.
+const WHOLE_LABELS: Rule = Holds(
+    "self.all(key, key != '' && !key.contains('*') && !self[key].contains('*'))",
+    "a selector takes whole labels, no wildcards",
+);
 /// No upper bound.
 const MANY: u64 = u64::MAX;
 const PORT: Rule = Range(1, 65_535);

@@ -1,5 +1,6 @@
 //! Values and texts that a manifest must not have.
 
+use fastrand::Rng;
 use serde_json::{Value, json};
 
 /// The way to a value.
@@ -136,29 +137,17 @@ pub(crate) const NO_YAML: [&str; 22] = [
     "{a: b",
 ];
 
-/// Numbers that look like chance.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        // Knuth's MMIX; the upper half is the better one.
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).expect("31 bits") % bound
-    }
-
-    /// A text with one or two slips in it.
-    pub(crate) fn spoilt(&mut self, text: &str) -> String {
-        let mut letters: Vec<String> = text.chars().map(String::from).collect();
-        for _ in 0..=self.below(2) {
-            let at = self.below(letters.len());
-            match self.below(4) {
-                0 => drop(letters.remove(at)),
-                1 => SLIPS[self.below(SLIPS.len())].clone_into(&mut letters[at]),
-                2 => letters.truncate(at.max(1)),
-                _ => letters.insert(at, SLIPS[self.below(SLIPS.len())].to_owned()),
-            }
+/// A text with one or two slips in it.
+pub(crate) fn spoilt(text: &str, random: &mut Rng) -> String {
+    let mut letters: Vec<String> = text.chars().map(String::from).collect();
+    for _ in 0..=random.usize(..2) {
+        let at = random.usize(..letters.len());
+        match random.usize(..4) {
+            0 => drop(letters.remove(at)),
+            1 => SLIPS[random.usize(..SLIPS.len())].clone_into(&mut letters[at]),
+            2 => letters.truncate(at.max(1)),
+            _ => letters.insert(at, SLIPS[random.usize(..SLIPS.len())].to_owned()),
         }
-        letters.concat()
     }
+    letters.concat()
 }

@@ -63,7 +63,7 @@ fn what_is_saved_is_what_is_read() {
         left(Kind::Service, false, Some(Exposure::All)),
         left(Kind::AppMeshVirtualService, true, Some(only)),
     ];
-    saved::write(&path, "node-1", &all.iter().map(Line::of).collect()).unwrap();
+    saved::write(&path, "node-1", &all.iter().map(Line::of).collect::<Vec<_>>()).unwrap();
     let read: Vec<Left> =
         saved::read(&path, "node-1").unwrap().into_iter().filter_map(Line::left).collect();
     assert_eq!(read, all);

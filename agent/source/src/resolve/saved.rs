@@ -31,17 +31,10 @@ pub(super) struct Until {
 
 /// Reads the file; nothing when there is none.
 pub(super) fn read(path: &Path, node: &str) -> Result<Vec<Line>, SealError> {
-    let Some((_, body)) = SEAL.read(path, node)? else { return Ok(Vec::new()) };
-    let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
+    SEAL.read_lines(path, node)
 }
 
 /// Writes the file whole.
-pub(super) fn write(path: &Path, node: &str, lines: &Vec<Line>) -> io::Result<()> {
-    let mut body = Vec::new();
-    for line in lines {
-        serde_json::to_writer(&mut body, line)?;
-        body.push(b'\n');
-    }
-    SEAL.write(path, node, &body)
+pub(super) fn write(path: &Path, node: &str, lines: &[Line]) -> io::Result<()> {
+    SEAL.write_lines(path, node, lines)
 }

@@ -2,12 +2,13 @@
 
 use super::{
     At, AtLeast, AtMostOne, Count, Enum, Holds, MANY, OneOf, PORT, Pattern, Required, Rule,
+    WHOLE_LABELS,
 };
 
 /// No port at all is written 0.
 const PORT_OR_NONE: Rule = Rule::Range(0, 65_535);
 const HOST: Rule = Pattern(r"^(\*[A-Za-z0-9.-]+|[A-Za-z0-9:]([A-Za-z0-9.:_-]*))$");
-const NAME: Rule = Pattern("^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$");
+const NAME: Rule = super::LABEL;
 
 /// A label's value.
 const LABEL: Rule = Pattern("^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$");
@@ -47,13 +48,7 @@ pub(super) fn service_entry() -> Vec<At> {
         ("", AtMostOne(&["endpoints", "workloadSelector"])),
         ("workloadSelector.labels", Count(0, 256)),
         ("workloadSelector.labels{}", Count(0, 63)),
-        (
-            "workloadSelector.labels",
-            Holds(
-                "self.all(key, key != '' && !key.contains('*') && !self[key].contains('*'))",
-                "a selector takes whole labels, no wildcards",
-            ),
-        ),
+        ("workloadSelector.labels", WHOLE_LABELS),
         ("exportTo", Count(0, 1024)),
         ("exportTo[]", Pattern(r"^(\*|\.|~|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)$")),
         ("exportTo[]", Count(1, 63)),

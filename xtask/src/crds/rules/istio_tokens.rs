@@ -1,19 +1,13 @@
 //! Istio's rules about tokens.
 
-use super::{At, AtMostOne, Count, Holds, MANY, Pattern, Required, Time};
+use super::{At, AtMostOne, Count, Holds, MANY, Pattern, Required, Time, WHOLE_LABELS};
 
 pub(super) fn request_authentication() -> Vec<At> {
     vec![
         ("", AtMostOne(&["selector", "targetRef", "targetRefs"])),
         ("selector.matchLabels", Count(0, 4096)),
         ("selector.matchLabels{}", Count(0, 63)),
-        (
-            "selector.matchLabels",
-            Holds(
-                "self.all(key, key != '' && !key.contains('*') && !self[key].contains('*'))",
-                "a selector takes whole labels, no wildcards",
-            ),
-        ),
+        ("selector.matchLabels", WHOLE_LABELS),
         ("targetRef", Required(&["kind", "name"])),
         ("targetRefs[]", Required(&["kind", "name"])),
         ("jwtRules", Count(0, 4096)),
