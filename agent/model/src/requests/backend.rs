@@ -72,7 +72,7 @@ pub struct Backend {
 
 impl Backend {
     /// All of a service on one port, with endpoints that do not change: for tests of what dials it.
-    pub const fn stated(
+    pub fn stated(
         (service, port): (String, u16),
         protocol: AppProtocol,
         policy: ClientPolicy,
@@ -97,7 +97,7 @@ impl Backend {
     }
 
     /// Its endpoints, where they do not change.
-    pub const fn stated_endpoints(&self) -> Option<&Endpoints> {
+    pub fn stated_endpoints(&self) -> Option<&Endpoints> {
         match &self.members {
             Members::Stated(endpoints) => Some(endpoints),
             _ => None,
