@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use agent_model::requests::Reading;
+use agent_model::requests::{Reading, policy::Keepalive};
 use tokio::net::TcpStream;
 
 use crate::{
     DialError, Drain, Failure, Limits, Origin, PeerAddr, Ruling, Seams, UpstreamAddr, WorkloadId,
     carry::carry,
+    clusters::Clusters,
     exchange::{Connection, Ended, Policy},
     record::{Ledger, Tally},
     reset_stream::ResetStream,
     route::{Protocol, protocol, route},
-    upstreams::Upstreams,
 };
 
 /// The node's proxy: one for all workloads.
@@ -106,7 +106,7 @@ impl Proxy {
             policy,
             client,
             tally,
-            upstreams: &by.upstreams,
+            clusters: &by.clusters,
             drain: by.drain.clone(),
         };
         connection.serve().await
@@ -132,8 +132,8 @@ impl Proxy {
             dialled = self.seams.dial.dial(*workload, to, self.limits.connect) => dialled?,
             error = client.broken() => return Err(Failure::Client(error)),
         };
-        let upstream =
-            ResetStream::dialled(dialled).map_err(|error| DialError::Local(error.into()))?;
+        let upstream = ResetStream::dialled(dialled, Keepalive::default())
+            .map_err(|error| DialError::Local(error.into()))?;
         upstream.write_all(&read, &tally.sent).await.map_err(Failure::Upstream)?;
         drop(read);
         carry(client, &upstream, tally).await?;
@@ -146,6 +146,6 @@ impl Proxy {
 pub(crate) struct Accepted {
     pub(crate) workload: WorkloadId,
     pub(crate) peer: PeerAddr,
-    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) clusters: Arc<Clusters>,
     pub(crate) drain: Drain,
 }

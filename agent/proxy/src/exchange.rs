@@ -4,6 +4,9 @@
 //! exchange   head by head: what the model says of each, and whether another may follow
 //! decide     what the model says of a request, and what is done then
 //! asked      a request as the model asks about it
+//! cors       what browsers are told about other origins
+//! sticky     what leads a request to its endpoint
+//! mirror     copies of requests
 //! forward    the tries of one request: destination, endpoint, connection, again
 //! attempt    one try: request and answer, both at once
 //! retry      what is tried again
@@ -18,11 +21,14 @@
 mod asked;
 mod attempt;
 mod bytes;
+mod cors;
 mod decide;
 mod failed;
 mod flags;
 mod forward;
+mod mirror;
 mod retry;
+mod sticky;
 mod story;
 
 use std::{io, sync::atomic::Ordering, time::Duration};
@@ -32,6 +38,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     Drain, Failure, Origin, PeerAddr, Seams, WorkloadId,
+    clusters::Clusters,
     http1::{
         Refusal,
         body::Body,
@@ -41,7 +48,6 @@ use crate::{
     limits::Limits,
     record::Tally,
     reset_stream::ResetStream,
-    upstreams::Upstreams,
 };
 use asked::AskedFor;
 use attempt::Upload;
@@ -69,7 +75,7 @@ pub(crate) struct Connection<'a> {
     pub(crate) policy: Policy,
     pub(crate) client: &'a ResetStream,
     pub(crate) tally: &'a Tally,
-    pub(crate) upstreams: &'a Upstreams,
+    pub(crate) clusters: &'a Clusters,
     pub(crate) drain: Drain,
 }
 
@@ -242,7 +248,11 @@ impl Connection<'_> {
             && !self.drain.is_requested();
         let form =
             Form { bodiless: asked.method() == "HEAD", closes: !persists, to: asked.version() };
-        let bytes = local.bytes(lines, form);
+        let bytes = if asked.is_grpc() {
+            local.clone().in_grpc().bytes(lines, form)
+        } else {
+            local.bytes(lines, form)
+        };
         let written = self.client.write_all(&bytes, &self.tally.received).await;
         written.map_err(Failure::Client)?;
         Ok(persists)

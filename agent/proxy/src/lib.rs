@@ -13,7 +13,7 @@
 //! upstream               dial        a socket in the same namespace
 //!    ▼
 //! bytes both ways        carry       half-close, back-pressure, reset on failure
-//!  or requests           exchange    http1, choose, pool: each where the model says
+//!  or requests           exchange    http1, clusters: each where the model says
 //!    ▼
 //! record                 record      one a connection, also when it is cut short
 //! ```
@@ -24,7 +24,8 @@
 
 mod addrs;
 mod carry;
-mod choose;
+mod cluster;
+mod clusters;
 mod connection;
 mod dial;
 mod drain;
@@ -34,13 +35,11 @@ pub mod http1;
 mod judge;
 mod limits;
 mod origin;
-mod pool;
 mod record;
 mod reset_stream;
 mod route;
 mod seams;
 mod serve;
-mod upstreams;
 
 pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};
 pub use connection::Proxy;

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use agent_model::requests::policy::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
 
@@ -18,8 +19,11 @@ use tokio::{io::Interest, net::TcpStream};
 /// enough to keep the state of the usual balancers and NATs (350 s on AWS) alive.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
-/// Between probes that go unanswered, nine of them.
+/// Between probes that go unanswered.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// So many of them end a connection.
+const KEEPALIVE_PROBES: u32 = 9;
 
 /// See the module.
 #[derive(Debug)]
@@ -34,12 +38,12 @@ impl ResetStream {
         Ok(Self(stream))
     }
 
-    /// Takes on a connection that was dialled.
-    pub(crate) fn dialled(stream: TcpStream) -> io::Result<Self> {
+    /// Takes on a connection that was dialled; what `probes` leaves out is as usual.
+    pub(crate) fn dialled(stream: TcpStream, probes: Keepalive) -> io::Result<Self> {
         let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(9);
+            .with_time(probes.time.unwrap_or(KEEPALIVE))
+            .with_interval(probes.interval.unwrap_or(KEEPALIVE_INTERVAL))
+            .with_retries(probes.probes.unwrap_or(KEEPALIVE_PROBES));
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         Self::accepted(stream)
     }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    Drain, Failure, PeerAddr, Proxy, WorkloadId, connection::Accepted, upstreams::Upstreams,
+    Drain, Failure, PeerAddr, Proxy, WorkloadId, clusters::Clusters, connection::Accepted,
 };
 
 /// After an error that is not the connection's own (no descriptors, no memory): long enough not to
@@ -23,7 +23,7 @@ pub struct Workload {
     id: WorkloadId,
     limit: usize,
     free: Arc<Semaphore>,
-    upstreams: Arc<Upstreams>,
+    clusters: Arc<Clusters>,
 }
 
 impl Workload {
@@ -31,7 +31,7 @@ impl Workload {
     pub fn new(id: WorkloadId, proxy: &Proxy) -> Arc<Self> {
         let limit = proxy.limits().connections_per_workload;
         let free = Arc::new(Semaphore::new(limit));
-        Arc::new(Self { id, limit, free, upstreams: Arc::default() })
+        Arc::new(Self { id, limit, free, clusters: Arc::default() })
     }
 
     /// Connections open through the proxy now.
@@ -54,8 +54,8 @@ pub async fn serve(
     listener: TcpListener,
     mut drain: Drain,
 ) {
-    let upstreams = Arc::clone(&workload.upstreams);
-    let mut sweeping = pin!(upstreams.pool.sweep());
+    let clusters = Arc::clone(&workload.clusters);
+    let mut sweeping = pin!(clusters.sweep());
     let connections = JoinSet::new();
     let mut server = Server { proxy, workload, drain: drain.clone(), connections };
     let deadline = loop {
@@ -87,8 +87,8 @@ impl Server {
         match self.workload.admit() {
             Ok(permit) => {
                 let proxy = Arc::clone(&self.proxy);
-                let upstreams = Arc::clone(&self.workload.upstreams);
-                let by = Accepted { workload: id, peer, upstreams, drain: self.drain.clone() };
+                let clusters = Arc::clone(&self.workload.clusters);
+                let by = Accepted { workload: id, peer, clusters, drain: self.drain.clone() };
                 self.connections.spawn(async move {
                     proxy.run(stream, by).await;
                     drop(permit);

@@ -2,7 +2,9 @@
 
 mod carrying;
 mod ending;
+mod policies;
 mod refusing;
 mod requests;
 mod rig;
+mod talk;
 mod way;

@@ -83,9 +83,7 @@ impl Backend {
 
     /// Whether a connection to a port is carried to the address that was dialled, on that port.
     pub(super) fn is_where_dialled(&self, port: u16) -> bool {
-        let at = |endpoints: &Endpoints| {
-            matches!(endpoints, Endpoints::Dialled { port: own, .. } if own.get() == port)
-        };
+        let at = |endpoints: &Endpoints| matches!(endpoints, Endpoints::Dialled { port: own, .. } if own.get() == port);
         match &self.members {
             Members::Stated(endpoints) => at(endpoints),
             Members::OfPort { port: of, .. } => {

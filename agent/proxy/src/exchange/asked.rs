@@ -61,6 +61,32 @@ impl<'a> AskedFor<'a> {
         })
     }
 
+    /// A header's values, joined; `None` where it did not come.
+    pub(super) fn header(&self, name: &str) -> Option<String> {
+        self.shown(|request| request.header(name))
+    }
+
+    /// The first value of a parameter of the query.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        self.shown(|request| request.parameter(name).map(str::to_owned))
+    }
+
+    /// The value of a cookie.
+    pub(super) fn cookie(&self, name: &str) -> Option<String> {
+        let all = self.header("cookie")?.replace(',', ";");
+        all.split(';').find_map(|pair| {
+            let (own, value) = pair.split_once('=')?;
+            (own.trim() == name).then(|| value.trim().trim_matches('"').to_owned())
+        })
+    }
+
+    /// Whether it is a call of gRPC: its failures are told in gRPC's words.
+    pub(super) fn is_grpc(&self) -> bool {
+        let kind = self.header("content-type").unwrap_or_default();
+        kind.strip_prefix("application/grpc")
+            .is_some_and(|rest| matches!(rest.as_bytes(), [] | [b'+' | b';', ..]))
+    }
+
     pub(super) fn method(&self) -> &str {
         &self.method
     }

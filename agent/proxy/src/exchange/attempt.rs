@@ -5,7 +5,10 @@
 
 use std::{
     pin::{Pin, pin},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,6 +23,7 @@ use super::{
 };
 use crate::{
     carry::carry,
+    cluster::{Cluster, Overflow, Retrying},
     http1::{
         body::{Body, Framing},
         edit::Edits,
@@ -30,6 +34,9 @@ use crate::{
     record::Tally,
     reset_stream::ResetStream,
 };
+
+/// How often it is looked whether anything was sent, in the time that nothing may be.
+const LOOKS: u32 = 8;
 
 /// The body of a request, over all tries.
 pub(super) struct Upload<'a> {
@@ -45,8 +52,25 @@ pub(super) struct Upload<'a> {
 /// whole.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Clock {
-    pub(super) timeout: Option<Duration>,
-    pub(super) since: Option<Instant>,
+    timeout: Option<Duration>,
+    since: Option<Instant>,
+}
+
+impl Clock {
+    /// For a request whose head has been read: without a body that is all of it.
+    pub(super) fn new(timeout: Option<Duration>, framing: Framing) -> Self {
+        Self { timeout, since: (framing == Framing::Empty).then(Instant::now) }
+    }
+
+    /// When the time is over, once it runs.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.timeout.zip(self.since).map(|(timeout, since)| since + timeout)
+    }
+
+    /// When the time is over, were it to run from a moment on unless it runs already.
+    pub(super) fn end_from(&self, moment: Instant) -> Option<Instant> {
+        self.timeout.map(|timeout| self.since.unwrap_or(moment) + timeout)
+    }
 }
 
 /// What a try has besides its upstream.
@@ -62,16 +86,40 @@ pub(super) struct Call<'a> {
     pub(super) closes: bool,
     /// What calls for another try, while there is one.
     pub(super) retries: Option<&'a Retries>,
+    /// Where retries are counted.
+    pub(super) cluster: &'a Arc<Cluster>,
     /// How long this try may take.
     pub(super) one_try: Option<Duration>,
+    /// How long nothing may be sent either way.
+    pub(super) idle: Option<Duration>,
     /// Whether the body is too long to be sent again.
     pub(super) is_lost: AtomicBool,
 }
 
 impl Call<'_> {
-    fn calls_for_another(&self, status: u16) -> bool {
-        !self.is_lost.load(Ordering::Relaxed)
-            && self.retries.is_some_and(|retries| retry::names_status(retries, status))
+    /// Leave for another try, where an answer calls for one; an error where there are too many.
+    fn another(&self, status: u16) -> Option<Result<Retrying, Overflow>> {
+        let is_named = self.retries.is_some_and(|all| retry::names_status(all, status));
+        let can_repeat = !self.is_lost.load(Ordering::Relaxed);
+        (is_named && can_repeat).then(|| self.cluster.begin_retry())
+    }
+
+    fn carried(&self) -> u64 {
+        let Tally { sent, received } = self.tally;
+        sent.load(Ordering::Relaxed) + received.load(Ordering::Relaxed)
+    }
+
+    /// Waits until nothing was sent for too long. It looks at what was carried a few times in that
+    /// time, which costs less than a note of every write.
+    async fn idle(&self) {
+        let Some(idle) = self.idle else { return std::future::pending().await };
+        let (mut before, mut quiet) = (self.carried(), 0);
+        while quiet < LOOKS {
+            tokio::time::sleep(idle / LOOKS).await;
+            let now = self.carried();
+            quiet = if now == before { quiet + 1 } else { 0 };
+            before = now;
+        }
     }
 }
 
@@ -84,12 +132,15 @@ pub(super) struct Done {
     pub(super) idle: Option<Duration>,
     /// Whether the client's connection may.
     pub(super) persists: bool,
+    /// Whether it would have been tried again, were there not too many retries.
+    pub(super) is_overflow: bool,
 }
 
 /// A response's head and its bytes.
-struct Heard {
+pub(super) struct Heard {
     bytes: Vec<u8>,
-    response: Response,
+    pub(super) response: Response,
+    is_overflow: bool,
 }
 
 /// How far the request's body is; `None` while it is on its way.
@@ -170,24 +221,28 @@ impl Waiting<'_> {
         inbox: &mut Vec<u8>,
     ) -> Result<Heard, Failed> {
         let call = self.call;
+        let mut idle = pin!(call.idle());
         loop {
             let limit = self.limit(sent.is_some());
             tokio::select! {
                 biased;
                 ended = uploading.as_mut(), if sent.is_none() => self.uploaded(ended, sent)?,
                 heard = next_head(self.upstream, inbox, call.asked) => {
-                    let heard = heard.map_err(|lost| lost.unwrap_or(Failed::Reset { reused: self.reused }))?;
+                    let mut heard = heard.map_err(|lost| lost.unwrap_or(Failed::Reset { reused: self.reused }))?;
                     if heard.response.is_interim() {
                         self.pass_interim(&heard).await?;
                         continue;
                     }
                     let status = heard.response.status;
-                    if call.calls_for_another(status) {
-                        return Err(Failed::Status(status));
+                    match call.another(status) {
+                        Some(Ok(retrying)) => return Err(Failed::Status { status, retrying }),
+                        Some(Err(Overflow)) => heard.is_overflow = true,
+                        None => {}
                     }
                     return Ok(heard);
                 }
                 error = call.client.broken() => return Err(Failed::Client(error)),
+                () = idle.as_mut() => return Err(Failed::Idle { is_sent: sent.is_some() }),
                 one_try = until(limit) => return Err(Failed::TimedOut { one_try }),
             }
         }
@@ -221,8 +276,7 @@ impl Waiting<'_> {
         if !is_sent {
             return None;
         }
-        let Clock { timeout, since } = *self.clock;
-        let whole = timeout.zip(since).map(|(timeout, since)| (since + timeout, false));
+        let whole = self.clock.end().map(|end| (end, false));
         let one = self.call.one_try.map(|time| (self.began + time, true));
         [whole, one].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
@@ -252,6 +306,7 @@ impl Waiting<'_> {
             carried: &call.tally.received,
         };
         let mut answering = pin!(pump.run());
+        let mut idle = pin!(call.idle());
         loop {
             let limit = self.limit(sent.is_some());
             tokio::select! {
@@ -268,6 +323,7 @@ impl Waiting<'_> {
                     self.uploaded(ended, sent).map_err(cut)?;
                 }
                 error = call.client.broken() => return Err(Failed::Client(error)),
+                () = idle.as_mut() => return Err(Failed::Cut(Flag::StreamIdleTimeout)),
                 _ = until(limit) => return Err(Failed::Cut(Flag::UpstreamTimeout)),
             }
         }
@@ -279,6 +335,7 @@ impl Waiting<'_> {
             // A second less than the server waits itself: its end and a request may cross.
             idle: idle.map(|seconds| Duration::from_secs(seconds.saturating_sub(1))),
             persists: !closes && is_sent,
+            is_overflow: heard.is_overflow,
         })
     }
 }
@@ -306,7 +363,7 @@ fn delivery(response: &Response, call: &Call<'_>) -> (Delivery, bool) {
 }
 
 /// Waits for a moment, if there is one.
-async fn until(limit: Option<(Instant, bool)>) -> bool {
+pub(super) async fn until(limit: Option<(Instant, bool)>) -> bool {
     match limit {
         Some((at, one_try)) => {
             tokio::time::sleep_until(at).await;
@@ -318,7 +375,7 @@ async fn until(limit: Option<(Instant, bool)>) -> bool {
 
 /// Takes the next head out of what the upstream sends; an error without a reason is its end. Nothing
 /// is lost when it is given up.
-async fn next_head(
+pub(super) async fn next_head(
     upstream: &ResetStream,
     inbox: &mut Vec<u8>,
     asked: Asked,
@@ -328,7 +385,7 @@ async fn next_head(
             let read = response::read(inbox, asked, &Limits::default());
             if let Some(response) = read.map_err(|refusal| Some(Failed::Answer(refusal)))? {
                 let bytes = inbox.drain(..response.length).collect();
-                return Ok(Heard { bytes, response });
+                return Ok(Heard { bytes, response, is_overflow: false });
             }
         }
         match read_some(upstream, inbox).await {
@@ -360,5 +417,11 @@ async fn tunnel(
         crate::Failure::Client(error) => Failed::Client(error),
         _ => Failed::Cut(Flag::UpstreamConnectionTermination),
     })?;
-    Ok(Done { status: response.status, reusable: false, idle: None, persists: false })
+    Ok(Done {
+        status: response.status,
+        reusable: false,
+        idle: None,
+        persists: false,
+        is_overflow: false,
+    })
 }

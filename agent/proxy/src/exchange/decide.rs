@@ -13,11 +13,13 @@ use super::{
     Connection,
     asked::AskedFor,
     attempt::{Done, Upload},
+    cors::{Across, across},
     failed::{Failed, Local},
     flags::Flag,
+    forward::Onward,
     story::Story,
 };
-use crate::http1::edit::Edits;
+use crate::http1::{body::Framing, edit::Edits};
 
 /// A chance that is certain.
 const CERTAIN: u32 = 1_000_000;
@@ -126,42 +128,86 @@ impl Connection<'_> {
         story: &mut Story,
     ) -> Outcome {
         story.route.clone_from(&route.name);
-        let lines = || {
-            let edits = Edits::new([&route.headers.response]);
-            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-            edits.lines().iter().map(owned).collect::<Vec<_>>()
+        let across = route.cors.as_ref().map(|cors| across(cors, asked));
+        let lines = match across {
+            Some(Across::Answer(local)) => return Outcome::Here(local, changed(route, &[])),
+            Some(Across::On(lines)) => lines,
+            None => Vec::new(),
         };
-        if let Some(delay) = route.fault.delay.filter(|delay| happens(delay.chance)) {
-            story.flags.add(Flag::DelayInjected);
-            tokio::select! {
-                () = tokio::time::sleep(delay.time) => {}
-                error = self.client.broken() => return Failed::Client(error).into(),
-            }
-        }
-        if let Some(abort) = route.fault.abort.filter(|abort| happens(abort.chance)) {
-            story.flags.add(Flag::FaultInjected);
-            return Outcome::Here(fault(abort), lines());
+        match self.fault(route, story).await {
+            Ok(Some(abort)) => return Outcome::Here(fault(abort), changed(route, &lines)),
+            Ok(None) => {}
+            Err(failed) => return failed.into(),
         }
         match &route.then {
-            Action::Forward(_) => self.forward(asked, route, upload, story).await.into(),
+            Action::Forward(forward) => {
+                let onward = Onward { route, forward, lines: &lines };
+                self.mirrored(asked, &onward, upload, story).await.into()
+            }
             Action::Redirect(redirect) => {
                 let location = asked.shown(|request| redirect.location(request));
                 let headers = vec![("Location", location)];
-                Outcome::Here(Local { status: redirect.status, headers, body: Vec::new() }, lines())
+                let local = Local { status: redirect.status, headers, body: Vec::new() };
+                Outcome::Here(local, changed(route, &lines))
             }
             Action::Answer(answer) => {
-                let text = String::from_utf8_lossy(&answer.body);
-                let mut local = Local::text(answer.status, &text);
+                let mut local = Local::text(answer.status, "");
                 local.body.clone_from(&answer.body);
-                Outcome::Here(local, lines())
+                Outcome::Here(local, changed(route, &lines))
             }
             // Only gateways' routes go on to others.
             Action::Continue { .. } => Failed::NoCluster.into(),
         }
     }
+
+    /// What goes wrong on purpose: the delay is waited for here.
+    async fn fault(&self, route: &Route, story: &mut Story) -> Result<Option<Abort>, Failed> {
+        if let Some(delay) = route.fault.delay.filter(|delay| happens(delay.chance)) {
+            story.flags.add(Flag::DelayInjected);
+            tokio::select! {
+                () = tokio::time::sleep(delay.time) => {}
+                error = self.client.broken() => return Err(Failed::Client(error)),
+            }
+        }
+        let abort = route.fault.abort.filter(|abort| happens(abort.chance));
+        if abort.is_some() {
+            story.flags.add(Flag::FaultInjected);
+        }
+        Ok(abort)
+    }
+
+    /// Sends a request on, and copies of it. A copy of a request with a body is sent once the body is
+    /// known, if it is not too long to be kept.
+    async fn mirrored(
+        &self,
+        asked: &AskedFor<'_>,
+        onward: &Onward<'_>,
+        mut upload: Upload<'_>,
+        story: &mut Story,
+    ) -> Result<Done, Failed> {
+        let mut copies = self.copies(asked, onward.route);
+        let framing = upload.framing;
+        if framing == Framing::Empty {
+            copies.drain(..).for_each(|copy| self.clusters.copy(copy.send()));
+        }
+        let result = self.forward(asked, onward, &mut upload, story).await;
+        if let (true, Some(body)) = (upload.body.has_ended(), &upload.kept) {
+            let copies = copies.drain(..).map(|copy| copy.with_body(body, framing));
+            copies.for_each(|copy| self.clusters.copy(copy.send()));
+        }
+        result
+    }
 }
 
-fn happens(chance: u32) -> bool {
+/// The fields that a route adds to an answer that is made here.
+fn changed(route: &Route, lines: &[(String, String)]) -> Vec<(String, String)> {
+    let mut edits = Edits::new([&route.headers.response]);
+    edits.append(lines);
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    edits.lines().iter().map(owned).collect()
+}
+
+pub(super) fn happens(chance: u32) -> bool {
     fastrand::u32(..CERTAIN) < chance
 }
 

@@ -1,11 +1,12 @@
 //! Why a try came to nothing, and what the client is told then: local answers are made here and
 //! nowhere else. Statuses and flags are Envoy's.
 
-use std::io;
+use std::{fmt::Write as _, io};
 
 use super::flags::Flag;
 use crate::{
     DialError,
+    cluster::Retrying,
     http1::{Refusal, head::Version, write},
 };
 
@@ -27,8 +28,15 @@ pub(super) enum Failed {
     },
     /// What the upstream answered is no HTTP.
     Answer(Refusal),
-    /// The answer calls for another try.
-    Status(u16),
+    /// The answer calls for another try, which is counted already.
+    Status { status: u16, retrying: Retrying },
+    /// A limit of the destination is reached.
+    Overflow,
+    /// Nothing was sent either way for too long.
+    Idle {
+        /// Whether the request was sent whole.
+        is_sent: bool,
+    },
     /// It took too long.
     TimedOut {
         /// Whether it was this try alone that had no more time.
@@ -51,7 +59,9 @@ impl Failed {
             Self::NeedsTls | Self::Dial(_) => Flag::UpstreamConnectionFailure,
             Self::Reset { .. } => Flag::UpstreamConnectionTermination,
             Self::Answer(_) => Flag::UpstreamProtocolError,
-            Self::Status(_) => return None,
+            Self::Status { .. } => return None,
+            Self::Overflow => Flag::UpstreamOverflow,
+            Self::Idle { .. } => Flag::StreamIdleTimeout,
             Self::TimedOut { .. } => Flag::UpstreamTimeout,
             Self::Client(_) => Flag::DownstreamTermination,
             Self::Body(_) => Flag::DownstreamProtocolError,
@@ -74,6 +84,14 @@ impl Failed {
                  timeout may be shorter than the pool's",
             ),
             Self::TimedOut { .. } => (504, "upstream request timeout"),
+            Self::Idle { is_sent: true } => (504, "stream timeout"),
+            Self::Idle { is_sent: false } => (408, "stream timeout"),
+            Self::Overflow => {
+                let mut local =
+                    Local::text(503, "a connection or request limit of the destination is reached");
+                local.headers.push(("x-envoy-overloaded", "true".to_owned()));
+                return Some(local);
+            }
             Self::Dial(error) => {
                 return Some(Local::text(503, &format!("upstream connect error: {error}")));
             }
@@ -81,7 +99,7 @@ impl Failed {
                 return Some(Local::text(502, &format!("upstream protocol error: {refusal}")));
             }
             Self::Body(refusal) => return Some(Local::refused(*refusal)),
-            Self::Status(_) | Self::Client(_) | Self::Cut(_) => return None,
+            Self::Status { .. } | Self::Client(_) | Self::Cut(_) => return None,
         };
         Some(Local::text(status, text))
     }
@@ -105,6 +123,37 @@ impl Local {
     /// To a message that may not be passed on.
     pub(super) fn refused(refusal: Refusal) -> Self {
         Self::text(refusal.status(), &refusal.to_string())
+    }
+
+    /// The same in gRPC's words, as Envoy translates it: always a 200, whose fields tell the rest.
+    pub(super) fn in_grpc(mut self) -> Self {
+        if self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("grpc-status")) {
+            return self;
+        }
+        let status = match self.status {
+            200 => return self,
+            400 => 13,
+            401 => 16,
+            403 => 7,
+            404 => 12,
+            429 | 502..=504 => 14,
+            _ => 2,
+        };
+        self.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+        self.headers.push(("content-type", "application/grpc".to_owned()));
+        self.headers.push(("grpc-status", status.to_string()));
+        // The message is coded as in a URL (gRPC over HTTP/2, "Status-Message").
+        let mut message = String::new();
+        for byte in self.body {
+            if matches!(byte, b' '..=b'~') && byte != b'%' {
+                message.push(char::from(byte));
+            } else {
+                // Nothing fails to be written to a text.
+                let _ = write!(message, "%{byte:02X}");
+            }
+        }
+        self.headers.push(("grpc-message", message));
+        Self { status: 200, headers: self.headers, body: Vec::new() }
     }
 
     /// The bytes of it. `lines` are fields that routes add.

@@ -22,6 +22,8 @@ pub enum Flag {
     UpstreamRetryLimit,
     /// The upstream did not answer in time.
     UpstreamTimeout,
+    /// Nothing was sent either way for too long.
+    StreamIdleTimeout,
     /// The upstream's answer is no HTTP.
     UpstreamProtocolError,
     /// The client left.
@@ -34,7 +36,7 @@ pub enum Flag {
     FaultInjected,
 }
 
-const ALL: [(Flag, &str); 13] = [
+const ALL: [(Flag, &str); 14] = [
     (Flag::NoRoute, "NR"),
     (Flag::NoCluster, "NC"),
     (Flag::NoHealthyUpstream, "UH"),
@@ -43,6 +45,7 @@ const ALL: [(Flag, &str); 13] = [
     (Flag::UpstreamOverflow, "UO"),
     (Flag::UpstreamRetryLimit, "URX"),
     (Flag::UpstreamTimeout, "UT"),
+    (Flag::StreamIdleTimeout, "SI"),
     (Flag::UpstreamProtocolError, "UPE"),
     (Flag::DownstreamTermination, "DC"),
     (Flag::DownstreamProtocolError, "DPE"),

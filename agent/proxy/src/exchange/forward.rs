@@ -1,13 +1,13 @@
 //! The tries of one request: which endpoint, a connection to it, and what is tried again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agent_model::{
     endpoints::Endpoints,
     requests::{
         backend::{Backend, Target, Weighted},
-        policy::ClientTls,
-        route::{Action, Retries, Route},
+        policy::{ClientTls, Limits},
+        route::{Forward, Retries, Route},
     },
 };
 use tokio::time::Instant;
@@ -15,36 +15,39 @@ use tokio::time::Instant;
 use super::{
     Connection,
     asked::AskedFor,
-    attempt::{Call, Clock, Done, Upload, attempt},
+    attempt::{Call, Clock, Done, Upload, attempt, until},
     failed::Failed,
     flags::Flag,
     retry,
+    sticky::Sticky,
     story::Story,
 };
 use crate::{
     DialError, UpstreamAddr,
-    choose::by_weight,
+    cluster::{Cluster, Lease, Obtained, Overflow, Retrying, Seen, USUAL_IDLE, Upstream, Wanted},
     http1::edit::Edits,
-    pool::{USUAL_IDLE, Upstream},
     reset_stream::ResetStream,
 };
 
 /// Dials of one try that may fail before it counts as one: nothing was sent by them.
 const MOST_DIALS: usize = 3;
 
-/// Where a request goes.
-enum Way<'a> {
-    /// By a route of the model.
-    Routed { backend: &'a Backend, endpoints: Endpoints },
-    /// Where the client dialled.
-    Dialled,
+/// A route that sends requests on.
+pub(super) struct Onward<'a> {
+    pub(super) route: &'a Route,
+    pub(super) forward: &'a Forward,
+    /// Fields that the answer has besides.
+    pub(super) lines: &'a [(String, String)],
 }
 
 /// Everything about a request that its tries share.
 struct Tries<'a> {
-    way: Way<'a>,
+    cluster: Arc<Cluster>,
+    endpoints: Endpoints,
+    key: Option<u64>,
     retries: Option<&'a Retries>,
     answer_within: Option<Duration>,
+    idle: Option<Duration>,
     clock: Clock,
     head: Vec<u8>,
     edits: Edits<'a>,
@@ -57,29 +60,34 @@ impl Connection<'_> {
     pub(super) async fn forward(
         &self,
         request: &AskedFor<'_>,
-        route: &Route,
-        upload: Upload<'_>,
+        onward: &Onward<'_>,
+        upload: &mut Upload<'_>,
         story: &mut Story,
     ) -> Result<Done, Failed> {
-        let Action::Forward(forward) = &route.then else { return Err(Failed::NoCluster) };
+        let Onward { route, forward, lines } = *onward;
         let weighted = by_weight(&forward.to, fastrand::u64(..)).ok_or(Failed::NoCluster)?;
         let Weighted { target, headers, answer_within, weight: _ } = weighted;
-        let Target::Backend(backend) = target else { return Err(Failed::NoCluster) };
-        story.cluster = Some(super::story::cluster(backend));
-        if matches!(backend.policy.tls, ClientTls::Own(_) | ClientTls::Mesh(_)) {
-            return Err(Failed::NeedsTls);
-        }
+        let backend = reachable(target, story)?;
         let edits = Edits::new([&route.headers.request, &headers.request]);
         let target = route.rewritten(request.target());
         let host = edits.host().or(forward.rewrite.authority.as_deref());
         let head = request.outgoing(target.as_bytes(), host.map(str::as_bytes), &edits);
+        let sticky = Sticky::of(request, self.peer.0.ip(), &backend.policy.balance);
+        let mut edits = Edits::new([&route.headers.response, &headers.response]);
+        edits.append(lines);
+        if let Some(line) = &sticky.set_cookie {
+            edits.append_line("set-cookie", line);
+        }
         let tries = Tries {
-            way: Way::Routed { backend, endpoints: self.seams.judge.endpoints(backend) },
+            cluster: self.clusters.of(backend),
+            endpoints: self.seams.judge.endpoints(backend),
+            key: sticky.key,
             retries: forward.retries.as_ref(),
             answer_within: *answer_within,
-            clock: Clock { timeout: forward.timeout, since: None },
+            idle: forward.idle,
+            clock: Clock::new(forward.timeout, upload.framing),
             head,
-            edits: Edits::new([&route.headers.response, &headers.response]),
+            edits,
             tried: Vec::new(),
             may_retry: false,
         };
@@ -90,42 +98,45 @@ impl Connection<'_> {
     pub(super) async fn pass(
         &self,
         request: &AskedFor<'_>,
-        upload: Upload<'_>,
+        mut upload: Upload<'_>,
         story: &mut Story,
     ) -> Result<Done, Failed> {
         let edits = Edits::default();
         let head = request.outgoing(request.target().as_bytes(), None, &edits);
         let tries = Tries {
-            way: Way::Dialled,
+            cluster: self.clusters.passthrough(),
+            endpoints: Endpoints::Listed([].into()),
+            key: None,
             retries: None,
             answer_within: None,
+            idle: None,
             clock: Clock::default(),
             head,
             edits,
             tried: Vec::new(),
             may_retry: false,
         };
-        self.tries(request, tries, upload, story).await
+        self.tries(request, tries, &mut upload, story).await
     }
 
     async fn tries(
         &self,
         request: &AskedFor<'_>,
         mut tries: Tries<'_>,
-        mut upload: Upload<'_>,
+        upload: &mut Upload<'_>,
         story: &mut Story,
     ) -> Result<Done, Failed> {
         let most = tries.retries.map_or(0, |retries| retries.attempts);
         let mut stale = false;
         let mut retry = 0;
+        // Each retry is counted until the next one, or the end.
+        let mut _retrying = None;
         loop {
             story.tries += 1;
             tries.may_retry = retry < most;
-            let failed = match self.once(request, &mut tries, &mut upload, story).await {
+            let failed = match self.once(request, &mut tries, upload, story).await {
                 Ok(done) => {
-                    if retry == most && tries.wants_another(done.status) {
-                        story.flags.add(Flag::UpstreamRetryLimit);
-                    }
+                    tries.note_end(&done, retry == most, story);
                     return Ok(done);
                 }
                 Err(failed) => failed,
@@ -142,33 +153,34 @@ impl Connection<'_> {
                 tries.tried.pop();
                 continue;
             }
-            let named = tries.retries.is_some_and(|retries| retry::names(retries, &failed));
-            if !named || !can_repeat {
+            let Some(retries) = tries.retries.filter(|all| retry::names(all, &failed)) else {
+                return Err(failed);
+            };
+            if !can_repeat || retry == most {
+                if most > 0 && can_repeat {
+                    story.flags.add(Flag::UpstreamRetryLimit);
+                }
                 return Err(failed);
             }
-            if retry == most {
-                story.flags.add(Flag::UpstreamRetryLimit);
-                return Err(failed);
-            }
+            _retrying = Some(tries.another(failed, story)?);
             retry += 1;
-            if let Some(retries) = tries.retries {
-                self.wait(retry::wait(retries, retry), &tries.clock).await?;
-            }
+            let pause = tokio::time::sleep(retry::wait(retries, retry));
+            self.within(tries.clock.end(), pause).await?;
         }
     }
 
-    /// Waits before another try, as long as the client and the time allow.
-    async fn wait(&self, pause: Duration, clock: &Clock) -> Result<(), Failed> {
-        let end = clock.timeout.zip(clock.since).map(|(timeout, since)| since + timeout);
-        let wake = Instant::now() + pause;
+    /// Waits for something, as long as the client and the time allow.
+    async fn within<T>(
+        &self,
+        end: Option<Instant>,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Failed> {
         tokio::select! {
-            () = tokio::time::sleep_until(end.map_or(wake, |end| end.min(wake))) => {}
-            error = self.client.broken() => return Err(Failed::Client(error)),
+            biased;
+            value = future => Ok(value),
+            error = self.client.broken() => Err(Failed::Client(error)),
+            _ = until(end.map(|end| (end, false))) => Err(Failed::TimedOut { one_try: false }),
         }
-        if end.is_some_and(|end| end <= Instant::now()) {
-            return Err(Failed::TimedOut { one_try: false });
-        }
-        Ok(())
     }
 
     /// One try.
@@ -181,8 +193,13 @@ impl Connection<'_> {
     ) -> Result<Done, Failed> {
         let (to, mut upstream) = self.connect(tries, story).await?;
         story.upstream = Some(to);
-        let _under_way = self.upstreams.load.begin(to);
         let per_try = tries.retries.and_then(|retries| retries.per_try);
+        let reused = upstream.requests > 0;
+        let Ok(_under_way) = tries.cluster.begin(to) else {
+            // Nothing was sent on it.
+            tries.cluster.put(upstream, USUAL_IDLE);
+            return Err(Failed::Overflow);
+        };
         let call = Call {
             client: self.client,
             tally: self.tally,
@@ -192,31 +209,26 @@ impl Connection<'_> {
             edits: &tries.edits,
             closes: !request.persists() || self.drain.is_requested(),
             retries: tries.retries.filter(|_| tries.may_retry),
+            cluster: &tries.cluster,
             one_try: [per_try, tries.answer_within].into_iter().flatten().min(),
+            idle: tries.idle,
             is_lost: upload.kept.is_none().into(),
         };
-        let reused = upstream.requests > 0;
-        let done = attempt(&call, upload, &mut tries.clock, &upstream.stream, reused).await?;
+        let result = attempt(&call, upload, &mut tries.clock, &upstream.stream, reused).await;
+        if let Some(seen) = seen(&result) {
+            tries.cluster.report(to, seen);
+        }
+        let done = result?;
         upstream.requests += 1;
-        if done.reusable && self.may_wait(tries, &upstream) {
-            let own = match &tries.way {
-                Way::Routed { backend, .. } => backend.policy.limits.http_idle,
-                Way::Dialled => None,
-            };
+        if done.reusable && tries.may_wait(&upstream) {
+            let own = tries.limits().and_then(|limits| limits.http_idle);
             let idle = own.unwrap_or(USUAL_IDLE).min(done.idle.unwrap_or(Duration::MAX));
-            self.upstreams.pool.put(to, upstream, idle);
+            tries.cluster.put(upstream, idle);
         } else {
-            // What was sent has been answered; a failure to say goodbye is nobody's loss.
-            let _ = upstream.stream.close();
+            // What was sent has been answered; a failure to say goodbye harms nothing.
+            let _ = upstream.close();
         }
         Ok(done)
-    }
-
-    fn may_wait(&self, tries: &Tries<'_>, upstream: &Upstream) -> bool {
-        let Way::Routed { backend, .. } = &tries.way else { return true };
-        let limits = &backend.policy.limits;
-        limits.per_connection.is_none_or(|most| upstream.requests < most)
-            && limits.connection_age.is_none_or(|age| upstream.since.elapsed() < age)
     }
 
     /// A connection to the next endpoint: one that waits, or a new one. An endpoint that cannot be
@@ -227,54 +239,132 @@ impl Connection<'_> {
         story: &mut Story,
     ) -> Result<(UpstreamAddr, Upstream), Failed> {
         let mut dials = 0;
+        // The time counts from when the request was read; while it is not, from now.
+        let end = tries.clock.end_from(Instant::now());
         loop {
-            let (to, patience) = match &tries.way {
-                Way::Dialled => (UpstreamAddr(self.policy.origin.dst.0), self.limits.connect),
-                Way::Routed { backend, endpoints } => {
-                    let of = (*backend, endpoints);
-                    let to = self.upstreams.load.next(of, &self.policy.origin, &tries.tried);
-                    (to.ok_or(Failed::NoEndpoint)?, backend.policy.limits.connect_timeout)
-                }
+            let wanted = Wanted {
+                endpoints: &tries.endpoints,
+                origin: &self.policy.origin,
+                tried: &tries.tried,
+                key: tries.key,
             };
+            let to = tries.cluster.choose(&wanted).ok_or(Failed::NoEndpoint)?;
             let is_repeated = tries.tried.contains(&to);
             tries.tried.push(to);
-            if let Some(waiting) = self.upstreams.pool.take(to) {
-                return Ok((to, waiting));
-            }
             story.upstream = Some(to);
+            let obtained = self.within(end, tries.cluster.obtain(to)).await?;
+            let (lease, _pending) = match obtained.map_err(|_| Failed::Overflow)? {
+                Obtained::Waited(upstream) => return Ok((to, upstream)),
+                Obtained::Dial(lease, pending) => (lease, pending),
+            };
             dials += 1;
-            match self.dial(to, patience).await {
-                Ok(stream) => {
-                    return Ok((to, Upstream { stream, since: Instant::now(), requests: 0 }));
+            match self.dial(to, lease, tries, end).await {
+                Ok(upstream) => return Ok((to, upstream)),
+                Err(Failed::Dial(error)) => {
+                    tries.cluster.report(to, Seen::NoAnswer);
+                    if is_repeated || dials >= MOST_DIALS || !tries.has_more() {
+                        return Err(Failed::Dial(error));
+                    }
                 }
-                Err(Failed::Dial(_)) if !is_repeated && dials < MOST_DIALS && tries.has_more() => {}
                 Err(failed) => return Err(failed),
             }
         }
     }
 
-    async fn dial(&self, to: UpstreamAddr, patience: Duration) -> Result<ResetStream, Failed> {
-        let dialled = tokio::select! {
-            dialled = self.seams.dial.dial(self.workload, to, patience) => dialled,
-            error = self.client.broken() => return Err(Failed::Client(error)),
-        };
-        let stream = dialled.map_err(Failed::Dial)?;
+    async fn dial(
+        &self,
+        to: UpstreamAddr,
+        lease: Lease,
+        tries: &Tries<'_>,
+        end: Option<Instant>,
+    ) -> Result<Upstream, Failed> {
+        let limits = tries.limits();
+        let patience = limits.map_or(self.limits.connect, |limits| limits.connect_timeout);
+        let probes = limits.and_then(|limits| limits.keepalive).unwrap_or_default();
+        let dialled = self.within(end, self.seams.dial.dial(self.workload, to, patience)).await?;
         let local = |error: std::io::Error| Failed::Dial(DialError::Local(error.into()));
-        ResetStream::dialled(stream).map_err(local)
+        let stream = dialled.map_err(Failed::Dial)?;
+        let stream = ResetStream::dialled(stream, probes).map_err(local)?;
+        Ok(Upstream { stream, since: Instant::now(), requests: 0, lease })
+    }
+}
+
+/// A destination by its share. None is there only of an empty list.
+fn by_weight(all: &[Weighted], draw: u64) -> Option<&Weighted> {
+    let total: u64 = all.iter().map(|one| u64::from(one.weight)).sum();
+    let mut left = draw.checked_rem(total)?;
+    all.iter().find(|one| {
+        let weight = u64::from(one.weight);
+        let is_it = left < weight;
+        left = left.saturating_sub(weight);
+        is_it
+    })
+}
+
+/// The destination, if it is there and is spoken to in a way that is known here.
+pub(super) fn reachable<'t>(
+    target: &'t Target,
+    story: &mut Story,
+) -> Result<&'t Arc<Backend>, Failed> {
+    let Target::Backend(backend) = target else { return Err(Failed::NoCluster) };
+    story.cluster = Some(super::story::cluster(backend));
+    match backend.policy.tls {
+        ClientTls::Own(_) | ClientTls::Mesh(_) => Err(Failed::NeedsTls),
+        ClientTls::Plain | ClientTls::Auto(_) => Ok(backend),
+    }
+}
+
+/// What a try says of its endpoint; nothing where it was cut short by something else.
+fn seen(result: &Result<Done, Failed>) -> Option<Seen> {
+    match result {
+        Ok(done) => Some(Seen::Answer(done.status)),
+        Err(Failed::Status { status, .. }) => Some(Seen::Answer(*status)),
+        Err(Failed::Reset { .. } | Failed::Answer(_) | Failed::TimedOut { .. }) => {
+            Some(Seen::NoAnswer)
+        }
+        Err(_) => None,
     }
 }
 
 impl Tries<'_> {
-    /// Whether an answer would call for another try, were there one.
-    fn wants_another(&self, status: u16) -> bool {
-        self.retries.is_some_and(|retries| retry::names_status(retries, status))
+    /// Leave for another try after a failure, which is the end where there are too many retries.
+    fn another(&self, failed: Failed, story: &mut Story) -> Result<Retrying, Failed> {
+        match failed {
+            // It was counted before the answer was given up.
+            Failed::Status { retrying, .. } => Ok(retrying),
+            failed => self.cluster.begin_retry().map_err(|Overflow| {
+                story.flags.add(Flag::UpstreamOverflow);
+                failed
+            }),
+        }
+    }
+
+    /// Notes why an answer that calls for another try was passed on.
+    fn note_end(&self, done: &Done, is_last: bool, story: &mut Story) {
+        let retries = self.retries.filter(|retries| retries.attempts > 0);
+        if is_last && retries.is_some_and(|all| retry::names_status(all, done.status)) {
+            story.flags.add(Flag::UpstreamRetryLimit);
+        }
+        if done.is_overflow {
+            story.flags.add(Flag::UpstreamOverflow);
+        }
+    }
+
+    fn limits(&self) -> Option<&Limits> {
+        self.cluster.backend().map(|backend| &backend.policy.limits)
+    }
+
+    /// Whether a connection may carry another request.
+    fn may_wait(&self, upstream: &Upstream) -> bool {
+        self.limits().is_none_or(|limits| {
+            limits.per_connection.is_none_or(|most| upstream.requests < most)
+                && limits.connection_age.is_none_or(|age| upstream.since.elapsed() < age)
+        })
     }
 
     /// Whether there is an endpoint that was not tried.
     fn has_more(&self) -> bool {
-        let Way::Routed { endpoints: Endpoints::Listed(listed), .. } = &self.way else {
-            return false;
-        };
-        listed.len() > self.tried.len()
+        let Endpoints::Listed(listed) = &self.endpoints else { return false };
+        self.key.is_none() && listed.len() > self.tried.len()
     }
 }

@@ -19,9 +19,11 @@ pub(super) fn names(retries: &Retries, failed: &Failed) -> bool {
         Failed::Reset { .. } | Failed::TimedOut { one_try: true } => {
             on(&[Reset, ServerError, GatewayError])
         }
-        Failed::Status(status) => names_status(retries, *status),
+        Failed::Status { status, .. } => names_status(retries, *status),
         Failed::NoCluster
         | Failed::NoEndpoint
+        | Failed::Overflow
+        | Failed::Idle { .. }
         | Failed::NeedsTls
         | Failed::Answer(_)
         | Failed::TimedOut { one_try: false }

@@ -68,6 +68,15 @@ impl Body {
         Ok(piece)
     }
 
+    /// Whether all of it was seen.
+    pub fn has_ended(&self) -> bool {
+        match &self.0 {
+            State::Ended => true,
+            State::Chunked(chunked) => chunked.has_ended(),
+            State::Length(_) | State::UntilClose => false,
+        }
+    }
+
     /// Whether it is whole when the connection ends now.
     pub fn may_end(&self) -> bool {
         match &self.0 {

@@ -37,6 +37,23 @@ impl<'a> Edits<'a> {
         edits
     }
 
+    /// Adds fields after all of that, each in place of what is there.
+    pub fn append(&mut self, lines: &'a [(String, String)]) {
+        for (name, value) in lines.iter().filter(|(name, _)| is_changeable(name)) {
+            self.remove(name);
+            if is_value(value) {
+                self.lines.push((name, value));
+            }
+        }
+    }
+
+    /// Adds a field beside what is there.
+    pub fn append_line(&mut self, name: &'a str, value: &'a str) {
+        if is_changeable(name) && is_value(value) {
+            self.lines.push((name, value));
+        }
+    }
+
     fn remove(&mut self, name: &'a str) {
         self.lines.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
         self.gone.push(name);

@@ -140,7 +140,7 @@ async fn an_end_without_warning_resets_and_leaves_a_record() {
 async fn a_reset_is_arranged_for_from_the_start() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let dialled = ResetStream::dialled(stream).unwrap();
+    let dialled = ResetStream::dialled(stream, Keepalive::default()).unwrap();
     let accepted = ResetStream::accepted(listener.accept().await.unwrap().0).unwrap();
     for stream in [&dialled, &accepted] {
         let socket = SockRef::from(stream.stream());
@@ -158,8 +158,8 @@ async fn the_future_of_a_connection_is_small() {
     let (rig, drain) = Rig::idle(Answers::allow(), listener.local_addr().unwrap()).await;
     let client = rig.dial().await;
     let peer = PeerAddr(client.local_addr().unwrap());
-    let upstreams = Arc::default();
-    let by = Accepted { workload: WORKLOAD, peer, upstreams, drain };
+    let clusters = Arc::default();
+    let by = Accepted { workload: WORKLOAD, peer, clusters, drain };
     let size = size_of_val(&rig.proxy.run(client, by));
     assert!(size <= MOST, "{size} bytes");
 }

@@ -3,40 +3,14 @@
 use std::time::Duration;
 
 use agent_model::requests::backend::{Missing, Target};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::AsyncReadExt as _;
 
 use super::{
-    rig::{Rig, end_of, reset, soon},
+    rig::{end_of, reset, soon},
+    talk::{FINE, GET, accept, hear, say},
     way::{eager, forward, routed},
 };
 use crate::Flag;
-
-async fn say(stream: &mut TcpStream, text: &str) {
-    soon(stream.write_all(text.as_bytes())).await.unwrap();
-}
-
-/// Reads until the text ends with this.
-async fn hear(stream: &mut TcpStream, end: &str) -> String {
-    let mut text = String::new();
-    let mut buffer = [0; 4096];
-    while !text.ends_with(end) {
-        match soon(stream.read(&mut buffer)).await.unwrap() {
-            0 => panic!("the end, after {text:?}"),
-            length => text += std::str::from_utf8(&buffer[..length]).unwrap(),
-        }
-    }
-    text
-}
-
-async fn accept(rig: &Rig) -> TcpStream {
-    soon(rig.upstream.accept()).await.unwrap().0
-}
-
-const GET: &str = "GET /old?a=1 HTTP/1.1\r\nHost: Reviews:80\r\nX-Case: Kept\r\n\r\n";
-const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 #[tokio::test]
 async fn a_request_is_rewritten_and_its_answer_comes_back() {

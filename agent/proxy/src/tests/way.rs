@@ -1,6 +1,6 @@
 //! A rig with one route to one upstream.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_model::{
     endpoints::{Endpoint, Endpoints},
@@ -40,12 +40,50 @@ pub(super) fn forward(to: Target) -> Forward {
 
 /// A rig that routes what the change makes of a plain way to its upstream.
 pub(super) async fn routed(change: impl FnOnce(&mut Forward)) -> Rig {
+    dialled(|_| {}, |route| change(way_of(route))).await
+}
+
+/// Where a route leads.
+pub(super) fn way_of(route: &mut Route) -> &mut Forward {
+    match &mut route.then {
+        Action::Forward(way) => way,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A rig whose upstream is dialled as one change says, by the route that the other change makes of a
+/// plain one.
+pub(super) async fn dialled(
+    policy: impl FnOnce(&mut ClientPolicy),
+    change: impl FnOnce(&mut Route),
+) -> Rig {
     let answers = Answers::allow();
     let slot = Arc::clone(&answers.outbound);
     let rig = Rig::new(answers).await;
     let addr = rig.upstream.local_addr().unwrap();
-    let endpoint = Endpoint::new(addr.ip(), addr.port().try_into().unwrap(), 1);
-    let policy = ClientPolicy {
+    let way = forward(Target::Backend(backend(&[addr], policy)));
+    let mut route = Route {
+        name: "main".into(),
+        when: Match::default(),
+        then: Action::Forward(way),
+        fault: Fault::default(),
+        mirrors: Vec::new(),
+        cors: None,
+        headers: HeaderChanges::default(),
+    };
+    change(&mut route);
+    let host = VirtualHost { domains: [Domain::new("reviews")].into(), routes: vec![route] };
+    let any = Listener { hosts: vec![host], ..Listener::default() };
+    let port = Port { at: BTreeMap::new(), any };
+    let outbound = Outbound { ports: [(addr.port(), port)].into() };
+    *slot.lock().unwrap() = Some(Arc::new(outbound));
+    rig
+}
+
+/// A destination with these endpoints.
+pub(super) fn backend(at: &[SocketAddr], change: impl FnOnce(&mut ClientPolicy)) -> Arc<Backend> {
+    let endpoint = |at: &SocketAddr| Endpoint::new(at.ip(), at.port().try_into().unwrap(), 1);
+    let mut policy = ClientPolicy {
         balance: Balance::LeastRequest,
         locality: None,
         warmup: None,
@@ -56,25 +94,8 @@ pub(super) async fn routed(change: impl FnOnce(&mut Forward)) -> Rig {
         proxy_protocol: None,
         retry_budget: None,
     };
-    let endpoints = Endpoints::Listed([endpoint].into());
-    let named = ("reviews".to_owned(), addr.port());
-    let backend = Backend::stated(named, AppProtocol::Http, policy, endpoints);
-    let mut way = forward(Target::Backend(Arc::new(backend)));
-    change(&mut way);
-    let when = Match::default();
-    let route = Route {
-        name: "main".into(),
-        when,
-        then: Action::Forward(way),
-        fault: Fault::default(),
-        mirrors: Vec::new(),
-        cors: None,
-        headers: HeaderChanges::default(),
-    };
-    let host = VirtualHost { domains: [Domain::new("reviews")].into(), routes: vec![route] };
-    let any = Listener { hosts: vec![host], ..Listener::default() };
-    let port = Port { at: BTreeMap::new(), any };
-    let outbound = Outbound { ports: [(addr.port(), port)].into() };
-    *slot.lock().unwrap() = Some(Arc::new(outbound));
-    rig
+    change(&mut policy);
+    let endpoints = Endpoints::Listed(at.iter().map(endpoint).collect());
+    let named = ("reviews".to_owned(), at[0].port());
+    Arc::new(Backend::stated(named, AppProtocol::Http, policy, endpoints))
 }

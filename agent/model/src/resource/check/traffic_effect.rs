@@ -8,7 +8,7 @@ use crate::{
         destination_rule::{DestinationRuleSpec, LoadBalancer, PortPolicy, TrafficPolicy},
         schema_fields::manifest_name,
         sidecar::{ConnectionPool, HttpPool, TcpPool},
-        virtual_service::{HttpRoute, VirtualServiceSpec},
+        virtual_service::VirtualServiceSpec,
     },
 };
 
@@ -16,12 +16,10 @@ const REQUESTS: &str = "holds for HTTP/1 on ports that are declared as HTTP: HTT
                         without a declared protocol go where the pod dials";
 const STREAMS: &str = "connections are not routed here yet: they go where the pod dials";
 const GATEWAYS: &str = "no listener is opened here yet: the gateway's own pods serve it";
-const COPIES: &str = "requests are not copied here yet";
-const ORIGINS: &str = "browsers are not answered here yet: preflights go to the service";
 const TLS: &str = "no TLS is added here yet: requests that are routed are refused with 503 where it \
                    is asked for, other connections are made without it";
 const CLIENTS: &str = "connections are made here without it";
-const BALANCER: &str = "endpoints are chosen here without it, by the fewest requests under way";
+const BALANCER: &str = "endpoints are chosen here without it, near and far ones alike";
 
 fn without(report: &mut Report<'_>, is_set: bool, field: String, meanwhile: &str) {
     if is_set {
@@ -36,13 +34,6 @@ pub(super) fn routes(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
     without(report, at_edge, "spec.gateways".to_owned(), GATEWAYS);
     if !http.is_empty() {
         report.info(code::NOT_SUPPORTED, "spec.http", REQUESTS);
-    }
-    for (index, rule) in http.iter().enumerate() {
-        let HttpRoute { mirror, mirrors, cors_policy, .. } = rule;
-        let field = |name: &str| format!("spec.http[{index}].{name}");
-        without(report, mirror.is_some(), field("mirror"), COPIES);
-        without(report, !mirrors.is_empty(), field("mirrors"), COPIES);
-        without(report, cors_policy.is_some(), field("corsPolicy"), ORIGINS);
     }
     without(report, !tls.is_empty(), "spec.tls".to_owned(), STREAMS);
     without(report, !tcp.is_empty(), "spec.tcp".to_owned(), STREAMS);
@@ -64,41 +55,38 @@ fn policy(at: &str, policy: &TrafficPolicy, report: &mut Report<'_>) {
     let TrafficPolicy {
         load_balancer,
         connection_pool,
-        outlier_detection,
+        outlier_detection: _,
         tls,
         port_level_settings,
         tunnel,
         proxy_protocol,
-        retry_budget,
+        retry_budget: _,
     } = policy;
     balancer(at, load_balancer.as_ref(), report);
     pool(at, connection_pool.as_ref(), report);
     let field = |name: &str| format!("{at}.{name}");
-    without(report, outlier_detection.is_some(), field("outlierDetection"), CLIENTS);
     without(report, tls.is_some(), field("tls"), TLS);
     without(report, tunnel.is_some(), field("tunnel"), CLIENTS);
     without(report, proxy_protocol.is_some(), field("proxyProtocol"), CLIENTS);
-    without(report, retry_budget.is_some(), field("retryBudget"), CLIENTS);
     for (index, own) in port_level_settings.iter().enumerate() {
-        let PortPolicy { port: _, load_balancer, connection_pool, outlier_detection, tls } = own;
+        let PortPolicy { port: _, load_balancer, connection_pool, outlier_detection: _, tls } = own;
         let at = format!("{at}.portLevelSettings[{index}]");
         balancer(&at, load_balancer.as_ref(), report);
         pool(&at, connection_pool.as_ref(), report);
-        without(report, outlier_detection.is_some(), format!("{at}.outlierDetection"), CLIENTS);
         without(report, tls.is_some(), format!("{at}.tls"), TLS);
     }
 }
 
-/// Only the simple ways to choose have an effect.
+/// Near and far endpoints are not told apart yet.
 fn balancer(at: &str, balancer: Option<&LoadBalancer>, report: &mut Report<'_>) {
     let fields = balancer.map(LoadBalancer::set_fields).unwrap_or_default();
-    for field in fields.into_iter().filter(|field| *field != "simple") {
+    for field in fields.into_iter().filter(|field| field.starts_with("locality")) {
         let field = format!("{at}.loadBalancer.{}", manifest_name(field));
         without(report, true, field, BALANCER);
     }
 }
 
-/// How long connections live has an effect, and how many there are has none.
+/// Limits of HTTP/2 have no effect while it is not spoken, those of TCP none on streams.
 fn pool(at: &str, pool: Option<&ConnectionPool>, report: &mut Report<'_>) {
     let Some(ConnectionPool { tcp, http }) = pool else { return };
     let mut not_yet = |is_set: bool, name: &str| {
@@ -106,31 +94,26 @@ fn pool(at: &str, pool: Option<&ConnectionPool>, report: &mut Report<'_>) {
     };
     if let Some(tcp) = tcp {
         let TcpPool {
-            max_connections,
+            max_connections: _,
             connect_timeout: _,
-            tcp_keepalive,
+            tcp_keepalive: _,
             max_connection_duration: _,
             idle_timeout,
         } = tcp;
-        not_yet(*max_connections != 0, "tcp.maxConnections");
-        not_yet(tcp_keepalive.is_some(), "tcp.tcpKeepalive");
         not_yet(idle_timeout.is_some(), "tcp.idleTimeout");
     }
     if let Some(http) = http {
         let HttpPool {
-            http1_max_pending_requests,
-            http2_max_requests,
+            http1_max_pending_requests: _,
+            http2_max_requests: _,
             max_requests_per_connection: _,
-            max_retries,
+            max_retries: _,
             idle_timeout: _,
             h2_upgrade_policy,
             use_client_protocol,
             max_concurrent_streams,
             http2_keep_alive,
         } = http;
-        not_yet(*http1_max_pending_requests != 0, "http.http1MaxPendingRequests");
-        not_yet(*http2_max_requests != 0, "http.http2MaxRequests");
-        not_yet(*max_retries != 0, "http.maxRetries");
         not_yet(!h2_upgrade_policy.is_empty(), "http.h2UpgradePolicy");
         not_yet(*use_client_protocol, "http.useClientProtocol");
         not_yet(*max_concurrent_streams != 0, "http.maxConcurrentStreams");
