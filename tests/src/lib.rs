@@ -8,6 +8,7 @@
 //! kubernetes                     its programs, and whether tests with it were left out
 //! control_plane, gate, scene     a real API server with its etcd, what stands before it, and a stage
 //!                                whose agent follows it
+//! app_mesh                       a pod in App Mesh's mesh, and the names there
 //! skip                           tests that are skipped, and say so
 //! shared                         one such server for cases that run on either source
 //! chain, runtime                 a CNI chain, and a container runtime that lists what a test tells it
@@ -20,6 +21,7 @@
 //! raw                            the few calls that need `unsafe`
 //! ```
 
+pub mod app_mesh;
 pub mod attached;
 pub mod burden;
 pub mod chain;

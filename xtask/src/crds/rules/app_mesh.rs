@@ -1,8 +1,30 @@
 //! App Mesh's kinds.
 
 use super::{
-    At, AtLeast, AtMostOne, Count, Enum, MANY, OneOf, PERCENT, PORT, Pattern, Range, Required,
+    At, AtLeast, AtMostOne, Count, Enum, Holds, MANY, OneOf, PERCENT, PORT, Pattern, Range,
+    Required, Rule,
 };
+
+/// Paths below a selector of Kubernetes' own form.
+macro_rules! selector {
+    ($($at:literal),+) => {
+        vec![$(
+            (concat!($at, ".matchLabels{}"), LABEL_VALUE),
+            (concat!($at, ".matchExpressions[]"), VALUES),
+            (concat!($at, ".matchExpressions[].key"), LABEL_KEY),
+            (concat!($at, ".matchExpressions[].operator"), OPERATOR),
+            (concat!($at, ".matchExpressions[].values[]"), LABEL_VALUE),
+        )+]
+    };
+}
+
+const LABEL_KEY: Rule = Pattern("^([^/]+/)?[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?$");
+const LABEL_VALUE: Rule = Pattern("^([a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?)?$");
+const OPERATOR: Rule = Enum(&["In", "NotIn", "Exists", "DoesNotExist"]);
+const VALUES: Rule = Holds(
+    "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+    "In and NotIn are about values, Exists and DoesNotExist about the key alone",
+);
 
 fn listeners() -> Vec<At> {
     vec![
@@ -53,11 +75,9 @@ fn defaults() -> Vec<At> {
 }
 
 pub(super) fn mesh() -> Vec<At> {
-    vec![
-        ("meshServiceDiscovery.ipPreference", Enum(&["IPv4_ONLY", "IPv6_ONLY"])),
-        ("namespaceSelector.matchExpressions[].key", Count(1, MANY)),
-        ("namespaceSelector.matchExpressions[].operator", Count(1, MANY)),
-    ]
+    let mut rules = selector!("namespaceSelector");
+    rules.push(("meshServiceDiscovery.ipPreference", Enum(&["IPv4_ONLY", "IPv6_ONLY"])));
+    rules
 }
 
 pub(super) fn group() -> Vec<At> {
@@ -67,6 +87,7 @@ pub(super) fn group() -> Vec<At> {
 pub(super) fn node() -> Vec<At> {
     let mut rules = listeners();
     rules.extend(defaults());
+    rules.extend(selector!("podSelector"));
     rules.extend([
         ("serviceDiscovery", OneOf(&["dns", "awsCloudMap"])),
         ("serviceDiscovery.dns", Required(&["hostname"])),
@@ -82,6 +103,7 @@ pub(super) fn node() -> Vec<At> {
 pub(super) fn gateway() -> Vec<At> {
     let mut rules = listeners();
     rules.extend(defaults());
+    rules.extend(selector!("namespaceSelector", "podSelector", "gatewayRouteSelector"));
     rules.push(("listeners[].portMapping.protocol", Enum(&["http", "http2", "grpc"])));
     rules
 }

@@ -38,6 +38,7 @@ pub(super) fn note(object: &Object, report: &mut Report<'_>) {
         | Object::Endpoints(_)
         | Object::EndpointSlice(_)
         | Object::MeshConfig(_)
+        | Object::RevisionTag(_)
         | Object::ServiceEntry(_)
         | Object::WorkloadEntry(_)
         | Object::Sidecar(_) => return,
