@@ -1,0 +1,224 @@
+//! A body from where it comes to where it goes, of either version of HTTP: pieces with an end and, if
+//! there are any, trailers.
+//!
+//! Back-pressure holds both ways: HTTP/1 is not read before what was read is written, and HTTP/2's
+//! window is given back only then.
+
+use std::{future::poll_fn, io, sync::atomic::{AtomicU64, Ordering}};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
+
+use super::bytes::{Broken, read_some};
+use crate::{
+    http1::{body::Body, write},
+    http2::trailers,
+    reset_stream::ResetStream,
+};
+
+/// Where a body comes from.
+pub(super) enum Source<'a> {
+    Http1 { from: &'a ResetStream, inbox: &'a mut Vec<u8>, body: Body },
+    Http2 { from: RecvStream, taken: usize },
+}
+
+/// What comes next of a body.
+pub(super) enum Next {
+    Data(Bytes),
+    End(HeaderMap),
+}
+
+impl Source<'_> {
+    /// What comes next, after waiting for it. Nothing is lost when it is given up.
+    pub(super) async fn next(&mut self) -> Result<Next, Broken> {
+        match self {
+            Self::Http1 { from, inbox, body } => next_http1(from, inbox, body).await,
+            Self::Http2 { from, taken } => {
+                // What was taken before has been written by now.
+                let before = std::mem::take(taken);
+                if before > 0 && from.flow_control().release_capacity(before).is_err() {
+                    return Err(Broken::Source(io::ErrorKind::BrokenPipe.into()));
+                }
+                match from.data().await {
+                    Some(Ok(data)) => {
+                        *taken = data.len();
+                        Ok(Next::Data(data))
+                    }
+                    Some(Err(error)) => Err(Broken::Source(as_io(error))),
+                    None => {
+                        let end = from.trailers().await.map_err(|error| Broken::Source(as_io(error)))?;
+                        Ok(Next::End(end.unwrap_or_default()))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether all of it was taken.
+    pub(super) fn has_ended(&self) -> bool {
+        match self {
+            Self::Http1 { body, .. } => body.has_ended(),
+            Self::Http2 { from, .. } => from.is_end_stream(),
+        }
+    }
+}
+
+async fn next_http1(
+    from: &ResetStream,
+    inbox: &mut Vec<u8>,
+    body: &mut Body,
+) -> Result<Next, Broken> {
+    loop {
+        let piece = body.next(inbox).map_err(Broken::Malformed)?;
+        let data = piece.skip..piece.skip + piece.data;
+        let taken = Bytes::copy_from_slice(&inbox[data.clone()]);
+        inbox.drain(..data.end);
+        if !taken.is_empty() {
+            return Ok(Next::Data(taken));
+        }
+        if piece.is_last {
+            return Ok(Next::End(trailers::from_lines(body.trailers())));
+        }
+        if piece.skip == 0 && read_some(from, inbox).await.map_err(Broken::Source)? == 0 {
+            if body.may_end() {
+                return Ok(Next::End(HeaderMap::new()));
+            }
+            return Err(Broken::Source(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+}
+
+pub(super) fn as_io(error: h2::Error) -> io::Error {
+    if error.is_io() {
+        error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+    } else {
+        io::Error::other(error)
+    }
+}
+
+/// Where a body goes.
+pub(super) enum Sink<'a> {
+    Http1 {
+        to: &'a ResetStream,
+        /// Whether it leaves in chunks.
+        chunked: bool,
+        /// What was not written yet: the head.
+        out: Vec<u8>,
+        carried: &'a AtomicU64,
+    },
+    Http2 { to: SendStream<Bytes>, carried: &'a AtomicU64 },
+    /// There is none.
+    Nowhere,
+}
+
+impl Sink<'_> {
+    /// Writes a piece.
+    pub(super) async fn data(&mut self, data: Bytes) -> Result<(), Broken> {
+        match self {
+            Self::Http1 { to, chunked, out, carried } => {
+                write::body(out, &data, *chunked);
+                let written = to.write_all(out, carried).await;
+                out.clear();
+                written.map_err(Broken::Sink)
+            }
+            Self::Http2 { to, carried } => send(to, data, carried).await.map_err(Broken::Sink),
+            Self::Nowhere => Ok(()),
+        }
+    }
+
+    /// Writes what is left where nothing follows at once.
+    pub(super) async fn flush(&mut self) -> Result<(), Broken> {
+        match self {
+            Self::Http1 { to, out, carried, .. } if !out.is_empty() => {
+                let written = to.write_all(out, carried).await;
+                out.clear();
+                written.map_err(Broken::Sink)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the end.
+    pub(super) async fn end(&mut self, fields: HeaderMap) -> Result<(), Broken> {
+        match self {
+            Self::Http1 { to, chunked, out, carried } => {
+                write::end(out, &trailers::to_lines(&fields), *chunked);
+                let written = to.write_all(out, carried).await;
+                out.clear();
+                written.map_err(Broken::Sink)
+            }
+            Self::Http2 { to, .. } => {
+                let sent = if fields.is_empty() {
+                    to.send_data(Bytes::new(), true)
+                } else {
+                    to.send_trailers(fields)
+                };
+                sent.map_err(|error| Broken::Sink(as_io(error)))
+            }
+            Self::Nowhere => Ok(()),
+        }
+    }
+
+    /// Waits until the other end wants no more of it.
+    pub(super) async fn refused(&mut self) -> io::Error {
+        match self {
+            Self::Http1 { to, .. } => to.broken().await,
+            Self::Http2 { to, .. } => {
+                let reason = poll_fn(|context| to.poll_reset(context)).await;
+                reason.map_or_else(as_io, |reason| io::Error::other(h2::Error::from(reason)))
+            }
+            Self::Nowhere => std::future::pending().await,
+        }
+    }
+
+    /// Breaks it off: its reader must not take it for whole.
+    pub(super) fn cut(&mut self, reason: Reason) {
+        if let Self::Http2 { to, .. } = self {
+            to.send_reset(reason);
+        }
+    }
+}
+
+/// Writes a piece as the other end's window allows.
+async fn send(to: &mut SendStream<Bytes>, mut data: Bytes, carried: &AtomicU64) -> io::Result<()> {
+    while !data.is_empty() {
+        to.reserve_capacity(data.len());
+        let room = poll_fn(|context| to.poll_capacity(context)).await;
+        let room = room.unwrap_or_else(|| Err(Reason::CANCEL.into())).map_err(as_io)?;
+        let piece = data.split_to(room.min(data.len()));
+        carried.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        to.send_data(piece, false).map_err(as_io)?;
+    }
+    Ok(())
+}
+
+/// Carries a body to its end.
+pub(super) async fn flow(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<(), Broken> {
+    loop {
+        // A head whose body is not there yet is not held back for it.
+        let next = {
+            let mut next = std::pin::pin!(source.next());
+            let at_once = poll_fn(|context| {
+                std::task::Poll::Ready(match next.as_mut().poll(context) {
+                    std::task::Poll::Ready(next) => Some(next),
+                    std::task::Poll::Pending => None,
+                })
+            });
+            match at_once.await {
+                Some(next) => next?,
+                None => {
+                    sink.flush().await?;
+                    tokio::select! {
+                        next = next => next?,
+                        error = sink.refused() => return Err(Broken::Sink(error)),
+                    }
+                }
+            }
+        };
+        match next {
+            Next::Data(data) => sink.data(data).await?,
+            Next::End(fields) => return sink.end(fields).await,
+        }
+    }
+}
