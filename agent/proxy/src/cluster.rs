@@ -6,12 +6,14 @@
 //! choose     which endpoint is next
 //! table      where a key leads: ring hash, Maglev
 //! outlier    which endpoints are left out for a while
+//! streams    connections of HTTP/2, which streams share
 //! leases     connections: those that wait, a place for a new one, the queue for either
 //! ```
 
 mod choose;
 mod leases;
 mod outlier;
+mod streams;
 mod table;
 
 use std::{
@@ -28,12 +30,13 @@ use agent_model::{
         policy::{Balance, ClientPolicy, Limits},
     },
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{sync::oneshot, task::JoinSet, time::Instant};
 
 use crate::{Origin, UpstreamAddr};
 use choose::{Candidate, candidates};
 pub(crate) use leases::{Lease, Obtained, USUAL_IDLE, Upstream};
 pub(crate) use outlier::Seen;
+pub(crate) use streams::NoStream;
 use outlier::{Health, is_panic, may_eject};
 use table::Table;
 pub(crate) use table::hash;
@@ -49,6 +52,8 @@ pub(crate) struct Cluster {
     backend: Option<Arc<Backend>>,
     began: Instant,
     state: Mutex<State>,
+    /// What drives connections of HTTP/2.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +76,7 @@ struct Host {
     connections: u32,
     waiting: Vec<leases::Waiting>,
     queue: VecDeque<oneshot::Sender<leases::Turn>>,
+    streams: streams::Shared,
     health: Health,
     /// When it was first offered.
     since: Instant,
@@ -101,6 +107,7 @@ impl Host {
             connections: 0,
             waiting: Vec::new(),
             queue: VecDeque::new(),
+            streams: streams::Shared::default(),
             health: Health::default(),
             since: now,
             last: now,
@@ -123,7 +130,7 @@ impl State {
 
 impl Cluster {
     pub(crate) fn new(backend: Option<Arc<Backend>>) -> Arc<Self> {
-        Arc::new(Self { backend, began: Instant::now(), state: Mutex::default() })
+        Arc::new(Self { backend, began: Instant::now(), state: Mutex::default(), tasks: Mutex::default() })
     }
 
     pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
@@ -136,6 +143,12 @@ impl Cluster {
 
     fn limits(&self) -> Option<&Limits> {
         self.policy().map(|policy| &policy.limits)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
     }
 
     /// Whether endpoints are judged by what they did before.

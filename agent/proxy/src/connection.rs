@@ -104,12 +104,10 @@ impl Proxy {
             workload: by.workload,
             peer: by.peer,
             policy,
-            client,
-            tally,
             clusters: &by.clusters,
             drain: by.drain.clone(),
         };
-        connection.serve().await
+        connection.serve(client, tally).await
     }
 
     /// What requests are to a connection.

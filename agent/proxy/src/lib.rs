@@ -32,6 +32,7 @@ mod drain;
 mod exchange;
 mod failure;
 pub mod http1;
+pub mod http2;
 mod judge;
 mod limits;
 mod origin;
@@ -40,6 +41,7 @@ mod reset_stream;
 mod route;
 mod seams;
 mod serve;
+mod wire;
 
 pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};
 pub use connection::Proxy;

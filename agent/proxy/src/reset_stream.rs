@@ -29,6 +29,12 @@ const KEEPALIVE_PROBES: u32 = 9;
 #[derive(Debug)]
 pub(crate) struct ResetStream(TcpStream);
 
+impl AsRef<Self> for ResetStream {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl ResetStream {
     /// Takes on an accepted connection.
     pub(crate) fn accepted(stream: TcpStream) -> io::Result<Self> {

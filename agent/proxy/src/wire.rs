@@ -4,32 +4,27 @@
 use std::{
     io,
     pin::Pin,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::Ordering,
     task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::reset_stream::ResetStream;
+use crate::{record::Tally, reset_stream::ResetStream};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Wire<'a, S> {
     stream: S,
     first: Vec<u8>,
-    read: &'a AtomicU64,
-    written: &'a AtomicU64,
+    tally: Option<&'a Tally>,
 }
 
 impl<'a, S: AsRef<ResetStream>> Wire<'a, S> {
-    /// A connection of which `first` was read already. What is read and written is added to these.
-    pub(crate) const fn new(
-        stream: S,
-        first: Vec<u8>,
-        read: &'a AtomicU64,
-        written: &'a AtomicU64,
-    ) -> Self {
-        Self { stream, first, read, written }
+    /// A client's connection of which `first` was read already, or an upstream's. What is read counts
+    /// as sent by the client.
+    pub(crate) const fn new(stream: S, first: Vec<u8>, tally: Option<&'a Tally>) -> Self {
+        Self { stream, first, tally }
     }
 }
 
@@ -49,7 +44,9 @@ impl<S: AsRef<ResetStream> + Unpin> AsyncRead for Wire<'_, S> {
             let stream = self.stream.as_ref().stream();
             match stream.try_read(buffer.initialize_unfilled()) {
                 Ok(length) => {
-                    self.read.fetch_add(length as u64, Ordering::Relaxed);
+                    if let Some(tally) = self.tally {
+                        tally.sent.fetch_add(length as u64, Ordering::Relaxed);
+                    }
                     buffer.advance(length);
                     return Poll::Ready(Ok(()));
                 }
@@ -80,7 +77,9 @@ impl<S: AsRef<ResetStream> + Unpin> AsyncWrite for Wire<'_, S> {
             let stream = self.stream.as_ref().stream();
             match stream.try_write_vectored(slices) {
                 Ok(length) => {
-                    self.written.fetch_add(length as u64, Ordering::Relaxed);
+                    if let Some(tally) = self.tally {
+                        tally.received.fetch_add(length as u64, Ordering::Relaxed);
+                    }
                     return Poll::Ready(Ok(length));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -102,8 +102,7 @@ impl Cluster {
             if is_reached(state.pending, self.limits().and_then(|limits| limits.pending)) {
                 return Err(Overflow);
             }
-            state.pending += 1;
-            let pending = Pending(Arc::clone(self));
+            let pending = self.pending(&mut state);
             let is_full = is_reached(state.connections, self.most_connections());
             // An endpoint without any connection gets one always, or it would wait for ever.
             if !is_full || state.host(to.0).connections == 0 {
@@ -149,10 +148,27 @@ impl Cluster {
         let is_kept = |host: &super::Host| !host.is_idle() || (remembers && host.is_offered(now));
         state.hosts.retain(|_, host| is_kept(host));
         drop(state);
+        self.sweep_streams(now);
         for one in old {
             // It carried nothing that waits for an answer.
             let _ = one.upstream.close();
         }
+    }
+
+    /// Counts a request that has no connection yet.
+    pub(super) fn pending(self: &Arc<Self>, state: &mut State) -> Pending {
+        state.pending += 1;
+        Pending(Arc::clone(self))
+    }
+
+    /// A place for a connection to an endpoint, if there is one.
+    pub(super) fn lease_for(self: &Arc<Self>, at: SocketAddr) -> Result<Lease, Overflow> {
+        let mut state = self.lock();
+        let is_full = is_reached(state.connections, self.most_connections());
+        if is_full && state.host(at).connections > 0 {
+            return Err(Overflow);
+        }
+        Ok(self.lease(&mut state, at))
     }
 
     fn pop(&self, at: SocketAddr) -> Option<Waiting> {

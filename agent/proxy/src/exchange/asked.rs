@@ -3,30 +3,58 @@
 use std::borrow::Cow;
 
 use agent_model::requests;
+use http::{HeaderName, HeaderValue, request::Parts};
 
-use crate::http1::{
-    body::Framing,
-    edit::Edits,
-    head::Version,
-    request::Request,
-    response::Asked,
-    write::{self, Outgoing},
+use crate::{
+    http1::{
+        body::Framing,
+        edit::Edits,
+        request::Request,
+        response::Asked,
+        write::{self, Outgoing},
+    },
+    http2::{self, request::Checked},
 };
 
-/// A request's head and its bytes.
+/// A request's head.
 pub(super) struct AskedFor<'a> {
-    head: &'a [u8],
-    request: &'a Request,
+    came: Came<'a>,
     method: Cow<'a, str>,
     authority: Cow<'a, str>,
     target: Cow<'a, str>,
     headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
+/// How it came.
+enum Came<'a> {
+    Http1 { head: &'a [u8], request: &'a Request },
+    Http2 { parts: &'a Parts, framing: Framing },
+}
+
+/// A request's head as it is to be sent.
+pub(super) enum Onward {
+    Http1(Vec<u8>),
+    Http2(http::Request<()>),
+}
+
 impl<'a> AskedFor<'a> {
-    /// What a head says. Bytes that are no text are replaced where texts are held against them;
+    /// What a head of HTTP/2 says.
+    pub(super) fn of_http2(parts: &'a Parts, checked: &'a Checked) -> Self {
+        let field = |(name, value): (&'a HeaderName, &'a HeaderValue)| {
+            (Cow::Borrowed(name.as_str()), String::from_utf8_lossy(value.as_bytes()))
+        };
+        Self {
+            came: Came::Http2 { parts, framing: checked.framing },
+            method: Cow::Borrowed(parts.method.as_str()),
+            authority: Cow::Borrowed(&checked.authority),
+            target: Cow::Borrowed(&checked.target),
+            headers: parts.headers.iter().map(field).collect(),
+        }
+    }
+
+    /// What a head of HTTP/1 says. Bytes that are no text are replaced where texts are held against them;
     /// what is sent on stays as it came.
-    pub(super) fn new(head: &'a [u8], request: &'a Request) -> Self {
+    pub(super) fn of_http1(head: &'a [u8], request: &'a Request) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes);
         let field = |field: &crate::http1::head::Field| {
             (text(field.name.of(head)), text(field.value.of(head)))
@@ -39,8 +67,7 @@ impl<'a> AskedFor<'a> {
             None => request.target.of(head),
         };
         Self {
-            head,
-            request,
+            came: Came::Http1 { head, request },
             method: text(request.method.of(head)),
             authority: request.authority.map_or(Cow::Borrowed(""), |span| text(span.of(head))),
             target: text(target),
@@ -100,17 +127,24 @@ impl<'a> AskedFor<'a> {
         &self.target
     }
 
-    pub(super) fn version(&self) -> Version {
-        self.request.version
+    /// Whether it came by HTTP/2.
+    pub(super) const fn is_http2(&self) -> bool {
+        matches!(self.came, Came::Http2 { .. })
     }
 
     /// Whether the client's connection may carry another request.
-    pub(super) fn persists(&self) -> bool {
-        self.request.persists
+    pub(super) const fn persists(&self) -> bool {
+        match &self.came {
+            Came::Http1 { request, .. } => request.persists,
+            Came::Http2 { .. } => true,
+        }
     }
 
-    pub(super) fn framing(&self) -> Framing {
-        self.request.framing
+    pub(super) const fn framing(&self) -> Framing {
+        match &self.came {
+            Came::Http1 { request, .. } => request.framing,
+            Came::Http2 { framing, .. } => *framing,
+        }
     }
 
     /// Whether it may be repeated without harm (RFC 9110, section 9.2.2).
@@ -120,23 +154,51 @@ impl<'a> AskedFor<'a> {
 
     /// What of it decides how its answer is delimited.
     pub(super) fn asked(&self) -> Asked {
+        let upgrade = match &self.came {
+            Came::Http1 { request, .. } => request.upgrade.is_some(),
+            Came::Http2 { .. } => false,
+        };
         match &*self.method {
             "HEAD" => Asked::Head,
             "CONNECT" => Asked::Connect,
-            _ => Asked::Other { upgrade: self.request.upgrade.is_some() },
+            _ => Asked::Other { upgrade },
         }
     }
 
-    /// Its head as it is sent on.
-    pub(super) fn outgoing(
+    /// Its head as it is sent on by HTTP/1.
+    pub(super) fn to_http1(&self, target: &str, host: Option<&str>, edits: &Edits<'_>) -> Onward {
+        Onward::Http1(match &self.came {
+            Came::Http1 { head, request } => {
+                // What no rule rewrote is sent as it came, whatever bytes it has.
+                let own = request.path.map(|path| path.of(head));
+                let own = own.filter(|_| *target == *self.target);
+                let target = own.unwrap_or(target.as_bytes());
+                let host = host.map(str::as_bytes);
+                write::request(head, request, &Outgoing { target, host, edits })
+            }
+            Came::Http2 { parts, framing } => {
+                let host = host.unwrap_or(&self.authority);
+                http2::request::to_http1(parts, target, host, edits, *framing)
+            }
+        })
+    }
+
+    /// Its head as it is sent on by HTTP/2; nothing where that cannot say it.
+    pub(super) fn to_http2(
         &self,
-        target: &[u8],
-        host: Option<&[u8]>,
+        target: &str,
+        host: Option<&str>,
         edits: &Edits<'_>,
-    ) -> Vec<u8> {
-        // What nobody rewrote is sent as it came, whatever bytes it has.
-        let own = self.request.path.map(|path| path.of(self.head));
-        let target = own.filter(|_| target == self.target.as_bytes()).unwrap_or(target);
-        write::request(self.head, self.request, &Outgoing { target, host, edits })
+    ) -> Option<Onward> {
+        let host = host.unwrap_or(&self.authority);
+        let request = match &self.came {
+            // An upgrade is one of a connection, and a stream is none.
+            Came::Http1 { request, .. } if request.upgrade.is_some() => None,
+            Came::Http1 { head, request } => {
+                http2::request::from_http1(head, request, target, host, edits)
+            }
+            Came::Http2 { parts, .. } => http2::request::onward(parts, target, host, edits),
+        };
+        request.map(Onward::Http2)
     }
 }

@@ -13,24 +13,29 @@ use std::{
 };
 
 use agent_model::requests::route::Retries;
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    bytes::{Broken, Kept, Pump, read_some},
+    asked::Onward,
+    bytes::{Broken, Kept},
+    client::Client,
     failed::Failed,
     flags::Flag,
+    flow::{Sink, Source, flow},
     retry,
+    upstream::{Far, Head, Heard, Listen},
 };
 use crate::{
     carry::carry,
     cluster::{Cluster, Overflow, Retrying},
     http1::{
-        body::{Body, Framing},
+        body::Framing,
         edit::Edits,
-        head::{Limits, Version},
-        response::{self, Asked, Response},
+        response::Asked,
         write::{self, Delivery, Reply},
     },
+    http2::trailers::Trailers,
     record::Tally,
     reset_stream::ResetStream,
 };
@@ -40,12 +45,18 @@ const LOOKS: u32 = 8;
 
 /// The body of a request, over all tries.
 pub(super) struct Upload<'a> {
-    /// What the client sent and nobody has taken.
-    pub(super) inbox: &'a mut Vec<u8>,
-    pub(super) body: Body,
+    pub(super) source: Source<'a>,
     pub(super) framing: Framing,
     /// What was taken of the body; `None` once it is too long to be sent again.
     pub(super) kept: Option<Vec<u8>>,
+    /// What followed it, once it was taken whole.
+    pub(super) end: Option<Trailers>,
+}
+
+impl<'a> Upload<'a> {
+    pub(super) const fn new(source: Source<'a>, framing: Framing) -> Self {
+        Self { source, framing, kept: Some(Vec::new()), end: None }
+    }
 }
 
 /// How long the request may take, over all tries. It is counted from when the request was sent
@@ -75,12 +86,13 @@ impl Clock {
 
 /// What a try has besides its upstream.
 pub(super) struct Call<'a> {
-    pub(super) client: &'a ResetStream,
+    pub(super) client: &'a Client<'a>,
     pub(super) tally: &'a Tally,
     /// The head, as it is to be sent.
-    pub(super) head: &'a [u8],
+    pub(super) head: &'a Onward,
+    /// How the request's body is delimited.
+    pub(super) framing: Framing,
     pub(super) asked: Asked,
-    pub(super) version: Version,
     pub(super) edits: &'a Edits<'a>,
     /// Whether the client's connection is to end after this.
     pub(super) closes: bool,
@@ -98,8 +110,11 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// Leave for another try, where an answer calls for one; an error where there are too many.
-    fn another(&self, status: u16) -> Option<Result<Retrying, Overflow>> {
-        let is_named = self.retries.is_some_and(|all| retry::names_status(all, status));
+    fn another(&self, heard: &Heard) -> Option<Result<Retrying, Overflow>> {
+        let is_named = self.retries.is_some_and(|all| {
+            retry::names_status(all, heard.status())
+                || heard.grpc_status().is_some_and(|status| retry::names_grpc(all, status))
+        });
         let can_repeat = !self.is_lost.load(Ordering::Relaxed);
         (is_named && can_repeat).then(|| self.cluster.begin_retry())
     }
@@ -136,89 +151,68 @@ pub(super) struct Done {
     pub(super) is_overflow: bool,
 }
 
-/// A response's head and its bytes.
-pub(super) struct Heard {
-    bytes: Vec<u8>,
-    pub(super) response: Response,
-    is_overflow: bool,
-}
-
 /// How far the request's body is; `None` while it is on its way.
 type Sent = Option<Result<(), Broken>>;
-
-/// What becomes of the answer's head.
-enum Stage {
-    Tunnel(Heard),
-    Done(Done),
-}
 
 /// Makes one try.
 pub(super) async fn attempt(
     call: &Call<'_>,
     upload: &mut Upload<'_>,
     clock: &mut Clock,
-    upstream: &ResetStream,
-    reused: bool,
+    far: Far<'_>,
 ) -> Result<Done, Failed> {
-    let mut inbox = Vec::new();
-    let stage = {
-        let mut uploading = pin!(send(call, upload, upstream));
-        let mut sent = None;
-        let began = Instant::now();
-        let mut waiting = Waiting { call, clock, began, upstream, reused };
-        let heard = waiting.hear(uploading.as_mut(), &mut sent, &mut inbox).await?;
-        if matches!(heard.response.framing, Framing::Tunnel) && matches!(sent, Some(Ok(()))) {
-            Stage::Tunnel(heard)
-        } else {
-            let done = waiting.relay(&heard, uploading, &mut sent, &mut inbox).await?;
-            Stage::Done(done)
-        }
+    let is_empty = upload.framing == Framing::Empty;
+    let tunnelled = match &far {
+        Far::Http1 { stream, .. } => Some(*stream),
+        Far::Http2(_) => None,
     };
-    match stage {
-        Stage::Done(done) => Ok(Done { reusable: done.reusable && inbox.is_empty(), ..done }),
-        Stage::Tunnel(heard) => tunnel(call, &heard, upload.inbox, upstream, &inbox).await,
+    let (sink, mut listen) = far.open(call, is_empty).await?;
+    let (heard, done) = {
+        let mut uploading = pin!(send(call, upload, sink));
+        let mut sent = None;
+        let mut waiting = Waiting { call, clock, began: Instant::now(), is_overflow: false };
+        let mut heard = waiting.hear(&mut listen, uploading.as_mut(), &mut sent).await?;
+        let done = if heard.is_tunnel() && matches!(sent, Some(Ok(()))) {
+            None
+        } else {
+            Some(waiting.relay((&mut listen, &mut heard), uploading, &mut sent).await?)
+        };
+        (heard, done)
+    };
+    let rest = listen.rest();
+    match (done, tunnelled) {
+        (Some(done), _) => Ok(Done { reusable: done.reusable && rest.is_empty(), ..done }),
+        (None, Some(stream)) => tunnel(call, &heard, upload, (stream, &rest)).await,
+        (None, None) => Err(Failed::Reset { reused: false }),
     }
 }
 
-/// Sends the head and the body: first what is kept of it, then what is still to come.
-async fn send(
-    call: &Call<'_>,
-    upload: &mut Upload<'_>,
-    upstream: &ResetStream,
-) -> Result<(), Broken> {
-    let chunked = upload.framing == Framing::Chunked;
-    let mut first = call.head.to_vec();
-    if let Some(kept) = &upload.kept {
-        write::body(&mut first, kept, chunked);
+/// Sends the body after the head: first what is kept of it, then what is still to come.
+async fn send(call: &Call<'_>, upload: &mut Upload<'_>, mut sink: Sink<'_>) -> Result<(), Broken> {
+    if let Some(kept) = upload.kept.as_ref().filter(|kept| !kept.is_empty()) {
+        sink.data(Bytes::copy_from_slice(kept)).await?;
     }
-    let pump = Pump {
-        from: call.client,
-        inbox: upload.inbox,
-        body: &mut upload.body,
-        to: upstream,
-        chunked,
-        first,
-        kept: Some(Kept { body: &mut upload.kept, is_lost: &call.is_lost }),
-        carried: &call.tally.sent,
-    };
-    pump.run().await
+    if let Some(end) = &upload.end {
+        return sink.end(end.clone()).await;
+    }
+    let kept = Kept { body: &mut upload.kept, is_lost: &call.is_lost, end: &mut upload.end };
+    flow(&mut upload.source, &mut sink, Some(kept)).await
 }
 
 struct Waiting<'a> {
     call: &'a Call<'a>,
     clock: &'a mut Clock,
     began: Instant,
-    upstream: &'a ResetStream,
-    reused: bool,
+    is_overflow: bool,
 }
 
 impl Waiting<'_> {
     /// Waits for the head of the final answer. What comes before it is passed on.
     async fn hear<F: Future<Output = Result<(), Broken>>>(
         &mut self,
+        listen: &mut Listen<'_>,
         mut uploading: Pin<&mut F>,
         sent: &mut Sent,
-        inbox: &mut Vec<u8>,
     ) -> Result<Heard, Failed> {
         let call = self.call;
         let mut idle = pin!(call.idle());
@@ -227,16 +221,17 @@ impl Waiting<'_> {
             tokio::select! {
                 biased;
                 ended = uploading.as_mut(), if sent.is_none() => self.uploaded(ended, sent)?,
-                heard = next_head(self.upstream, inbox, call.asked) => {
-                    let mut heard = heard.map_err(|lost| lost.unwrap_or(Failed::Reset { reused: self.reused }))?;
-                    if heard.response.is_interim() {
-                        self.pass_interim(&heard).await?;
+                heard = listen.next() => {
+                    let heard = heard?;
+                    if heard.is_interim() {
+                        call.client.interim(&heard, call).await?;
                         continue;
                     }
-                    let status = heard.response.status;
-                    match call.another(status) {
-                        Some(Ok(retrying)) => return Err(Failed::Status { status, retrying }),
-                        Some(Err(Overflow)) => heard.is_overflow = true,
+                    match call.another(&heard) {
+                        Some(Ok(retrying)) => {
+                            return Err(Failed::Status { status: heard.status(), retrying });
+                        }
+                        Some(Err(Overflow)) => self.is_overflow = true,
                         None => {}
                     }
                     return Ok(heard);
@@ -246,16 +241,6 @@ impl Waiting<'_> {
                 one_try = until(limit) => return Err(Failed::TimedOut { one_try }),
             }
         }
-    }
-
-    /// A client of HTTP/1.0 knows no interim answers.
-    async fn pass_interim(&self, heard: &Heard) -> Result<(), Failed> {
-        if self.call.version == Version::Http10 {
-            return Ok(());
-        }
-        let bytes = write::interim(&heard.bytes, &heard.response);
-        let written = self.call.client.write_all(&bytes, &self.call.tally.received).await;
-        written.map_err(Failed::Client)
     }
 
     /// The body has come to its end. An upstream that takes no more of it may still answer.
@@ -284,60 +269,61 @@ impl Waiting<'_> {
     /// Passes the answer on, and what is left of the request.
     async fn relay<F: Future<Output = Result<(), Broken>>>(
         &mut self,
-        heard: &Heard,
+        (listen, heard): (&mut Listen<'_>, &mut Heard),
         mut uploading: Pin<&mut F>,
         sent: &mut Sent,
-        inbox: &mut Vec<u8>,
     ) -> Result<Done, Failed> {
         let call = self.call;
-        let response = &heard.response;
-        let (delivery, ends) = delivery(response, call);
-        let closes = call.closes || ends;
-        let reply = Reply { edits: call.edits, delivery, to: call.version, closes };
-        let mut body = Body::new(response.framing);
-        let pump = Pump {
-            from: self.upstream,
-            inbox,
-            body: &mut body,
-            to: call.client,
-            chunked: delivery == Delivery::Framed(Framing::Chunked),
-            first: write::response(&heard.bytes, response, &reply),
-            kept: None,
-            carried: &call.tally.received,
-        };
-        let mut answering = pin!(pump.run());
-        let mut idle = pin!(call.idle());
-        loop {
-            let limit = self.limit(sent.is_some());
-            tokio::select! {
-                biased;
-                ended = answering.as_mut() => match ended {
-                    Ok(()) => break,
-                    Err(Broken::Source(_)) => {
-                        return Err(Failed::Cut(Flag::UpstreamConnectionTermination));
-                    }
-                    Err(Broken::Malformed(_)) => return Err(Failed::Cut(Flag::UpstreamProtocolError)),
-                    Err(Broken::Sink(error)) => return Err(Failed::Client(error)),
-                },
-                ended = uploading.as_mut(), if sent.is_none() => {
-                    self.uploaded(ended, sent).map_err(cut)?;
+        let (mut sink, ends) = call.client.begin(heard, call)?;
+        let mut source = listen.body(heard);
+        let answered = {
+            let mut answering = pin!(async {
+                match &mut source {
+                    Some(source) => flow(source, &mut sink, None).await,
+                    None => sink.flush().await,
                 }
-                error = call.client.broken() => return Err(Failed::Client(error)),
-                () = idle.as_mut() => return Err(Failed::Cut(Flag::StreamIdleTimeout)),
-                _ = until(limit) => return Err(Failed::Cut(Flag::UpstreamTimeout)),
+            });
+            let mut idle = pin!(call.idle());
+            loop {
+                let limit = self.limit(sent.is_some());
+                tokio::select! {
+                    biased;
+                    ended = answering.as_mut() => break answered(ended),
+                    ended = uploading.as_mut(), if sent.is_none() => {
+                        if let Err(failed) = self.uploaded(ended, sent) {
+                            break Err(cut(failed));
+                        }
+                    }
+                    error = call.client.broken() => break Err(Failed::Client(error)),
+                    () = idle.as_mut() => break Err(Failed::Cut(Flag::StreamIdleTimeout)),
+                    _ = until(limit) => break Err(Failed::Cut(Flag::UpstreamTimeout)),
+                }
             }
+        };
+        if let Err(failed) = answered {
+            sink.cut(&failed);
+            return Err(failed);
         }
         let is_sent = matches!(sent, Some(Ok(())));
-        let idle = response::idle_seconds(&heard.bytes, &response.fields);
+        let (status, (idle, persists)) = (heard.status(), heard.persistence());
         Ok(Done {
-            status: response.status,
-            reusable: response.persists && is_sent,
+            status,
+            reusable: persists && is_sent,
             // A second less than the server waits itself: its end and a request may cross.
             idle: idle.map(|seconds| Duration::from_secs(seconds.saturating_sub(1))),
-            persists: !closes && is_sent,
-            is_overflow: heard.is_overflow,
+            persists: !call.closes && !ends && is_sent,
+            is_overflow: self.is_overflow,
         })
     }
+}
+
+/// How an answer's body ended.
+fn answered(ended: Result<(), Broken>) -> Result<(), Failed> {
+    ended.map_err(|broken| match broken {
+        Broken::Source(_) => Failed::Cut(Flag::UpstreamConnectionTermination),
+        Broken::Malformed(_) => Failed::Cut(Flag::UpstreamProtocolError),
+        Broken::Sink(error) => Failed::Client(error),
+    })
 }
 
 /// A request that turns out to be malformed once its answer has begun.
@@ -345,20 +331,6 @@ fn cut(failed: Failed) -> Failed {
     match failed {
         Failed::Body(_) => Failed::Cut(Flag::DownstreamProtocolError),
         other => other,
-    }
-}
-
-/// How an answer's body goes on, and whether only the end of the connection ends it.
-fn delivery(response: &Response, call: &Call<'_>) -> (Delivery, bool) {
-    let bodiless = matches!(call.asked, Asked::Head) || matches!(response.status, 204 | 304);
-    match (response.framing, call.version) {
-        (Framing::Empty, _) if bodiless => (Delivery::Bodiless, false),
-        (Framing::Chunked | Framing::UntilClose, Version::Http10) => {
-            (Delivery::Framed(Framing::UntilClose), true)
-        }
-        (Framing::UntilClose, Version::Http11) => (Delivery::Framed(Framing::Chunked), false),
-        (Framing::Tunnel, _) => (Delivery::Framed(Framing::UntilClose), true),
-        (other, _) => (Delivery::Framed(other), false),
     }
 }
 
@@ -373,47 +345,28 @@ pub(super) async fn until(limit: Option<(Instant, bool)>) -> bool {
     }
 }
 
-/// Takes the next head out of what the upstream sends; an error without a reason is its end. Nothing
-/// is lost when it is given up.
-pub(super) async fn next_head(
-    upstream: &ResetStream,
-    inbox: &mut Vec<u8>,
-    asked: Asked,
-) -> Result<Heard, Option<Failed>> {
-    loop {
-        if !inbox.is_empty() {
-            let read = response::read(inbox, asked, &Limits::default());
-            if let Some(response) = read.map_err(|refusal| Some(Failed::Answer(refusal)))? {
-                let bytes = inbox.drain(..response.length).collect();
-                return Ok(Heard { bytes, response, is_overflow: false });
-            }
-        }
-        match read_some(upstream, inbox).await {
-            Ok(0) | Err(_) => return Err(None),
-            Ok(_) => {}
-        }
-    }
-}
-
 /// There are no messages any more: both ends send what they like.
 async fn tunnel(
     call: &Call<'_>,
     heard: &Heard,
-    of_client: &mut Vec<u8>,
-    upstream: &ResetStream,
-    of_upstream: &[u8],
+    upload: &mut Upload<'_>,
+    (upstream, of_upstream): (&ResetStream, &[u8]),
 ) -> Result<Done, Failed> {
-    let response = &heard.response;
+    let (Head::Http1 { bytes, response }, Client::Http1 { stream, version }) =
+        (&heard.head, call.client)
+    else {
+        return Err(Failed::Reset { reused: false });
+    };
     let delivery = Delivery::Framed(Framing::Tunnel);
-    let reply = Reply { edits: call.edits, delivery, to: call.version, closes: false };
-    let mut out = write::response(&heard.bytes, response, &reply);
+    let reply = Reply { edits: call.edits, delivery, to: *version, closes: false };
+    let mut out = write::response(bytes, response, &reply);
     out.extend_from_slice(of_upstream);
-    call.client.write_all(&out, &call.tally.received).await.map_err(Failed::Client)?;
-    let early = std::mem::take(of_client);
+    stream.write_all(&out, &call.tally.received).await.map_err(Failed::Client)?;
+    let early = upload.source.take_read();
     let cut = |flag| move |_| Failed::Cut(flag);
     let passed = upstream.write_all(&early, &call.tally.sent).await;
     passed.map_err(cut(Flag::UpstreamConnectionTermination))?;
-    carry(call.client, upstream, call.tally).await.map_err(|failure| match failure {
+    carry(stream, upstream, call.tally).await.map_err(|failure| match failure {
         crate::Failure::Client(error) => Failed::Client(error),
         _ => Failed::Cut(Flag::UpstreamConnectionTermination),
     })?;

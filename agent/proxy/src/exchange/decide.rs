@@ -10,7 +10,7 @@ use agent_model::{
 };
 
 use super::{
-    Connection,
+    Exchange,
     asked::AskedFor,
     attempt::{Done, Upload},
     cors::{Across, across},
@@ -65,7 +65,7 @@ impl From<Result<Done, Failed>> for Outcome {
     }
 }
 
-impl Connection<'_> {
+impl Exchange<'_> {
     /// Serves a request.
     pub(super) async fn serve_one(
         &self,
@@ -73,7 +73,7 @@ impl Connection<'_> {
         upload: Upload<'_>,
         story: &mut Story,
     ) -> Outcome {
-        let outbound = self.seams.judge.outbound(self.workload);
+        let outbound = self.on.seams.judge.outbound(self.on.workload);
         // A pod that is in no mesh any more has nothing routed, and nothing allowed by a name.
         let way =
             outbound.as_deref().map_or_else(|| self.by_policy(), |all| self.decide(asked, all));
@@ -84,8 +84,8 @@ impl Connection<'_> {
                 Outcome::here(Local::text(404, "no route matches the request"))
             }
             Way::Pass => {
-                story.would_deny = self.policy.default_action == DefaultAction::Audit
-                    && self.policy.duty == ProxyDuty::NameRequired;
+                story.would_deny = self.on.policy.default_action == DefaultAction::Audit
+                    && self.on.policy.duty == ProxyDuty::NameRequired;
                 self.pass(asked, upload, story).await.into()
             }
             Way::Blocked => {
@@ -96,7 +96,7 @@ impl Connection<'_> {
     }
 
     fn decide<'o>(&self, asked: &AskedFor<'_>, outbound: &'o Outbound) -> Way<'o> {
-        let dialled = self.policy.origin.dst.0;
+        let dialled = self.on.policy.origin.dst.0;
         let decided = asked.shown(|request| {
             match outbound.decide(Some(dialled.ip()), dialled.port(), Sent::Request(request)) {
                 Decided::Requests(verdict) => Some(verdict),
@@ -113,7 +113,7 @@ impl Connection<'_> {
 
     /// A host that nobody declares. On a port for HTTP the address alone opens nothing.
     fn by_policy<'o>(&self) -> Way<'o> {
-        match self.policy.default_action {
+        match self.on.policy.default_action {
             DefaultAction::AllowAny | DefaultAction::Audit => Way::Pass,
             DefaultAction::RegistryOnly => Way::Blocked,
         }
@@ -188,12 +188,12 @@ impl Connection<'_> {
         let mut copies = self.copies(asked, onward.route);
         let framing = upload.framing;
         if framing == Framing::Empty {
-            copies.drain(..).for_each(|copy| self.clusters.copy(copy.send()));
+            copies.drain(..).for_each(|copy| self.on.clusters.copy(copy.send()));
         }
         let result = self.forward(asked, onward, &mut upload, story).await;
-        if let (true, Some(body)) = (upload.body.has_ended(), &upload.kept) {
+        if let (true, Some(body)) = (upload.end.is_some(), &upload.kept) {
             let copies = copies.drain(..).map(|copy| copy.with_body(body, framing));
-            copies.for_each(|copy| self.clusters.copy(copy.send()));
+            copies.for_each(|copy| self.on.clusters.copy(copy.send()));
         }
         result
     }

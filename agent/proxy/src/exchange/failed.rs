@@ -19,6 +19,8 @@ pub(super) enum Failed {
     NoEndpoint,
     /// The destination asks for TLS, which is not spoken yet.
     NeedsTls,
+    /// The destination speaks HTTP/2, which cannot say what the request asks for.
+    NotInHttp2,
     /// No connection could be made.
     Dial(DialError),
     /// The upstream ended its connection before it answered.
@@ -26,6 +28,8 @@ pub(super) enum Failed {
         /// Whether the connection had carried requests before.
         reused: bool,
     },
+    /// The upstream took the stream without looking at it.
+    RefusedStream,
     /// What the upstream answered is no HTTP.
     Answer(Refusal),
     /// The answer calls for another try, which is counted already.
@@ -56,8 +60,9 @@ impl Failed {
         Some(match self {
             Self::NoCluster => Flag::NoCluster,
             Self::NoEndpoint => Flag::NoHealthyUpstream,
-            Self::NeedsTls | Self::Dial(_) => Flag::UpstreamConnectionFailure,
+            Self::NeedsTls | Self::NotInHttp2 | Self::Dial(_) => Flag::UpstreamConnectionFailure,
             Self::Reset { .. } => Flag::UpstreamConnectionTermination,
+            Self::RefusedStream => Flag::UpstreamReset,
             Self::Answer(_) => Flag::UpstreamProtocolError,
             Self::Status { .. } => return None,
             Self::Overflow => Flag::UpstreamOverflow,
@@ -74,6 +79,9 @@ impl Failed {
         let (status, text) = match self {
             Self::NoCluster => (503, "the route leads to a service that is not there"),
             Self::NoEndpoint => (503, "no healthy upstream"),
+            Self::NotInHttp2 => {
+                (501, "the destination speaks HTTP/2, which has no upgrades of this kind")
+            }
             Self::NeedsTls => (503, "the destination asks for TLS, which is not spoken here yet"),
             Self::Reset { reused: false } => {
                 (503, "the upstream closed the connection before it answered")
@@ -83,6 +91,7 @@ impl Failed {
                 "the upstream closed a connection that had been idle before it answered; its idle \
                  timeout may be shorter than the pool's",
             ),
+            Self::RefusedStream => (503, "the upstream refused the stream"),
             Self::TimedOut { .. } => (504, "upstream request timeout"),
             Self::Idle { is_sent: true } => (504, "stream timeout"),
             Self::Idle { is_sent: false } => (408, "stream timeout"),

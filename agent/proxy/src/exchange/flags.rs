@@ -16,6 +16,8 @@ pub enum Flag {
     UpstreamConnectionFailure,
     /// The upstream ended its connection.
     UpstreamConnectionTermination,
+    /// The upstream reset the stream.
+    UpstreamReset,
     /// A limit of the destination is reached.
     UpstreamOverflow,
     /// The last of the tries failed as well.
@@ -36,12 +38,13 @@ pub enum Flag {
     FaultInjected,
 }
 
-const ALL: [(Flag, &str); 14] = [
+const ALL: [(Flag, &str); 15] = [
     (Flag::NoRoute, "NR"),
     (Flag::NoCluster, "NC"),
     (Flag::NoHealthyUpstream, "UH"),
     (Flag::UpstreamConnectionFailure, "UF"),
     (Flag::UpstreamConnectionTermination, "UC"),
+    (Flag::UpstreamReset, "UR"),
     (Flag::UpstreamOverflow, "UO"),
     (Flag::UpstreamRetryLimit, "URX"),
     (Flag::UpstreamTimeout, "UT"),

@@ -8,12 +8,14 @@ use std::{future::poll_fn, io, sync::atomic::{AtomicU64, Ordering}};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
-use http::HeaderMap;
 
-use super::bytes::{Broken, read_some};
+use super::{
+    bytes::{Broken, Kept, read_some},
+    failed::Failed,
+};
 use crate::{
     http1::{body::Body, write},
-    http2::trailers,
+    http2::trailers::Trailers,
     reset_stream::ResetStream,
 };
 
@@ -26,7 +28,7 @@ pub(super) enum Source<'a> {
 /// What comes next of a body.
 pub(super) enum Next {
     Data(Bytes),
-    End(HeaderMap),
+    End(Trailers),
 }
 
 impl Source<'_> {
@@ -48,10 +50,18 @@ impl Source<'_> {
                     Some(Err(error)) => Err(Broken::Source(as_io(error))),
                     None => {
                         let end = from.trailers().await.map_err(|error| Broken::Source(as_io(error)))?;
-                        Ok(Next::End(end.unwrap_or_default()))
+                        Ok(Next::End(end.map(Trailers::Fields).unwrap_or_default()))
                     }
                 }
             }
+        }
+    }
+
+    /// What was read of it and not taken.
+    pub(super) fn take_read(&mut self) -> Vec<u8> {
+        match self {
+            Self::Http1 { inbox, .. } => std::mem::take(inbox),
+            Self::Http2 { .. } => Vec::new(),
         }
     }
 
@@ -78,11 +88,11 @@ async fn next_http1(
             return Ok(Next::Data(taken));
         }
         if piece.is_last {
-            return Ok(Next::End(trailers::from_lines(body.trailers())));
+            return Ok(Next::End(Trailers::Lines(body.trailers().to_vec())));
         }
         if piece.skip == 0 && read_some(from, inbox).await.map_err(Broken::Source)? == 0 {
             if body.may_end() {
-                return Ok(Next::End(HeaderMap::new()));
+                return Ok(Next::End(Trailers::default()));
             }
             return Err(Broken::Source(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -140,15 +150,16 @@ impl Sink<'_> {
     }
 
     /// Writes the end.
-    pub(super) async fn end(&mut self, fields: HeaderMap) -> Result<(), Broken> {
+    pub(super) async fn end(&mut self, trailers: Trailers) -> Result<(), Broken> {
         match self {
             Self::Http1 { to, chunked, out, carried } => {
-                write::end(out, &trailers::to_lines(&fields), *chunked);
+                write::end(out, &trailers.lines(), *chunked);
                 let written = to.write_all(out, carried).await;
                 out.clear();
                 written.map_err(Broken::Sink)
             }
             Self::Http2 { to, .. } => {
+                let fields = trailers.fields();
                 let sent = if fields.is_empty() {
                     to.send_data(Bytes::new(), true)
                 } else {
@@ -173,10 +184,12 @@ impl Sink<'_> {
     }
 
     /// Breaks it off: its reader must not take it for whole.
-    pub(super) fn cut(&mut self, reason: Reason) {
-        if let Self::Http2 { to, .. } = self {
-            to.send_reset(reason);
-        }
+    pub(super) fn cut(&mut self, failed: &Failed) {
+        let Self::Http2 { to, .. } = self else { return };
+        to.send_reset(match failed {
+            Failed::Client(_) => Reason::CANCEL,
+            _ => Reason::INTERNAL_ERROR,
+        });
     }
 }
 
@@ -194,7 +207,11 @@ async fn send(to: &mut SendStream<Bytes>, mut data: Bytes, carried: &AtomicU64) 
 }
 
 /// Carries a body to its end.
-pub(super) async fn flow(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<(), Broken> {
+pub(super) async fn flow(
+    source: &mut Source<'_>,
+    sink: &mut Sink<'_>,
+    mut kept: Option<Kept<'_>>,
+) -> Result<(), Broken> {
     loop {
         // A head whose body is not there yet is not held back for it.
         let next = {
@@ -217,8 +234,19 @@ pub(super) async fn flow(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result
             }
         };
         match next {
-            Next::Data(data) => sink.data(data).await?,
-            Next::End(fields) => return sink.end(fields).await,
+            // It is kept before it is written: what is given up meanwhile is not lost.
+            Next::Data(data) => {
+                if let Some(kept) = &mut kept {
+                    kept.keep(&data);
+                }
+                sink.data(data).await?;
+            }
+            Next::End(trailers) => {
+                if let Some(kept) = kept {
+                    *kept.end = Some(trailers.clone());
+                }
+                return sink.end(trailers).await;
+            }
         }
     }
 }

@@ -6,25 +6,29 @@ use agent_model::{
     endpoints::Endpoints,
     requests::{
         backend::{Backend, Target, Weighted},
-        policy::{ClientTls, Limits},
+        policy::{ClientTls, Limits, Upgrade},
         route::{Forward, Retries, Route},
     },
+    resource::protocol::AppProtocol,
 };
+use bytes::Bytes;
+use h2::client::SendRequest;
 use tokio::time::Instant;
 
 use super::{
-    Connection,
-    asked::AskedFor,
+    Exchange,
+    asked::{AskedFor, Onward},
     attempt::{Call, Clock, Done, Upload, attempt, until},
     failed::Failed,
     flags::Flag,
     retry,
     sticky::Sticky,
     story::Story,
+    upstream::Far,
 };
 use crate::{
     DialError, UpstreamAddr,
-    cluster::{Cluster, Lease, Obtained, Overflow, Retrying, Seen, USUAL_IDLE, Upstream, Wanted},
+    cluster::{Cluster, NoStream, Obtained, Overflow, Retrying, Seen, USUAL_IDLE, Upstream, Wanted},
     http1::edit::Edits,
     reset_stream::ResetStream,
 };
@@ -49,13 +53,13 @@ struct Tries<'a> {
     answer_within: Option<Duration>,
     idle: Option<Duration>,
     clock: Clock,
-    head: Vec<u8>,
+    head: Onward,
     edits: Edits<'a>,
     tried: Vec<UpstreamAddr>,
     may_retry: bool,
 }
 
-impl Connection<'_> {
+impl Exchange<'_> {
     /// Sends a request where its route says.
     pub(super) async fn forward(
         &self,
@@ -71,16 +75,16 @@ impl Connection<'_> {
         let edits = Edits::new([&route.headers.request, &headers.request]);
         let target = route.rewritten(request.target());
         let host = edits.host().or(forward.rewrite.authority.as_deref());
-        let head = request.outgoing(target.as_bytes(), host.map(str::as_bytes), &edits);
-        let sticky = Sticky::of(request, self.peer.0.ip(), &backend.policy.balance);
+        let head = onward(request, Some(backend), (&target, host), &edits)?;
+        let sticky = Sticky::of(request, self.on.peer.0.ip(), &backend.policy.balance);
         let mut edits = Edits::new([&route.headers.response, &headers.response]);
         edits.append(lines);
         if let Some(line) = &sticky.set_cookie {
             edits.append_line("set-cookie", line);
         }
         let tries = Tries {
-            cluster: self.clusters.of(backend),
-            endpoints: self.seams.judge.endpoints(backend),
+            cluster: self.on.clusters.of(backend),
+            endpoints: self.on.seams.judge.endpoints(backend),
             key: sticky.key,
             retries: forward.retries.as_ref(),
             answer_within: *answer_within,
@@ -102,9 +106,9 @@ impl Connection<'_> {
         story: &mut Story,
     ) -> Result<Done, Failed> {
         let edits = Edits::default();
-        let head = request.outgoing(request.target().as_bytes(), None, &edits);
+        let head = onward(request, None, (request.target(), None), &edits)?;
         let tries = Tries {
-            cluster: self.clusters.passthrough(),
+            cluster: self.on.clusters.passthrough(),
             endpoints: Endpoints::Listed([].into()),
             key: None,
             retries: None,
@@ -191,13 +195,14 @@ impl Connection<'_> {
         upload: &mut Upload<'_>,
         story: &mut Story,
     ) -> Result<Done, Failed> {
-        let (to, mut upstream) = self.connect(tries, story).await?;
+        let (to, mut near) = self.connect(tries, story).await?;
         story.upstream = Some(to);
         let per_try = tries.retries.and_then(|retries| retries.per_try);
-        let reused = upstream.requests > 0;
         let Ok(_under_way) = tries.cluster.begin(to) else {
-            // Nothing was sent on it.
-            tries.cluster.put(upstream, USUAL_IDLE);
+            if let Near::Http1(upstream) = near {
+                // Nothing was sent on it.
+                tries.cluster.put(upstream, USUAL_IDLE);
+            }
             return Err(Failed::Overflow);
         };
         let call = Call {
@@ -205,20 +210,28 @@ impl Connection<'_> {
             tally: self.tally,
             head: &tries.head,
             asked: request.asked(),
-            version: request.version(),
+            framing: request.framing(),
             edits: &tries.edits,
-            closes: !request.persists() || self.drain.is_requested(),
+            closes: !request.persists() || self.on.drain.is_requested(),
             retries: tries.retries.filter(|_| tries.may_retry),
             cluster: &tries.cluster,
             one_try: [per_try, tries.answer_within].into_iter().flatten().min(),
             idle: tries.idle,
             is_lost: upload.kept.is_none().into(),
         };
-        let result = attempt(&call, upload, &mut tries.clock, &upstream.stream, reused).await;
+        let far = match &mut near {
+            Near::Http1(upstream) => {
+                let reused = upstream.requests > 0;
+                Far::Http1 { stream: &upstream.stream, reused }
+            }
+            Near::Http2(send) => Far::Http2(send.clone()),
+        };
+        let result = attempt(&call, upload, &mut tries.clock, far).await;
         if let Some(seen) = seen(&result) {
             tries.cluster.report(to, seen);
         }
         let done = result?;
+        let Near::Http1(mut upstream) = near else { return Ok(done) };
         upstream.requests += 1;
         if done.reusable && tries.may_wait(&upstream) {
             let own = tries.limits().and_then(|limits| limits.http_idle);
@@ -237,14 +250,14 @@ impl Connection<'_> {
         &self,
         tries: &mut Tries<'_>,
         story: &mut Story,
-    ) -> Result<(UpstreamAddr, Upstream), Failed> {
+    ) -> Result<(UpstreamAddr, Near), Failed> {
         let mut dials = 0;
         // The time counts from when the request was read; while it is not, from now.
         let end = tries.clock.end_from(Instant::now());
         loop {
             let wanted = Wanted {
                 endpoints: &tries.endpoints,
-                origin: &self.policy.origin,
+                origin: &self.on.policy.origin,
                 tried: &tries.tried,
                 key: tries.key,
             };
@@ -252,14 +265,9 @@ impl Connection<'_> {
             let is_repeated = tries.tried.contains(&to);
             tries.tried.push(to);
             story.upstream = Some(to);
-            let obtained = self.within(end, tries.cluster.obtain(to)).await?;
-            let (lease, _pending) = match obtained.map_err(|_| Failed::Overflow)? {
-                Obtained::Waited(upstream) => return Ok((to, upstream)),
-                Obtained::Dial(lease, pending) => (lease, pending),
-            };
             dials += 1;
-            match self.dial(to, lease, tries, end).await {
-                Ok(upstream) => return Ok((to, upstream)),
+            match self.near(to, tries, end).await {
+                Ok(near) => return Ok((to, near)),
                 Err(Failed::Dial(error)) => {
                     tries.cluster.report(to, Seen::NoAnswer);
                     if is_repeated || dials >= MOST_DIALS || !tries.has_more() {
@@ -271,21 +279,75 @@ impl Connection<'_> {
         }
     }
 
+    /// A connection to an endpoint, in the version that the request's head is in.
+    async fn near(
+        &self,
+        to: UpstreamAddr,
+        tries: &Tries<'_>,
+        end: Option<Instant>,
+    ) -> Result<Near, Failed> {
+        if let Onward::Http2(_) = tries.head {
+            let obtained = tries.cluster.obtain_streams(to, || self.dial(to, tries, end));
+            return self.within(end, obtained).await?.map(Near::Http2).map_err(|none| match none {
+                NoStream::Overflow => Failed::Overflow,
+                NoStream::Dial(failed) => failed,
+                NoStream::Handshake(error) => {
+                    Failed::Dial(DialError::Local(Box::new(error)))
+                }
+            });
+        }
+        let obtained = self.within(end, tries.cluster.obtain(to)).await?;
+        let (lease, _pending) = match obtained.map_err(|Overflow| Failed::Overflow)? {
+            Obtained::Waited(upstream) => return Ok(Near::Http1(upstream)),
+            Obtained::Dial(lease, pending) => (lease, pending),
+        };
+        let stream = self.dial(to, tries, end).await?;
+        let since = Instant::now();
+        Ok(Near::Http1(Upstream { stream, since, requests: 0, lease }))
+    }
+
     async fn dial(
         &self,
         to: UpstreamAddr,
-        lease: Lease,
         tries: &Tries<'_>,
         end: Option<Instant>,
-    ) -> Result<Upstream, Failed> {
+    ) -> Result<ResetStream, Failed> {
         let limits = tries.limits();
-        let patience = limits.map_or(self.limits.connect, |limits| limits.connect_timeout);
+        let patience = limits.map_or(self.on.limits.connect, |limits| limits.connect_timeout);
         let probes = limits.and_then(|limits| limits.keepalive).unwrap_or_default();
-        let dialled = self.within(end, self.seams.dial.dial(self.workload, to, patience)).await?;
+        let dialled = self.within(end, self.on.seams.dial.dial(self.on.workload, to, patience)).await?;
         let local = |error: std::io::Error| Failed::Dial(DialError::Local(error.into()));
-        let stream = dialled.map_err(Failed::Dial)?;
-        let stream = ResetStream::dialled(stream, probes).map_err(local)?;
-        Ok(Upstream { stream, since: Instant::now(), requests: 0, lease })
+        ResetStream::dialled(dialled.map_err(Failed::Dial)?, probes).map_err(local)
+    }
+}
+
+/// A connection that a try has.
+enum Near {
+    Http1(Upstream),
+    Http2(SendRequest<Bytes>),
+}
+
+/// A request's head in the version that its destination speaks; without one, in the client's own.
+pub(super) fn onward(
+    request: &AskedFor<'_>,
+    backend: Option<&Backend>,
+    (target, host): (&str, Option<&str>),
+    edits: &Edits<'_>,
+) -> Result<Onward, Failed> {
+    let by_http2 = backend.map_or(request.is_http2(), |backend| {
+        match (backend.policy.limits.upgrade, backend.protocol) {
+            (Upgrade::ToHttp2, _)
+            | (Upgrade::AsDeclared, AppProtocol::Http2 | AppProtocol::Grpc | AppProtocol::GrpcWeb) => {
+                true
+            }
+            (Upgrade::AsDeclared, AppProtocol::Http) => false,
+            _ => request.is_http2(),
+        }
+    });
+    if by_http2 {
+        request.to_http2(target, host, edits).ok_or(Failed::NotInHttp2)
+    } else {
+        Ok(request.to_http1(target, host, edits))
     }
 }
 

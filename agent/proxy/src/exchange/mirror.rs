@@ -9,6 +9,8 @@ use agent_model::{
         route::{Mirror, Route},
     },
 };
+use bytes::Bytes;
+use http::Request;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -16,7 +18,7 @@ use super::{
     forward::reachable, story::Story,
 };
 use crate::{
-    Origin, Seams, WorkloadId,
+    Origin, Seams, UpstreamAddr, WorkloadId,
     cluster::{Cluster, Obtained, USUAL_IDLE, Upstream, Wanted},
     http1::{
         body::{Body, Framing},
@@ -24,6 +26,7 @@ use crate::{
         response::Asked,
         write,
     },
+    http2::trailers::Trailers,
     record::Tally,
     reset_stream::ResetStream,
 };
@@ -39,11 +42,13 @@ pub(super) struct Copy {
     cluster: Arc<Cluster>,
     endpoints: Endpoints,
     connect: Duration,
-    head: Vec<u8>,
+    head: Onward,
+    /// The body, once it is known, and how it is delimited.
+    body: Option<(Bytes, Framing)>,
     asked: Asked,
 }
 
-impl Connection<'_> {
+impl Exchange<'_> {
     /// The copies that a request's route asks for, by chance.
     pub(super) fn copies(&self, request: &AskedFor<'_>, route: &Route) -> Vec<Copy> {
         let asked = route.mirrors.iter().filter(|mirror| happens(mirror.chance));
@@ -56,13 +61,14 @@ impl Connection<'_> {
         let target = route.rewritten(request.target());
         let host = edits.host().or(route.rewritten_authority());
         Some(Copy {
-            seams: self.seams.clone(),
-            workload: self.workload,
-            origin: self.policy.origin,
-            cluster: self.clusters.of(backend),
-            endpoints: self.seams.judge.endpoints(backend),
+            seams: self.on.seams.clone(),
+            workload: self.on.workload,
+            origin: self.on.policy.origin,
+            cluster: self.on.clusters.of(backend),
+            endpoints: self.on.seams.judge.endpoints(backend),
             connect: backend.policy.limits.connect_timeout,
-            head: request.outgoing(target.as_bytes(), host.map(str::as_bytes), &edits),
+            head: onward(request, Some(backend), (&target, host), &edits).ok()?,
+            body: None,
             asked: request.asked(),
         })
     }
@@ -71,11 +77,7 @@ impl Connection<'_> {
 impl Copy {
     /// Gives it its body.
     pub(super) fn with_body(mut self, body: &[u8], framing: Framing) -> Self {
-        let is_chunked = framing == Framing::Chunked;
-        if framing != Framing::Empty {
-            write::body(&mut self.head, body, is_chunked);
-            write::end(&mut self.head, &[], is_chunked);
-        }
+        self.body = Some((Bytes::copy_from_slice(body), framing));
         self
     }
 
@@ -86,29 +88,63 @@ impl Copy {
     }
 
     async fn carry(self) -> Option<()> {
-        let Self { seams, workload, origin, cluster, endpoints, connect, head, asked } = self;
-        let wanted = Wanted { endpoints: &endpoints, origin: &origin, tried: &[], key: None };
+        let Self { cluster, endpoints, origin, .. } = &self;
+        let wanted = Wanted { endpoints, origin, tried: &[], key: None };
         let to = cluster.choose(&wanted)?;
-        let mut upstream = match cluster.obtain(to).await.ok()? {
+        match &self.head {
+            Onward::Http1(head) => self.by_http1(to, head).await,
+            Onward::Http2(head) => self.by_http2(to, head).await,
+        }
+    }
+
+    async fn dial(&self, to: UpstreamAddr) -> Option<ResetStream> {
+        let dialled = self.seams.dial.dial(self.workload, to, self.connect).await.ok()?;
+        ResetStream::dialled(dialled, Keepalive::default()).ok()
+    }
+
+    async fn by_http1(&self, to: UpstreamAddr, head: &[u8]) -> Option<()> {
+        let mut upstream = match self.cluster.obtain(to).await.ok()? {
             Obtained::Waited(upstream) => upstream,
             Obtained::Dial(lease, _pending) => {
-                let dialled = seams.dial.dial(workload, to, connect).await.ok()?;
-                let stream = ResetStream::dialled(dialled, Keepalive::default()).ok()?;
+                let stream = self.dial(to).await?;
                 Upstream { stream, since: Instant::now(), requests: 0, lease }
             }
         };
-        let _under_way = cluster.begin(to).ok()?;
-        upstream.stream.write_all(&head, &Tally::default().sent).await.ok()?;
-        let is_reusable = skip_answer(&upstream.stream, asked).await?;
+        let _under_way = self.cluster.begin(to).ok()?;
+        let mut out = head.to_vec();
+        if let Some((body, framing)) = &self.body {
+            let is_chunked = *framing == Framing::Chunked;
+            write::body(&mut out, body, is_chunked);
+            write::end(&mut out, &[], is_chunked);
+        }
+        upstream.stream.write_all(&out, &Tally::default().sent).await.ok()?;
+        let is_reusable = skip_answer(&upstream.stream, self.asked).await?;
         upstream.requests += 1;
-        let most = backend_limit(&cluster);
+        let most = backend_limit(&self.cluster);
         if is_reusable && most.is_none_or(|most| upstream.requests < most) {
-            cluster.put(upstream, USUAL_IDLE);
+            self.cluster.put(upstream, USUAL_IDLE);
         } else {
             // What was sent has been answered.
             let _ = upstream.close();
         }
         Some(())
+    }
+
+    async fn by_http2(&self, to: UpstreamAddr, head: &Request<()>) -> Option<()> {
+        let dial = || async { self.dial(to).await.ok_or(()) };
+        let send = self.cluster.obtain_streams(to, dial).await.ok()?;
+        let _under_way = self.cluster.begin(to).ok()?;
+        let mut send = send.ready().await.ok()?;
+        let body = self.body.as_ref().map(|(body, _)| body.clone()).unwrap_or_default();
+        let (response, stream) = send.send_request(head.clone(), body.is_empty()).ok()?;
+        if !body.is_empty() {
+            let tally = Tally::default();
+            let mut sink = Sink::Http2 { to: stream, carried: &tally.sent };
+            sink.data(body).await.ok()?;
+            sink.end(Trailers::default()).await.ok()?;
+        }
+        let from = response.await.ok()?.into_body();
+        flow(&mut Source::Http2 { from, taken: 0 }, &mut Sink::Nowhere, None).await.ok()
     }
 }
 
@@ -122,8 +158,9 @@ async fn skip_answer(stream: &ResetStream, asked: Asked) -> Option<bool> {
     let mut inbox = Vec::new();
     let response = loop {
         let heard = next_head(stream, &mut inbox, asked).await.ok()?;
-        if !heard.response.is_interim() {
-            break heard.response;
+        let Head::Http1 { response, .. } = heard.head else { return None };
+        if !response.is_interim() {
+            break response;
         }
     };
     if response.framing == Framing::Tunnel {

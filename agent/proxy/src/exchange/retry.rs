@@ -14,6 +14,8 @@ pub(super) fn names(retries: &Retries, failed: &Failed) -> bool {
     use RetryOn::{ConnectFailure, GatewayError, Reset, ServerError};
     let on = |some: &[RetryOn]| some.iter().any(|one| retries.on.contains(one));
     match failed {
+        // Nothing was looked at, so that nothing is done twice.
+        Failed::RefusedStream => on(&[RetryOn::RefusedStream, Reset, ServerError, GatewayError]),
         Failed::Dial(_) => on(&[ConnectFailure, Reset, ServerError, GatewayError]),
         // A failure to get an answer counts as the 5xx that the client would be told.
         Failed::Reset { .. } | Failed::TimedOut { one_try: true } => {
@@ -25,6 +27,7 @@ pub(super) fn names(retries: &Retries, failed: &Failed) -> bool {
         | Failed::Overflow
         | Failed::Idle { .. }
         | Failed::NeedsTls
+        | Failed::NotInHttp2
         | Failed::Answer(_)
         | Failed::TimedOut { one_try: false }
         | Failed::Client(_)
@@ -40,6 +43,19 @@ pub(super) fn names_status(retries: &Retries, status: u16) -> bool {
         || (on(RetryOn::ServerError) && matches!(status, 500..=599))
         || (on(RetryOn::GatewayError) && matches!(status, 502..=504))
         || (on(RetryOn::ClientError) && status == 409)
+}
+
+/// Whether a route names a call's status among those that are tried again.
+pub(super) fn names_grpc(retries: &Retries, status: u8) -> bool {
+    let word = match status {
+        1 => RetryOn::GrpcCancelled,
+        4 => RetryOn::GrpcDeadlineExceeded,
+        8 => RetryOn::GrpcResourceExhausted,
+        13 => RetryOn::GrpcInternal,
+        14 => RetryOn::GrpcUnavailable,
+        _ => return false,
+    };
+    retries.on.contains(&word)
 }
 
 /// The wait before a retry: at random below what doubles each time.

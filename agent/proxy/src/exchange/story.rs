@@ -46,6 +46,34 @@ pub struct Exchanged {
     pub is_denied: bool,
 }
 
+impl Exchanged {
+    /// Of what was no request.
+    pub(super) fn refused(
+        (workload, client, origin): (WorkloadId, PeerAddr, Origin),
+        (status, flags, bytes_received): (u16, Flags, u64),
+    ) -> Self {
+        Self {
+            workload,
+            client,
+            origin,
+            method: String::new(),
+            authority: String::new(),
+            path: String::new(),
+            route: String::new(),
+            cluster: None,
+            upstream: None,
+            status,
+            flags,
+            tries: 0,
+            bytes_sent: 0,
+            bytes_received,
+            duration: Duration::ZERO,
+            would_deny: false,
+            is_denied: false,
+        }
+    }
+}
+
 /// What is known of a request so far.
 #[derive(Debug, Default)]
 pub(super) struct Story {

@@ -21,7 +21,7 @@ pub enum Framing {
 }
 
 impl Framing {
-    pub(super) const fn of_length(length: u64) -> Self {
+    pub(crate) const fn of_length(length: u64) -> Self {
         if length == 0 { Self::Empty } else { Self::Length(length) }
     }
 }

@@ -65,7 +65,7 @@ impl<'a> Edits<'a> {
     }
 
     /// Whether a field that came is left out.
-    pub(super) fn drops(&self, name: &[u8]) -> bool {
+    pub(crate) fn drops(&self, name: &[u8]) -> bool {
         self.gone.iter().any(|gone| gone.as_bytes().eq_ignore_ascii_case(name))
     }
 

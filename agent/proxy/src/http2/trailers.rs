@@ -1,8 +1,43 @@
 //! What follows a body: lines in HTTP/1, fields in HTTP/2.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http1::write::line;
+
+/// A trailer section in the form in which it came: HTTP/1 keeps its case.
+#[derive(Clone, Debug)]
+pub enum Trailers {
+    /// Lines with their ends.
+    Lines(Vec<u8>),
+    /// Fields.
+    Fields(HeaderMap),
+}
+
+impl Default for Trailers {
+    fn default() -> Self {
+        Self::Lines(Vec::new())
+    }
+}
+
+impl Trailers {
+    /// As lines with their ends.
+    pub fn lines(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Lines(lines) => Cow::Borrowed(lines),
+            Self::Fields(fields) => Cow::Owned(to_lines(fields)),
+        }
+    }
+
+    /// As fields.
+    pub fn fields(self) -> HeaderMap {
+        match self {
+            Self::Lines(lines) => from_lines(&lines),
+            Self::Fields(fields) => fields,
+        }
+    }
+}
 
 /// The most fields of a trailer section.
 const MOST: usize = 64;
