@@ -6,5 +6,6 @@ mod policies;
 mod refusing;
 mod requests;
 mod rig;
+mod streams;
 mod talk;
 mod way;

@@ -80,8 +80,38 @@ pub(super) async fn dialled(
     rig
 }
 
-/// A destination with these endpoints.
+/// A rig whose upstream speaks this.
+pub(super) async fn speaking(
+    protocol: AppProtocol,
+    change: impl FnOnce(&mut Route),
+) -> Rig {
+    dialled(
+        |_| {},
+        |route| {
+            let own = &mut way_of(route).to[0].target;
+            if let Target::Backend(backend) = own {
+                let Some(Endpoints::Listed(listed)) = backend.stated_endpoints() else {
+                    panic!("{backend:?}")
+                };
+                let at = SocketAddr::new(listed[0].address, listed[0].port.get());
+                *own = Target::Backend(backend_of(protocol, &[at], |_| {}));
+            }
+            change(route);
+        },
+    )
+    .await
+}
+
+/// A destination of HTTP/1 with these endpoints.
 pub(super) fn backend(at: &[SocketAddr], change: impl FnOnce(&mut ClientPolicy)) -> Arc<Backend> {
+    backend_of(AppProtocol::Http, at, change)
+}
+
+fn backend_of(
+    protocol: AppProtocol,
+    at: &[SocketAddr],
+    change: impl FnOnce(&mut ClientPolicy),
+) -> Arc<Backend> {
     let endpoint = |at: &SocketAddr| Endpoint::new(at.ip(), at.port().try_into().unwrap(), 1);
     let mut policy = ClientPolicy {
         balance: Balance::LeastRequest,
@@ -97,5 +127,5 @@ pub(super) fn backend(at: &[SocketAddr], change: impl FnOnce(&mut ClientPolicy))
     change(&mut policy);
     let endpoints = Endpoints::Listed(at.iter().map(endpoint).collect());
     let named = ("reviews".to_owned(), at[0].port());
-    Arc::new(Backend::stated(named, AppProtocol::Http, policy, endpoints))
+    Arc::new(Backend::stated(named, protocol, policy, endpoints))
 }
