@@ -36,8 +36,8 @@ use crate::{Origin, UpstreamAddr};
 use choose::{Candidate, candidates};
 pub(crate) use leases::{Lease, Obtained, USUAL_IDLE, Upstream};
 pub(crate) use outlier::Seen;
-pub(crate) use streams::NoStream;
 use outlier::{Health, is_panic, may_eject};
+pub(crate) use streams::NoStream;
 use table::Table;
 pub(crate) use table::hash;
 
@@ -130,7 +130,12 @@ impl State {
 
 impl Cluster {
     pub(crate) fn new(backend: Option<Arc<Backend>>) -> Arc<Self> {
-        Arc::new(Self { backend, began: Instant::now(), state: Mutex::default(), tasks: Mutex::default() })
+        Arc::new(Self {
+            backend,
+            began: Instant::now(),
+            state: Mutex::default(),
+            tasks: Mutex::default(),
+        })
     }
 
     pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {

@@ -122,9 +122,8 @@ async fn theirs(bytes: &[u8], skipped: &[String]) -> Vec<Seen> {
             };
             let is_kept = |name: &str| !skipped.iter().any(|one| one == name);
             let fields = head.headers.iter().filter(|(name, _)| is_kept(name.as_str()));
-            let mut fields: Vec<(String, Vec<u8>)> = fields
-                .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-                .collect();
+            let mut fields: Vec<(String, Vec<u8>)> =
+                fields.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
             fields.sort_by(|one, other| one.0.cmp(&other.0));
             noted.lock().unwrap().push(Seen {
                 method: head.method.to_string(),
@@ -173,23 +172,81 @@ impl Maker {
         let mut out = Vec::new();
         let mut say = |text: &str| out.extend_from_slice(text.as_bytes());
         say(self.of(&["", ""], &["\r\n", "\n", " ", "\r"]));
-        say(self.of(&["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "patch"], &["G(T", "", "G\tT", "POST "]));
+        say(self.of(
+            &["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "patch"],
+            &["G(T", "", "G\tT", "POST "],
+        ));
         say(self.of(&[" "], &["  ", "\t", ""]));
         say(self.of(
             &["/", "/a/b?c=d", "/%20", "/a//b", "http://a/x"],
-            &["*", "a", "/a b", "/a\u{e9}", "/a#b", "//", "/\u{0}", "http://", "http://a", "http://a?b", "https://u@a/", "http://b/x"],
+            &[
+                "*",
+                "a",
+                "/a b",
+                "/a\u{e9}",
+                "/a#b",
+                "//",
+                "/\u{0}",
+                "http://",
+                "http://a",
+                "http://a?b",
+                "https://u@a/",
+                "http://b/x",
+            ],
         ));
-        say(self.of(&[" HTTP/1.1"], &[" HTTP/1.0", "  HTTP/1.1", " HTTP/1.1 ", " HTTP/1.2", " HTTP/2.0", " http/1.1", ""]));
+        say(self.of(
+            &[" HTTP/1.1"],
+            &[" HTTP/1.0", "  HTTP/1.1", " HTTP/1.1 ", " HTTP/1.2", " HTTP/2.0", " http/1.1", ""],
+        ));
         say(self.of(&["\r\n"], &["\n", "\r", " \r\n", "\r\r\n"]));
-        let host = self.of(&["Host: a\r\n"], &["", "Host: a\r\nHost: a\r\n", "Host: b\r\n", "Host : a\r\n", "Host: a b\r\n", "Host:\r\n", "Host: a:80\r\n", "Host: a:x\r\n", "Host: [::1]\r\n", "Host: a\n"]);
+        let host = self.of(
+            &["Host: a\r\n"],
+            &[
+                "",
+                "Host: a\r\nHost: a\r\n",
+                "Host: b\r\n",
+                "Host : a\r\n",
+                "Host: a b\r\n",
+                "Host:\r\n",
+                "Host: a:80\r\n",
+                "Host: a:x\r\n",
+                "Host: [::1]\r\n",
+                "Host: a\n",
+            ],
+        );
         say(host);
         for _ in 0..self.chance.u32(..4) {
             let field = self.of(
-                &["X-A: 1\r\n", "x-b:2\r\n", "Accept: */*, text/html\r\n", "X-C:  a b  \r\n", "X-A: again\r\n", "X-D:\r\n", "X-E: \u{e9}\r\n"],
                 &[
-                    "X-A : 1\r\n", " X-A: 1\r\n", "X-A: 1\r\n 2\r\n", "X-A: 1\r\n\t2\r\n", "X-A: a\rb\r\n", "X-A: a\u{0}b\r\n", "X-A\r\n", ": a\r\n",
-                    "X(A): 1\r\n", "X-A: 1\n", "X-\u{e9}: 1\r\n", "Connection: close\r\n", "Connection: x-a\r\n", "Connection: keep-alive, x-b\r\n",
-                    "Connection: host\r\n", "TE: trailers\r\n", "Expect: 100-continue\r\n", "Upgrade: h2c\r\n", "Keep-Alive: timeout=5\r\n", "X-A: \u{7f}\r\n",
+                    "X-A: 1\r\n",
+                    "x-b:2\r\n",
+                    "Accept: */*, text/html\r\n",
+                    "X-C:  a b  \r\n",
+                    "X-A: again\r\n",
+                    "X-D:\r\n",
+                    "X-E: \u{e9}\r\n",
+                ],
+                &[
+                    "X-A : 1\r\n",
+                    " X-A: 1\r\n",
+                    "X-A: 1\r\n 2\r\n",
+                    "X-A: 1\r\n\t2\r\n",
+                    "X-A: a\rb\r\n",
+                    "X-A: a\u{0}b\r\n",
+                    "X-A\r\n",
+                    ": a\r\n",
+                    "X(A): 1\r\n",
+                    "X-A: 1\n",
+                    "X-\u{e9}: 1\r\n",
+                    "Connection: close\r\n",
+                    "Connection: x-a\r\n",
+                    "Connection: keep-alive, x-b\r\n",
+                    "Connection: host\r\n",
+                    "TE: trailers\r\n",
+                    "Expect: 100-continue\r\n",
+                    "Upgrade: h2c\r\n",
+                    "Keep-Alive: timeout=5\r\n",
+                    "X-A: \u{7f}\r\n",
                 ],
             );
             say(field);
@@ -230,9 +287,15 @@ impl Maker {
         let coding = self.of(
             &["Transfer-Encoding: chunked\r\n", "transfer-encoding: Chunked\r\n"],
             &[
-                "Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding: chunked, chunked\r\n", "Transfer-Encoding: identity\r\n",
-                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding : chunked\r\n", "Transfer-Encoding: xchunked\r\n",
-                "Transfer-Encoding:\tchunked\r\n", "Transfer-Encoding: \"chunked\"\r\n", "Transfer-Encoding: chunked;q=1\r\n",
+                "Transfer-Encoding: gzip, chunked\r\n",
+                "Transfer-Encoding: chunked, chunked\r\n",
+                "Transfer-Encoding: identity\r\n",
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                "Transfer-Encoding : chunked\r\n",
+                "Transfer-Encoding: xchunked\r\n",
+                "Transfer-Encoding:\tchunked\r\n",
+                "Transfer-Encoding: \"chunked\"\r\n",
+                "Transfer-Encoding: chunked;q=1\r\n",
             ],
         );
         out.extend_from_slice(coding.as_bytes());
@@ -265,7 +328,15 @@ impl Maker {
         }
         let end = self.of(
             &["0\r\n\r\n", "000\r\n\r\n", "0\r\nX-Sum: 1\r\n\r\n"],
-            &["0\n\n", "0\r\n", "-0\r\n\r\n", "0\r\nX Sum: 1\r\n\r\n", "0\r\n X: 1\r\n\r\n", "0\r\nContent-Length: 9\r\n\r\n", "0\r\n\n"],
+            &[
+                "0\n\n",
+                "0\r\n",
+                "-0\r\n\r\n",
+                "0\r\nX Sum: 1\r\n\r\n",
+                "0\r\n X: 1\r\n\r\n",
+                "0\r\nContent-Length: 9\r\n\r\n",
+                "0\r\n\n",
+            ],
         );
         out.extend_from_slice(end.as_bytes());
     }
@@ -286,8 +357,17 @@ impl Maker {
 /// `Connection` lists among them.
 fn skipped() -> Vec<String> {
     let names = [
-        "connection", "content-length", "transfer-encoding", "upgrade", "expect", "te", "keep-alive", "proxy-connection", "http2-settings",
-        "x-a", "x-b",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "upgrade",
+        "expect",
+        "te",
+        "keep-alive",
+        "proxy-connection",
+        "http2-settings",
+        "x-a",
+        "x-b",
     ];
     names.map(str::to_owned).to_vec()
 }
@@ -307,8 +387,7 @@ fn what_is_accepted_here_is_read_alike_by_hyper() {
     let (mut accepted, mut refused, mut stricter) = (0, 0, 0);
     for _ in 0..count {
         maker.bent = [0, 3, 10, 30][maker.chance.usize(..4)];
-        let bytes: Vec<u8> =
-            (0..=maker.chance.u32(..3)).flat_map(|_| maker.message()).collect();
+        let bytes: Vec<u8> = (0..=maker.chance.u32(..3)).flat_map(|_| maker.message()).collect();
         let shown = || String::from_utf8_lossy(&bytes).into_owned();
         let whole = ours(&bytes, bytes.len());
         for piece in [1, 1 + maker.chance.usize(..16)] {
@@ -329,7 +408,9 @@ fn what_is_accepted_here_is_read_alike_by_hyper() {
             assert_eq!(Some(&own), other, "request {at} of {:?}", shown());
         }
     }
-    println!("{accepted} requests read alike, {refused} connections refused, {stricter} requests that hyper alone takes");
+    println!(
+        "{accepted} requests read alike, {refused} connections refused, {stricter} requests that hyper alone takes"
+    );
     // Neither everything nor nothing: a test of messages that are all refused would say nothing.
     assert!(accepted as u64 > count / 2, "{accepted} of {count}");
     assert!(refused as u64 > count / 10, "{refused} of {count}");

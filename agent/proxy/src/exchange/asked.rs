@@ -32,7 +32,7 @@ enum Came<'a> {
 }
 
 /// A request's head as it is to be sent.
-pub(super) enum Onward {
+pub(super) enum RequestHead {
     Http1(Vec<u8>),
     Http2(http::Request<()>),
 }
@@ -166,8 +166,13 @@ impl<'a> AskedFor<'a> {
     }
 
     /// Its head as it is sent on by HTTP/1.
-    pub(super) fn to_http1(&self, target: &str, host: Option<&str>, edits: &Edits<'_>) -> Onward {
-        Onward::Http1(match &self.came {
+    pub(super) fn to_http1(
+        &self,
+        target: &str,
+        host: Option<&str>,
+        edits: &Edits<'_>,
+    ) -> RequestHead {
+        RequestHead::Http1(match &self.came {
             Came::Http1 { head, request } => {
                 // What no rule rewrote is sent as it came, whatever bytes it has.
                 let own = request.path.map(|path| path.of(head));
@@ -189,7 +194,7 @@ impl<'a> AskedFor<'a> {
         target: &str,
         host: Option<&str>,
         edits: &Edits<'_>,
-    ) -> Option<Onward> {
+    ) -> Option<RequestHead> {
         let host = host.unwrap_or(&self.authority);
         let request = match &self.came {
             // An upgrade is one of a connection, and a stream is none.
@@ -199,6 +204,6 @@ impl<'a> AskedFor<'a> {
             }
             Came::Http2 { parts, .. } => http2::request::onward(parts, target, host, edits),
         };
-        request.map(Onward::Http2)
+        request.map(RequestHead::Http2)
     }
 }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    asked::Onward,
+    asked::RequestHead,
     bytes::{Broken, Kept},
     client::Client,
     failed::Failed,
@@ -89,7 +89,7 @@ pub(super) struct Call<'a> {
     pub(super) client: &'a Client<'a>,
     pub(super) tally: &'a Tally,
     /// The head, as it is to be sent.
-    pub(super) head: &'a Onward,
+    pub(super) head: &'a RequestHead,
     /// How the request's body is delimited.
     pub(super) framing: Framing,
     pub(super) asked: Asked,

@@ -73,16 +73,14 @@ impl Client<'_> {
     pub(super) async fn broken(&self) -> io::Error {
         match self {
             Self::Http1 { stream, .. } => stream.broken().await,
-            Self::Http2(stream) => {
-                poll_fn(|context| {
-                    if stream.has_begun.load(Ordering::Relaxed) {
-                        return Poll::Pending;
-                    }
-                    stream.lock().poll_reset(context)
-                })
-                .await
-                .map_or_else(as_io, |reason| io::Error::other(h2::Error::from(reason)))
-            }
+            Self::Http2(stream) => poll_fn(|context| {
+                if stream.has_begun.load(Ordering::Relaxed) {
+                    return Poll::Pending;
+                }
+                stream.lock().poll_reset(context)
+            })
+            .await
+            .map_or_else(as_io, |reason| io::Error::other(h2::Error::from(reason))),
         }
     }
 
@@ -209,12 +207,7 @@ fn head_of(local: &Local, lines: &[(&str, &str)]) -> Response<()> {
 }
 
 /// How an answer's body goes on, and whether only the end of the connection ends it.
-fn delivery(
-    framing: Framing,
-    status: u16,
-    to: Version,
-    call: &Call<'_>,
-) -> (Delivery, bool) {
+fn delivery(framing: Framing, status: u16, to: Version, call: &Call<'_>) -> (Delivery, bool) {
     let bodiless = call.asked == Asked::Head || matches!(status, 204 | 304);
     match (framing, to) {
         (Framing::Empty, _) if bodiless => (Delivery::Bodiless, false),

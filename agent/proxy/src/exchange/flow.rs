@@ -4,7 +4,11 @@
 //! Back-pressure holds both ways: HTTP/1 is not read before what was read is written, and HTTP/2's
 //! window is given back only then.
 
-use std::{future::poll_fn, io, sync::atomic::{AtomicU64, Ordering}};
+use std::{
+    future::poll_fn,
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -49,7 +53,8 @@ impl Source<'_> {
                     }
                     Some(Err(error)) => Err(Broken::Source(as_io(error))),
                     None => {
-                        let end = from.trailers().await.map_err(|error| Broken::Source(as_io(error)))?;
+                        let end =
+                            from.trailers().await.map_err(|error| Broken::Source(as_io(error)))?;
                         Ok(Next::End(end.map(Trailers::Fields).unwrap_or_default()))
                     }
                 }
@@ -62,14 +67,6 @@ impl Source<'_> {
         match self {
             Self::Http1 { inbox, .. } => std::mem::take(inbox),
             Self::Http2 { .. } => Vec::new(),
-        }
-    }
-
-    /// Whether all of it was taken.
-    pub(super) fn has_ended(&self) -> bool {
-        match self {
-            Self::Http1 { body, .. } => body.has_ended(),
-            Self::Http2 { from, .. } => from.is_end_stream(),
         }
     }
 }
@@ -117,7 +114,10 @@ pub(super) enum Sink<'a> {
         out: Vec<u8>,
         carried: &'a AtomicU64,
     },
-    Http2 { to: SendStream<Bytes>, carried: &'a AtomicU64 },
+    Http2 {
+        to: SendStream<Bytes>,
+        carried: &'a AtomicU64,
+    },
     /// There is none.
     Nowhere,
 }

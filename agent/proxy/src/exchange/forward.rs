@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     Exchange,
-    asked::{AskedFor, Onward},
+    asked::{AskedFor, RequestHead},
     attempt::{Call, Clock, Done, Upload, attempt, until},
     failed::Failed,
     flags::Flag,
@@ -28,7 +28,9 @@ use super::{
 };
 use crate::{
     DialError, UpstreamAddr,
-    cluster::{Cluster, NoStream, Obtained, Overflow, Retrying, Seen, USUAL_IDLE, Upstream, Wanted},
+    cluster::{
+        Cluster, NoStream, Obtained, Overflow, Retrying, Seen, USUAL_IDLE, Upstream, Wanted,
+    },
     http1::edit::Edits,
     reset_stream::ResetStream,
 };
@@ -53,7 +55,7 @@ struct Tries<'a> {
     answer_within: Option<Duration>,
     idle: Option<Duration>,
     clock: Clock,
-    head: Onward,
+    head: RequestHead,
     edits: Edits<'a>,
     tried: Vec<UpstreamAddr>,
     may_retry: bool,
@@ -75,7 +77,7 @@ impl Exchange<'_> {
         let edits = Edits::new([&route.headers.request, &headers.request]);
         let target = route.rewritten(request.target());
         let host = edits.host().or(forward.rewrite.authority.as_deref());
-        let head = onward(request, Some(backend), (&target, host), &edits)?;
+        let head = request_head(request, Some(backend), (&target, host), &edits)?;
         let sticky = Sticky::of(request, self.on.peer.0.ip(), &backend.policy.balance);
         let mut edits = Edits::new([&route.headers.response, &headers.response]);
         edits.append(lines);
@@ -106,7 +108,7 @@ impl Exchange<'_> {
         story: &mut Story,
     ) -> Result<Done, Failed> {
         let edits = Edits::default();
-        let head = onward(request, None, (request.target(), None), &edits)?;
+        let head = request_head(request, None, (request.target(), None), &edits)?;
         let tries = Tries {
             cluster: self.on.clusters.passthrough(),
             endpoints: Endpoints::Listed([].into()),
@@ -286,14 +288,12 @@ impl Exchange<'_> {
         tries: &Tries<'_>,
         end: Option<Instant>,
     ) -> Result<Near, Failed> {
-        if let Onward::Http2(_) = tries.head {
+        if let RequestHead::Http2(_) = tries.head {
             let obtained = tries.cluster.obtain_streams(to, || self.dial(to, tries, end));
             return self.within(end, obtained).await?.map(Near::Http2).map_err(|none| match none {
                 NoStream::Overflow => Failed::Overflow,
                 NoStream::Dial(failed) => failed,
-                NoStream::Handshake(error) => {
-                    Failed::Dial(DialError::Local(Box::new(error)))
-                }
+                NoStream::Handshake(error) => Failed::Dial(DialError::Local(Box::new(error))),
             });
         }
         let obtained = self.within(end, tries.cluster.obtain(to)).await?;
@@ -315,7 +315,8 @@ impl Exchange<'_> {
         let limits = tries.limits();
         let patience = limits.map_or(self.on.limits.connect, |limits| limits.connect_timeout);
         let probes = limits.and_then(|limits| limits.keepalive).unwrap_or_default();
-        let dialled = self.within(end, self.on.seams.dial.dial(self.on.workload, to, patience)).await?;
+        let dialled =
+            self.within(end, self.on.seams.dial.dial(self.on.workload, to, patience)).await?;
         let local = |error: std::io::Error| Failed::Dial(DialError::Local(error.into()));
         ResetStream::dialled(dialled.map_err(Failed::Dial)?, probes).map_err(local)
     }
@@ -328,18 +329,19 @@ enum Near {
 }
 
 /// A request's head in the version that its destination speaks; without one, in the client's own.
-pub(super) fn onward(
+pub(super) fn request_head(
     request: &AskedFor<'_>,
     backend: Option<&Backend>,
     (target, host): (&str, Option<&str>),
     edits: &Edits<'_>,
-) -> Result<Onward, Failed> {
+) -> Result<RequestHead, Failed> {
     let by_http2 = backend.map_or(request.is_http2(), |backend| {
         match (backend.policy.limits.upgrade, backend.protocol) {
             (Upgrade::ToHttp2, _)
-            | (Upgrade::AsDeclared, AppProtocol::Http2 | AppProtocol::Grpc | AppProtocol::GrpcWeb) => {
-                true
-            }
+            | (
+                Upgrade::AsDeclared,
+                AppProtocol::Http2 | AppProtocol::Grpc | AppProtocol::GrpcWeb,
+            ) => true,
             (Upgrade::AsDeclared, AppProtocol::Http) => false,
             _ => request.is_http2(),
         }

@@ -14,8 +14,14 @@ use http::Request;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Connection, asked::AskedFor, attempt::next_head, bytes::read_some, decide::happens,
-    forward::reachable, story::Story,
+    Exchange,
+    asked::{AskedFor, RequestHead},
+    bytes::read_some,
+    decide::happens,
+    flow::{Sink, Source, flow},
+    forward::{reachable, request_head},
+    story::Story,
+    upstream::{Head, next_head},
 };
 use crate::{
     Origin, Seams, UpstreamAddr, WorkloadId,
@@ -42,7 +48,7 @@ pub(super) struct Copy {
     cluster: Arc<Cluster>,
     endpoints: Endpoints,
     connect: Duration,
-    head: Onward,
+    head: RequestHead,
     /// The body, once it is known, and how it is delimited.
     body: Option<(Bytes, Framing)>,
     asked: Asked,
@@ -67,7 +73,7 @@ impl Exchange<'_> {
             cluster: self.on.clusters.of(backend),
             endpoints: self.on.seams.judge.endpoints(backend),
             connect: backend.policy.limits.connect_timeout,
-            head: onward(request, Some(backend), (&target, host), &edits).ok()?,
+            head: request_head(request, Some(backend), (&target, host), &edits).ok()?,
             body: None,
             asked: request.asked(),
         })
@@ -92,8 +98,8 @@ impl Copy {
         let wanted = Wanted { endpoints, origin, tried: &[], key: None };
         let to = cluster.choose(&wanted)?;
         match &self.head {
-            Onward::Http1(head) => self.by_http1(to, head).await,
-            Onward::Http2(head) => self.by_http2(to, head).await,
+            RequestHead::Http1(head) => self.by_http1(to, head).await,
+            RequestHead::Http2(head) => self.by_http2(to, head).await,
         }
     }
 

@@ -79,9 +79,15 @@ impl Connection<'_> {
                 }
                 Next::End => return Ok(Ended::Closed),
                 Next::Other => return Ok(Ended::Other(inbox)),
-                Next::Refused(refusal) => self.refuse((client, tally), Local::refused(refusal)).await?,
+                Next::Refused(refusal) => {
+                    self.refuse((client, tally), Local::refused(refusal)).await?
+                }
                 Next::TooSlow => {
-                    self.refuse((client, tally), Local::text(408, "the request's head took too long")).await?
+                    self.refuse(
+                        (client, tally),
+                        Local::text(408, "the request's head took too long"),
+                    )
+                    .await?
                 }
             };
             if !persists {

@@ -21,7 +21,8 @@ pub(super) fn names(retries: &Retries, failed: &Failed) -> bool {
         Failed::Reset { .. } | Failed::TimedOut { one_try: true } => {
             on(&[Reset, ServerError, GatewayError])
         }
-        Failed::Status { status, .. } => names_status(retries, *status),
+        // It was named when the answer was given up for it.
+        Failed::Status { .. } => true,
         Failed::NoCluster
         | Failed::NoEndpoint
         | Failed::Overflow

@@ -14,7 +14,7 @@ use h2::{
 use http::{Response, response::Parts};
 
 use super::{
-    asked::Onward,
+    asked::RequestHead,
     attempt::Call,
     bytes::read_some,
     failed::Failed,
@@ -69,13 +69,13 @@ impl<'u> Far<'u> {
     ) -> Result<(Sink<'u>, Listen<'u>), Failed> {
         let carried = &call.tally.sent;
         match (self, call.head) {
-            (Self::Http1 { stream, reused }, Onward::Http1(head)) => {
+            (Self::Http1 { stream, reused }, RequestHead::Http1(head)) => {
                 let chunked = call.framing == Framing::Chunked;
                 let sink = Sink::Http1 { to: stream, chunked, out: head.clone(), carried };
                 let (inbox, asked) = (Vec::new(), call.asked);
                 Ok((sink, Listen::Http1 { stream, inbox, asked, reused }))
             }
-            (Self::Http2(send), Onward::Http2(head)) => {
+            (Self::Http2(send), RequestHead::Http2(head)) => {
                 let mut send = send.ready().await.map_err(failed)?;
                 let (response, to) = send.send_request(head.clone(), ends).map_err(failed)?;
                 let sink = if ends { Sink::Nowhere } else { Sink::Http2 { to, carried } };
@@ -96,17 +96,20 @@ impl Listen<'_> {
                 let heard = next_head(stream, inbox, *asked).await;
                 heard.map_err(|lost| lost.unwrap_or(Failed::Reset { reused }))
             }
-            Self::Http2 { response } => poll_fn(|context| {
-                if let Poll::Ready(Some(interim)) = response.poll_informational(context) {
-                    let head = interim.map(|interim| Heard::of_http2(interim.into_parts().0, None));
-                    return Poll::Ready(head.map_err(failed));
-                }
-                Pin::new(&mut *response).poll(context).map(|answer| {
-                    let (parts, body) = answer.map_err(failed)?.into_parts();
-                    Ok(Heard::of_http2(parts, Some(body)))
+            Self::Http2 { response } => {
+                poll_fn(|context| {
+                    if let Poll::Ready(Some(interim)) = response.poll_informational(context) {
+                        let head =
+                            interim.map(|interim| Heard::of_http2(interim.into_parts().0, None));
+                        return Poll::Ready(head.map_err(failed));
+                    }
+                    Pin::new(&mut *response).poll(context).map(|answer| {
+                        let (parts, body) = answer.map_err(failed)?.into_parts();
+                        Ok(Heard::of_http2(parts, Some(body)))
+                    })
                 })
-            })
-            .await,
+                .await
+            }
         }
     }
 

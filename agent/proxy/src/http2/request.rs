@@ -63,7 +63,8 @@ pub fn check(parts: &Parts, ends: bool) -> Result<Checked, Refusal> {
         return Err(Refusal::ContentLength);
     }
     let digits = |value: &HeaderValue| {
-        let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let text =
+            value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         text.and_then(|text| text.parse::<u64>().ok()).ok_or(Refusal::ContentLength)
     };
     let framing = match (length.map(digits).transpose()?, ends) {
@@ -77,13 +78,25 @@ pub fn check(parts: &Parts, ends: bool) -> Result<Checked, Refusal> {
 
 /// Whether a field belongs to the connection that it came by, or frames its message.
 pub(super) fn is_of_connection(name: &HeaderName) -> bool {
-    [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE, header::CONTENT_LENGTH]
-        .contains(name)
+    [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::TE,
+        header::CONTENT_LENGTH,
+    ]
+    .contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
 }
 
 /// The bytes of the head in HTTP/1.1.
-pub fn to_http1(parts: &Parts, target: &str, host: &str, edits: &Edits<'_>, framing: Framing) -> Vec<u8> {
+pub fn to_http1(
+    parts: &Parts,
+    target: &str,
+    host: &str,
+    edits: &Edits<'_>,
+    framing: Framing,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');

@@ -25,7 +25,12 @@ fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-fn checked(method: &str, uri: &str, fields: &[(&str, &str)], ends: bool) -> Result<Checked, Refusal> {
+fn checked(
+    method: &str,
+    uri: &str,
+    fields: &[(&str, &str)],
+    ends: bool,
+) -> Result<Checked, Refusal> {
     check(&parts(method, uri, fields), ends)
 }
 
@@ -35,7 +40,10 @@ fn what_http_1_would_take_for_something_else_is_refused() {
     let refused = |fields: &[(&str, &str)], ends| checked("POST", uri, fields, ends).unwrap_err();
     assert_eq!(refused(&[("host", "b")], true), Refusal::HostMismatch);
     assert_eq!(refused(&[("host", "a"), ("host", "a")], true), Refusal::Host);
-    assert_eq!(refused(&[("content-length", "3"), ("content-length", "3")], false), Refusal::ContentLength);
+    assert_eq!(
+        refused(&[("content-length", "3"), ("content-length", "3")], false),
+        Refusal::ContentLength
+    );
     assert_eq!(refused(&[("content-length", "+3")], false), Refusal::ContentLength);
     assert_eq!(refused(&[("content-length", "3")], true), Refusal::ContentLength);
     assert_eq!(checked("GET", "http://u@a/", &[], true), Err(Refusal::Host));
@@ -101,7 +109,11 @@ fn a_request_of_http_1_becomes_one_of_http_2() {
 
 #[test]
 fn from_http_2_to_http_2_all_but_the_host_stays() {
-    let parts = parts("GET", "http://a/x", &[("host", "a"), ("te", "trailers"), ("x-one", "1"), ("te", "gzip")]);
+    let parts = parts(
+        "GET",
+        "http://a/x",
+        &[("host", "a"), ("te", "trailers"), ("x-one", "1"), ("te", "gzip")],
+    );
     let request = onward(&parts, "/", "b", &Edits::default()).unwrap();
     assert_eq!((request.method(), request.uri().to_string().as_str()), (&Method::GET, "http://b/"));
     assert_eq!(request.headers().len(), 2, "{:?}", request.headers());
@@ -109,7 +121,8 @@ fn from_http_2_to_http_2_all_but_the_host_stays() {
 
 #[test]
 fn answers_go_both_ways() {
-    let head = b"HTTP/1.1 200 Fine\r\nX-One: 1\r\nKeep-Alive: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head =
+        b"HTTP/1.1 200 Fine\r\nX-One: 1\r\nKeep-Alive: 5\r\nTransfer-Encoding: chunked\r\n\r\n";
     let asked = Asked::Other { upgrade: false };
     let came = http1_response::read(head, asked, &Limits::default()).unwrap().unwrap();
     let answer = response::from_http1(head, &came, &Edits::default()).unwrap();
@@ -136,7 +149,8 @@ fn answers_go_both_ways() {
 
 #[test]
 fn trailers_go_both_ways_without_what_belongs_in_a_head() {
-    let fields = trailers::from_lines(b"grpc-status: 0\r\nContent-Length: 4\r\nHost: a\r\nX-Sum: 1\r\n");
+    let fields =
+        trailers::from_lines(b"grpc-status: 0\r\nContent-Length: 4\r\nHost: a\r\nX-Sum: 1\r\n");
     assert_eq!(fields.len(), 2);
     assert_eq!(trailers::to_lines(&fields), b"grpc-status: 0\r\nx-sum: 1\r\n");
 }

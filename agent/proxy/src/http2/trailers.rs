@@ -74,5 +74,14 @@ pub fn to_lines(fields: &HeaderMap) -> Vec<u8> {
 
 fn is_allowed(name: &HeaderName) -> bool {
     !super::request::is_of_connection(name)
-        && !matches!(name.as_str(), "host" | "trailer" | "content-encoding" | "content-type" | "cookie" | "set-cookie" | "authorization")
+        && !matches!(
+            name.as_str(),
+            "host"
+                | "trailer"
+                | "content-encoding"
+                | "content-type"
+                | "cookie"
+                | "set-cookie"
+                | "authorization"
+        )
 }

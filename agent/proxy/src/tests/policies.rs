@@ -260,12 +260,8 @@ async fn a_cookie_with_a_time_is_set_once_and_kept() {
     let servers = [Server::new(FINE).await, Server::new(FINE).await];
     let at = [servers[0].at, servers[1].at];
     for ttl in [Some(Duration::from_mins(1)), None] {
-        let key = HashKey::Cookie {
-            name: "user".into(),
-            path: "/".into(),
-            ttl,
-            attributes: Vec::new(),
-        };
+        let key =
+            HashKey::Cookie { name: "user".into(), path: "/".into(), ttl, attributes: Vec::new() };
         let rig = leading(&at, |policy| policy.balance = hashing(key)).await;
         let heard = ask(&rig, GET, "hi").await;
         let line = heard.lines().find_map(|line| line.strip_prefix("set-cookie: user="));

@@ -24,7 +24,10 @@ use super::{
 /// A client of HTTP/2; its connection is driven by a task of the rig's.
 async fn client(rig: &mut Rig) -> SendRequest<Bytes> {
     let stream = rig.dial().await;
-    let (send, connection) = soon(client::handshake(stream)).await.unwrap();
+    // So wide that a stream that is not read leaves room for others.
+    let handshake =
+        client::Builder::new().initial_connection_window_size(1 << 20).handshake(stream);
+    let (send, connection) = soon(handshake).await.unwrap();
     rig.tasks.spawn(async move {
         // How it ends is what tests look at, stream by stream.
         let _ = connection.await;
@@ -56,7 +59,7 @@ fn get(path: &str) -> Request<()> {
 }
 
 fn call() -> Request<()> {
-    let call = Request::builder().method("POST").uri("http://reviews/shop.Cart/Add");
+    let call = Request::builder().method("POST").uri("http://reviews/old.Cart/Add");
     call.header("content-type", "application/grpc").header("te", "trailers").body(()).unwrap()
 }
 
@@ -88,7 +91,7 @@ async fn a_call_with_trailers_goes_through_and_its_connection_is_shared() {
             None => Server::accept(&rig).await,
         };
         let (request, mut respond) = own.next().await;
-        assert_eq!(request.uri(), "http://reviews/shop.Cart/Add");
+        assert_eq!(request.uri(), "http://reviews/new.Cart/Add");
         assert_eq!(request.headers()["te"], "trailers");
         let answering = async {
             let (text, _) = whole(request.into_body()).await;
@@ -104,7 +107,10 @@ async fn a_call_with_trailers_goes_through_and_its_connection_is_shared() {
             found = answering => found,
             _ = own.0.accept() => panic!("no other stream"),
         };
-        assert_eq!((text.as_str(), &trailers["grpc-status"]), ("pong", &HeaderValue::from_static("0")));
+        assert_eq!(
+            (text.as_str(), &trailers["grpc-status"]),
+            ("pong", &HeaderValue::from_static("0"))
+        );
         server = Some(own);
     }
     for _ in 0..3 {
@@ -128,7 +134,10 @@ async fn a_client_of_http_2_reaches_a_server_of_http_1() {
     )
     .await;
     let answer = soon(response).await.unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["x-two"]), (200, &HeaderValue::from_static("2")));
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["x-two"]),
+        (200, &HeaderValue::from_static("2"))
+    );
     let (text, trailers) = whole(answer.into_body()).await;
     assert_eq!((text.as_str(), &trailers["x-sum"]), ("hi", &HeaderValue::from_static("3")));
 }
@@ -137,7 +146,11 @@ async fn a_client_of_http_2_reaches_a_server_of_http_1() {
 async fn a_client_of_http_1_reaches_a_server_of_http_2() {
     let mut rig = speaking(AppProtocol::Http2, |_| {}).await;
     let mut client = rig.dial().await;
-    say(&mut client, "POST /old HTTP/1.1\r\nHost: reviews\r\nX-One: 1\r\nContent-Length: 4\r\n\r\nping").await;
+    say(
+        &mut client,
+        "POST /old HTTP/1.1\r\nHost: reviews\r\nX-One: 1\r\nContent-Length: 4\r\n\r\nping",
+    )
+    .await;
     let mut server = Server::accept(&rig).await;
     let (request, mut respond) = server.next().await;
     assert_eq!(request.uri(), "http://reviews/new");
@@ -147,7 +160,10 @@ async fn a_client_of_http_1_reaches_a_server_of_http_2() {
     let mut out = respond.send_response(Response::new(()), false).unwrap();
     out.send_data(Bytes::from_static(b"pong"), true).unwrap();
     let heard = hear(&mut client, "0\r\n\r\n").await;
-    assert_eq!(heard, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npong\r\n0\r\n\r\n");
+    assert_eq!(
+        heard,
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npong\r\n0\r\n\r\n"
+    );
     // Its connection goes on.
     say(&mut client, GET).await;
 }
@@ -199,13 +215,17 @@ async fn an_upstream_that_resets_is_unavailable_to_a_call() {
     respond.send_reset(Reason::REFUSED_STREAM);
     server.go_on(&mut rig.tasks);
     let answer = soon(response).await.unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["grpc-status"]), (200, &HeaderValue::from_static("14")));
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["grpc-status"]),
+        (200, &HeaderValue::from_static("14"))
+    );
     assert_eq!(rig.exchanged().await.flags.to_string(), "UR");
 }
 
 fn unavailable(route: &mut Route) {
     let on = [RetryOn::GrpcUnavailable, RetryOn::RefusedStream].into();
-    let retries = Retries { attempts: 2, on, backoff: Duration::from_millis(1), ..Retries::usual() };
+    let retries =
+        Retries { attempts: 2, on, backoff: Duration::from_millis(1), ..Retries::usual() };
     way_of(route).retries = Some(retries);
 }
 

@@ -81,10 +81,7 @@ pub(super) async fn dialled(
 }
 
 /// A rig whose upstream speaks this.
-pub(super) async fn speaking(
-    protocol: AppProtocol,
-    change: impl FnOnce(&mut Route),
-) -> Rig {
+pub(super) async fn speaking(protocol: AppProtocol, change: impl FnOnce(&mut Route)) -> Rig {
     dialled(
         |_| {},
         |route| {
