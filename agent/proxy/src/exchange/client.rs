@@ -102,8 +102,8 @@ impl Client<'_> {
                 written.map_err(Failed::Client)
             }
             Self::Http2(stream) => {
-                let Some(head) = heard.as_http2(call) else { return Ok(()) };
-                let sent = stream.lock().send_informational(head);
+                let Some(interim) = heard.as_http2(call) else { return Ok(()) };
+                let sent = stream.lock().send_informational(interim);
                 sent.map_err(|error| Failed::Client(as_io(error)))
             }
         }
@@ -120,9 +120,9 @@ impl Client<'_> {
         let (stream, version) = match self {
             Self::Http1 { stream, version } => (*stream, *version),
             Self::Http2(stream) => {
-                let head = heard.as_http2(call).ok_or(Failed::Answer(Refusal::Field))?;
+                let answer = heard.as_http2(call).ok_or(Failed::Answer(Refusal::Field))?;
                 let ends = heard.ends();
-                let to = stream.begin(head, ends).map_err(Failed::Client)?;
+                let to = stream.begin(answer, ends).map_err(Failed::Client)?;
                 let sink = if ends { Sink::Nowhere } else { Sink::Http2 { to, carried } };
                 return Ok((sink, false));
             }

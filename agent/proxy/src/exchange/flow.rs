@@ -7,10 +7,12 @@
 use std::{
     future::poll_fn,
     io,
+    pin::pin,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use h2::{Reason, RecvStream, SendStream};
 
 use super::{
@@ -213,26 +215,7 @@ pub(super) async fn flow(
     mut kept: Option<Kept<'_>>,
 ) -> Result<(), Broken> {
     loop {
-        // A head whose body is not there yet is not held back for it.
-        let next = {
-            let mut next = std::pin::pin!(source.next());
-            let at_once = poll_fn(|context| {
-                std::task::Poll::Ready(match next.as_mut().poll(context) {
-                    std::task::Poll::Ready(next) => Some(next),
-                    std::task::Poll::Pending => None,
-                })
-            });
-            match at_once.await {
-                Some(next) => next?,
-                None => {
-                    sink.flush().await?;
-                    tokio::select! {
-                        next = next => next?,
-                        error = sink.refused() => return Err(Broken::Sink(error)),
-                    }
-                }
-            }
-        };
+        let next = next_or_flush(source, sink).await?;
         match next {
             // It is kept before it is written: what is given up meanwhile is not lost.
             Next::Data(data) => {
@@ -248,5 +231,19 @@ pub(super) async fn flow(
                 return sink.end(trailers).await;
             }
         }
+    }
+}
+
+/// What comes next of a body. What was written before is not held back while that is awaited: a head's
+/// body may be long in coming.
+async fn next_or_flush(source: &mut Source<'_>, sink: &mut Sink<'_>) -> Result<Next, Broken> {
+    let mut next = pin!(source.next());
+    if let Some(next) = next.as_mut().now_or_never() {
+        return next;
+    }
+    sink.flush().await?;
+    tokio::select! {
+        next = next => next,
+        error = sink.refused() => Err(Broken::Sink(error)),
     }
 }

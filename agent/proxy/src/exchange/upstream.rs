@@ -76,8 +76,9 @@ impl<'u> Far<'u> {
                 Ok((sink, Listen::Http1 { stream, inbox, asked, reused }))
             }
             (Self::Http2(send), RequestHead::Http2(head)) => {
-                let mut send = send.ready().await.map_err(failed)?;
-                let (response, to) = send.send_request(head.clone(), ends).map_err(failed)?;
+                let mut send = send.ready().await.map_err(|error| failed(&error))?;
+                let (response, to) =
+                    send.send_request(head.clone(), ends).map_err(|error| failed(&error))?;
                 let sink = if ends { Sink::Nowhere } else { Sink::Http2 { to, carried } };
                 Ok((sink, Listen::Http2 { response }))
             }
@@ -101,10 +102,10 @@ impl Listen<'_> {
                     if let Poll::Ready(Some(interim)) = response.poll_informational(context) {
                         let head =
                             interim.map(|interim| Heard::of_http2(interim.into_parts().0, None));
-                        return Poll::Ready(head.map_err(failed));
+                        return Poll::Ready(head.map_err(|error| failed(&error)));
                     }
                     Pin::new(&mut *response).poll(context).map(|answer| {
-                        let (parts, body) = answer.map_err(failed)?.into_parts();
+                        let (parts, body) = answer.map_err(|error| failed(&error))?.into_parts();
                         Ok(Heard::of_http2(parts, Some(body)))
                     })
                 })
@@ -197,7 +198,7 @@ impl Heard {
 }
 
 /// Why a stream came to nothing.
-fn failed(error: h2::Error) -> Failed {
+fn failed(error: &h2::Error) -> Failed {
     match error.reason() {
         // None of it was looked at (RFC 9113, sections 6.8 and 8.7).
         Some(Reason::REFUSED_STREAM) => Failed::RefusedStream,
