@@ -1,6 +1,6 @@
-//! Destinations that are nobody's, to which the agent sends from inside a pod to see the hooks
+//! Destinations that no host has, to which the agent sends from inside a pod to see the hooks
 //! refuse it. Every hook refuses them to an enrolled pod, whatever its rules, and writes down in
-//! PROOFS that it did and under which generation; there is no event, since nobody asked for a
+//! PROOFS that it did and under which generation; there is no event, since no application asked for a
 //! destination.
 //!
 //! Both are reserved by the IETF and valid as a destination nowhere (IANA's special-purpose
@@ -14,8 +14,8 @@ pub const V4: Addr = Addr::v4(0xc000_0008_u32.to_be());
 pub const V6: Addr = Addr::v6([0x0100_0000_u32.to_be(), 1_u32.to_be(), 0, 1_u32.to_be()]);
 /// The port that is dialled: discard (RFC 863).
 pub const PORT: u16 = 9;
-/// The mark of a packet that layer 2 judges on loopback too, where it judges nothing else. Whoever
-/// else sets it is judged more, not less.
+/// The mark of a packet that layer 2 judges on loopback too, where it judges nothing else. A
+/// process that sets it too is judged more, not less.
 pub const MARK: u32 = 0x5ec1_0ca7;
 
 /// What can prove itself: values of [`crate::ProofKey::hook`].

@@ -244,7 +244,7 @@ impl OpenedBy {
     pub const POD: u32 = 2;
     /// The agent, from inside the pod's namespace.
     pub const AGENT: u32 = 3;
-    /// The pod, to what new connections may not go to any more although nobody revoked it: user space
+    /// The pod, to what new connections may not go to any more although it was not revoked: user space
     /// says so, and takes it back.
     pub const KEPT: u32 = 4;
 }
@@ -255,7 +255,7 @@ impl OpenedBy {
 pub struct FlowState {
     /// A value of [`OpenedBy`].
     pub opened_by: u32,
-    /// Non-zero once the pod has said that it will send no more, or somebody has reset it.
+    /// Non-zero once the pod has said that it will send no more, or it has been reset.
     pub closing: u32,
     /// The generation that last let the pod send.
     pub generation: u64,

@@ -60,7 +60,7 @@ pub enum Reason {
     Revoked = 20,
     /// The connection is for the proxy, and the proxy has no listener in the pod.
     ProxyAbsent = 21,
-    /// The destination is nobody's: a canary asks whether the hooks are alive ([`crate::canary`]).
+    /// No host has the destination: a canary asks whether the hooks are alive ([`crate::canary`]).
     Canary = 22,
 }
 

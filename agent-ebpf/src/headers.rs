@@ -128,7 +128,7 @@ pub(crate) fn read(skb: &SkBuff, offset: u32) -> Option<Packet> {
     let version: u8 = skb.load(offset as usize).ok()?;
     // SAFETY: a word of the context.
     let ether_type = unsafe { (*skb.skb).protocol };
-    // A frame that calls itself one version and holds the other is read by nobody alike.
+    // A frame that calls itself one version and holds the other is read differently by each receiver.
     let mut packet = match (ether_type, version >> 4) {
         (IPV4_BE, 4) => read_v4(skb, offset)?,
         (IPV6_BE, 6) => read_v6(skb, offset)?,

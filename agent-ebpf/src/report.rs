@@ -80,7 +80,7 @@ fn index_of(layer: u32, judgement: &Judgement) -> u32 {
     }
 }
 
-/// Notes that a hook has refused a canary. Nobody asked for its destination, so there is no event
+/// Notes that a hook has refused a canary. No application asked for its destination, so there is no event
 /// and no count.
 #[inline(always)]
 pub(crate) fn proved(netns: u64, (hook, interface): (u32, u32), generation: u64) {

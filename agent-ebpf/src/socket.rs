@@ -113,7 +113,7 @@ fn connect(sock: &Sock<'_>) -> i32 {
     match judgement.verdict {
         Verdict::Direct => {
             // Nothing is remembered: it would cost more than the verdict, and most connections
-            // end before anybody asks.
+            // end before the first lookup.
             // SAFETY: the socket of this context is a full one.
             unsafe { forget(sock.socket()) };
             ALLOW

@@ -78,7 +78,7 @@ fn begins(ctx: &SockOpsContext) {
     let _ = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
 }
 
-/// True for a connection of a judged pod to somebody else.
+/// True for a connection of a judged pod to another host.
 #[inline(always)]
 fn leaves_a_pod(ctx: &SockOpsContext) -> bool {
     let Some(tables) = Live::new() else { return false };

@@ -77,8 +77,8 @@ fn begin(key: &FlowKey, opened_by: u32, generation: u64, now: u64) {
     let _ = FLOWS.insert(key, state, 0);
 }
 
-/// True when a datagram to `flow` answers one that came in. A socket without a port answers nobody,
-/// also when somebody has sent to port 0.
+/// True when a datagram to `flow` answers one that came in. A socket without a port answers no peer,
+/// also when a datagram came to port 0.
 #[inline(always)]
 pub(crate) fn answers(flow: &Flow, own_port: u16) -> bool {
     if own_port == 0 {
@@ -126,7 +126,7 @@ pub(crate) struct PacketContext<'a> {
 
 impl PacketContext<'_> {
     /// True where a packet is on its way out of the pod. What is for the pod itself the kernel sends
-    /// by loopback; here it is for whoever takes it from the link.
+    /// by loopback; here it is for the reader of the link.
     #[inline(always)]
     fn is_outside(&self) -> bool {
         // SAFETY: a word of the context.
@@ -290,7 +290,7 @@ fn passes_unnamed(
         return true;
     }
     match judgement.verdict {
-        // Nobody enforces a route where the registry does not decide, or on a connection that is
+        // No route is enforced where the registry does not decide, or on a connection that is
         // older than the route.
         Verdict::Proxy => {
             judgement.default_action != policy_default::REGISTRY_ONLY || (was_let_out && !opens)

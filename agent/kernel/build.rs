@@ -39,9 +39,14 @@ fn layout() -> Layout {
     if env::var_os("CARGO_FEATURE_NEXT_LAYOUT").is_some() { Layout::Next } else { Layout::Current }
 }
 
-/// `OUT_DIR` is `<target>[/<triple>]/<profile>/build/<crate>-<hash>/out`.
+/// `OUT_DIR` is `<target>[/<triple>]/<profile>/build/<crate>-<hash>/out`. The kernel programs are the
+/// same for every profile and triple, and are built once for all of them.
 fn target_dir(out_dir: &Path) -> &Path {
-    out_dir.ancestors().nth(4).expect("cargo nests OUT_DIR four deep")
+    let of_profile = out_dir.ancestors().nth(4).expect("cargo nests OUT_DIR four deep");
+    match of_profile.parent() {
+        Some(target) if of_profile.ends_with(variable("TARGET")) => target,
+        _ => of_profile,
+    }
 }
 
 fn watch(workspace: &Path) {

@@ -1,18 +1,67 @@
 //! What the generation in force says of this node's pods, for whoever is handed one by the cookie of
 //! its namespace: the proxy, and the reader of the kernel's events.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+};
 
-use agent_model::{egress::RuleSource, snapshot::Endpoints};
+use agent_base::lock::lock;
+use agent_model::{
+    egress::RuleSource,
+    requests::{NoRequests, Requests, backend::Backend, outbound::Outbound},
+    snapshot::{Endpoints, Snapshot},
+};
 use agent_pods::view::PodViews;
 
 /// What the generation in force says to the proxy.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Members {
     /// The pods.
     pub(crate) pods: Arc<PodViews>,
     /// Where rules send what they match, by their source; see [`Snapshot::upstreams`].
-    ///
-    /// [`Snapshot::upstreams`]: agent_model::snapshot::Snapshot::upstreams
     pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
+    /// Where the pods' requests lead.
+    requests: Arc<dyn Requests>,
+    /// The same, of the pods that have asked: each request asks.
+    outbound: Mutex<HashMap<u64, Option<Arc<Outbound>>>>,
+}
+
+impl Members {
+    /// Of a snapshot.
+    pub(crate) fn new(pods: Arc<PodViews>, snapshot: &Snapshot) -> Self {
+        Self {
+            pods,
+            upstreams: Arc::clone(&snapshot.upstreams),
+            requests: Arc::clone(&snapshot.requests),
+            outbound: Mutex::default(),
+        }
+    }
+
+    /// What a pod may dial, by the cookie of its namespace.
+    pub(crate) fn outbound(&self, netns: u64) -> Option<Arc<Outbound>> {
+        if let Some(known) = lock(&self.outbound).get(&netns) {
+            return known.clone();
+        }
+        // Worked out without the lock, and kept by the model: whoever asks at the same time gets it too.
+        let found = self.pods.in_netns(netns).and_then(|pod| self.requests.outbound(&pod.id));
+        lock(&self.outbound).insert(netns, found.clone());
+        found
+    }
+
+    /// Where a backend is.
+    pub(crate) fn endpoints(&self, backend: &Backend) -> Endpoints {
+        self.requests.load_assignment(backend).endpoints
+    }
+}
+
+impl Default for Members {
+    fn default() -> Self {
+        Self {
+            pods: Arc::default(),
+            upstreams: Arc::default(),
+            requests: Arc::new(NoRequests),
+            outbound: Mutex::default(),
+        }
+    }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod abi_names;
 pub(crate) mod events;
 pub(crate) mod flow_record;
+pub(crate) mod flow_request;
 pub(crate) mod flow_view;
 pub(crate) mod flows;
 pub(crate) mod log;

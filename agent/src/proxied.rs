@@ -9,11 +9,15 @@ use agent_kernel::{
     netns::{NetNs, Worker},
     rule_names::RuleNames,
 };
-use agent_model::egress::Action;
+use agent_model::{
+    egress::Action,
+    endpoints::Endpoints,
+    requests::{backend::Backend, outbound::Outbound},
+};
 use agent_pods::sockets::{self, SocketError};
 use agent_proxy::{
-    Blame, Dial, DialError, Dialling, Judge, Origin, OriginError, OriginalDst, Origins, Record,
-    Records, Ruling, UpstreamAddr, WorkloadId,
+    Blame, Dial, DialError, Dialling, Exchanged, Judge, Origin, OriginError, OriginalDst, Origins,
+    Record, Records, Ruling, UpstreamAddr, WorkloadId,
 };
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -23,6 +27,7 @@ use crate::{
     members::Members,
     observe::{
         flow_record::{Carried, Direction, FlowReason, FlowRecord, Layer, Protocol, Source, ip},
+        flow_request::FlowRequest,
         flows::FlowLog,
     },
 };
@@ -78,6 +83,14 @@ impl Judge for Borrowed {
             }
             Action::Direct => None,
         }
+    }
+
+    fn outbound(&self, workload: WorkloadId) -> Option<Arc<Outbound>> {
+        self.members.load().outbound(workload.0)
+    }
+
+    fn endpoints(&self, backend: &Backend) -> Endpoints {
+        self.members.load().endpoints(backend)
     }
 }
 
@@ -142,6 +155,46 @@ impl Records for Borrowed {
                 duration_us: u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
                 rtt_us: 0,
             }),
+            request: None,
+        });
+    }
+
+    fn exchanged(&self, exchanged: Exchanged) {
+        let Exchanged { workload, client, origin, upstream, would_deny, is_denied, .. } =
+            &exchanged;
+        let members = self.members.load();
+        let pod = members.pods.in_netns(workload.0);
+        let destination = origin.dst.0;
+        self.flows.record(FlowRecord {
+            time: Timestamp::now(),
+            connection: None,
+            direction: Direction::Outbound,
+            netns: workload.0,
+            pod: pod.map(|pod| pod.id.clone()),
+            source: Source {
+                address: pod.and_then(|pod| pod.address_towards(destination.ip())),
+                port: Some(client.0.port()),
+            },
+            destination: destination.into(),
+            protocol: Protocol::TCP,
+            layer: Layer::Proxy,
+            verdict: if *is_denied { Verdict::Deny } else { Verdict::Proxy },
+            reason: match (is_denied, would_deny) {
+                (true, _) => FlowReason::Proxy("unknown-host"),
+                (false, true) => FlowReason::Rules(Reason::WouldDeny),
+                (false, false) => FlowReason::Rules(Reason::Rule),
+            },
+            generation: origin.generation,
+            rule: self.names.get(origin.rule).map(|decision| decision.source),
+            pid: None,
+            upstream: upstream.map(|upstream| upstream.0),
+            carried: Some(Carried {
+                bytes_sent: exchanged.bytes_sent,
+                bytes_received: exchanged.bytes_received,
+                duration_us: u64::try_from(exchanged.duration.as_micros()).unwrap_or(u64::MAX),
+                rtt_us: 0,
+            }),
+            request: Some(Box::new(FlowRequest::from(&exchanged))),
         });
     }
 }

@@ -8,13 +8,11 @@ use agent_base::{
     laps::{Laps, Phase},
 };
 use agent_model::{
-    resource::Kind,
     snapshot::{PodId, Snapshot},
     translate::{Interner, NodeContext, translate},
 };
 use agent_pods::{evidence::Evidence, link_watch::LinkChanges, runtime::RuntimeOnly};
 use agent_source::{
-    note::Note,
     observed::{Observed, Reader},
     resolve::Ends,
     resolvers,
@@ -44,10 +42,6 @@ const LOOK_AT_LINKS: Duration = Duration::from_mins(1);
 /// they take: whoever changes links all the time must not have the agent do nothing else.
 const REST: Duration = Duration::from_millis(100);
 const TIMES_AS_LONG: u32 = 3;
-
-const NO_MESH_CONFIG: &str = "the ConfigMap istio cannot be read and no earlier form of it is \
-    known: nothing is published until it is mended, lest pods be judged by a default that it \
-    does not mean";
 
 /// What a [`Publisher`] is made of.
 #[derive(Debug)]
@@ -201,11 +195,6 @@ impl Publisher {
     }
 
     async fn take(&mut self, mut observed: Observed, names: &Ends) {
-        if self.latest.is_none() && lacks_mesh_config(&observed) {
-            self.report.refuse(&observed, NO_MESH_CONFIG);
-            self.is_unsettled = true;
-            return;
-        }
         let since = Instant::now();
         self.context.resolvers = resolvers::of_pods(&observed.objects);
         self.context.own_resolvers = resolvers::own();
@@ -312,14 +301,4 @@ impl Publisher {
 async fn arrival(changes: &LinkChanges, not_before: Instant) {
     sleep_until(not_before).await;
     changes.arrival().await;
-}
-
-/// True when the mesh's settings are there, broken, and were never good: their defaults would let
-/// everything out (`ALLOW_ANY`).
-fn lacks_mesh_config(observed: &Observed) -> bool {
-    let kind = Kind::ConfigMap;
-    let is_broken = |note: &Note| {
-        note.is_error() && note.finding.kind == kind.name() && note.finding.name == "istio"
-    };
-    observed.objects.of_kind(kind).next().is_none() && observed.notes.iter().any(|n| is_broken(n))
 }

@@ -344,8 +344,8 @@ impl Sync {
 
     /// What the proxy and the log of flows read from here on.
     fn store_members(&self, snapshot: &Snapshot) {
-        let (pods, upstreams) = (Arc::clone(&self.views), Arc::clone(&snapshot.upstreams));
-        self.members.store(Arc::new(Members { pods, upstreams }));
+        let members = Members::new(Arc::clone(&self.views), snapshot);
+        self.members.store(Arc::new(members));
     }
 
     /// The pods about which something else is said than before; `None` when that is nothing.

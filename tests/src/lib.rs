@@ -8,6 +8,7 @@
 //! kubernetes                     its programs, and whether tests with it were left out
 //! control_plane, gate, scene     a real API server with its etcd, what stands before it, and a stage
 //!                                whose agent follows it
+//! app_mesh                       a pod in App Mesh's mesh, and the names there
 //! skip                           tests that are skipped, and say so
 //! shared                         one such server for cases that run on either source
 //! chain, runtime                 a CNI chain, and a container runtime that lists what a test tells it
@@ -16,9 +17,11 @@
 //! linked, spare                  a pod whose links change while it runs, and such links
 //! stranger                       somebody else's programs on the same hooks
 //! pace                           limits of wall time, held against a control in the same run
+//! web                            a web server that says its version
 //! raw                            the few calls that need `unsafe`
 //! ```
 
+pub mod app_mesh;
 pub mod attached;
 pub mod burden;
 pub mod chain;
@@ -41,6 +44,7 @@ pub mod skip;
 pub mod spare;
 pub mod stage;
 pub mod stranger;
+pub mod web;
 
 pub use sekisho_selftest::{
     agent, capture, cgroup, errand, frame, ground, links, manifest, name, netns, packet, posture,

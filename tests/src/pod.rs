@@ -3,11 +3,13 @@
 //! ```text
 //! skt-probe talk           a TCP client that does as its input says
 //! skt-probe load LOAD      many connections at once
+//! skt-probe http           requests, a line of its input at a time
 //! skt-probe serve P PORT   an echo server in the pod; P is tcp, tcp4, udp or as in `serve`
 //! skt-probe strangers CGROUP LINK...   programs of somebody else on the hooks of a node
 //! skt-probe ...            what the probe does
 //! ```
 
+pub mod http;
 pub mod load;
 mod serve;
 mod strangers;
@@ -22,6 +24,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<()> {
     let words: Vec<String> = arguments.collect();
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["talk"] => talk::run(),
+        ["http"] => http::talk(),
         ["strangers", cgroup, links @ ..] => strangers::run(cgroup, links),
         ["load", load] => load::run(&serde_json::from_str(load)?),
         ["serve", protocol, port] => serve::run(protocol, port.parse()?),

@@ -28,7 +28,7 @@ impl Cgroup {
         &self.path
     }
 
-    /// Moves a process into the group. Sockets belong to the group of whoever makes them, so this
+    /// Moves a process into the group. Sockets belong to the group of the process that makes them, so this
     /// comes before the process makes any.
     pub(crate) fn take(&self, process: u32) -> anyhow::Result<()> {
         Ok(fs::write(self.path.join("cgroup.procs"), process.to_string())?)

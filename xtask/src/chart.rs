@@ -2,7 +2,7 @@
 //! and Helm make the same objects of one source.
 //!
 //! A manifest becomes a template by replacing whole lines, each of which must be there: a base that
-//! changes under a replacement fails here rather than in somebody's cluster.
+//! changes under a replacement fails here rather than in a user's cluster.
 
 use std::{
     fs,

@@ -26,11 +26,16 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// One small test of the workspace. With any test among what is built, Cargo gives the dependencies
+/// the features that tests need too. So programs and tests are built from the same dependencies.
+const A_TEST: [&str; 2] = ["--test", "golden"];
+
 /// Builds every program of the workspace. One that is built by itself has dependencies with other
 /// features, and so all of them are built twice.
 pub(crate) fn build_programs(features: &[&str]) -> anyhow::Result<()> {
     let mut command = cargo();
     command.args(["build", "--quiet", "--workspace", "--exclude", "agent-ebpf", "--bins"]);
+    command.args(A_TEST);
     for feature in features {
         command.args(["--features", feature]);
     }

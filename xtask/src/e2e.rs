@@ -16,7 +16,10 @@ use std::{path::PathBuf, time::Instant};
 
 use clap::Args;
 
-use crate::{image, interrupt, setup};
+use crate::{
+    image::{self, Profile},
+    interrupt, setup,
+};
 use cluster::Cluster;
 use neighbour::Neighbour;
 use stage::Stage;
@@ -26,6 +29,9 @@ pub(crate) struct Options {
     /// Take this image instead of making one
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
+    /// Build the image as it is released: the same steps, with minutes of optimization before them
+    #[arg(long, conflicts_with = "image")]
+    release: bool,
     /// Leave the cluster up at the end
     #[arg(long)]
     keep: bool,
@@ -37,9 +43,11 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     setup::run(&setup::Options::default())?;
     setup::packages(&["bpftool", "busybox-static"])?;
-    let archive = match &options.image {
-        Some(archive) => archive.clone(),
-        None => image::make(&image::Options::default())?,
+    let archive = if let Some(archive) = &options.image {
+        archive.clone()
+    } else {
+        let profile = if options.release { Profile::Release } else { Profile::ImageTest };
+        image::make(&image::Options::of(profile))?
     };
     Neighbour::build()?;
     interrupt::watch()?;

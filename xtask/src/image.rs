@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// The image's name and tag
     #[arg(long, value_name = "NAME:TAG", default_value = NAME)]
     name: String,
+    /// How the program is built
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
     /// Where the archive goes [default: target/image/sekisho.oci.tar]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -35,15 +38,33 @@ pub(crate) struct Options {
     program_only: bool,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { arch: None, name: NAME.to_owned(), out: None, program_only: false }
+impl Options {
+    /// An image for this machine, under its usual name and at its usual place.
+    pub(crate) fn of(profile: Profile) -> Self {
+        Self { arch: None, name: NAME.to_owned(), profile, out: None, program_only: false }
+    }
+
+    fn arch(&self) -> Arch {
+        self.arch.unwrap_or_else(Arch::of_this_machine)
     }
 }
 
-impl Options {
-    fn arch(&self) -> Arch {
-        self.arch.unwrap_or_else(Arch::of_this_machine)
+/// How the program is built, by the names of Cargo's profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// As it is released: small and fast, after minutes of link-time optimization
+    Release,
+    /// For `cargo xtask e2e`: slower and larger, and built in less time
+    ImageTest,
+}
+
+impl Profile {
+    /// The profile's name in Cargo.toml, and of the folder that Cargo builds into.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::ImageTest => "image-test",
+        }
     }
 }
 
@@ -80,7 +101,7 @@ pub(crate) fn make(options: &Options) -> anyhow::Result<PathBuf> {
     let directory = target_dir().join("image");
     fs::create_dir_all(&directory)?;
     let arch = options.arch();
-    let program = program::build(arch)?;
+    let program = program::build(arch, options.profile)?;
     if options.program_only {
         let place = directory.join("sekisho");
         fs::copy(&program, &place)?;

@@ -25,7 +25,7 @@ pub enum Phase {
     Revoke,
     /// What the status says.
     Report,
-    /// What the generation does not need is removed; nobody waits for it.
+    /// What the generation does not need is removed; nothing waits for it.
     Narrow,
 }
 

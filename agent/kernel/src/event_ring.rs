@@ -39,7 +39,7 @@ impl EventRing {
         ring.map(Self).map_err(|error| RingError::Register(error.into()))
     }
 
-    /// Waits until the kernel says that there is something. Most events do not wake anybody.
+    /// Waits until the kernel says that there is something. Most events do not wake the reader.
     pub async fn ready(&self) -> io::Result<()> {
         self.0.readable().await?.clear_ready();
         Ok(())

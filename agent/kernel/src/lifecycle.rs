@@ -175,7 +175,7 @@ impl Kernel {
         Ok(links::remove_other_layouts(&self.pin_dir, &load::maps_directory(&self.pin_dir))?)
     }
 
-    /// True when a hook of the cgroup is not where it should be, or somebody wants all of them
+    /// True when a hook of the cgroup is not where it should be, or a caller wants all of them
     /// looked at.
     pub fn is_amiss(&self) -> bool {
         self.mending.is_asked()
@@ -183,7 +183,7 @@ impl Kernel {
             || !self.links.lost(&self.programs).is_empty()
     }
 
-    /// Puts back what somebody else took from the cgroup. Says whether everything is to be
+    /// Puts back what another program took from the cgroup. Says whether everything is to be
     /// attached again, as a canary asks for.
     pub fn mend(&self) -> Result<bool, KernelError> {
         let asked = self.mending.take();

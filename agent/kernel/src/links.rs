@@ -158,7 +158,7 @@ impl Links {
     }
 
     /// The hooks of the cgroup that are not attached where they should be, or hold another program than
-    /// ours: anybody may detach a link or replace what it runs.
+    /// ours: any privileged process may detach a link or replace what it runs.
     pub fn lost(&self, programs: &Programs) -> Vec<&'static Hook> {
         let Ok(metadata) = self.cgroup.metadata() else { return Vec::new() };
         let wanted = AttachPoint::Cgroup(metadata.ino());
@@ -195,7 +195,7 @@ impl Links {
     }
 }
 
-/// Whether nobody's program on the interface runs before the link's.
+/// Whether no other program on the interface runs before the link's.
 fn is_first(link: BorrowedFd<'_>, target: Target<'_>, hook: &Hook) -> Result<bool, SysError> {
     let Target::Interface(interface) = target else { return Ok(true) };
     let first = sys::first_program(interface, hook.number)?;

@@ -1,6 +1,6 @@
 //! What others take away: noted when it is put back, asked for when a canary fails.
 //!
-//! Anybody may detach a link or replace what it runs. Once a second the agent looks whether every hook,
+//! Any privileged process may detach a link or replace what it runs. Once a second the agent looks whether every hook,
 //! of the cgroup and of the links, is still attached with its program, and puts it back. It does the same
 //! with pins that were removed. What is missing in PODS it writes again when a canary fails.
 
@@ -12,7 +12,7 @@ use std::sync::{
 use agent_base::lock::lock;
 use jiff::Timestamp;
 
-/// Hooks that somebody else took away.
+/// Hooks that another program took away.
 #[derive(Clone, Debug, Default)]
 pub struct Mended {
     /// How often one was put back since the agent started.
@@ -32,7 +32,7 @@ pub struct Mend {
     pub at: Timestamp,
 }
 
-/// What was put back, and whether somebody wants everything put in order.
+/// What was put back, and whether a caller wants everything put in order.
 #[derive(Debug, Default)]
 pub struct Mending {
     asked: AtomicBool,
@@ -45,7 +45,7 @@ impl Mending {
         self.asked.store(true, Ordering::Relaxed);
     }
 
-    /// Whether somebody has asked.
+    /// Whether a caller has asked.
     pub(crate) fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }

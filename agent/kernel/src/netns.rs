@@ -1,7 +1,7 @@
 //! A network namespace as an open handle, and the one thread that enters namespaces.
 //!
 //! A namespace is known by its cookie, which the kernel never hands out twice while the machine is
-//! up. The handle keeps the namespace itself alive, so whoever holds one gives it up once the pod
+//! up. The handle keeps the namespace itself alive, so a holder gives it up once the pod
 //! is gone: that is what [`NetNs::is_current`] is for.
 //!
 //! `setns` moves one thread. The runtime's threads never move; [`Worker`] is a thread of its own

@@ -1,4 +1,4 @@
-//! The pins of the maps, which somebody may remove while the agent runs: the next agent would find
+//! The pins of the maps, which another process may remove while the agent runs: the next agent would find
 //! nothing, and the kernel would forget what it judges by.
 
 use std::{

@@ -150,7 +150,7 @@ fn is_gone(error: &std::io::Error) -> bool {
 
 /// `struct inet_diag_req_v2`.
 fn request(family: u8, protocol: u8, id: &[u8; ID]) -> Vec<u8> {
-    /// Every state but `TCP_TIME_WAIT` (6), whose sockets nobody owns, and `TCP_BOUND_INACTIVE`
+    /// Every state but `TCP_TIME_WAIT` (6), whose sockets no process owns, and `TCP_BOUND_INACTIVE`
     /// (13), which is asked for only by who wants sockets that have done nothing yet.
     const STATES: u32 = !(1 << 6 | 1 << 13);
     let mut body = vec![family, protocol, 0, 0];

@@ -155,7 +155,7 @@ impl<K: Pod, V: Pod> RawMap<K, V> {
         }
     }
 
-    /// Every key at one moment, as far as nobody writes meanwhile.
+    /// Every key at one moment, as far as nothing is written meanwhile.
     pub fn keys(&self) -> Result<Vec<K>> {
         let mut keys = Vec::new();
         let mut last = None;
@@ -256,7 +256,7 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Resu
     bpf("BPF_LINK_UPDATE", bpf_cmd::BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
-/// Detaches a link's program, whoever else holds the link.
+/// Detaches a link's program, also while others hold the link.
 pub(crate) fn link_detach(link: BorrowedFd<'_>) -> Result<()> {
     let mut attr = empty();
     attr.link_detach.link_fd = word(link);

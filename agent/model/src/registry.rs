@@ -88,7 +88,7 @@ pub struct Likeness {
 }
 
 /// Who may see a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Exposure {
     /// Everybody.
     All,

@@ -20,6 +20,7 @@ mod find;
 pub mod gateway;
 pub mod host;
 mod list;
+mod needs;
 pub mod outbound;
 pub mod policy;
 pub mod route;
@@ -28,6 +29,7 @@ pub mod text;
 
 pub use find::{Decided, Request, Sent, Verdict};
 pub use list::{AnyRoute, ClusterName, ListenerRow, RouteRow};
+pub use needs::Reading;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

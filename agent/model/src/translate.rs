@@ -5,6 +5,7 @@
 //!                           ├► its rules                            egress
 //!                           └► listeners, when somebody asks        requests
 //! VirtualService of App Mesh ─► the same, with its rules            app_mesh
+//! what is refused ─► the strictest that may have been meant           resource
 //! Pod ─► in a mesh? ─► Scope (what it sees, or what it lists)       enrol, registry
 //!                      └► + what is exempt ─► RuleSet, shared       exempt, intern
 //! ```
@@ -21,6 +22,7 @@ mod endpoints;
 mod enrol;
 mod exempt;
 mod exposure;
+mod governing;
 mod intern;
 pub mod labels;
 mod mesh_config;
@@ -30,6 +32,7 @@ mod pods_anywhere;
 pub mod requests;
 mod resolved;
 mod retries;
+mod revisions;
 mod rules;
 mod sidecars;
 mod workloads;
@@ -48,18 +51,23 @@ use app_mesh::AppMesh;
 pub use context::{Exclusions, NetnsAnnotation, NodeContext, RuntimeOnlyPod, UnknownPods};
 pub use intern::Interner;
 pub(crate) use pod_facts::pod_addresses;
+use revisions::Revisions;
 pub(crate) use sidecars::is_for_all;
 
 /// What the objects mean for a node. The interner carries what did not change over from one
 /// generation to the next.
 pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner) -> Snapshot {
-    let (mesh, mut findings) = mesh_config::read(objects);
+    let objects = &objects.stricter();
+    let (revisions, mut findings) = Revisions::read(objects);
+    findings.extend(revisions.unresolved(objects));
+    let revisions = Arc::new(revisions);
     let app_mesh = AppMesh::read(objects, &mut findings);
     let listed = define((objects, &app_mesh), node, interner);
     findings.extend(listed.iter().flat_map(|service| service.findings.clone()));
-    let registry = interner.registry(mesh.services.clone()).with_listed(listed);
+    let registry = interner.registry(revisions.main().services.clone()).with_listed(listed);
 
-    let mut planner = pods::Planner::new((objects, &app_mesh), node, &mesh, registry, interner);
+    let inputs = (objects, &app_mesh);
+    let mut planner = pods::Planner::new(inputs, node, &revisions, registry, interner);
     let mut pods: BTreeMap<PodId, PodPlan> = BTreeMap::new();
     for pod in objects.pods() {
         if let Some((id, plan)) = planner.plan(pod, &mut findings) {
@@ -75,20 +83,18 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
             pods.insert(id, plan);
         }
     }
-    let wanted = Wanted { names: planner.take_wanted(), refresh: mesh.dns_refresh };
+    let wanted = Wanted { names: planner.take_wanted(), refresh: revisions.dns_refresh() };
     let (registry, members) = planner.finish();
     let registry = Arc::new(registry);
-    let requests = interner.requests(
-        requests::Inputs {
-            objects: objects.clone(),
-            domain: node.cluster_domain.as_str().into(),
-            settings: Arc::new(mesh),
-            registry: Arc::clone(&registry),
-            endpoints: interner.endpoints(),
-            workloads: interner.workloads(),
-        },
-        members,
-    );
+    let inputs = requests::Inputs {
+        objects: objects.clone(),
+        domain: node.cluster_domain.as_str().into(),
+        revisions,
+        registry: Arc::clone(&registry),
+        endpoints: interner.endpoints(),
+        workloads: interner.workloads(),
+    };
+    let requests = interner.requests(&inputs, members);
     let answers = Arc::clone(&node.answers);
     let upstreams = interner.upstreams();
     let findings = interner.findings(findings);
@@ -110,15 +116,21 @@ pub(crate) struct Outline {
 
 /// What objects mean for every node.
 pub(crate) fn outline(objects: &Objects) -> Outline {
-    let (mesh, mut findings) = mesh_config::read(objects);
+    let objects = &objects.stricter();
+    let (revisions, mut findings) = Revisions::read(objects);
+    if revisions.are_given() {
+        // A few manifests by themselves name revisions whose settings are elsewhere.
+        findings.extend(revisions.unresolved(objects));
+    }
     let app_mesh = AppMesh::read(objects, &mut findings);
     let node = NodeContext::new("");
     let mut interner = Interner::default();
     let listed = define((objects, &app_mesh), &node, &mut interner);
     let defined = interner.services().iter().chain(&listed);
     findings.extend(defined.flat_map(|service| service.findings.clone()));
-    findings.extend(pods_anywhere::find((objects, &app_mesh), &mesh, &node));
-    let registry = interner.registry(mesh.services).with_listed(listed);
+    let mesh = revisions.main();
+    findings.extend(pods_anywhere::find((objects, &app_mesh), &revisions, &node));
+    let registry = interner.registry(mesh.services.clone()).with_listed(listed);
     Outline { registry, outbound: mesh.outbound, findings }
 }
 

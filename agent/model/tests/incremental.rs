@@ -1,10 +1,12 @@
 //! What is kept from one translation to the next changes nothing about its outcome: after any
 //! sequence of changes it is what a translation from scratch says.
 
+use std::sync::Arc;
+
 use agent_model::{
     compile::{compile, recompile, scan},
     names::{Answer, Answers},
-    resource::{Kind, ObjectKey, Objects, documents, parse},
+    resource::{Kind, ObjectKey, Objects, Refused, documents, parse},
     snapshot::{Enrolment, Snapshot},
     translate::{Interner, NodeContext, translate},
 };
@@ -27,7 +29,9 @@ fn changes(random: &mut fastrand::Rng) -> Vec<Change> {
     (0..count).map(|_| change()).collect()
 }
 
-const WHAT: u8 = 14;
+const WHAT: u8 = 16;
+/// Something is refused, or no longer.
+const REFUSED: u8 = 15;
 
 /// The manifest of a change, and what it is about.
 fn manifest(change: Change) -> (ObjectKey, String) {
@@ -45,6 +49,7 @@ fn manifest(change: Change) -> (ObjectKey, String) {
         9 => (Kind::VirtualService, format!("routes-{which}"), routes(which, form)),
         10 => (Kind::DestinationRule, format!("rule-{which}"), rule(which, form)),
         11 => (Kind::PeerAuthentication, format!("peers-{which}"), peers(form)),
+        14 => (Kind::ConfigMap, "istio-canary".to_owned(), mesh(form)),
         12 => (Kind::Gateway, format!("gateway-{which}"), gateway(which, form)),
         _ => (Kind::Pod, format!("other-{which}"), other_pod(which, form)),
     };
@@ -128,10 +133,11 @@ fn sidecar(which: u8, form: u8) -> Body {
 fn pod(which: u8, form: u8) -> Body {
     (
         format!(
-            ", labels: {{app: {}, sidecar.istio.io/inject: \"true\"}}, annotations: \
+            ", labels: {{app: {}, sidecar.istio.io/inject: \"true\"{}}}, annotations: \
              {{sekisho.dev/netns: /run/netns/{which}, \
              traffic.sidecar.istio.io/excludeOutboundPorts: \"{}\"}}",
             if form.is_multiple_of(2) { "db" } else { "web" },
+            if form == 4 { ", istio.io/rev: canary" } else { "" },
             if form == 3 { "22" } else { "" },
         ),
         format!("spec: {{nodeName: node-1}}\nstatus: {{podIPs: [{{ip: 203.0.113.{which}}}]}}\n"),
@@ -211,6 +217,9 @@ fn other_pod(which: u8, form: u8) -> Body {
 }
 
 fn apply(objects: &mut Objects, change: Change) {
+    if change.what == REFUSED {
+        return refuse(objects, change);
+    }
     let (key, text) = manifest(change);
     if change.form == GONE {
         objects.remove(&key);
@@ -218,6 +227,13 @@ fn apply(objects: &mut Objects, change: Change) {
     }
     put(objects, &text);
     assert!(objects.get(&key).is_some(), "{key}");
+}
+
+fn refuse(objects: &mut Objects, Change { which, form, .. }: Change) {
+    let kind = if which > 2 { Kind::PeerAuthentication } else { Kind::Sidecar };
+    let key = ObjectKey::new(kind, format!("ns-{}", which % 2), format!("refused-{which}"));
+    let left = (form != GONE).then(|| Refused::unnamed(&key, form == 0)).flatten();
+    objects.refuse(&Arc::new(key), left.map(Arc::new));
 }
 
 fn put(objects: &mut Objects, text: &str) {

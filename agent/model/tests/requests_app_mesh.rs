@@ -1,6 +1,9 @@
 //! App Mesh: equal intent in its words and in Istio's gives an equal model, and what is its own.
 
 #[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/app_mesh.rs"]
+mod app_mesh;
+#[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/requests.rs"]
 mod requests;
 
@@ -8,97 +11,16 @@ use agent_model::{
     endpoints::Endpoints,
     requests::{
         Requests as _,
-        backend::{LoadAssignment, Missing, Target},
-        gateway::GatewayPort,
+        backend::LoadAssignment,
         host::Domain,
         outbound::Outbound,
         policy::{Ejection, Trust},
-        route::{Action, Forward, Route},
         server::ServerTls,
     },
     translate::requests::RequestModel,
 };
-use requests::{Ask, id, mesh_config, namespace, object, objects, outbound, pod, service};
-
-/// The pods and Services of S4, with a caller elsewhere, in a mesh by neither dialect yet.
-fn common() -> String {
-    pod("mesh-test/nginx-1", "10.0.0.1", "app: sample1, server: nginx-1")
-        + &pod("mesh-test/nginx-2", "10.0.0.2", "app: sample1, server: nginx-2")
-        + &pod("callers/x", "10.0.0.9", "app: x")
-        + &service("mesh-test/svc-1", "10.96.0.1", (80, "http"), &["10.0.0.1"])
-        + &service("mesh-test/svc-2", "10.96.0.2", (80, "http"), &["10.0.0.2"])
-        // A Service that has no address yet.
-        + "---\napiVersion: v1\nkind: Service\nmetadata: {name: svc-v, namespace: mesh-test}\n\
-           spec: {selector: {app: sample1}, ports: [{name: http, port: 80}]}\n"
-}
-
-fn in_app_mesh(name: &str) -> String {
-    namespace(name).replace(
-        "istio-injection: enabled",
-        "mesh: mesh-1, appmesh.k8s.aws/sidecarInjectorWebhook: enabled",
-    )
-}
-
-/// S4 in App Mesh's words; the parts that tests change are parameters.
-#[derive(Default)]
-struct AppMesh<'a> {
-    routes: &'a str,
-    listener: &'a str,
-    backend: &'a str,
-}
-
-const HALVES: &str = "weightedTargets: [{virtualNodeRef: {name: vnode-1}, weight: 1}, \
-                      {virtualNodeRef: {name: vnode-2}, weight: 1}]";
-const TO_ONE: &str = "weightedTargets: [{virtualNodeRef: {name: vnode-1}, weight: 1}]";
-
-impl AppMesh<'_> {
-    fn text(&self) -> String {
-        let halves =
-            format!("{{name: route-1, httpRoute: {{match: {{prefix: /}}, action: {{{HALVES}}}}}}}");
-        let routes = if self.routes.is_empty() { halves.as_str() } else { self.routes };
-        let mut text = in_app_mesh("mesh-test") + &in_app_mesh("callers") + &common();
-        let mesh =
-            "egressFilter: {type: ALLOW_ALL}, namespaceSelector: {matchLabels: {mesh: mesh-1}}";
-        text += &object("Mesh", "x/mesh-1", 1, mesh);
-        for number in [1, 2] {
-            let node = format!(
-                "podSelector: {{matchLabels: {{server: nginx-{number}}}}}, \
-                 listeners: [{{portMapping: {{port: 80, protocol: http}}{}}}], \
-                 serviceDiscovery: {{dns: {{hostname: svc-{number}.mesh-test.svc.cluster.local}}}}",
-                self.listener
-            );
-            text += &object("VirtualNode", &format!("mesh-test/vnode-{number}"), 1, &node);
-        }
-        let spec = format!(
-            "listeners: [{{portMapping: {{port: 80, protocol: http}}}}], routes: [{routes}]"
-        );
-        text += &object("VirtualRouter", "mesh-test/vrouter-1", 1, &spec);
-        text += &virtual_service("virtualRouter: {virtualRouterRef: {name: vrouter-1}}");
-        let caller = format!(
-            "podSelector: {{matchLabels: {{app: x}}}}, backends: [{{virtualService: \
-             {{virtualServiceRef: {{name: svc-v, namespace: mesh-test}}{}}}}}]",
-            self.backend
-        );
-        text + &object("VirtualNode", "callers/vnode-x", 1, &caller)
-    }
-
-    fn outbound(&self) -> Outbound {
-        outbound(&self.text(), "callers/x")
-    }
-
-    fn ask(&self, target: &str) -> String {
-        Ask { pod: "callers/x", port: 80, host: SVC_V, target, ..Ask::default() }.of(&self.text())
-    }
-}
-
-const SVC_V: &str = "svc-v.mesh-test.svc.cluster.local";
-
-fn virtual_service(provider: &str) -> String {
-    format!(
-        "---\napiVersion: appmesh.k8s.aws/v1beta2\nkind: VirtualService\n\
-         metadata: {{name: svc-v, namespace: mesh-test}}\nspec: {{provider: {{{provider}}}}}\n"
-    )
-}
+use app_mesh::{AppMesh, HALVES, SVC_V, TO_ONE, common, forward};
+use requests::{Ask, id, mesh_config, namespace, object, objects, outbound};
 
 /// The same in Istio's words, with what is a default there said here.
 fn istio(http: &str, policy: &str) -> String {
@@ -274,13 +196,6 @@ fn s4_8_a_node_answers_by_itself_and_s4_17_nobody_is_503() {
     assert_eq!(other.ask("/b"), "404", "no route matches: no fall-through");
 }
 
-fn forward(outbound: &Outbound) -> Forward {
-    match &outbound.ports[&80].any.hosts[0].routes[0].then {
-        Action::Forward(forward) => forward.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn edge_64_a_listener_gives_up_after_fifteen_seconds_whatever_the_route_says() {
     let routes = format!(
@@ -364,77 +279,4 @@ fn tls_of_both_sides() {
         (&own.trust, &own.names[0]),
         (&Trust::File("/ca".into(), None), &"svc-1.mesh-test.svc.cluster.local".to_owned())
     );
-}
-
-/// The gateway of S4 with one route.
-fn gateway(http: &str) -> Vec<agent_model::requests::route::VirtualHost> {
-    let text = AppMesh::default().text()
-        + &pod("mesh-test/gw", "10.0.0.7", "for: gateway")
-        + &object(
-            "VirtualGateway",
-            "mesh-test/gateway-v",
-            1,
-            "namespaceSelector: {matchLabels: {mesh: mesh-1}}, podSelector: {matchLabels: {for: gateway}}, \
-             listeners: [{portMapping: {port: 8088, protocol: http}, connectionPool: {http: {maxConnections: 1024}}}]",
-        )
-        + &object("GatewayRoute", "mesh-test/route-v", 1, &format!("httpRoute: {http}"));
-    let objects = objects(&text);
-    let found = RequestModel::new(&objects, "cluster.local").gateway(&id("mesh-test/gw"));
-    let found = found.expect("a gateway");
-    match &found.ports[&8088] {
-        GatewayPort::Http(hosts) => hosts.clone(),
-        other => panic!("{other:?}"),
-    }
-}
-
-fn only(http: &str) -> Route {
-    gateway(http)[0].routes[0].clone()
-}
-
-const TARGET: &str = "target: {virtualService: {virtualServiceRef: {name: svc-v}}}";
-
-#[test]
-fn s4_12_and_edge_63_a_gateway_rewrites_the_host_and_the_prefix() {
-    let root = only(&format!("{{match: {{prefix: /}}, action: {{{TARGET}}}}}"));
-    let Action::Forward(forward) = &root.then else { panic!() };
-    let shares: Vec<String> = forward.to.iter().map(requests::share).collect();
-    assert_eq!(shares, ["1x svc-1.mesh-test:80", "1x svc-2.mesh-test:80"]);
-    assert_eq!(forward.rewrite.authority.as_deref(), Some("svc-v.mesh-test"));
-    let rewritten = |prefix: &str, rewrite: &str, target: &str| {
-        // One that changes nothing is refused, so it is left out.
-        let change = if rewrite.is_empty() { "" } else { ", rewrite: " };
-        let rewrite = if rewrite.is_empty() { String::new() } else { format!("{{{rewrite}}}") };
-        only(&format!("{{match: {{prefix: {prefix}}}, action: {{{TARGET}{change}{rewrite}}}}}"))
-            .rewritten(target)
-    };
-    assert_eq!(rewritten("/a/", "", "/a/x?q"), "/x?q", "S4-13");
-    assert_eq!(rewritten("/chapter", "", "/chapter/1"), "/1");
-    assert_eq!(rewritten("/chapter", "", "/chapter"), "/");
-    assert_eq!(rewritten("/a/", "prefix: {defaultPrefix: DISABLED}", "/a/x"), "/a/x");
-    assert_eq!(rewritten("/a/", "prefix: {value: /b/}", "/a/x"), "/b/x");
-    assert_eq!(rewritten("/a/", "path: {exact: /c}", "/a/x?q"), "/c?q");
-    let kept = only(&format!(
-        "{{match: {{prefix: /}}, action: {{{TARGET}, rewrite: {{hostname: {{defaultTargetHostname: DISABLED}}}}}}}}"
-    ));
-    let Action::Forward(forward) = &kept.then else { panic!() };
-    assert_eq!(forward.rewrite.authority, None);
-}
-
-#[test]
-fn gateway_routes_are_told_apart_by_host() {
-    let hosts = gateway(&format!(
-        "{{match: {{hostname: {{suffix: .example.com}}}}, action: {{{TARGET}}}}}"
-    ));
-    let at = |host| Ask { host, ..Ask::default() }.among(&hosts);
-    assert_eq!(at("a.example.com"), "1x svc-1.mesh-test:80, 1x svc-2.mesh-test:80");
-    assert_eq!(at("example.org"), "unknown");
-}
-
-#[test]
-fn a_target_that_is_missing_says_so() {
-    let text = AppMesh::default()
-        .text()
-        .replace("virtualNodeRef: {name: vnode-2}", "virtualNodeRef: {name: gone}");
-    let found = forward(&outbound(&text, "callers/x"));
-    assert_eq!(found.to[1].target, Target::Missing(Missing::Provider("gone".into())));
 }

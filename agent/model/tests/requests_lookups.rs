@@ -11,7 +11,7 @@ use agent_model::{
     egress::Protocol,
     explain::{Decision, Query, explain},
     registry::PathReason,
-    requests::{AnyRoute, Decided, Request, Sent, Verdict, outbound::Outbound},
+    requests::{AnyRoute, Decided, Reading, Request, Sent, Verdict, outbound::Outbound},
     translate::{Interner, NodeContext, translate},
 };
 use requests::{id, object, objects, outbound, service, shop};
@@ -146,4 +146,76 @@ fn what_pods_may_dial_is_worked_out_once() {
     };
     assert_ne!(served(&before), served(&after));
     assert_eq!(after, translate(&all, &node, &mut Interner::default()));
+}
+
+fn reading(text: &str, to: &str, port: u16) -> Reading {
+    outbound(text, "default/client").reading(to.parse().expect("an address"), port)
+}
+
+#[test]
+fn requests_are_read_only_where_an_object_has_a_say_in_them() {
+    let text = text();
+    assert_eq!(reading(&text, "10.96.0.1", 9080), Reading::Needed, "reviews has routes");
+    assert_eq!(reading(&text, "10.96.0.2", 9080), Reading::Plain, "ratings has none");
+    assert_eq!(reading(&text, "198.51.100.1", 9080), Reading::Plain, "every host has an address");
+    assert_eq!(reading(&text, "10.96.0.7", 5432), Reading::Opaque, "a database's");
+    assert_eq!(reading(&text, "203.0.113.7", 443), Reading::Opaque, "TLS");
+    assert_eq!(reading(&text, "10.96.0.1", 81), Reading::Opaque, "nobody's");
+}
+
+#[test]
+fn what_a_rule_says_beyond_the_defaults_is_a_say() {
+    let with = |spec: &str| {
+        let spec = format!("host: ratings, {spec}");
+        let text = shop() + &object("DestinationRule", "default/ratings", 1, &spec);
+        reading(&text, "10.96.0.2", 9080)
+    };
+    for plain in [
+        "subsets: [{name: v1, labels: {version: v1}}]",
+        "trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}",
+        "trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}",
+    ] {
+        assert_eq!(with(plain), Reading::Plain, "{plain}");
+    }
+    for needed in [
+        "trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}",
+        "trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}",
+        "trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}",
+        "trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}",
+        "trafficPolicy: {outlierDetection: {}}",
+        "trafficPolicy: {proxyProtocol: {version: V1}}",
+    ] {
+        assert_eq!(with(needed), Reading::Needed, "{needed}");
+    }
+}
+
+#[test]
+fn what_a_route_says_beyond_the_defaults_is_a_say() {
+    let with = |rule: &str| {
+        let rule = format!(
+            "hosts: [ratings], http: [{{{rule}route: [{{destination: {{host: ratings}}}}]}}]"
+        );
+        let text = shop() + &object("VirtualService", "default/ratings", 1, &rule);
+        reading(&text, "10.96.0.2", 9080)
+    };
+    assert_eq!(with(""), Reading::Plain, "to the service itself");
+    assert_eq!(with("match: [{uri: {prefix: /}}], "), Reading::Plain, "every path");
+    for needed in [
+        "timeout: 1s, ",
+        "retries: {attempts: 1}, ",
+        "retries: {attempts: 0}, ",
+        "match: [{uri: {prefix: /a}}], ",
+        "match: [{method: {exact: GET}}], ",
+        "rewrite: {uri: /a}, ",
+        "headers: {request: {set: {a: b}}}, ",
+        "headers: {response: {remove: [a]}}, ",
+        "fault: {abort: {httpStatus: 500, percentage: {value: 1}}}, ",
+        "mirror: {host: reviews}, ",
+        "corsPolicy: {allowOrigins: [{exact: 'https://a.example'}]}, ",
+    ] {
+        assert_eq!(with(needed), Reading::Needed, "{needed}");
+    }
+    let elsewhere = "hosts: [ratings], http: [{route: [{destination: {host: reviews}}]}]";
+    let text = shop() + &object("VirtualService", "default/ratings", 1, elsewhere);
+    assert_eq!(reading(&text, "10.96.0.2", 9080), Reading::Needed, "another service");
 }

@@ -1,6 +1,7 @@
 //! Rules and listeners are two readings of one registry, held against each other in random clusters:
-//! what the kernel sends to the proxy the proxy can serve, what a listener is for the kernel lets
-//! through, and nothing is let through that one slow look at the objects does not allow.
+//! what the kernel sends to the proxy the proxy can serve, requests that an object has a say in meet
+//! the proxy, what a listener is for the kernel lets through, and nothing is let through that one slow
+//! look at the objects does not allow.
 
 use std::{fmt::Write as _, net::IpAddr, num::NonZeroU16};
 
@@ -10,7 +11,7 @@ use agent_model::{
     finding::Severity,
     names::{Answer, Answers},
     pod::PodId,
-    requests::outbound::Outbound,
+    requests::{Reading, outbound::Outbound},
     resource::{Objects, documents, parse, validate},
     snapshot::{Enrolment, Snapshot},
     translate::{Interner, NodeContext, translate},
@@ -212,12 +213,19 @@ fn universe() -> Vec<IpAddr> {
     near.chain([IpAddr::from([198, 51, 100, 1])]).collect()
 }
 
-/// Holds one pod's two readings against each other; how many connections were proxied.
-fn agree(snapshot: &Snapshot, pod: &PodId, oracle: &Oracle<'_>, text: &str) -> usize {
+/// How many connections were proxied, and for how many of them requests have to be read.
+#[derive(Debug, Default)]
+struct Counts {
+    proxied: usize,
+    needed: usize,
+}
+
+/// Holds one pod's two readings against each other.
+fn agree(snapshot: &Snapshot, pod: &PodId, oracle: &Oracle<'_>, text: &str) -> Counts {
     let Enrolment::Enrolled(policy) = &snapshot.pods[pod].enrolment else { panic!("{pod}") };
     let table = compile(&policy.rules).expect("it fits");
     let outbound: std::sync::Arc<Outbound> = snapshot.requests.outbound(pod).expect("enrolled");
-    let mut proxied = 0;
+    let Counts { mut proxied, mut needed } = Counts::default();
     for port in PORTS {
         let dialled = NonZeroU16::new(port).expect("a port");
         for address in universe() {
@@ -236,6 +244,13 @@ fn agree(snapshot: &Snapshot, pod: &PodId, oracle: &Oracle<'_>, text: &str) -> u
                 }
                 Some(Action::Direct) | None => {}
             }
+            let reading = outbound.reading(address, port);
+            if reading == Reading::Needed {
+                let proxied =
+                    matches!(decision, Some(one) if matches!(one.action, Action::Proxy(_)));
+                assert!(proxied || decision.is_none(), "requests pass unread: {}", what());
+                needed += usize::from(proxied);
+            }
             let own = outbound.ports.get(&port).is_some_and(|on| {
                 // Hosts that only routes name have no rule: Istio serves them to whoever gets there.
                 let mut hosts = on.any.hosts.iter().flat_map(|one| &one.domains);
@@ -249,12 +264,12 @@ fn agree(snapshot: &Snapshot, pod: &PodId, oracle: &Oracle<'_>, text: &str) -> u
             }
         }
     }
-    proxied
+    Counts { proxied, needed }
 }
 
 #[test]
 fn what_rules_send_to_the_proxy_listeners_serve_and_nothing_else_is_let_through() {
-    let (mut proxied, mut pods) = (0, 0);
+    let (mut all, mut pods) = (Counts::default(), 0);
     for seed in 0..500 {
         let random = &mut Rng::with_seed(seed);
         let text = cluster(random);
@@ -264,9 +279,12 @@ fn what_rules_send_to_the_proxy_listeners_serve_and_nothing_else_is_let_through(
         for pod in snapshot.pods.keys() {
             let oracle =
                 Oracle { objects: &objects, answers: &node.answers, client: &pod.namespace };
-            proxied += agree(&snapshot, pod, &oracle, &format!("# seed {seed}\n{text}"));
+            let found = agree(&snapshot, pod, &oracle, &format!("# seed {seed}\n{text}"));
+            all.proxied += found.proxied;
+            all.needed += found.needed;
             pods += 1;
         }
     }
-    assert!(proxied > 12_000 && pods == 1_000, "{proxied} connections of {pods} pods");
+    assert!(all.proxied > 12_000 && pods == 1_000, "{all:?} of {pods} pods");
+    assert!(all.needed > 500, "{all:?}");
 }

@@ -43,7 +43,7 @@ use results::ProbeResults;
 
 pub use status::{CanaryStatus, CanaryStatuses, LinkProof};
 
-/// How often it is looked whether somebody is to be proved.
+/// How often it is looked whether a pod is to be proved.
 const LOOK: Duration = Duration::from_millis(500);
 /// How soon a pod that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ pub struct Canaries {
     pub pods: watch::Receiver<Arc<PodViews>>,
     pub statuses: Arc<CanaryStatuses>,
     pub interval: Duration,
-    /// Sockets that are to be closed where nobody waits for it.
+    /// Sockets that are to be closed where nothing waits for it.
     pub spent: Mutex<Vec<Socket>>,
 }
 

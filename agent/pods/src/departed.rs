@@ -1,8 +1,8 @@
 //! What left the cluster's own knowledge a moment ago, by this node's clock, also across a restart: open
 //! connections go on to it for a grace (`agent_model::registry::departed`).
 //!
-//! The clock is the machine's time since it was started, which neither stands still with it nor is set by
-//! anybody. The file is `departed.snapshot` in the run directory; what is in it when the machine starts
+//! The clock is the machine's time since it was started, which neither stands still with it nor can be
+//! set. The file is `departed.snapshot` in the run directory; what is in it when the machine starts
 //! again leads to no open connection.
 
 mod saved;

@@ -135,7 +135,7 @@ impl Pods {
         fresh
     }
 
-    /// Lets go of servers that have ended with their pods; nobody else waits for them.
+    /// Lets go of servers that have ended with their pods; nothing else waits for them.
     fn reap(&mut self) {
         while let Some(ended) = self.servers.try_join_next() {
             if let Err(error) = ended {
@@ -237,8 +237,8 @@ impl Pods {
         })
     }
 
-    /// True when a namespace has vanished, or something failed the last time: nobody sends an
-    /// event for either.
+    /// True when a namespace has vanished, or something failed the last time: there is no
+    /// event of either.
     pub fn want_another_look(&self) -> bool {
         self.count(ProblemKind::Failing) > 0
             || self.known.values().any(|pod| !pod.netns.is_current())

@@ -12,7 +12,7 @@
 //! enrol        the pods of this node, each with what the agent has open in it
 //! departed     what left the cluster's knowledge a moment ago: open connections to it go on
 //! connections  what is open when rules change: learnt or reset
-//! view         the pods as a publication left them, for whoever reads about them
+//! view         the pods as a publication left them, for their readers
 //! canary       proof that the hooks judge a pod
 //! ```
 //!

@@ -31,13 +31,13 @@ use tokio::{
 
 use crate::veth::{self, HostNews};
 
-/// How long a listener rests after it has heard something: whoever changes links all the time is
+/// How long a listener rests after it has heard something: a process that changes links all the time is
 /// looked at so often and not more.
 const REST: Duration = Duration::from_millis(100);
 /// After an error that is none of those that are known.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Why nobody listens.
+/// Why no listener runs.
 #[derive(Debug, Error)]
 pub enum WatchError {
     /// The namespace cannot be entered.
@@ -107,7 +107,7 @@ impl Drop for Listening {
 }
 
 impl LinkWatch {
-    /// Nobody listens yet.
+    /// No listener runs yet.
     pub(crate) fn new(changes: Arc<LinkChanges>) -> Self {
         Self { changes, tasks: JoinSet::new(), own: None }
     }
@@ -117,7 +117,7 @@ impl LinkWatch {
         &self.changes
     }
 
-    /// Listens in the agent's own namespace, if nobody does yet.
+    /// Listens in the agent's own namespace, if no listener runs there yet.
     pub(crate) async fn listen_at_home(&mut self, worker: &Worker) -> Result<(), WatchError> {
         while self.tasks.try_join_next().is_some() {}
         if self.own.is_none() {

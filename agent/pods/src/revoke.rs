@@ -226,7 +226,7 @@ impl ListeningPorts {
         Self(ports)
     }
 
-    /// True for a connection to a port that somebody listens on.
+    /// True for a connection to a port that has a listener.
     fn have_accepted(&self, socket: &OpenSocket) -> bool {
         socket.protocol == protocol::TCP
             && socket.state == State::Open

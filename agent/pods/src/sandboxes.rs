@@ -94,7 +94,7 @@ impl Sandboxes {
     /// Takes in sandboxes.
     pub fn put(&self, sandboxes: impl IntoIterator<Item = Sandbox>) -> io::Result<()> {
         self.change(|known| {
-            // What nobody has said goodbye to would stay for ever.
+            // What is never reported as removed would stay for ever.
             known.retain(|_, sandbox| sandbox.is_current());
             known.extend(sandboxes.into_iter().map(|sandbox| (sandbox.pod(), sandbox)));
         })

@@ -1,4 +1,4 @@
-//! The pods of this node as one publication left them, for whoever reads about them: the proxy, the
+//! The pods of this node as one publication left them, for their readers: the proxy, the
 //! canaries, the log of flows, the CNI admission and the status.
 //!
 //! A view is made once for a publication and never changes. What decides about a pod is

@@ -8,13 +8,7 @@
 //!   8.6 and 8.9 Gbit/s on two cores), and would cost four descriptors a connection.
 //! * A failure on either side ends both, by way of [`ResetStream`] with a reset.
 
-use std::{
-    future::poll_fn,
-    io,
-    pin::pin,
-    sync::atomic::{AtomicU64, Ordering},
-    task::Poll,
-};
+use std::{future::poll_fn, io, pin::pin, sync::atomic::AtomicU64, task::Poll};
 
 use tokio::task::coop::consume_budget;
 
@@ -102,7 +96,7 @@ async fn drain(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flow::Paused),
             Err(error) => return Err(Broken::Source(error)),
         }
-        write_all(sink, &buffer, carried).await.map_err(Broken::Sink)?;
+        sink.write_all(&buffer, carried).await.map_err(Broken::Sink)?;
         if buffer.len() == buffer.capacity() && buffer.capacity() < LARGE {
             buffer = Vec::with_capacity(LARGE);
         }
@@ -110,21 +104,4 @@ async fn drain(
         // Reading and writing that never have to wait would keep the thread from everybody else.
         consume_budget().await;
     }
-}
-
-async fn write_all(sink: &ResetStream, mut rest: &[u8], carried: &AtomicU64) -> io::Result<()> {
-    while !rest.is_empty() {
-        match sink.stream().try_write(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                carried.fetch_add(written as u64, Ordering::Relaxed);
-                rest = &rest[written..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                sink.stream().writable().await?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -35,6 +35,11 @@ impl DrainTrigger {
 }
 
 impl Drain {
+    /// Whether an end is asked for.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.0.has_changed().is_err() || self.0.borrow().is_some()
+    }
+
     /// Waits until an end is asked for: the deadline.
     pub(crate) async fn requested(&mut self) -> Instant {
         match self.0.wait_for(Option::is_some).await {

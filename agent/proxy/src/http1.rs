@@ -7,6 +7,8 @@
 //! fields     what several fields of a head say together
 //! body       framing -> which of the next bytes are the body's
 //! chunked    the chunked coding, byte by byte
+//! edit       what routes change of fields
+//! write      a head that is passed on, with framing of our own
 //! ```
 //!
 //! Pure: no I/O, no clock. Received framing is never passed on: whoever writes a message writes one
@@ -15,11 +17,13 @@
 
 pub mod body;
 pub mod chunked;
+pub mod edit;
 mod fields;
 pub mod head;
 mod refusal;
 pub mod request;
 pub mod response;
+pub mod write;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,10 @@
 //! What the configuration says about a connection.
 
+use std::sync::Arc;
+
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
+    requests::{backend::Backend, outbound::Outbound},
     snapshot::Endpoints,
 };
 
@@ -23,4 +26,10 @@ pub trait Judge: Send + Sync {
     /// The ruling for one connection; `None` when the rule or the workload is not known (any
     /// more), and then the connection is refused.
     fn judge(&self, workload: WorkloadId, origin: &Origin) -> Option<Ruling>;
+
+    /// What the workload may dial, and where requests lead; `None` where it is in no mesh.
+    fn outbound(&self, workload: WorkloadId) -> Option<Arc<Outbound>>;
+
+    /// Where a backend is at the moment.
+    fn endpoints(&self, backend: &Backend) -> Endpoints;
 }

@@ -13,6 +13,7 @@
 //! upstream               dial        a socket in the same namespace
 //!    ▼
 //! bytes both ways        carry       half-close, back-pressure, reset on failure
+//!  or requests           exchange    http1, clusters: each where the model says
 //!    ▼
 //! record                 record      one a connection, also when it is cut short
 //! ```
@@ -23,27 +24,37 @@
 
 mod addrs;
 mod carry;
+mod cluster;
+mod clusters;
 mod connection;
 mod dial;
 mod drain;
+mod exchange;
 mod failure;
 pub mod http1;
+pub mod http2;
 mod judge;
+mod limits;
 mod origin;
 mod record;
 mod reset_stream;
 mod route;
+mod seams;
 mod serve;
+mod wire;
 
 pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};
-pub use connection::{Limits, Proxy, Seams};
+pub use connection::Proxy;
 pub use dial::{Dial, DialError, Dialling};
 pub use drain::{Drain, DrainTrigger, drain};
+pub use exchange::{Exchanged, Flag, Flags};
 pub use failure::{Blame, Failure};
 pub use judge::{Judge, Ruling};
+pub use limits::Limits;
 pub use origin::{Origin, OriginError, Origins};
 pub use record::{Record, Records};
 pub use route::Protocol;
+pub use seams::Seams;
 pub use serve::{Workload, serve};
 
 #[cfg(test)]

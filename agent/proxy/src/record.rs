@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Failure, Origin, PeerAddr, Protocol, UpstreamAddr, WorkloadId};
+use crate::{Exchanged, Failure, Origin, PeerAddr, Protocol, UpstreamAddr, WorkloadId};
 
 /// What became of a connection.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ pub struct Record {
 pub trait Records: Send + Sync {
     /// Takes one.
     fn record(&self, record: Record);
+
+    /// Takes one of a request.
+    fn exchanged(&self, exchanged: Exchanged);
 }
 
 /// Bytes carried so far, both ways.
@@ -53,6 +56,7 @@ pub(crate) struct Tally {
 
 /// The record of a connection that is still open.
 pub(crate) struct Ledger {
+    pub(crate) workload: WorkloadId,
     records: Arc<dyn Records>,
     opened: Instant,
     pub(crate) tally: Tally,
@@ -73,7 +77,13 @@ impl Ledger {
             duration: Duration::ZERO,
             failure: Some(Failure::Stopped),
         };
-        Self { records, opened: Instant::now(), tally: Tally::default(), entry: Some(entry) }
+        Self {
+            workload,
+            records,
+            opened: Instant::now(),
+            tally: Tally::default(),
+            entry: Some(entry),
+        }
     }
 
     /// Notes what has been learnt.

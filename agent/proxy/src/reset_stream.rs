@@ -4,8 +4,14 @@
 //! and a stream that was cut short would look whole to its reader. So the reset is arranged for
 //! when the stream is taken on, and called off only once both ends have said that they are done.
 
-use std::{io, net::Shutdown, time::Duration};
+use std::{
+    io,
+    net::Shutdown,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
+use agent_model::requests::policy::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
 
@@ -13,12 +19,21 @@ use tokio::{io::Interest, net::TcpStream};
 /// enough to keep the state of the usual balancers and NATs (350 s on AWS) alive.
 const KEEPALIVE: Duration = Duration::from_mins(1);
 
-/// Between probes that go unanswered, nine of them.
+/// Between probes that go unanswered.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// So many of them end a connection.
+const KEEPALIVE_PROBES: u32 = 9;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct ResetStream(TcpStream);
+
+impl AsRef<Self> for ResetStream {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
 
 impl ResetStream {
     /// Takes on an accepted connection.
@@ -29,12 +44,12 @@ impl ResetStream {
         Ok(Self(stream))
     }
 
-    /// Takes on a connection that was dialled.
-    pub(crate) fn dialled(stream: TcpStream) -> io::Result<Self> {
+    /// Takes on a connection that was dialled; what `probes` leaves out is as usual.
+    pub(crate) fn dialled(stream: TcpStream, probes: Keepalive) -> io::Result<Self> {
         let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(9);
+            .with_time(probes.time.unwrap_or(KEEPALIVE))
+            .with_interval(probes.interval.unwrap_or(KEEPALIVE_INTERVAL))
+            .with_retries(probes.probes.unwrap_or(KEEPALIVE_PROBES));
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         Self::accepted(stream)
     }
@@ -52,6 +67,24 @@ impl ResetStream {
         };
         // A reader that was quicker has taken the error; the connection is gone all the same.
         error.ok().flatten().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Writes all of it, and counts what is written.
+    pub(crate) async fn write_all(&self, mut rest: &[u8], carried: &AtomicU64) -> io::Result<()> {
+        while !rest.is_empty() {
+            match self.0.try_write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    carried.fetch_add(written as u64, Ordering::Relaxed);
+                    rest = &rest[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.0.writable().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Says that no more will be written; what was written still arrives.

@@ -1,14 +1,14 @@
 //! Where a connection goes, and in which protocol. Pure.
 //!
-//! This is the seam for HTTP and TLS: a [`Protocol`] is chosen here, from what the port declares
-//! or from the first bytes, and `connection` carries the bytes as that protocol demands. So far
-//! every connection is [`Protocol::Opaque`]. Nothing is read before the choice: a port that is
-//! declared as TCP must not wait for the client (the server may speak first).
+//! This is the seam for TLS as well: a [`Protocol`] is chosen here from what the port declares, and
+//! `connection` carries the bytes as that protocol demands. Nothing is read before the choice: a port
+//! that is declared as TCP must not wait for the client (the server may speak first).
 
 use std::net::{IpAddr, SocketAddr};
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
+    requests::Reading,
     snapshot::{Endpoint, Endpoints, NamedEndpoint},
 };
 
@@ -19,6 +19,8 @@ use crate::{Failure, Origin, Ruling, UpstreamAddr};
 pub enum Protocol {
     /// Carried as they are.
     Opaque,
+    /// HTTP/1, request by request.
+    Http,
 }
 
 impl Protocol {
@@ -26,6 +28,7 @@ impl Protocol {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Opaque => "opaque",
+            Self::Http => "http",
         }
     }
 }
@@ -34,9 +37,21 @@ impl Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) to: UpstreamAddr,
-    pub(crate) protocol: Protocol,
     /// Only an audit lets it pass.
     pub(crate) would_deny: bool,
+}
+
+/// Chooses the protocol. Requests are read where an object has a say in them, and where a name is all
+/// that may let them out.
+pub(crate) fn protocol(ruling: Option<&Ruling>, reading: Reading) -> Protocol {
+    let Some(ruling) = ruling else { return Protocol::Opaque };
+    let by_name =
+        ruling.duty == ProxyDuty::NameRequired && ruling.default_action != DefaultAction::AllowAny;
+    match reading {
+        Reading::Needed => Protocol::Http,
+        Reading::Plain if by_name => Protocol::Http,
+        Reading::Plain | Reading::Opaque => Protocol::Opaque,
+    }
 }
 
 /// Chooses the route, or the reason why there is none. `draw` is a random number: connections are
@@ -57,10 +72,15 @@ pub(crate) fn route(origin: &Origin, ruling: Option<Ruling>, draw: u64) -> Resul
         // The name that would choose among upstreams has not been read.
         _ => origin.dst.0,
     };
-    Ok(Route { to: UpstreamAddr(to), protocol: Protocol::Opaque, would_deny })
+    Ok(Route { to: UpstreamAddr(to), would_deny })
 }
 
-fn destination(origin: &Origin, upstream: &Endpoints, draw: u64) -> Result<SocketAddr, Failure> {
+/// One of some endpoints.
+pub(crate) fn destination(
+    origin: &Origin,
+    upstream: &Endpoints,
+    draw: u64,
+) -> Result<SocketAddr, Failure> {
     match upstream {
         Endpoints::Dialled { port, .. } => Ok(SocketAddr::new(origin.dst.0.ip(), port.get())),
         Endpoints::Listed(endpoints) => draw_one(endpoints, draw).ok_or(Failure::NoEndpoints),

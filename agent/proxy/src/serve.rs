@@ -1,6 +1,6 @@
 //! The accept loop: one for every listener.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -9,7 +9,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{Drain, Failure, PeerAddr, Proxy, WorkloadId};
+use crate::{
+    Drain, Failure, PeerAddr, Proxy, WorkloadId, clusters::Clusters, connection::Accepted,
+};
 
 /// After an error that is not the connection's own (no descriptors, no memory): long enough not to
 /// spin, short enough not to be noticed.
@@ -21,13 +23,15 @@ pub struct Workload {
     id: WorkloadId,
     limit: usize,
     free: Arc<Semaphore>,
+    clusters: Arc<Clusters>,
 }
 
 impl Workload {
     /// A workload with nothing open.
     pub fn new(id: WorkloadId, proxy: &Proxy) -> Arc<Self> {
         let limit = proxy.limits().connections_per_workload;
-        Arc::new(Self { id, limit, free: Arc::new(Semaphore::new(limit)) })
+        let free = Arc::new(Semaphore::new(limit));
+        Arc::new(Self { id, limit, free, clusters: Arc::default() })
     }
 
     /// Connections open through the proxy now.
@@ -50,12 +54,16 @@ pub async fn serve(
     listener: TcpListener,
     mut drain: Drain,
 ) {
-    let mut server = Server { proxy, workload, connections: JoinSet::new() };
+    let clusters = Arc::clone(&workload.clusters);
+    let mut sweeping = pin!(clusters.sweep());
+    let connections = JoinSet::new();
+    let mut server = Server { proxy, workload, drain: drain.clone(), connections };
     let deadline = loop {
         tokio::select! {
             biased;
             deadline = drain.requested() => break deadline,
             Some(_) = server.connections.join_next() => {}
+            () = sweeping.as_mut() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => server.take_on(stream, PeerAddr(peer)),
                 Err(error) => pause_after(&error).await,
@@ -69,6 +77,7 @@ pub async fn serve(
 struct Server {
     proxy: Arc<Proxy>,
     workload: Arc<Workload>,
+    drain: Drain,
     connections: JoinSet<()>,
 }
 
@@ -78,8 +87,10 @@ impl Server {
         match self.workload.admit() {
             Ok(permit) => {
                 let proxy = Arc::clone(&self.proxy);
+                let clusters = Arc::clone(&self.workload.clusters);
+                let by = Accepted { workload: id, peer, clusters, drain: self.drain.clone() };
                 self.connections.spawn(async move {
-                    proxy.run(id, stream, peer).await;
+                    proxy.run(stream, by).await;
                     drop(permit);
                 });
             }

@@ -1,6 +1,12 @@
 //! The data path in one process, over loopback, with a fixed answer at each seam.
 
+mod beside;
 mod carrying;
 mod ending;
+mod policies;
 mod refusing;
+mod requests;
 mod rig;
+mod streams;
+mod talk;
+mod way;

@@ -218,10 +218,10 @@ impl Cluster {
         let objects = Arc::clone(&observed.objects);
         self.progress.saved(None);
         announce(&self.publisher, observed);
-        let texts = Arc::clone(&self.state.texts);
+        let (texts, broken) = (Arc::clone(&self.state.texts), Arc::clone(&self.state.broken));
         contents.send_if_modified(|current| {
             let same = Arc::ptr_eq(&current.objects, &objects);
-            *current = Contents { objects, texts };
+            *current = Contents { objects, texts, broken };
             !same
         });
     }

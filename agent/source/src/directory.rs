@@ -131,7 +131,11 @@ impl State {
         let statement = match (self.scanner.scan(&mut self.store), trouble) {
             (Err(error), _) => {
                 let why = format!("cannot list the configuration directory: {error}");
-                object::unreadable_place(&place, &why)
+                if self.scanner.is_fresh() {
+                    object::unreadable_place(&place, &why)
+                } else {
+                    object::unreadable_now(&place, &why)
+                }
             }
             (Ok(()), Some(trouble)) => unwatched(&place, &trouble),
             (Ok(()), None) => Statement::default(),

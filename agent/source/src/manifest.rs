@@ -7,10 +7,10 @@ use std::{
     mem,
 };
 
-use agent_model::resource::{Part, split};
+use agent_model::resource::{Part, may_be, split};
 
 use crate::{
-    object::{Read, Refused, Said, Spot, read_value, state},
+    object::{Read, Said, Spot, Untold, read_value, state},
     statement::Statement,
 };
 
@@ -63,7 +63,8 @@ fn read_part(part: Part<'_>) -> Read {
         Some(Ok(value)) => read_value(value),
         Some(Err(error)) => {
             let (field, why) = (String::new(), error.to_string());
-            Read { said: Vec::new(), refused: vec![Refused { field, why }] }
+            let may_be = may_be(part.text);
+            Read { said: Vec::new(), refused: vec![Untold { field, why, may_be }] }
         }
     }
 }
@@ -111,6 +112,12 @@ metadata: {name: other}
             [
                 ("Namespace shop".to_owned(), true, "document 1 (line 1)"),
                 ("Service shop/db".to_owned(), false, "document 2 (line 4)"),
+                // Of what cannot be told it may be the settings of the mesh.
+                (
+                    "ConfigMap istio-system/a.yaml, document 3 (line 9)".to_owned(),
+                    false,
+                    "document 3 (line 9)"
+                ),
             ]
         );
         let finding = &read.claims[1].findings[0];
@@ -143,7 +150,8 @@ metadata: {name: other}
         let form = |statement: &Statement, at: usize| statement.claims[at].form.clone();
         assert!(form(&before, 0).unwrap().is_same(&form(&again, 0).unwrap()));
         assert_eq!(again.claims[0].spot, "document 2 (line 2)");
-        assert_eq!(again.claims.len(), 3);
+        assert_eq!(again.claims.iter().filter(|claim| !claim.is_guess).count(), 3);
+        assert_eq!(again.claims.len(), 4);
         // Read whole, it says the same.
         let whole = read("a.yaml", &moved);
         assert_eq!(format!("{again:?}"), format!("{whole:?}"));

@@ -1,8 +1,13 @@
 //! One object as a statement, or what is wrong with it: what a document of a file holds, and what an
 //! API server sends.
 
+use std::sync::Arc;
+
 use agent_model::{
-    resource::{Object, Parsed, ResourceError, Short, parse, validate},
+    resource::{
+        Kind, MayBe, Object, ObjectKey, Parsed, Refused, ResourceError, Short, may_be, parse,
+        validate,
+    },
     snapshot::{Finding, Severity, code as model_code},
 };
 use serde_json::Value;
@@ -44,16 +49,18 @@ pub(crate) struct Read {
     /// About objects.
     pub(crate) said: Vec<Said>,
     /// What cannot be told.
-    pub(crate) refused: Vec<Refused>,
+    pub(crate) refused: Vec<Untold>,
 }
 
 /// Something of which it cannot be told what it says.
 #[derive(Debug)]
-pub(crate) struct Refused {
+pub(crate) struct Untold {
     /// The field.
     pub(crate) field: String,
     /// The reason.
     pub(crate) why: String,
+    /// The objects that restrict and that it may be.
+    pub(crate) may_be: Vec<MayBe>,
 }
 
 pub(crate) fn read_value(value: Value) -> Read {
@@ -63,7 +70,8 @@ pub(crate) fn read_value(value: Value) -> Read {
             Ok(said) => read.said.extend(said),
             Err(error) => {
                 let (field, why) = (error.field().to_owned(), error.reason());
-                read.refused.push(Refused { field, why });
+                let may_be = error.may_be().cloned().into_iter().collect();
+                read.refused.push(Untold { field, why, may_be });
             }
         }
     }
@@ -73,8 +81,9 @@ pub(crate) fn read_value(value: Value) -> Read {
 /// Adds to a statement what a value says.
 pub(crate) fn state(statement: &mut Statement, read: Read, spot: Spot<'_>) {
     statement.partial |= !read.refused.is_empty();
-    for Refused { field, why } in read.refused {
+    for Untold { field, why, may_be } in read.refused {
         statement.loose.push(unreadable(&spot.text(), &why).about(field));
+        statement.claims.extend(may_be.into_iter().filter_map(|one| claim(one, spot)));
     }
     for said in read.said {
         match said {
@@ -109,16 +118,34 @@ fn said(parsed: Result<Parsed, ResourceError>) -> Result<Vec<Said>, ResourceErro
                 key: key.into(),
                 spot: Short::default(),
                 form: None,
+                refused: error.refused().cloned(),
                 findings: vec![finding],
+                is_guess: false,
             })])
         }
     }
 }
 
+/// What something may be that cannot be told, if that restricts.
+fn claim((kind, namespace): MayBe, spot: Spot<'_>) -> Option<Claim> {
+    let anywhere = kind == Kind::Namespace || (kind.is_namespaced() && namespace.is_none());
+    let key = ObjectKey::new(kind, namespace.unwrap_or_default(), spot.text());
+    let refused = Some(Arc::new(Refused::unnamed(&key, anywhere)?));
+    let (key, spot) = (key.into(), spot.within.into());
+    Some(Claim { key, spot, form: None, refused, findings: Vec::new(), is_guess: true })
+}
+
+/// A place that cannot be read at all, where something was read before: that still counts.
+pub(crate) fn unreadable_now(place: &str, why: &str) -> Statement {
+    Statement { claims: Vec::new(), ..unreadable_place(place, why) }
+}
+
 /// A place that cannot be read at all: what it said before still counts.
 pub(crate) fn unreadable_place(place: &str, why: &str) -> Statement {
     let loose = vec![unreadable(place, why)];
-    Statement { claims: Vec::new(), loose, partial: true }
+    let spot = Spot { place, within: "all of it" };
+    let claims = may_be("").into_iter().filter_map(|one| claim(one, spot)).collect();
+    Statement { claims, loose, partial: true }
 }
 
 fn unreadable(spot: &str, why: &str) -> Note {
@@ -132,5 +159,7 @@ fn judge(object: Object, mut findings: Vec<Finding>) -> Claim {
     findings.shrink_to_fit();
     let broken = findings.iter().any(|finding| finding.severity == Severity::Error);
     let key = object.key().into();
-    Claim { key, spot: Short::default(), form: (!broken).then_some(object), findings }
+    let refused = if broken { Refused::of(&object, &findings).map(Arc::new) } else { None };
+    let form = (!broken).then_some(object);
+    Claim { key, spot: Short::default(), form, refused, findings, is_guess: false }
 }

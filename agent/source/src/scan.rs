@@ -57,6 +57,11 @@ impl Scanner {
         Tree::of(&self.root).map(|tree| tree.watched)
     }
 
+    /// Whether nothing was read so far.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.seen.is_empty()
+    }
+
     /// Brings the store up to date. An error means that the directory itself could not be listed;
     /// then nothing has changed.
     pub fn scan(&mut self, store: &mut Store) -> io::Result<()> {
@@ -88,7 +93,12 @@ impl Scanner {
         unlisted.extend(lost);
         let (mut said, mut kept) = (BTreeMap::new(), BTreeSet::new());
         for (place, why) in &unlisted {
-            said.insert(place.clone(), object::unreadable_place(place, why));
+            let statement = if had(place) {
+                object::unreadable_now(place, why)
+            } else {
+                object::unreadable_place(place, why)
+            };
+            said.insert(place.clone(), statement);
             kept.extend(self.seen.keys().filter(|known| below(known, place)).cloned());
         }
         let nowhere = nowhere.into_keys().map(|place| (place, Skipped::Nowhere));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_model::{
-    resource::{Object, ObjectKey, Short},
+    resource::{Object, ObjectKey, Refused, Short},
     snapshot::Finding,
 };
 
@@ -18,8 +18,12 @@ pub struct Claim {
     pub(crate) spot: Short,
     /// Its form; `None` when it is broken, and then a finding says how.
     pub form: Option<Object>,
+    /// What is left of it where it is broken and restricts.
+    pub refused: Option<Arc<Refused>>,
     /// What is worth knowing about it.
     pub findings: Vec<Finding>,
+    /// It may be another object, or none: nothing but its kind is known.
+    pub(crate) is_guess: bool,
 }
 
 /// What a place says.

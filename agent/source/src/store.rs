@@ -4,6 +4,9 @@
 //! that name an object the first by name counts. Where what counts is broken, the form in force
 //! stays; only when there is none does the next place count.
 //!
+//! Of an object that is broken, never was good and restricts, what is left of it is kept beside the
+//! objects in force ([`Objects::stricter`]).
+//!
 //! Invariant: an object in force is named by at least one place, and was valid when it was read.
 
 use std::{
@@ -12,7 +15,7 @@ use std::{
 };
 
 use agent_model::{
-    resource::{Object, ObjectKey, Objects},
+    resource::{Object, ObjectKey, Objects, Refused},
     snapshot::{Finding, Severity},
 };
 use hashbrown::{HashMap, HashSet};
@@ -117,6 +120,11 @@ impl Store {
         said.is_some_and(|said| !said.partial && said.claims.iter().all(|one| one.form.is_some()))
     }
 
+    /// Whether a place has ever said anything.
+    pub(crate) fn knows(&self, place: &str) -> bool {
+        self.places.contains_key(place)
+    }
+
     /// Forgets a place that is gone.
     pub(crate) fn retract(&mut self, place: &str) {
         self.forget(place);
@@ -172,11 +180,14 @@ impl Store {
                 let claims = claims.remove(&*key).unwrap_or_default();
                 let mut notes = Vec::new();
                 let form = in_force(self.in_force.get(&key), &claims, &mut notes);
-                changes.push((key, form, notes));
+                let refused = claims.first().and_then(|(_, claim)| claim.refused.clone());
+                let refused = refused.filter(|_| form.is_none());
+                changes.push((key, (form, refused), notes));
             }
         }
         self.news = news;
-        for (key, form, notes) in changes {
+        for (key, (form, refused), notes) in changes {
+            self.refuse(&key, refused);
             self.enforce(&key, form);
             let same = self.notes.get(&key).map_or(&[][..], Vec::as_slice) == notes;
             match (same, notes.is_empty()) {
@@ -221,6 +232,13 @@ impl Store {
         }
     }
 
+    /// The same of what is left of an object that is refused.
+    fn refuse(&mut self, key: &Arc<ObjectKey>, refused: Option<Arc<Refused>>) {
+        if self.in_force.refused(key) != refused.as_ref() {
+            Arc::make_mut(&mut self.in_force).refuse(key, refused);
+        }
+    }
+
     /// All notes: first those about no object, by place, then those about objects.
     fn tell(&mut self) -> Arc<[Arc<Note>]> {
         if let Some(told) = &self.told {
@@ -251,6 +269,12 @@ fn take_over(old: Statement, new: &mut Statement) {
         }
     }
     if new.partial {
+        old.retain(|_, claim| !claim.is_guess);
+        // What was good here before is what cannot be told now, as far as anybody knows.
+        let is_known = |guess: &Claim| {
+            old.values().any(|one| one.form.is_some() && one.key.kind == guess.key.kind)
+        };
+        new.claims.retain(|claim| !claim.is_guess || !is_known(claim));
         new.claims.extend(old.into_values());
     }
 }
@@ -269,6 +293,10 @@ fn in_force(
     };
     let effect = match &form {
         Some(_) => "the form that was in force before stays",
+        None if first.refused.is_some() => {
+            "the object is refused, and until it is mended what it may govern is judged by the \
+             strictest that it may mean"
+        }
         None => "the object is refused",
     };
     for (place, claim) in claims {

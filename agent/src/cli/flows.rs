@@ -103,7 +103,9 @@ fn detail(flow: &FlowView) -> String {
     if let Some(upstream) = flow.upstream {
         let _ = write!(detail, " by {upstream}");
     }
-    if let Some(carried) = flow.carried {
+    if let (Some(request), Some(carried)) = (&flow.request, flow.carried) {
+        let _ = write!(detail, "; {request} after {}", duration(carried.duration_us));
+    } else if let Some(carried) = flow.carried {
         let (sent, received) = (bytes(carried.bytes_sent), bytes(carried.bytes_received));
         let open = duration(carried.duration_us);
         let _ = write!(detail, "; closed after {open}, {sent} out, {received} in");

@@ -17,6 +17,8 @@ use agent_pods::connections::Reset;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::flow_request::FlowRequest;
+
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FlowRecord {
@@ -53,6 +55,8 @@ pub(crate) struct FlowRecord {
     pub(crate) upstream: Option<SocketAddr>,
     /// For the end of a connection: what it carried.
     pub(crate) carried: Option<Carried>,
+    /// The request that this tells of, and not its connection.
+    pub(crate) request: Option<Box<FlowRequest>>,
 }
 
 /// Who opened a connection.
@@ -156,6 +160,7 @@ impl FlowRecord {
             pid: (event.pid != 0).then_some(event.pid),
             upstream: None,
             carried,
+            request: None,
         })
     }
 
@@ -180,6 +185,7 @@ impl FlowRecord {
             pid: None,
             upstream: None,
             carried: None,
+            request: None,
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     abi_names,
     flow_record::{Carried, Direction, FlowRecord},
+    flow_request::FlowRequest,
     status::Text,
 };
 
@@ -69,6 +70,9 @@ pub(crate) struct FlowView {
     /// For a close: what it carried.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub(crate) carried: Option<Carried>,
+    /// For a request: what it was, and what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<FlowRequest>,
 }
 
 /// What a flow tells of.
@@ -79,12 +83,18 @@ pub(crate) enum FlowEvent {
     Verdict,
     /// The end of a connection.
     Close,
+    /// The end of a request that the proxy carried.
+    Request,
 }
 
 impl FlowEvent {
     /// What a record tells of.
     pub(crate) const fn of(record: &FlowRecord) -> Self {
-        if record.carried.is_some() { Self::Close } else { Self::Verdict }
+        match (&record.request, &record.carried) {
+            (Some(_), _) => Self::Request,
+            (None, Some(_)) => Self::Close,
+            (None, None) => Self::Verdict,
+        }
     }
 
     /// The name that users see.
@@ -92,6 +102,7 @@ impl FlowEvent {
         match self {
             Self::Verdict => "verdict",
             Self::Close => "close",
+            Self::Request => "request",
         }
     }
 }
@@ -120,6 +131,7 @@ impl From<&FlowRecord> for FlowView {
             rule: record.rule.as_ref().map(ToString::to_string),
             pid: record.pid,
             carried: record.carried,
+            request: record.request.as_deref().cloned(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The log: how it is set up, which fields its lines carry, and how often a denial may speak.
 //!
-//! Targets: `access` one line a connection (debug), `deny` refused calls and packets (info, at
+//! Targets: `access` one line a connection or request (debug), `deny` refused calls and packets (info, at
 //! most [`DENIALS`]), `config` one line a generation, else the module's path. A message is constant
 //! and lower case; data goes into the fields that [`super::log_fields`] lists.
 
@@ -17,6 +17,7 @@ use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use super::{
     flow_record::{End, FlowRecord},
+    flow_request::FlowRequest,
     flow_view::FlowEvent,
     flows::Subscriber,
 };
@@ -111,6 +112,32 @@ fn access(record: &FlowRecord) {
     );
 }
 
+/// Writes the line of a request.
+fn request(record: &FlowRecord, request: &FlowRequest) {
+    let FlowRecord { source, destination, carried, .. } = record;
+    tracing::debug!(
+        target: "access",
+        { event = FlowEvent::of(record).name(),
+        src.workload = record.pod.as_ref().map(field::display),
+        src.addr = source.address.map(|address| field::display(End(address, source.port))),
+        dst.addr = %End(destination.address, destination.port),
+        upstream.addr = record.upstream.map(field::display),
+        http.method = request.method,
+        http.host = request.host,
+        http.path = request.path,
+        http.route = request.route,
+        http.cluster = request.cluster,
+        http.status = request.status,
+        http.flags = request.flags,
+        http.tries = request.tries,
+        generation = record.generation,
+        bytes.sent = carried.map(|carried| carried.bytes_sent),
+        bytes.received = carried.map(|carried| carried.bytes_received),
+        duration_ms = carried.map(|carried| carried.duration_us / 1_000) },
+        "request"
+    );
+}
+
 /// A pod in a retry loop must not fill the disk: twenty lines at once, then five a second. The
 /// flows themselves are all in the ring and counted.
 const DENIALS: RateLimit = RateLimit::new(20, Duration::from_millis(200));
@@ -129,7 +156,9 @@ impl Default for FlowLines {
 
 impl Subscriber for FlowLines {
     fn hear(&self, record: &FlowRecord) {
-        if !record.is_denied() {
+        if let Some(seen) = &record.request {
+            request(record, seen);
+        } else if !record.is_denied() {
             access(record);
         } else if let Some(suppressed) = { lock(&self.denials).take(Instant::now()) } {
             denied(record, suppressed);

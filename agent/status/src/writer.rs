@@ -51,10 +51,8 @@ const REST: u32 = 20;
 const SETTLE: Duration = Duration::from_secs(20);
 
 /// The kinds that have a status to write: custom resources.
-static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
-    let custom = |kind: &Kind| !matches!(kind.group(), "" | "discovery.k8s.io");
-    Kind::ALL.iter().copied().filter(custom).collect()
-});
+static KINDS: LazyLock<Vec<Kind>> =
+    LazyLock::new(|| Kind::ALL.iter().copied().filter(|kind| kind.is_custom()).collect());
 
 /// What was written of an object.
 #[derive(Debug)]

@@ -1,137 +1,91 @@
-//! What only one of the two refuses, and why that stays so.
+//! What `analyze` alone refuses, and why no schema says it. Nothing is refused by the server alone.
 
-/// Who refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// The agent and `sekisho analyze`.
-    Analyze,
-    /// The API server.
-    Server,
-}
-
-/// A disagreement that was looked at.
+/// What only `analyze` can say.
 #[derive(Debug)]
 pub(crate) struct Known {
-    /// The beginning of the kind; empty for all.
+    /// The beginning of the kind.
     kind: &'static str,
-    side: Side,
-    /// What is said begins like this.
-    what: &'static str,
+    code: &'static str,
+    /// The end of the field, whose beginning differs by where such a thing stands.
+    field: &'static str,
     /// Why it stays.
     pub(crate) reason: &'static str,
 }
 
 impl Known {
     /// Whether this is that one.
-    pub(crate) fn is(&self, kind: &str, side: &str, what: &str) -> bool {
-        let own = match self.side {
-            Side::Analyze => "analyze",
-            Side::Server => "server",
-        };
-        own == side && kind.starts_with(self.kind) && what.starts_with(self.what)
+    pub(crate) fn is(&self, kind: &str, what: &str) -> bool {
+        let (code, field) = what.split_once(' ').unwrap_or((what, ""));
+        kind.starts_with(self.kind) && code == self.code && field.ends_with(self.field)
     }
 }
 
-/// What a definition could say too, and does not yet.
-const NAMES: &str = "not said by the definition yet: what a name, a host or an address looks like";
-const VALUES: &str =
-    "not said by the definition yet: the range of a value, or what a time looks like";
-const EMPTY: &str =
-    "not said by the definition yet: an empty text, list or mapping counts as not given";
-const TOGETHER: &str = "not said by the definition yet: which fields go with which others";
-/// What the server's budget for expressions does not allow.
-const PAIRS: &str = "each item is held against every other one, for which there is no budget";
-/// What a schema cannot say.
-const SET: &str = "an empty text counts as set in a schema, and as not given for Istio";
+/// The server's budget for expressions does not allow it.
+const PAIRS: &str = "each item is compared with every other one: over the budget for expressions";
+const KEYS: &str = "only expressions see the keys of a mapping: over their budget below a list";
+const SUM: &str = "only expressions add up: over their budget below a list";
+const TWO_TEXTS: &str = "only expressions compare two texts: over their budget below a list";
+/// A schema has no words for it.
+const REGEX: &str = "a schema cannot say whether a text is a regular expression";
+const VARIABLE: &str = "a schema cannot follow quotes within the variables of a header's value";
+const PRIME: &str = "a schema cannot say whether a number is prime";
+const JSON: &str = "a schema cannot look into a JSON text";
+/// The server's expressions do not see it.
+const METADATA: &str = "expressions see no more of the metadata than the name";
 
-const fn analyze(kind: &'static str, what: &'static str, reason: &'static str) -> Known {
-    Known { kind, side: Side::Analyze, what, reason }
-}
-
-const fn server(kind: &'static str, what: &'static str, reason: &'static str) -> Known {
-    Known { kind, side: Side::Server, what, reason }
+const fn known(
+    kind: &'static str,
+    code: &'static str,
+    field: &'static str,
+    reason: &'static str,
+) -> Known {
+    Known { kind, code, field, reason }
 }
 
 /// See the module.
 pub(crate) const KNOWN: &[Known] = &[
-    analyze("AuthorizationPolicy of", "SK0204 ", NAMES),
-    analyze("AuthorizationPolicy of", "SK0206 ", VALUES),
-    analyze("AuthorizationPolicy of", "SK0213 ", NAMES),
-    analyze("AuthorizationPolicy of", "SK0226 ", EMPTY),
-    analyze("AuthorizationPolicy of", "SK0231 ", TOGETHER),
-    analyze("AuthorizationPolicy of", "SK0232 ", NAMES),
-    analyze("AuthorizationPolicy of", "SK0233 ", NAMES),
-    analyze("DestinationRule of", "SK0202 ", NAMES),
-    analyze("DestinationRule of", "SK0213 ", NAMES),
-    analyze("DestinationRule of", "SK0217 ", NAMES),
-    analyze("DestinationRule of", "SK0226 ", EMPTY),
-    analyze("DestinationRule of", "SK0227 ", TOGETHER),
-    analyze("DestinationRule of", "SK0228 ", VALUES),
-    analyze("DestinationRule of", "SK0229 ", VALUES),
-    analyze("DestinationRule of", "SK0230 ", PAIRS),
-    analyze("DestinationRule of", "SK0231 ", TOGETHER),
-    analyze("DestinationRule of", "SK0233 ", NAMES),
-    analyze("Gateway of", "SK0202 ", NAMES),
-    analyze("Gateway of", "SK0206 ", VALUES),
-    analyze("Gateway of", "SK0208 ", PAIRS),
-    analyze("Gateway of", "SK0209 ", NAMES),
-    analyze("Gateway of", "SK0223 ", NAMES),
-    analyze("Gateway of", "SK0226 ", EMPTY),
-    analyze("Gateway of", "SK0227 ", TOGETHER),
-    analyze("Gateway of", "SK0228 ", VALUES),
-    analyze("Gateway of", "SK0231 ", TOGETHER),
-    analyze("GatewayRoute of", "SK0226 ", EMPTY),
-    analyze("GatewayRoute of", "SK0227 ", TOGETHER),
-    analyze("GatewayRoute of", "SK0228 ", VALUES),
-    analyze("GatewayRoute of", "SK0231 ", TOGETHER),
-    analyze("PeerAuthentication of", "SK0213 ", NAMES),
-    analyze("RequestAuthentication of", "SK0226 ", EMPTY),
-    analyze("RequestAuthentication of", "SK0232 ", NAMES),
-    analyze("RequestAuthentication of", "SK0233 ", NAMES),
-    analyze("ServiceEntry of", "SK0202 ", NAMES),
-    analyze("ServiceEntry of", "SK0204 ", NAMES),
-    analyze("ServiceEntry of", "SK0208 ", PAIRS),
-    analyze("ServiceEntry of", "SK0211 ", NAMES),
-    analyze("ServiceEntry of", "SK0212 ", PAIRS),
-    analyze("ServiceEntry of", "SK0215 ", TOGETHER),
-    analyze("ServiceEntry of", "SK0217 ", NAMES),
-    analyze("Sidecar of", "SK0206 ", VALUES),
-    analyze("Sidecar of", "SK0207 ", NAMES),
-    analyze("Sidecar of", "SK0209 ", NAMES),
-    analyze("Sidecar of", "SK0213 ", NAMES),
-    analyze("Sidecar of", "SK0218 ", PAIRS),
-    analyze("Sidecar of", "SK0219 ", NAMES),
-    analyze("Sidecar of", "SK0221 ", PAIRS),
-    analyze("Sidecar of", "SK0222 ", TOGETHER),
-    analyze("Sidecar of", "SK0223 ", NAMES),
-    analyze("Sidecar of", "SK0224 ", TOGETHER),
-    analyze("Sidecar of", "SK0226 ", EMPTY),
-    analyze("Sidecar of", "SK0228 ", VALUES),
-    analyze("Sidecar of", "SK0229 ", VALUES),
-    analyze("VirtualGateway of", "SK0226 ", EMPTY),
-    analyze("VirtualGateway of", "SK0228 ", VALUES),
-    analyze("VirtualNode of", "SK0226 ", EMPTY),
-    analyze("VirtualNode of", "SK0228 ", VALUES),
-    analyze("VirtualNode of", "SK0230 ", PAIRS),
-    analyze("VirtualRouter of", "SK0226 ", EMPTY),
-    analyze("VirtualRouter of", "SK0230 ", PAIRS),
-    analyze("VirtualService of networking", "SK0202 ", NAMES),
-    analyze("VirtualService of networking", "SK0204 ", NAMES),
-    analyze("VirtualService of networking", "SK0206 ", VALUES),
-    analyze("VirtualService of networking", "SK0213 ", NAMES),
-    analyze("VirtualService of networking", "SK0217 ", NAMES),
-    analyze("VirtualService of networking", "SK0226 ", EMPTY),
-    analyze("VirtualService of networking", "SK0227 ", TOGETHER),
-    analyze("VirtualService of networking", "SK0228 ", VALUES),
-    analyze("VirtualService of networking", "SK0230 ", PAIRS),
-    analyze("VirtualService of networking", "SK0232 ", NAMES),
-    analyze("VirtualService of networking", "SK0233 ", NAMES),
-    analyze("WorkloadEntry of", "SK0211 ", NAMES),
-    analyze("WorkloadEntry of", "SK0213 ", NAMES),
-    analyze("WorkloadGroup of", "SK0211 ", NAMES),
-    analyze("WorkloadGroup of", "SK0213 ", NAMES),
-    analyze("WorkloadGroup of", "SK0227 ", TOGETHER),
-    analyze("WorkloadGroup of", "unreadable ", VALUES),
-    server("RequestAuthentication of", "<nil>: \"spec.jwtRules[", SET),
-    server("RequestAuthentication of", "spec.jwtRules[].jwksUri: ", SET),
+    known("DestinationRule of", "SK0213", ".subsets[].labels", KEYS),
+    known("DestinationRule of", "SK0217", ".exportTo[]", PAIRS),
+    known("DestinationRule of", "SK0228", ".distribute[].to", SUM),
+    known("DestinationRule of", "SK0228", ".maglev.tableSize", PRIME),
+    known("DestinationRule of", "SK0230", ".distribute", PAIRS),
+    known("DestinationRule of", "SK0230", ".distribute[].to", KEYS),
+    known("DestinationRule of", "SK0230", ".httpCookie.attributes[].name", PAIRS),
+    known("DestinationRule of", "SK0230", ".subsets[].name", PAIRS),
+    known("DestinationRule of", "SK0231", ".failover[]", TWO_TEXTS),
+    known("DestinationRule of", "SK0233", ".tls.credentialName", METADATA),
+    known("Gateway of", "SK0208", ".servers[].port.name", PAIRS),
+    known("GatewayRoute of", "SK0232", ".regex", REGEX),
+    known("RequestAuthentication of", "SK0232", ".jwks", JSON),
+    known("ServiceEntry of", "SK0212", ".endpoints[].ports[]", PAIRS),
+    known("ServiceEntry of", "SK0213", ".endpoints[].labels", KEYS),
+    known("ServiceEntry of", "SK0216", ".location", METADATA),
+    known("ServiceEntry of", "SK0217", ".exportTo[]", PAIRS),
+    known("Sidecar of", "SK0221", ".egress[].port.number", PAIRS),
+    known("Sidecar of", "SK0224", ".ingress[].port.number", PAIRS),
+    known("VirtualNode of", "SK0230", ".backends[].virtualService", PAIRS),
+    known("VirtualRouter of", "SK0230", ".routes[].name", PAIRS),
+    known("VirtualRouter of", "SK0232", ".regex", REGEX),
+    known("VirtualService of networking", "SK0202", ".match[].sniHosts[]", PAIRS),
+    known("VirtualService of networking", "SK0213", ".match[].sourceLabels", KEYS),
+    known("VirtualService of networking", "SK0217", ".exportTo[]", PAIRS),
+    known("VirtualService of networking", "SK0226", ".headers.request", KEYS),
+    known("VirtualService of networking", "SK0226", ".headers.response", KEYS),
+    known("VirtualService of networking", "SK0230", ".hosts[]", PAIRS),
+    known("VirtualService of networking", "SK0231", ".headers[]", KEYS),
+    known("VirtualService of networking", "SK0231", ".withoutHeaders[]", KEYS),
+    known("VirtualService of networking", "SK0231", ".headers.request.set", KEYS),
+    known("VirtualService of networking", "SK0231", ".set[]", KEYS),
+    known("VirtualService of networking", "SK0231", ".add[]", KEYS),
+    known("VirtualService of networking", "SK0232", ".headers[]", KEYS),
+    known("VirtualService of networking", "SK0232", ".withoutHeaders[]", KEYS),
+    known("VirtualService of networking", "SK0232", ".queryParams[]", REGEX),
+    known("VirtualService of networking", "SK0232", ".uri", REGEX),
+    known("VirtualService of networking", "SK0232", ".scheme", REGEX),
+    known("VirtualService of networking", "SK0232", ".method", REGEX),
+    known("VirtualService of networking", "SK0232", ".authority", REGEX),
+    known("VirtualService of networking", "SK0232", ".uriRegexRewrite.match", REGEX),
+    known("VirtualService of networking", "SK0232", ".allowOrigins[]", REGEX),
+    known("VirtualService of networking", "SK0232", ".set[]", VARIABLE),
+    known("VirtualService of networking", "SK0232", ".add[]", VARIABLE),
 ];

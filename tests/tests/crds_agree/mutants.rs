@@ -1,38 +1,20 @@
 //! Objects that are a change or three away from a good one, as a schema has it. The same seed gives the
 //! same objects.
 
+use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
-/// Numbers that look like chance (`SplitMix64`).
-#[derive(Debug)]
-pub(crate) struct Random(pub(crate) u64);
+fn pick<'a, T>(all: &'a [T], random: &mut Rng) -> &'a T {
+    &all[random.usize(..all.len())]
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound).expect("a count");
-        usize::try_from(self.next() % bound).expect("less than a count")
-    }
-
-    pub(crate) fn pick<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-
-    /// True once in so many times.
-    fn once_in(&mut self, times: usize) -> bool {
-        self.below(times) == 0
-    }
+/// True once in so many times.
+fn once_in(times: usize, random: &mut Rng) -> bool {
+    random.usize(..times) == 0
 }
 
 /// Texts that some field takes and another one does not.
-const TEXTS: [&str; 52] = [
+const TEXTS: [&str; 80] = [
     "",
     " ",
     "a",
@@ -85,6 +67,34 @@ const TEXTS: [&str; 52] = [
     "(",
     "^a.*$",
     "cluster.local/ns/a/sa/b",
+    "a.b.",
+    "*-a.b",
+    "a.10",
+    "*.10",
+    "a.b:80",
+    "10.0.0.1/8",
+    "010.0.0.1",
+    "::ffff:10.0.0.1",
+    "1:2:3:4:5:6:7:8",
+    "1:2:3:4:5:6:7:8:9",
+    "2001:db8::/129",
+    "unix:///a/",
+    "configmap://a",
+    "configmap://b/a",
+    "outbound_.80_._.a.b.c",
+    "127.0.0.1:80",
+    "100ms",
+    "1500us",
+    "1.5ms",
+    "0",
+    "0.0001s",
+    "65535",
+    "65536",
+    "/a/{*}",
+    "/{**}/{*}",
+    "/a{b}",
+    "*a*",
+    "destination.port",
 ];
 
 const NUMBERS: [i64; 14] =
@@ -100,12 +110,12 @@ enum Step {
 }
 
 /// The value with one to three changes.
-pub(crate) fn mutant(good: &Value, schema: &Value, random: &mut Random) -> Value {
+pub(crate) fn mutant(good: &Value, schema: &Value, random: &mut Rng) -> Value {
     let mut value = good.clone();
-    for _ in 0..=random.below(3) {
+    for _ in 0..=random.usize(..3) {
         let mut ways = Vec::new();
         walk(&value, schema, &mut Vec::new(), &mut ways);
-        let (way, schema) = random.pick(&ways).clone();
+        let (way, schema) = pick(&ways, random).clone();
         change(&mut value, &way, schema, random);
     }
     value
@@ -144,9 +154,9 @@ fn at<'a>(value: &'a mut Value, way: &[Step]) -> &'a mut Value {
     })
 }
 
-fn change(value: &mut Value, way: &[Step], schema: &Value, random: &mut Random) {
+fn change(value: &mut Value, way: &[Step], schema: &Value, random: &mut Rng) {
     let here = at(value, way);
-    match (random.below(6), way.split_last()) {
+    match (random.usize(..6), way.split_last()) {
         (0, Some((last, above))) => match (at(value, above), last) {
             (Value::Object(fields), Step::Field(name)) => drop(fields.remove(name)),
             (Value::Array(items), Step::Item(at)) => drop(items.remove(*at)),
@@ -160,7 +170,7 @@ fn change(value: &mut Value, way: &[Step], schema: &Value, random: &mut Random) 
         _ => match here {
             Value::Object(fields) => add(fields, schema, random),
             Value::Array(items) => match schema.get("items") {
-                Some(of_item) if !random.once_in(4) => items.push(any(of_item, 0, random)),
+                Some(of_item) if !once_in(4, random) => items.push(any(of_item, 0, random)),
                 _ => items.clear(),
             },
             _ => *here = any(schema, 0, random),
@@ -169,57 +179,59 @@ fn change(value: &mut Value, way: &[Step], schema: &Value, random: &mut Random) 
 }
 
 /// One more field, or another value of one.
-fn add(fields: &mut Map<String, Value>, schema: &Value, random: &mut Random) {
+fn add(fields: &mut Map<String, Value>, schema: &Value, random: &mut Rng) {
     if let Some(known) = schema["properties"].as_object().filter(|known| !known.is_empty()) {
         let names: Vec<&String> = known.keys().collect();
-        let name = (*random.pick(&names)).clone();
+        let name = (*pick(&names, random)).clone();
         let value = any(&known[&name], 0, random);
         fields.insert(name, value);
     } else if let Some(of_value) = schema.get("additionalProperties").filter(|one| one.is_object())
     {
-        let key = (*random.pick(&KEYS)).to_owned();
+        let key = (*pick(&KEYS, random)).to_owned();
         fields.insert(key, any(of_value, 0, random));
     }
 }
 
 /// A value that a schema may have, and now and then one that it has not.
-fn any(schema: &Value, depth: usize, random: &mut Random) -> Value {
-    if random.once_in(40) {
-        return random.pick(&[json!(null), json!({}), json!([]), json!("a"), json!(1.5)]).clone();
+fn any(schema: &Value, depth: usize, random: &mut Rng) -> Value {
+    if once_in(40, random) {
+        let odd = [json!(null), json!({}), json!([]), json!("a"), json!(1.5)];
+        return pick(&odd, random).clone();
     }
     if schema["x-kubernetes-int-or-string"] == true {
-        return if random.once_in(2) { json!(80) } else { json!("a") };
+        return if once_in(2, random) { json!(80) } else { json!("a") };
     }
     match schema["type"].as_str() {
         Some("string") => match schema["enum"].as_array() {
-            Some(words) if !random.once_in(8) => random.pick(words).clone(),
-            _ => json!(random.pick(&TEXTS)),
+            Some(words) if !once_in(8, random) => pick(words, random).clone(),
+            _ => json!(pick(&TEXTS, random)),
         },
-        Some("integer") => json!(random.pick(&NUMBERS)),
+        Some("integer") => json!(pick(&NUMBERS, random)),
         Some("number") => {
-            random.pick(&[json!(0), json!(0.5), json!(-1), json!(100), json!(100.5)]).clone()
+            let numbers = [json!(0), json!(0.5), json!(-1), json!(100), json!(100.5)];
+            pick(&numbers, random).clone()
         }
-        Some("boolean") => json!(random.once_in(2)),
+        Some("boolean") => json!(once_in(2, random)),
         Some("array") => {
-            (0..random.below(3)).map(|_| any(&schema["items"], depth + 1, random)).collect()
+            (0..random.usize(..3)).map(|_| any(&schema["items"], depth + 1, random)).collect()
         }
         Some("object") => object(schema, depth, random),
         _ => json!({}),
     }
 }
 
-fn object(schema: &Value, depth: usize, random: &mut Random) -> Value {
+fn object(schema: &Value, depth: usize, random: &mut Rng) -> Value {
     let mut fields = Map::new();
     if let Some(of_value) = schema.get("additionalProperties").filter(|one| one.is_object()) {
-        for _ in 0..random.below(3) {
-            fields.insert((*random.pick(&KEYS)).to_owned(), any(of_value, depth + 1, random));
+        for _ in 0..random.usize(..3) {
+            fields.insert((*pick(&KEYS, random)).to_owned(), any(of_value, depth + 1, random));
         }
     }
     let required = |name: &String| {
         schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name.as_str()))
     };
     for (name, of_field) in schema["properties"].as_object().into_iter().flatten() {
-        if depth < 4 && (random.once_in(4 + depth) || (required(name) && !random.once_in(8))) {
+        if depth < 4 && (once_in(4 + depth, random) || (required(name) && !once_in(8, random))) {
             fields.insert(name.clone(), any(of_field, depth + 1, random));
         }
     }

@@ -203,7 +203,7 @@ fn until(at: SocketAddr, open: bool) -> anyhow::Result<f64> {
     bail!("{at} did not change")
 }
 
-/// Knocks until the kernel lets a connection out, or does not any more, whether or not anybody is
+/// Knocks until the kernel lets a connection out, or does not any more, whether or not a server is
 /// there: a thousand times a second, and how often.
 fn until_judged(at: SocketAddr, out: bool) -> anyhow::Result<f64> {
     let started = Instant::now();

@@ -53,7 +53,7 @@ pub(super) fn proxied(name: &str, address: IpAddr) -> String {
     entry(name, &[address], &ports)
 }
 
-/// As many rules as wanted, for addresses that nobody dials, besides the server's own.
+/// As many rules as wanted, for addresses that no client dials, besides the server's own.
 pub(super) fn filling(count: u32) -> String {
     let mut text = String::new();
     let mut first = 0;

@@ -55,7 +55,7 @@ pub(super) fn run(options: &NodeOptions) -> anyhow::Result<()> {
     setup::run(&setup::Options::default())?;
     let archive = match &options.image {
         Some(archive) => archive.clone(),
-        None => image::make(&image::Options::default())?,
+        None => image::make(&image::Options::of(image::Profile::Release))?,
     };
     interrupt::watch()?;
     let bytes = fs::metadata(&archive).context("the image")?.len();

@@ -12,7 +12,7 @@ use crate::command::{quiet, workspace};
 use std::process::Command;
 
 /// Past this many lines a file has a second job.
-const LONGEST_FILE: usize = 500;
+const LONGEST_FILE: usize = 400;
 const FORBIDDEN_NAMES: [&str; 6] =
     ["helpers.rs", "manager.rs", "misc.rs", "mod.rs", "types.rs", "utils.rs"];
 
@@ -62,6 +62,12 @@ const RULES: [Rule; 3] = [
     },
 ];
 
+/// Words that a comment says more exactly: which process, which caller, which object.
+const VAGUE: [&str; 4] = ["anybody", "nobody", "somebody", "whoever"];
+/// Where comments have none of them.
+const EXACT: [&str; 6] =
+    ["agent-abi/", "agent-ebpf/", "agent/base/", "agent/kernel/", "agent/pods/", "xtask/"];
+
 pub(crate) fn check() -> anyhow::Result<()> {
     let listed = quiet(Command::new("git").args(["ls-files", "*.rs"]).current_dir(workspace()))?;
     let mut problems = Vec::new();
@@ -86,10 +92,34 @@ fn problems_of(path: &Path, text: &str) -> Vec<String> {
     if !is_test(&shown.to_string()) && !text.starts_with("//!") {
         problems.push(format!("{shown}: no `//!` header that states its one job"));
     }
+    problems.extend(vague(&shown.to_string(), text));
     for rule in &RULES {
         problems.extend(rule.problems(&shown.to_string(), text));
     }
     problems
+}
+
+fn vague(path: &str, text: &str) -> Vec<String> {
+    if !EXACT.iter().any(|part| path.starts_with(part)) {
+        return Vec::new();
+    }
+    let comments = text.lines().enumerate().filter_map(|(at, line)| Some((at, comment(line)?)));
+    comments
+        .filter_map(|(at, comment)| {
+            let comment = comment.to_lowercase();
+            let word = VAGUE.iter().find(|word| names(&comment, word))?;
+            Some(format!("{path}:{}: {word}: say which process, caller or object", at + 1))
+        })
+        .collect()
+}
+
+/// The comment of a line; one that stands behind code starts after a blank.
+fn comment(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    match line.strip_prefix("//") {
+        Some(comment) => Some(comment),
+        None => line.split_once(" // ").map(|(_, comment)| comment),
+    }
 }
 
 impl Rule {
@@ -152,6 +182,17 @@ mod tests {
         assert!(names("use aya::Bpf;", "aya"));
         assert!(!names("let layable = 1;", "aya"));
         assert!(!names("kubelet", "kube"));
+    }
+
+    #[test]
+    fn a_vague_word_is_found_in_comments_of_rooms_without_them() {
+        // This file has none of them in comments either.
+        let text = "//! Job.\n@ Nobody waits.\nfn f() {} @ whoever asks\nlet nobody = 1;\n";
+        let text = &text.replace('@', "//");
+        let found = problems_of(Path::new("agent/kernel/src/a.rs"), text);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[1].starts_with("agent/kernel/src/a.rs:3: whoever"), "{found:?}");
+        assert_eq!(problems_of(Path::new("agent/proxy/src/a.rs"), text), [""; 0]);
     }
 
     #[test]

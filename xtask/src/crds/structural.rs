@@ -80,6 +80,10 @@ fn words(map: &Map<String, Value>) -> Option<Vec<Value>> {
 fn number(map: &mut Map<String, Value>) {
     let format = map.get("format").and_then(Value::as_str).map(str::to_owned);
     match format.as_deref() {
+        Some("int32") => {
+            map.insert("minimum".to_owned(), json!(i32::MIN));
+            map.insert("maximum".to_owned(), json!(i32::MAX));
+        }
         Some("uint32") => {
             map.insert("format".to_owned(), json!("int64"));
             map.insert("minimum".to_owned(), json!(0));

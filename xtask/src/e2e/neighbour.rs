@@ -1,4 +1,4 @@
-//! Programs of somebody else on the hooks of a node, which let everything pass and are counted.
+//! Programs of another owner on the hooks of a node, which let everything pass and are counted.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::cluster::Cluster;
-use crate::command::{cargo, show, target_dir};
+use crate::command::{build_programs, target_dir};
 
 /// The cgroup hierarchy's root, as a node sees it.
 const CGROUP: &str = "/sys/fs/cgroup/unified";
@@ -25,7 +25,7 @@ pub(super) struct Neighbour {
 impl Neighbour {
     /// Builds what attaches them.
     pub(super) fn build() -> anyhow::Result<()> {
-        show(cargo().args(["build", "--quiet", "--package", "sekisho-tests", "--bin", "skt-probe"]))
+        build_programs(&[])
     }
 
     /// Attaches one to each hook of a node's cgroup and of the links that it has now.

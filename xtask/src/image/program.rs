@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::bail;
 
-use super::Arch;
+use super::{Arch, Profile};
 use crate::{
     command::{cargo, quiet, show, target_dir, workspace},
     programs::places,
@@ -20,14 +20,15 @@ use crate::{
 /// The C library is linked in whole (`crt-static`), as glibc permits where no name service is
 /// asked: in a cluster the API server is known by its address, and names are resolved by our own
 /// resolver. musl would do as well, but its standard library has to be fetched by rustup.
-pub(super) fn build(arch: Arch) -> anyhow::Result<PathBuf> {
+pub(super) fn build(arch: Arch, profile: Profile) -> anyhow::Result<PathBuf> {
     let triple = triple(arch);
     let mut command = cargo();
-    command.args(["build", "--quiet", "--release", "--package", "agent", "--target", triple]);
+    command.args(["build", "--quiet", "--profile", profile.name()]);
+    command.args(["--package", "agent", "--target", triple]);
     command.env("CARGO_ENCODED_RUSTFLAGS", flags()).envs(toolchain(arch)?);
-    println!("image: building the static program for {triple}");
+    println!("image: building the static program for {triple}, profile {}", profile.name());
     show(&mut command)?;
-    let program = target_dir().join(triple).join("release/sekisho");
+    let program = target_dir().join(triple).join(profile.name()).join("sekisho");
     let root = workspace();
     // A constant that cargo tells (`CARGO_MANIFEST_DIR`) is none of the paths that are renamed.
     if root != Path::new(places::WORKSPACE) && tells(&fs::read(&program)?, &root) {

@@ -65,7 +65,7 @@ fn programs(side: &str) -> Vec<String> {
     ids.collect()
 }
 
-/// A filter of somebody else's: another name, and at a handle of its own.
+/// A filter of another program's: another name, and at a handle of its own.
 fn strangers(side: u32, priority: u16, answer: i32) {
     let program = classifier(answer).unwrap();
     let put = Put { priority, handle: 1, program: program.as_fd(), name: "stranger" };

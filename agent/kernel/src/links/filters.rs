@@ -47,7 +47,7 @@ impl Filters {
         if clsact::make_qdisc(interface).map_err(failed)? {
             pin_at(layer3_program(programs, &CLSACT[0]), &made)?;
         } else if !self.clsact.any(interface).map_err(failed)? {
-            // Whoever took ours away may have made the discipline again.
+            // The program that took ours away may have made the discipline again.
             remove(&made)?;
         }
         for hook in &CLSACT {

@@ -25,7 +25,7 @@ impl Links {
     /// Attaches both programs to the host's end of a pod's link, and then takes away what an agent
     /// before has attached in the other manner: a frame is judged by one of the two at least.
     ///
-    /// True when somebody else's program had come before ours, which is first from here on.
+    /// True when another owner's program had come before ours, which is first from here on.
     pub fn attach_interface(&self, programs: &Programs, interface: u32) -> Result<bool, LinkError> {
         let mut moved = false;
         match self.mode {
@@ -47,7 +47,7 @@ impl Links {
     }
 
     /// Attaches what judges frames to an end that has neither program yet, and leaves for
-    /// [`Links::attach_interface`] what learns from those that arrive: the kernel makes whoever attaches
+    /// [`Links::attach_interface`] what learns from those that arrive: the kernel makes the caller that attaches
     /// by tcx wait, each time.
     pub fn attach_judge(&self, programs: &Programs, interface: u32) -> Result<(), LinkError> {
         match self.mode {

@@ -44,7 +44,7 @@ pub(super) fn point_of(path: &Path) -> Option<AttachPoint> {
 
 /// Pins an object where another may be pinned: the name is never without one.
 fn replace_pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    // Somebody may have removed the directory too.
+    // Another process may have removed the directory too.
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }

@@ -1,6 +1,6 @@
 //! What the kernel tells of a namespace's links without being asked (`RTNLGRP_LINK`).
 //!
-//! It is a hint and no more: whoever hears it asks for the links as they are. A process of the pod with
+//! It is a hint and no more: the receiver asks for the links as they are. A process of the pod with
 //! `CAP_NET_ADMIN` could send such messages too, and can make the kernel send more than fit in the
 //! socket. The kernel then says so (`ENOBUFS`), and everything is to be looked at.
 

@@ -70,13 +70,13 @@ fn a_dump_finds_every_kind_of_socket_with_its_ends_and_its_state() {
             };
             let (tcp, datagrams) = (protocol::TCP, protocol::UDP);
             // A listener on a mapped address has the peer `::`, which no mapped address is.
-            let nobody = if host.starts_with("[::") { "[::]:0" } else { none };
-            assert_eq!(sees(listens_on, nobody), (tcp, State::Listening));
+            let no_peer = if host.starts_with("[::") { "[::]:0" } else { none };
+            assert_eq!(sees(listens_on, no_peer), (tcp, State::Listening));
             let own = client.local_addr().unwrap();
             assert_eq!(sees(own, &listens_on.to_string()), (tcp, State::Open));
             let peer = server.peer_addr().unwrap().to_string();
             assert_eq!(sees(server.local_addr().unwrap(), &peer), (tcp, State::Open));
-            assert_eq!(sees(bound.local_addr().unwrap(), nobody), (datagrams, State::Idle));
+            assert_eq!(sees(bound.local_addr().unwrap(), no_peer), (datagrams, State::Idle));
             let to = listens_on.to_string();
             assert_eq!(sees(udp.local_addr().unwrap(), &to), (datagrams, State::Open));
         }

@@ -44,7 +44,7 @@ fn clients(objects: &Objects) -> Vec<Scope> {
     }
     names
         .into_iter()
-        .map(|namespace| Scope { namespace, visibility: Visibility::Exported(None) })
+        .map(|namespace| Scope { namespace, visibility: Visibility::Exported(None), unsaid: None })
         .collect()
 }
 

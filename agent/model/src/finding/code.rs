@@ -166,6 +166,10 @@ codes! {
     MEMBERSHIP = "SK0341": Error Warning,
     /// A pod is in the meshes of two dialects.
     TWO_MESHES = "SK0342": Warning,
+    /// A revision that no settings and no tag have.
+    REVISION_UNKNOWN = "SK0343": Error,
+    /// An object that governs the pod is refused: the pod is judged by the stricter reading.
+    REFUSED_GOVERNS = "SK0344": Error,
     /// An enrolled pod whose network namespace is not known.
     NO_NETNS = "SK0401": Warning,
     /// An annotation's value cannot be read.

@@ -5,6 +5,7 @@ type Group = (&'static str, &'static [&'static str]);
 
 const CORE: Group = ("", &["v1"]);
 const DISCOVERY: Group = ("discovery.k8s.io", &["v1"]);
+const ADMISSION: Group = ("admissionregistration.k8s.io", &["v1"]);
 const NETWORKING: Group = ("networking.istio.io", &["v1", "v1beta1", "v1alpha3"]);
 const SECURITY: Group = ("security.istio.io", &["v1", "v1beta1"]);
 const LEGACY: Group = ("authentication.istio.io", &["v1alpha1"]);
@@ -57,6 +58,9 @@ kinds! {
     EndpointSlice = "EndpointSlice", "endpointslices", DISCOVERY, Namespace;
     /// `v1`; only the mesh's own settings.
     ConfigMap = "ConfigMap", "configmaps", CORE, Namespace;
+    /// `admissionregistration.k8s.io/v1`, cluster scope; only the tags of revisions.
+    MutatingWebhookConfiguration = "MutatingWebhookConfiguration", "mutatingwebhookconfigurations",
+        ADMISSION, Cluster;
     /// `networking.istio.io`.
     ServiceEntry = "ServiceEntry", "serviceentries", NETWORKING, Namespace;
     /// `networking.istio.io`.
@@ -115,6 +119,14 @@ impl Kind {
     /// The versions that are read, the newest first.
     pub const fn versions(self) -> &'static [&'static str] {
         self.of().0.1
+    }
+
+    /// Whether a cluster may lack it: a custom resource.
+    pub const fn is_custom(self) -> bool {
+        !matches!(
+            self.group().as_bytes(),
+            b"" | b"discovery.k8s.io" | b"admissionregistration.k8s.io"
+        )
     }
 
     /// The name that people see: with the group where the name alone is another kind's too.

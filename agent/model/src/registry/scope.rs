@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Ports, Service};
+use super::{Exposure, Ports, Service};
 use crate::{egress::RuleSource, resource::ObjectKey};
 
 /// From where a client looks at the registry. Pods with equal scopes see the same.
@@ -12,6 +12,9 @@ pub struct Scope {
     pub namespace: String,
     /// What of it the client sees.
     pub visibility: Visibility,
+    /// Who sees services that do not say, where the client's mesh has another rule than the
+    /// registry.
+    pub unsaid: Option<Exposure>,
 }
 
 /// What a client sees of the registry.

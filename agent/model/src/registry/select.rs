@@ -211,7 +211,8 @@ impl Registry {
     }
 
     fn exposed(&self, service: &Service, scope: &Scope) -> bool {
-        let exposure: &Exposure = service.exposure.as_ref().unwrap_or(&self.default_exposure);
+        let unsaid = scope.unsaid.as_ref().unwrap_or(&self.default_exposure);
+        let exposure: &Exposure = service.exposure.as_ref().unwrap_or(unsaid);
         exposure.includes(&scope.namespace, &service.key.namespace)
     }
 

@@ -70,6 +70,39 @@ pub struct Backend {
     pub(crate) members: Members,
 }
 
+impl Backend {
+    /// All of a service on one port, with endpoints that do not change: for tests of what dials it.
+    pub fn stated(
+        (service, port): (String, u16),
+        protocol: AppProtocol,
+        policy: ClientPolicy,
+        endpoints: Endpoints,
+    ) -> Self {
+        Self { service, port, subset: None, protocol, policy, members: Members::Stated(endpoints) }
+    }
+
+    /// Whether a connection to a port is carried to the address that was dialled, on that port.
+    pub(super) fn is_where_dialled(&self, port: u16) -> bool {
+        let at = |endpoints: &Endpoints| matches!(endpoints, Endpoints::Dialled { port: own, .. } if own.get() == port);
+        match &self.members {
+            Members::Stated(endpoints) => at(endpoints),
+            Members::OfPort { port: of, .. } => {
+                let own = &of.service.ports[of.index];
+                own.endpoints.as_ref().map_or(of.service.headless && own.number == port, at)
+            }
+            Members::Listed(_) | Members::OfNode { .. } => false,
+        }
+    }
+
+    /// Its endpoints, where they do not change.
+    pub fn stated_endpoints(&self) -> Option<&Endpoints> {
+        match &self.members {
+            Members::Stated(endpoints) => Some(endpoints),
+            _ => None,
+        }
+    }
+}
+
 impl PartialEq for Backend {
     fn eq(&self, other: &Self) -> bool {
         let Self { service, port, subset, protocol, policy, members: _ } = self;

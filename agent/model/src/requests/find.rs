@@ -69,8 +69,13 @@ impl Request<'_> {
             })
     }
 
-    /// A header's values, joined.
-    fn header(&self, name: &str) -> Option<String> {
+    /// The first value of a parameter of the query.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        parameter(self.target.split_once('?')?.1, name)
+    }
+
+    /// A header's values, joined; names with a colon are HTTP/2's.
+    pub fn header(&self, name: &str) -> Option<String> {
         match name {
             ":authority" | "host" => return Some(self.authority.to_owned()),
             ":method" => return Some(self.method.to_owned()),
@@ -84,7 +89,7 @@ impl Request<'_> {
     }
 }
 
-/// The first value of a parameter.
+/// The first value of a parameter of a query.
 fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.find(|(key, _)| *key == name && !name.is_empty()).map(|(_, value)| value)
@@ -168,6 +173,17 @@ impl Route {
             Action::Redirect(_) | Action::Answer(_) => return target.to_owned(),
         };
         rewrite.path.as_ref().map_or_else(|| target.to_owned(), |path| path.apply(target))
+    }
+}
+
+impl Route {
+    /// The host that a request leaves with, where it is another one.
+    pub fn rewritten_authority(&self) -> Option<&str> {
+        match &self.then {
+            Action::Forward(forward) => forward.rewrite.authority.as_deref(),
+            Action::Continue { rewrite, .. } => rewrite.authority.as_deref(),
+            Action::Redirect(_) | Action::Answer(_) => None,
+        }
     }
 }
 

@@ -127,6 +127,30 @@ pub struct Retries {
     pub other_localities: bool,
 }
 
+impl Retries {
+    /// The wait before the first retry where nobody says.
+    pub const BACKOFF: Duration = Duration::from_millis(25);
+
+    /// What is tried again where nobody says: failures to connect, never an answer.
+    pub fn usual() -> Self {
+        let on = [
+            RetryOn::ConnectFailure,
+            RetryOn::RefusedStream,
+            RetryOn::GrpcUnavailable,
+            RetryOn::GrpcCancelled,
+        ];
+        Self {
+            attempts: 2,
+            on: on.into(),
+            statuses: BTreeSet::new(),
+            per_try: None,
+            backoff: Self::BACKOFF,
+            elsewhere: true,
+            other_localities: false,
+        }
+    }
+}
+
 /// What a retry answers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[expect(missing_docs, reason = "the names are the proxies' own and say it")]

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use super::Custom;
 
 pub use membership::{
-    Enrolment, MembershipError, Workload, enrolment, gateway_of, mesh_of, selects, workload_of,
+    Enrolment, INJECTOR, MembershipError, Workload, enrolment, enrolment_in, gateway_of, mesh_of,
+    selects, workload_of,
 };
 
 /// The mesh; cluster scope.

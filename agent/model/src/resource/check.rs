@@ -24,10 +24,12 @@ mod locality;
 mod names;
 mod pool;
 mod security;
+mod selector;
 mod server_tls;
 mod sidecar;
 mod target;
 mod tokens;
+mod traffic_effect;
 mod unreachable;
 mod unsupported;
 mod values;
@@ -35,13 +37,14 @@ mod virtual_service;
 mod workload;
 
 pub(crate) use self::names::is_domain;
+pub(super) use self::selector::is_sound as is_selector_sound;
 use super::{Object, ObjectKey, Short};
 use crate::finding::{Finding, Severity};
 
 /// What is wrong with an object by itself.
 pub fn validate(object: &Object) -> Vec<Finding> {
     let key = object.key();
-    let mut report = Report { key: &key, findings: Vec::new() };
+    let mut report = Report::new(&key);
     match object {
         Object::ServiceEntry(one) => entry::check(&one.metadata, &one.spec, &mut report),
         Object::WorkloadEntry(entry) => workload::check_entry(&entry.spec, &mut report),
@@ -78,7 +81,11 @@ struct Report<'a> {
     findings: Vec<Finding>,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    const fn new(key: &'a ObjectKey) -> Self {
+        Self { key, findings: Vec::new() }
+    }
+
     fn error(&mut self, code: &'static str, field: impl Into<Short>, message: impl Into<String>) {
         self.findings.push(Finding::new(Severity::Error, code, self.key, field, message));
     }

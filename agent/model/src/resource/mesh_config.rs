@@ -1,20 +1,24 @@
-//! The mesh's own settings: the `ConfigMap` `istio` in `istio-system`, whose key `mesh` is YAML.
+//! The mesh's own settings: the `ConfigMap` `istio` in `istio-system`, whose key `mesh` is YAML, and
+//! those of each other revision in `istio-REVISION`.
 //!
 //! Only the fields below are read; each other one becomes a finding, so nobody believes that it has
 //! an effect here.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
-    Metadata,
+    Described as _, Metadata, ObjectKey,
     traffic::{OutboundMode, OutboundTrafficPolicy},
     virtual_service::Retries,
 };
 
 /// Where the `ConfigMap` lives.
 pub const NAMESPACE: &str = "istio-system";
-/// The `ConfigMap`'s name.
+/// The `ConfigMap`'s name; those of other revisions go on with a dash and the revision.
 pub const NAME: &str = "istio";
+/// The name of the revision that has no other.
+pub const DEFAULT_REVISION: &str = "default";
 /// The key of its data.
 pub const KEY: &str = "mesh";
 
@@ -25,6 +29,41 @@ pub struct MeshConfigMap {
     pub metadata: Metadata,
     /// The settings.
     pub mesh: MeshConfig,
+}
+
+/// The revision that a `ConfigMap` of this name has settings of.
+pub fn revision_of(name: &str) -> Option<&str> {
+    match name.strip_prefix(NAME)? {
+        "" => Some(DEFAULT_REVISION),
+        rest => rest.strip_prefix('-').filter(|revision| !revision.is_empty()),
+    }
+}
+
+/// The `ConfigMap` with the settings of a revision.
+pub fn name_of(revision: &str) -> String {
+    match revision {
+        DEFAULT_REVISION => NAME.to_owned(),
+        other => format!("{NAME}-{other}"),
+    }
+}
+
+/// Whether a `ConfigMap` has settings of a mesh. Istio has others beside them whose names begin alike,
+/// and only the settings have the key; one whose data is no mapping may be either.
+pub(super) fn is_settings(key: &ObjectKey, data: Option<&Value>) -> bool {
+    let has_key = || match data {
+        None | Some(Value::Null) => false,
+        Some(Value::Object(data)) => data.contains_key(KEY),
+        Some(_) => true,
+    };
+    key.namespace == NAMESPACE
+        && (key.name == NAME || (revision_of(&key.name).is_some() && has_key()))
+}
+
+impl MeshConfigMap {
+    /// The revision whose settings these are.
+    pub fn revision(&self) -> &str {
+        revision_of(self.metadata.name()).unwrap_or(DEFAULT_REVISION)
+    }
 }
 
 /// The settings that are read, with Istio's defaults.

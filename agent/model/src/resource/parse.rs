@@ -8,9 +8,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{
-    Kind, Object, ObjectKey,
+    Kind, MayBe, Object, ObjectKey, Refused,
     mesh_config::{self, MeshConfigMap},
+    refused::Parts,
     shape::{ShapeError, Shaped},
+    tag::RevisionTag,
     yaml::{self, NotYaml},
 };
 use crate::finding::{Finding, Severity, code};
@@ -44,6 +46,8 @@ pub enum ResourceError {
         found: &'static str,
         /// What belongs there.
         expected: &'static str,
+        /// What it may be nevertheless.
+        may_be: Option<MayBe>,
     },
     /// A field has the wrong type or an unknown value.
     #[error("{key}: {field}: {source}")]
@@ -55,6 +59,8 @@ pub enum ResourceError {
         /// What is wrong.
         #[source]
         source: ShapeError,
+        /// What is left of it, where it restricts.
+        refused: Option<Arc<Refused>>,
     },
     /// The mesh's settings are not YAML.
     #[error("{key}: data.mesh: {source}")]
@@ -64,6 +70,8 @@ pub enum ResourceError {
         /// What is wrong.
         #[source]
         source: NotYaml,
+        /// What is left of it.
+        refused: Option<Arc<Refused>>,
     },
 }
 
@@ -84,6 +92,44 @@ impl ResourceError {
             Self::Field { source, .. } => source.to_string(),
             Self::MeshConfig { source, .. } => source.to_string(),
         }
+    }
+
+    /// What is left of an object that restricts.
+    pub fn refused(&self) -> Option<&Arc<Refused>> {
+        match self {
+            Self::NotAMapping { .. } | Self::Unnamed { .. } => None,
+            Self::Field { refused, .. } | Self::MeshConfig { refused, .. } => refused.as_ref(),
+        }
+    }
+
+    /// What something without a name may be.
+    pub fn may_be(&self) -> Option<&MayBe> {
+        match self {
+            Self::Unnamed { may_be, .. } => may_be.as_ref(),
+            _ => None,
+        }
+    }
+
+    fn of(mut self, kind: Kind, map: &Map<String, Value>) -> Self {
+        let metadata = map.get("metadata").and_then(Value::as_object);
+        let namespace = metadata.and_then(|metadata| metadata.get("namespace"));
+        let namespace = namespace.and_then(Value::as_str).map(str::to_owned);
+        let not_for_us = kind == Kind::ConfigMap
+            && namespace.as_ref().is_some_and(|own| own != mesh_config::NAMESPACE);
+        if let Self::Unnamed { may_be, .. } = &mut self
+            && !not_for_us
+        {
+            *may_be = Some((kind, namespace));
+        }
+        self
+    }
+
+    fn with(mut self, parts: Option<Parts>) -> Self {
+        if let Self::Field { key, refused, .. } | Self::MeshConfig { key, refused, .. } = &mut self
+        {
+            *refused = parts.and_then(|parts| parts.stricter(key)).map(Arc::new);
+        }
+        self
     }
 
     /// The path of the field that is wrong.
@@ -117,7 +163,8 @@ fn is_list(map: &Map<String, Value>) -> bool {
 }
 
 fn unnamed(field: &'static str, found: Option<&Value>, expected: &'static str) -> ResourceError {
-    ResourceError::Unnamed { field, found: found.map_or("nothing", type_name), expected }
+    let found = found.map_or("nothing", type_name);
+    ResourceError::Unnamed { field, found, expected, may_be: None }
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -141,8 +188,21 @@ fn parse_one(mut map: Map<String, Value>) -> Result<Parsed, ResourceError> {
     let Some(kind) = Kind::read(&version, &kind_name) else {
         return Ok(not_read(&map, &version, &kind_name));
     };
-    let key = name(&mut map, kind)?;
-    decode(map, &key)
+    let key = name(&mut map, kind).map_err(|error| error.of(kind, &map))?;
+    if !is_for_us(&map, &key) {
+        return Ok(Parsed::default());
+    }
+    let parts = Parts::of(kind, &map);
+    decode(map, &key).map_err(|error| error.with(parts))
+}
+
+/// Of some kinds only a few objects are read; any other is not for us, whatever is in it.
+fn is_for_us(map: &Map<String, Value>, key: &ObjectKey) -> bool {
+    match key.kind {
+        Kind::ConfigMap => mesh_config::is_settings(key, map.get("data")),
+        Kind::MutatingWebhookConfiguration => RevisionTag::is_one(map),
+        _ => true,
+    }
 }
 
 /// Fills in the namespace that the API server would, and takes the name.
@@ -169,6 +229,7 @@ fn name(map: &mut Map<String, Value>, kind: Kind) -> Result<ObjectKey, ResourceE
             field: NAME,
             found: "an empty string",
             expected: "a name",
+            may_be: None,
         }),
         other => Err(unnamed(NAME, other, "a string")),
     }
@@ -225,10 +286,12 @@ fn decode(mut map: Map<String, Value>, key: &ObjectKey) -> Result<Parsed, Resour
         Kind::VirtualGateway => Object::VirtualGateway(custom(&mut map, key, found)?),
         Kind::GatewayRoute => Object::GatewayRoute(custom(&mut map, key, found)?),
         Kind::BackendGroup => Object::BackendGroup(custom(&mut map, key, found)?),
-        Kind::ConfigMap => match mesh(map, key, found)? {
-            Some(object) => object,
-            None => return Ok(Parsed::default()),
-        },
+        Kind::ConfigMap => mesh(map, key, found)?,
+        Kind::MutatingWebhookConfiguration => {
+            // What else is in it is for the API server.
+            map.retain(|field, _| field == "metadata");
+            Object::RevisionTag(typed(Value::Object(map), key, found)?)
+        }
     };
     Ok(Parsed { object: Some(object), findings })
 }
@@ -273,6 +336,7 @@ fn typed<T: DeserializeOwned>(
         key: key.clone(),
         field: track.path().to_string(),
         source,
+        refused: None,
     })?;
     findings.extend(ignored.into_iter().map(|path| unknown_field(key, &path)));
     Ok(Arc::new(object))
@@ -292,15 +356,12 @@ fn unknown_field(key: &ObjectKey, path: &str) -> Finding {
     Finding::new(Severity::Warning, code::FIELD_NOT_READ, key, field, message)
 }
 
-/// The one `ConfigMap` that is read; any other is not for us.
+/// A mesh's settings.
 fn mesh(
     map: Map<String, Value>,
     key: &ObjectKey,
     findings: &mut Vec<Finding>,
-) -> Result<Option<Object>, ResourceError> {
-    if (key.namespace.as_str(), key.name.as_str()) != (mesh_config::NAMESPACE, mesh_config::NAME) {
-        return Ok(None);
-    }
+) -> Result<Object, ResourceError> {
     let config: Arc<core::ConfigMap> = typed(Value::Object(map), key, findings)?;
     let text = config.data.as_ref().and_then(|data| data.get(mesh_config::KEY));
     let text = text.map_or("", String::as_str);
@@ -308,7 +369,8 @@ fn mesh(
         Value::Object(Map::new())
     } else {
         serde_saphyr::from_str_with_options(text, yaml::options()).map_err(|source| {
-            ResourceError::MeshConfig { key: key.clone(), source: NotYaml::with_place(&source) }
+            let (key, source) = (key.clone(), NotYaml::with_place(&source));
+            ResourceError::MeshConfig { key, source, refused: None }
         })?
     };
     let mut value = if value.is_null() { Value::Object(Map::new()) } else { value };
@@ -322,15 +384,15 @@ fn mesh(
         finding.field = compact_str::format_compact!("data.mesh: {}", finding.field);
     }
     let metadata = config.metadata.clone().into();
-    Ok(Some(Object::MeshConfig(Arc::new(MeshConfigMap { metadata, mesh: (*mesh).clone() }))))
+    Ok(Object::MeshConfig(Arc::new(MeshConfigMap { metadata, mesh: (*mesh).clone() })))
 }
 
 fn within(prefix: &str, error: ResourceError) -> ResourceError {
     match error {
-        ResourceError::Field { key, field, source } => {
+        ResourceError::Field { key, field, source, refused } => {
             // The settings themselves have no path of their own.
             let field = if field == "." { prefix.to_owned() } else { format!("{prefix}: {field}") };
-            ResourceError::Field { key, field, source }
+            ResourceError::Field { key, field, source, refused }
         }
         other => other,
     }

@@ -15,7 +15,8 @@ pub fn of_spec(kind: Kind) -> Option<Schema> {
         | Kind::Service
         | Kind::Endpoints
         | Kind::EndpointSlice
-        | Kind::ConfigMap => return None,
+        | Kind::ConfigMap
+        | Kind::MutatingWebhookConfiguration => return None,
         Kind::ServiceEntry => schema::<service_entry::ServiceEntrySpec>(),
         Kind::WorkloadEntry => schema::<service_entry::WorkloadEntrySpec>(),
         Kind::Sidecar => schema::<sidecar::SidecarSpec>(),

@@ -1,16 +1,22 @@
 //! All objects, by key.
 
-use std::{cmp::Ordering, collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Pod};
 
 use super::{
-    EndpointSlice, Kind, Object, ObjectKey, Service, app_mesh, destination_rule, gateway,
-    legacy_policy,
+    EndpointSlice, Kind, Object, ObjectKey, Reach, Refused, Service, app_mesh, destination_rule,
+    gateway, legacy_policy,
     mesh_config::MeshConfigMap,
     security,
     service_entry::{ServiceEntry, WorkloadEntry},
     sidecar::Sidecar,
+    tag::RevisionTag,
     virtual_service,
 };
 
@@ -18,8 +24,11 @@ use super::{
 ///
 /// Each kind has a map of its own, which clones share until one of them changes it: a large
 /// cluster's objects are copied with every change of one of them.
+///
+/// Beside them are those that are refused, never were good, and restrict: no object to anybody but
+/// to [`Objects::stricter`].
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Objects(BTreeMap<Kind, Arc<OfKind>>);
+pub struct Objects(BTreeMap<Kind, Arc<OfKind>>, Arc<BTreeMap<Arc<ObjectKey>, Arc<Refused>>>);
 
 /// Never empty.
 type OfKind = BTreeMap<Arc<ObjectKey>, Object>;
@@ -46,6 +55,76 @@ impl Objects {
             self.0.remove(&key.kind);
         }
         removed
+    }
+
+    /// Notes what is left of an object that is refused, or that it is not refused any more.
+    pub fn refuse(&mut self, key: &Arc<ObjectKey>, refused: Option<Arc<Refused>>) {
+        match refused {
+            Some(refused) if self.1.get(key) == Some(&refused) => {}
+            Some(refused) => _ = Arc::make_mut(&mut self.1).insert(Arc::clone(key), refused),
+            None if self.1.contains_key(key) => _ = Arc::make_mut(&mut self.1).remove(key),
+            None => {}
+        }
+    }
+
+    /// What is left of an object that is refused.
+    pub fn refused(&self, key: &ObjectKey) -> Option<&Arc<Refused>> {
+        self.1.get(key)
+    }
+
+    /// All that are refused, of a kind.
+    pub fn refused_of(&self, kind: Kind) -> impl Iterator<Item = (&Arc<ObjectKey>, &Arc<Refused>)> {
+        self.1.iter().filter(move |(key, _)| key.kind == kind)
+    }
+
+    /// Whether the very same are refused here and there.
+    pub fn same_refused(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.1, &other.1) || self.1 == other.1
+    }
+
+    /// Whether nobody can tell whom a refused object is for.
+    pub fn is_reach_unknown(&self, key: &ObjectKey) -> bool {
+        self.refused(key).is_some_and(|refused| refused.reach == Reach::Unknown)
+    }
+
+    /// These, and for each that is refused the strictest that may have been meant.
+    #[must_use]
+    pub fn stricter(&self) -> Self {
+        let mut stricter = self.clone();
+        for (key, refused) in &*self.1 {
+            if refused.anywhere {
+                stricter.refuse_everywhere(key);
+            }
+        }
+        for (key, refused) in &*Arc::clone(&stricter.1) {
+            if !refused.anywhere && stricter.get(key).is_none() {
+                stricter.put(Arc::clone(key), refused.stand_in.clone());
+            }
+        }
+        stricter
+    }
+
+    /// Notes something that may be in any namespace in each; a Namespace, for each that none has.
+    fn refuse_everywhere(&mut self, key: &ObjectKey) {
+        let known: BTreeSet<String> =
+            self.namespaces().filter_map(|one| one.metadata.name.clone()).collect();
+        let of_pods = self.pods().filter_map(|one| one.metadata.namespace.clone());
+        let of_pods: BTreeSet<String> = of_pods.collect();
+        let keys: Vec<ObjectKey> = match key.kind {
+            Kind::Namespace => {
+                let nobodys = of_pods.difference(&known);
+                nobodys.map(|name| ObjectKey::new(key.kind, "", name.as_str())).collect()
+            }
+            kind if kind.is_namespaced() => {
+                let all = known.union(&of_pods);
+                all.map(|own| ObjectKey::new(kind, own.as_str(), key.name.clone())).collect()
+            }
+            _ => vec![key.clone()],
+        };
+        for key in keys {
+            let refused = Refused::unnamed(&key, false).map(Arc::new);
+            self.refuse(&Arc::new(key), refused);
+        }
     }
 
     /// Looks an object up.
@@ -166,6 +245,7 @@ typed!(
     endpoints: Endpoints Endpoints Endpoints,
     endpoint_slices: EndpointSlice EndpointSlice EndpointSlice,
     mesh_configs: MeshConfig ConfigMap MeshConfigMap,
+    revision_tags: RevisionTag MutatingWebhookConfiguration RevisionTag,
     service_entries: ServiceEntry ServiceEntry ServiceEntry,
     workload_entries: WorkloadEntry WorkloadEntry WorkloadEntry,
     sidecars: Sidecar Sidecar Sidecar,

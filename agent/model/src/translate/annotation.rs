@@ -12,6 +12,8 @@ pub(super) const AUDIT: &str = "sekisho.dev/audit";
 pub(super) const INJECTION: &str = "istio-injection";
 /// On a namespace or a pod.
 pub(super) const INJECT: &str = "sidecar.istio.io/inject";
+/// On a namespace or a pod: enrolled without a sidecar, upstream's ambient mode.
+pub(super) const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
 /// On a Service.
 pub(super) const EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// On a pod: CIDRs.
@@ -32,6 +34,11 @@ pub(super) const IGNORED_PORTS: &str = "appmesh.k8s.aws/egressIgnoredPorts";
 /// The path of an annotation, as findings name it.
 pub(super) fn path(key: &str) -> String {
     format!("metadata.annotations[{key}]")
+}
+
+/// The path of a label.
+pub(super) fn label_path(key: &str) -> String {
+    format!("metadata.labels[{key}]")
 }
 
 /// The comma-separated parts of a value, without empty ones.

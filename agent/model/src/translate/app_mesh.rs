@@ -19,6 +19,7 @@
 mod backends;
 mod name_target;
 mod service;
+mod within;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,14 +34,13 @@ use crate::{
     names::Answers,
     registry::{List, Service},
     resource::{
-        Kind, Object, ObjectKey, Objects, Short,
-        app_mesh::{
-            EgressFilterType, Enrolment, MembershipError, Mesh, Reference, VirtualService,
-            enrolment, mesh_of,
-        },
+        Described as _, Governing, Kind, Object, ObjectKey, Objects, Short,
+        app_mesh::{EgressFilterType, Enrolment, MembershipError, Mesh, Reference, VirtualService},
     },
     snapshot::{Finding, Severity, code},
 };
+
+pub(super) use within::{enrolment_within, mesh_within};
 
 /// The kinds that belong to a namespace's mesh.
 const MEMBERS: [Kind; 6] = [
@@ -70,6 +70,10 @@ pub(super) struct Member {
     pub(super) list: Arc<List>,
     /// What becomes of the rest.
     pub(super) default: DefaultAction,
+    /// The refused objects that this follows from.
+    pub(super) refused: Governing,
+    /// Why nobody can tell what it is in which mesh.
+    pub(super) undecided: Option<MembershipError>,
 }
 
 impl<'a> AppMesh<'a> {
@@ -77,12 +81,15 @@ impl<'a> AppMesh<'a> {
         let named = |one: &'a Arc<Namespace>| Some((one.metadata.name.as_deref()?, one));
         let namespaces: BTreeMap<_, _> = objects.namespaces().filter_map(named).collect();
         let mesh = |(name, namespace): (&&'a str, &&Arc<Namespace>)| {
-            (*name, mesh_of(namespace, objects.meshes().map(|mesh| &**mesh)))
+            (*name, mesh_within(objects, namespace))
         };
         let meshes = namespaces.iter().map(mesh).collect();
         let mut found = Self { objects, namespaces, meshes, lists: BTreeMap::new() };
         findings.extend(found.in_no_mesh());
-        findings.extend(objects.meshes().filter_map(|mesh| without_names(mesh)));
+        let is_good = |mesh: &&Arc<Mesh>| {
+            objects.refused(&ObjectKey::of(Kind::Mesh, &mesh.metadata)).is_none()
+        };
+        findings.extend(objects.meshes().filter(is_good).filter_map(|mesh| without_names(mesh)));
         let lists = backends::read(&found, findings).into_iter();
         found.lists = lists.map(|(key, list)| (key, Arc::new(list))).collect();
         found
@@ -140,36 +147,80 @@ impl<'a> AppMesh<'a> {
             return Err(MembershipError::NotEnabled { pod: format!("{own}/{name}") });
         };
         let Self { objects, .. } = self;
-        let enrolment = enrolment(
-            pod,
-            namespace,
-            objects.meshes().map(|one| &**one),
-            objects.virtual_nodes().map(|one| &**one),
-            objects.virtual_gateways().map(|one| &**one),
-        )?;
+        let of_pod = ObjectKey::new(Kind::Pod, own, pod.metadata.name());
+        let enrolment = match enrolment_within(objects, pod, namespace) {
+            Err(error) if error.is_ambiguous() => return Ok(self.undecided(own, error)),
+            // Without its labels a pod may be anybody's of its namespace.
+            Ok(_) | Err(MembershipError::NoWorkload { .. })
+                if objects.is_reach_unknown(&of_pod) && self.has_workloads(own) =>
+            {
+                let name = self.mesh(own).and_then(|mesh| mesh.metadata.name.as_deref());
+                return Ok(nothing_listed(name.unwrap_or_default(), [of_pod].into()));
+            }
+            other => other?,
+        };
         let (mesh, key) = match enrolment {
             Enrolment::Node(mesh, node) => (mesh, ObjectKey::of(Kind::VirtualNode, &node.metadata)),
             Enrolment::Gateway(mesh, one) => {
                 (mesh, ObjectKey::of(Kind::VirtualGateway, &one.metadata))
             }
         };
+        let of_mesh = ObjectKey::of(Kind::Mesh, &mesh.metadata);
+        let of_namespace = ObjectKey::of(Kind::Namespace, &namespace.metadata);
+        let is_refused = |key: &ObjectKey| objects.refused(key).is_some();
+        let of_namespace = Some(of_namespace).filter(|key| objects.is_reach_unknown(key));
+        // Where all is let out a node still restricts: it may demand TLS of what it dials
+        // (`clientPolicy`). Of whom cannot be told, so that nothing may be dialled in the clear.
+        let is_closed = is_refused(&of_mesh) || is_refused(&key) || of_namespace.is_some();
+        let all = [of_mesh, key.clone(), of_pod].into_iter().filter(is_refused);
+        let refused: Governing = all.chain(of_namespace).collect();
         let default = match mesh.spec.egress() {
-            EgressFilterType::AllowAll => DefaultAction::AllowAny,
-            EgressFilterType::DropAll => DefaultAction::RegistryOnly,
+            EgressFilterType::AllowAll if !is_closed => DefaultAction::AllowAny,
+            EgressFilterType::AllowAll | EgressFilterType::DropAll => DefaultAction::RegistryOnly,
         };
         // Each node and gateway of a namespace with a mesh has a list.
         let list = self.lists.get(&key).cloned().unwrap_or_else(|| list(key, mesh).into());
-        Ok(Member { list, default })
+        Ok(Member { list, default, refused, undecided: None })
     }
+
+    /// A pod of several meshes, nodes or gateways: each says other things, and nothing is let out
+    /// that only one of them would.
+    fn undecided(&self, namespace: &str, error: MembershipError) -> Member {
+        let first = match &error {
+            MembershipError::Meshes { found, .. } => found.first().cloned(),
+            _ => self.mesh(namespace).and_then(|mesh| mesh.metadata.name.clone()),
+        };
+        let nothing = nothing_listed(&first.unwrap_or_default(), Governing::new());
+        Member { undecided: Some(error), ..nothing }
+    }
+
+    /// Whether a namespace has nodes or gateways.
+    fn has_workloads(&self, namespace: &str) -> bool {
+        let kinds = [Kind::VirtualNode, Kind::VirtualGateway];
+        let mut all = kinds.iter().flat_map(|kind| self.objects.of_kind(*kind));
+        all.any(|object| object.key().namespace == namespace)
+    }
+}
+
+/// A pod of a mesh that may dial nothing.
+fn nothing_listed(mesh: &str, refused: Governing) -> Member {
+    let list = List { field: "backends", ..named_list(ObjectKey::new(Kind::Mesh, "", mesh), mesh) };
+    let default = DefaultAction::RegistryOnly;
+    Member { list: list.into(), default, refused, undecided: None }
 }
 
 /// The empty list of a node or gateway.
 fn list(key: ObjectKey, mesh: &Mesh) -> List {
+    named_list(key, mesh.metadata.name.as_deref().unwrap_or_default())
+}
+
+/// In the mesh of a name.
+fn named_list(key: ObjectKey, mesh: &str) -> List {
     let field = if key.kind == Kind::VirtualGateway { "GatewayRoutes" } else { "spec.backends" };
     let otherwise = RuleSource {
         kind: Kind::Mesh.shown(),
         namespace: Short::default(),
-        name: mesh.metadata.name.as_deref().unwrap_or_default().into(),
+        name: mesh.into(),
         field: "spec.egressFilter".into(),
         host: None,
     };

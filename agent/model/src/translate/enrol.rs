@@ -7,16 +7,25 @@
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
-    annotation::{INJECT, INJECTION},
+    annotation::{DATAPLANE_MODE, INJECT, INJECTION},
     app_mesh::{AppMesh, Member},
     context::UnknownPods,
     pod_facts,
 };
 use crate::{
     egress::DefaultAction,
-    resource::{Described as _, app_mesh::MembershipError},
+    resource::{Described as _, app_mesh::MembershipError, tag::REVISION},
     snapshot::{PodId, Severity, code},
 };
+
+/// The value of the label that enrols without a sidecar.
+const AMBIENT: &str = "ambient";
+/// On a pod: its namespace's value is not for it.
+const NOT_AMBIENT: &str = "none";
+
+/// What becomes of a pod that nobody can tell the place of in App Mesh.
+pub(super) const MAY_DIAL_NOTHING: &str =
+    "until only one selects, the pod is judged by DROP_ALL without backends";
 
 /// The mesh of a pod.
 #[derive(Debug)]
@@ -30,22 +39,19 @@ pub(super) enum Membership {
 /// What is to be reported of a pod: how bad, a code and a message.
 pub(super) type PodNotice = (Severity, &'static str, String);
 
-/// The mesh of a pod, or why it is in none; and what is to be reported of it. `istio` is what
+/// The mesh of a pod, or why it is in none; and all that is to be reported of it. `istio` is what
 /// Istio's policy says where no rule matches.
 pub(super) fn membership(
     (pod, id): (&Pod, &PodId),
     namespace: Option<&Namespace>,
     app_mesh: &AppMesh<'_>,
     istio: DefaultAction,
-) -> (Result<Membership, String>, Option<PodNotice>) {
+) -> (Result<Membership, String>, Vec<PodNotice>) {
     if let Some(why) = never(pod) {
-        return (Err(why), None);
+        return (Err(why), Vec::new());
     }
     let wanted = app_mesh.member(pod);
-    let notice = wanted.as_ref().err().filter(|error| is_mistake(error));
-    let notice = notice.map(|error| {
-        (Severity::Error, code::MEMBERSHIP, format!("{error}; the pod is not in the mesh"))
-    });
+    let mut notices: Vec<PodNotice> = mistake(&wanted).into_iter().collect();
     let membership = match (injected(pod, &id.namespace, namespace), wanted) {
         (Ok(()), Err(_)) => Ok(Membership::Istio),
         (Err(_), Ok(member)) => Ok(Membership::AppMesh(member)),
@@ -56,10 +62,20 @@ pub(super) fn membership(
         (Err(why), Err(_)) => Err(why),
         (Ok(()), Ok(member)) => {
             let (membership, notice) = both(member, istio);
-            return (Ok(membership), Some(notice));
+            notices.push(notice);
+            Ok(membership)
         }
     };
-    (membership, notice)
+    (membership, notices)
+}
+
+fn mistake(wanted: &Result<Member, MembershipError>) -> Option<PodNotice> {
+    let message = match wanted {
+        Ok(member) => format!("{}; {MAY_DIAL_NOTHING}", member.undecided.as_ref()?),
+        Err(error) if is_mistake(error) => format!("{error}; the pod is not in the mesh"),
+        Err(_) => return None,
+    };
+    Some((Severity::Error, code::MEMBERSHIP, message))
 }
 
 fn both(member: Member, istio: DefaultAction) -> (Membership, PodNotice) {
@@ -120,8 +136,20 @@ pub(super) fn not_enrolled(pod: &Pod, name: &str, namespace: Option<&Namespace>)
     never(pod).or_else(|| injected(pod, name, namespace).err())
 }
 
-/// Why a pod that can be in a mesh is not in Istio's.
+/// Why a pod that can be in a mesh is not in Istio's: what sidecars or ambient would enrol is in.
 fn injected(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), String> {
+    let own = pod.metadata.label(DATAPLANE_MODE);
+    let of_namespace = namespace.and_then(|one| one.metadata.label(DATAPLANE_MODE));
+    let is_for_it = own != Some(NOT_AMBIENT) && of_namespace == Some(AMBIENT);
+    if own == Some(AMBIENT) || is_for_it {
+        return Ok(());
+    }
+    with_sidecar(pod, name, namespace)
+}
+
+/// Why a pod would have no sidecar, by the rules of Istio's injector. A pod that asks for one by
+/// itself is in whatever its namespace says.
+fn with_sidecar(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), String> {
     let own = pod.metadata.label(INJECT).or_else(|| pod.metadata.annotation(INJECT));
     match own.and_then(truth) {
         Some(false) => return Err(format!("the pod says {INJECT}: \"false\"")),
@@ -137,7 +165,13 @@ fn injected(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Result<(), 
     {
         return Ok(());
     }
-    Err(format!("namespace {name} has no label {INJECTION}=enabled"))
+    if let Some(other) = of_namespace(INJECTION) {
+        return Err(format!("namespace {name} has the label {INJECTION}={other}"));
+    }
+    let names_revision = of_namespace(REVISION).or_else(|| pod.metadata.label(REVISION)).is_some();
+    names_revision
+        .then_some(())
+        .ok_or_else(|| format!("namespace {name} has no label {INJECTION}=enabled"))
 }
 
 /// The words for yes and no that Istio takes.

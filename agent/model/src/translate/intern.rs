@@ -102,7 +102,7 @@ impl Interner {
     /// The model of requests, with what is still right of the one before.
     pub(super) fn requests(
         &mut self,
-        inputs: Inputs,
+        inputs: &Inputs,
         members: BTreeMap<PodId, Member>,
     ) -> Arc<RequestModel> {
         let same_services = self.delta.gone.is_empty() && self.delta.fresh.is_empty();

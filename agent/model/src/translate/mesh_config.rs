@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    exposure::exposure,
-    retries::{retries, usual_retries},
-};
+use super::{exposure::exposure, retries::retries};
 use crate::{
     egress::DefaultAction,
     finding::{Finding, Severity, code},
@@ -13,7 +10,7 @@ use crate::{
     registry::Exposure,
     requests::route::Retries,
     resource::{
-        Object, Objects,
+        Object, ObjectKey,
         duration::duration,
         mesh_config::{MeshConfig, MeshConfigMap},
         traffic::OutboundMode,
@@ -39,17 +36,12 @@ pub(super) struct MeshSettings {
     pub(super) retries: Option<Retries>,
     /// The longest time between two questions for a name.
     pub(super) dns_refresh: Duration,
-}
-
-pub(super) fn read(objects: &Objects) -> (MeshSettings, Vec<Finding>) {
-    let config = objects.mesh_configs().next();
-    let settings = config.map(|config| config.mesh.clone()).unwrap_or_default();
-    let findings = config.map(findings).unwrap_or_default();
-    (MeshSettings::of(settings), findings)
+    /// The object, where it is refused and this is the stricter reading.
+    pub(super) refused: Option<ObjectKey>,
 }
 
 impl MeshSettings {
-    fn of(config: MeshConfig) -> Self {
+    pub(super) fn of(config: MeshConfig) -> Self {
         let MeshConfig {
             outbound_traffic_policy: policy,
             root_namespace,
@@ -73,8 +65,9 @@ impl MeshSettings {
             rules: exposed(&rules),
             auto_mutual: enable_auto_mtls,
             connect_timeout: connect.unwrap_or(CONNECT_TIMEOUT),
-            retries: retries(default_http_retry_policy.as_ref(), Some(usual_retries())),
+            retries: retries(default_http_retry_policy.as_ref(), Some(Retries::usual())),
             dns_refresh: dns_refresh_rate.as_deref().and_then(time).unwrap_or(DEFAULT_REFRESH),
+            refused: None,
         }
     }
 
@@ -85,7 +78,7 @@ impl MeshSettings {
 }
 
 /// What in the settings is not honoured.
-fn findings(config: &Arc<MeshConfigMap>) -> Vec<Finding> {
+pub(super) fn findings(config: &Arc<MeshConfigMap>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let usual = MeshConfig::default();
     let mesh = &config.mesh;

@@ -14,16 +14,20 @@ use super::{
     context::{NetnsAnnotation, NodeContext},
     enrol::{self, Membership, PodNotice, membership, truth},
     exempt::{self, Dialect},
-    intern::{Interner, View},
+    governing,
+    intern::{Interner, View, ViewKey},
     mesh_config::{MeshSettings, outbound},
     pod_facts,
     requests::{Member, Mesh},
+    revisions::{Governed, Revisions},
     sidecars::{self, Sidecars},
 };
 use crate::{
-    egress::{DefaultAction, Rule},
+    egress::{DefaultAction, EgressPolicy, Rule},
     registry::{List, Registry, Scope, Visibility},
-    resource::{Described as _, Objects, sidecar::Sidecar},
+    resource::{
+        Described as _, Governing, Kind, ObjectKey, Objects, sidecar::Sidecar, tag::REVISION,
+    },
     snapshot::{Enrolment, Finding, PodId, PodPlan, Severity, code},
 };
 
@@ -31,7 +35,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Planner<'a> {
     node: &'a NodeContext,
-    mesh: &'a MeshSettings,
+    objects: &'a Objects,
+    revisions: &'a Revisions,
     app_mesh: &'a AppMesh<'a>,
     namespaces: BTreeMap<&'a str, &'a Arc<Namespace>>,
     sidecars: Sidecars,
@@ -44,11 +49,22 @@ pub(super) struct Planner<'a> {
     members: BTreeMap<PodId, Member>,
 }
 
+/// What Istio's objects say of a pod.
+#[derive(Debug)]
+pub(super) struct InIstio<'a> {
+    settings: &'a Arc<MeshSettings>,
+    sidecar: Option<Arc<Sidecar>>,
+    /// Where no rule matches.
+    pub(super) default: DefaultAction,
+    /// Why the settings are the stricter reading.
+    unknown: Option<String>,
+}
+
 /// What decides what a pod sees.
 #[derive(Clone, Copy, Debug)]
 enum Sees<'a> {
-    /// A Sidecar, or none.
-    Sidecar(Option<&'a Sidecar>),
+    /// A Sidecar, or none, in a mesh of these settings.
+    Sidecar(Option<&'a Sidecar>, &'a MeshSettings),
     /// A list.
     List(&'a Arc<List>),
 }
@@ -60,16 +76,17 @@ pub(super) fn id_of(pod: &Pod) -> PodId {
     }
 }
 
-/// What Istio's policy for a pod says where no rule matches.
-pub(super) fn istio_default(
-    sidecars: &Sidecars,
-    mesh: &MeshSettings,
-    (pod, id): (&Pod, &PodId),
-) -> DefaultAction {
-    let labels = pod.metadata.labels.clone().unwrap_or_default();
-    let sidecar = sidecars.of(&id.namespace, &labels);
-    let own = sidecar.and_then(|one| one.spec.outbound_traffic_policy.as_ref());
-    own.map_or(mesh.outbound, |policy| outbound(policy.mode))
+/// What Istio's objects say of a pod.
+pub(super) fn in_istio<'a>(
+    (sidecars, revisions): (&Sidecars, &'a Revisions),
+    pod: &Pod,
+    namespace: Option<&Namespace>,
+) -> InIstio<'a> {
+    let Governed { settings, unknown } = revisions.of(pod, namespace);
+    let sidecar = sidecars.of(pod, &settings.root_namespace).cloned();
+    let own = sidecar.as_ref().and_then(|one| one.spec.outbound_traffic_policy.as_ref());
+    let default = own.map_or(settings.outbound, |policy| outbound(policy.mode));
+    InIstio { settings, sidecar, default, unknown }
 }
 
 /// Addresses of a pod that are none.
@@ -90,17 +107,18 @@ impl<'a> Planner<'a> {
     pub(super) fn new(
         (objects, app_mesh): (&'a Objects, &'a AppMesh<'a>),
         node: &'a NodeContext,
-        mesh: &'a MeshSettings,
+        revisions: &'a Revisions,
         registry: Registry,
         interner: &'a mut Interner,
     ) -> Self {
         let named = |one: &'a Arc<Namespace>| Some((one.metadata.name.as_deref()?, one));
         Self {
             node,
-            mesh,
+            objects,
+            revisions,
             app_mesh,
             namespaces: objects.namespaces().filter_map(named).collect(),
-            sidecars: Sidecars::new(objects, &mesh.root_namespace),
+            sidecars: Sidecars::new(objects),
             registry,
             interner,
             exempt: exempt::of_node(objects, node),
@@ -126,21 +144,21 @@ impl<'a> Planner<'a> {
         pod: &Arc<Pod>,
         findings: &mut Vec<Finding>,
     ) -> Option<(PodId, PodPlan)> {
+        let id = id_of(pod);
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        if node != Some(self.node.node_name.as_str()) {
+        // A refused pod may be on any node.
+        let may_be_here = node.is_none() && self.objects.is_reach_unknown(&id.key());
+        if node != Some(self.node.node_name.as_str()) && !may_be_here {
             return None;
         }
-        let id = id_of(pod);
         let (addresses, _) = pod_facts::addresses(pod);
         findings.extend(unread_addresses(pod, &id));
         let by_annotation = self.node.netns == NetnsAnnotation::Honour;
         let netns = pod.metadata.annotation(NETNS).filter(|_| by_annotation).map(PathBuf::from);
-        let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let sidecar = self.sidecars.of(&id.namespace, &labels).cloned();
-        let istio = istio_default(&self.sidecars, self.mesh, (pod, &id));
         let namespace = self.namespaces.get(id.namespace.as_str()).map(|one| &***one);
-        let (membership, notice) = membership((pod, &id), namespace, self.app_mesh, istio);
-        findings.extend(notice.map(|notice| noticed(&id, notice)));
+        let istio = in_istio((&self.sidecars, self.revisions), pod, namespace);
+        let (membership, notices) = membership((pod, &id), namespace, self.app_mesh, istio.default);
+        findings.extend(notices.into_iter().map(|notice| noticed(&id, notice)));
         if by_annotation && membership.is_ok() && netns.is_none() {
             let message = format!(
                 "the pod is in the mesh and has no annotation {NETNS}: its network namespace is \
@@ -159,17 +177,60 @@ impl<'a> Planner<'a> {
         let enrolment = match (pending, membership) {
             (Some(why), _) => Enrolment::Pending(why),
             (None, Err(why)) => Enrolment::NotEnrolled(why),
-            (None, Ok(Membership::Istio)) => {
-                let visibility = Sees::Sidecar(sidecar.as_deref());
-                Enrolment::Enrolled(self.policy((pod, &id), visibility, istio, findings))
-            }
-            (None, Ok(Membership::AppMesh(app_mesh::Member { list, default }))) => {
-                Enrolment::Enrolled(self.policy((pod, &id), Sees::List(&list), default, findings))
+            (None, Ok(membership)) => {
+                Enrolment::Enrolled(self.enrolled((pod, &id), membership, &istio, findings))
             }
         };
         let mirrored = pod.metadata.annotation(MIRROR).map(str::to_owned);
         let uid = mirrored.or_else(|| pod.metadata.uid.clone()).unwrap_or_default();
         Some((id, PodPlan { uid, addresses, netns, enrolment }))
+    }
+
+    /// The policy of a pod that is in a mesh.
+    fn enrolled(
+        &mut self,
+        (pod, id): (&Pod, &PodId),
+        membership: Membership,
+        istio: &InIstio<'_>,
+        findings: &mut Vec<Finding>,
+    ) -> Arc<EgressPolicy> {
+        match membership {
+            Membership::Istio => {
+                findings.extend(governing::findings(
+                    self.objects,
+                    id,
+                    &self.governing((pod, id), istio),
+                ));
+                if let Some(why) = &istio.unknown {
+                    let (severity, code) = (Severity::Error, code::REVISION_UNKNOWN);
+                    let field = annotation::label_path(REVISION);
+                    findings.push(Finding::new(severity, code, &id.key(), field, why.clone()));
+                }
+                let sees = Sees::Sidecar(istio.sidecar.as_deref(), istio.settings);
+                self.policy((pod, id), sees, istio.default, findings)
+            }
+            Membership::AppMesh(app_mesh::Member { list, default, refused, .. }) => {
+                findings.extend(governing::findings(self.objects, id, &refused));
+                self.policy((pod, id), Sees::List(&list), default, findings)
+            }
+        }
+    }
+
+    /// The refused objects that a pod's policy follows from.
+    fn governing(&self, (pod, id): (&Pod, &PodId), istio: &InIstio<'_>) -> Governing {
+        let InIstio { settings, sidecar, .. } = istio;
+        let mut governing = governing::policies(self.objects, pod, &settings.root_namespace);
+        governing.extend(Some(id.key()).filter(|key| self.objects.refused(key).is_some()));
+        let namespace = ObjectKey::new(Kind::Namespace, "", id.namespace.as_str());
+        if self.objects.is_reach_unknown(&namespace) {
+            governing.insert(namespace);
+        } else if let Some(sidecar) = sidecar {
+            let key = sidecars::key(sidecar);
+            governing.extend(Some(key).filter(|key| self.objects.refused(key).is_some()));
+        }
+        let says = sidecar.as_ref().is_some_and(|one| one.spec.outbound_traffic_policy.is_some());
+        governing.extend(settings.refused.clone().filter(|_| !says));
+        governing
     }
 
     fn policy(
@@ -178,9 +239,9 @@ impl<'a> Planner<'a> {
         sees: Sees<'_>,
         default: DefaultAction,
         findings: &mut Vec<Finding>,
-    ) -> Arc<crate::egress::EgressPolicy> {
+    ) -> Arc<EgressPolicy> {
         let dialect = match sees {
-            Sees::Sidecar(_) => Dialect::Istio,
+            Sees::Sidecar(..) => Dialect::Istio,
             Sees::List(_) => Dialect::AppMesh,
         };
         let view = self.view(&id.namespace, sees);
@@ -198,15 +259,22 @@ impl<'a> Planner<'a> {
 
     /// What a point of view shows.
     fn view(&mut self, namespace: &str, sees: Sees<'_>) -> View {
-        let (by, visibility) = match sees {
-            Sees::Sidecar(sidecar) => {
+        let (by, visibility, unsaid) = match sees {
+            Sees::Sidecar(sidecar, settings) => {
                 let filter = |sidecar| sidecars::filter(sidecar, namespace);
-                (sidecar.map(sidecars::key), Visibility::Exported(sidecar.and_then(filter)))
+                let visibility = Visibility::Exported(sidecar.and_then(filter));
+                let unsaid = Some(&settings.services);
+                let unsaid = unsaid.filter(|one| **one != self.revisions.main().services);
+                (sidecar.map(sidecars::key), visibility, unsaid.cloned())
             }
-            Sees::List(list) => (Some(list.key.clone()), Visibility::Listed(Arc::clone(list))),
+            Sees::List(list) => {
+                (Some(list.key.clone()), Visibility::Listed(Arc::clone(list)), None)
+            }
         };
-        let scope = Scope { namespace: namespace.to_owned(), visibility };
-        let view = self.interner.view((namespace.to_owned(), by), scope, &self.registry);
+        let namespace = namespace.to_owned();
+        let key = ViewKey { namespace: namespace.clone(), by, unsaid: unsaid.clone() };
+        let scope = Scope { namespace, visibility, unsaid };
+        let view = self.interner.view(key, scope, &self.registry);
         self.wanted.extend(view.names.keys().cloned());
         view
     }

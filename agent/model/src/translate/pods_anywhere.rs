@@ -6,10 +6,10 @@ use k8s_openapi::api::core::v1::Pod;
 use super::{
     app_mesh::AppMesh,
     context::NodeContext,
-    enrol::{Membership, can_be_in_a_mesh, membership},
+    enrol::{MAY_DIAL_NOTHING, Membership, can_be_in_a_mesh, membership},
     exempt::{self, Dialect},
-    mesh_config::MeshSettings,
     pods::{self, id_of},
+    revisions::Revisions,
     sidecars::Sidecars,
 };
 use crate::{
@@ -22,10 +22,10 @@ use crate::{
 
 pub(super) fn find(
     (objects, app_mesh): (&Objects, &AppMesh<'_>),
-    mesh: &MeshSettings,
+    revisions: &Revisions,
     node: &NodeContext,
 ) -> Vec<Finding> {
-    let sidecars = Sidecars::new(objects, &mesh.root_namespace);
+    let sidecars = Sidecars::new(objects);
     let mut findings = Vec::new();
     for pod in objects.pods() {
         let id = id_of(pod);
@@ -37,9 +37,10 @@ pub(super) fn find(
                 vec![Dialect::Istio, Dialect::AppMesh]
             }
             namespace @ Some(_) => {
-                let istio = pods::istio_default(&sidecars, mesh, (pod, &id));
-                let (membership, notice) = membership((pod, &id), namespace, app_mesh, istio);
-                findings.extend(notice.map(|notice| pods::noticed(&id, notice)));
+                let istio = pods::in_istio((&sidecars, revisions), pod, namespace);
+                let (membership, notices) =
+                    membership((pod, &id), namespace, app_mesh, istio.default);
+                findings.extend(notices.into_iter().map(|notice| pods::noticed(&id, notice)));
                 match membership {
                     Ok(Membership::Istio) => vec![Dialect::Istio],
                     Ok(Membership::AppMesh(_)) => vec![Dialect::AppMesh],
@@ -54,12 +55,12 @@ pub(super) fn find(
     findings
 }
 
-/// That several nodes or gateways select a pod: in a mesh, that keeps it out of it.
+/// That several nodes or gateways select a pod: in a mesh, nobody can tell what it is.
 fn selected_twice(objects: &Objects, pod: &Pod, id: &PodId) -> Option<Finding> {
     let nodes = objects.virtual_nodes().map(|one| &**one);
     let gateways = objects.virtual_gateways().map(|one| &**one);
     let error = workload_of(pod, nodes, gateways).err().filter(MembershipError::is_several)?;
-    let message = format!("{error}; the pod is not in the mesh");
+    let message = format!("{error}; in a mesh, {MAY_DIAL_NOTHING}");
     let (severity, code) = (Severity::Error, code::MEMBERSHIP);
     Some(Finding::new(severity, code, &id.key(), "metadata.labels", message))
 }

@@ -7,6 +7,8 @@
 //!                                                             gateway(pod)   what it serves
 //! ```
 //!
+//! Each revision of the mesh has settings of its own, and under each a pod sees another model.
+//!
 //! Nothing is worked out before somebody asks. What was is shared by all pods that see the same,
 //! and by the generations after for as long as nothing that it follows from changes.
 
@@ -43,7 +45,8 @@ use super::{
     NodeContext,
     app_mesh::AppMesh,
     endpoints::Index,
-    mesh_config::{self, MeshSettings},
+    mesh_config::MeshSettings,
+    revisions::Revisions,
     sidecars::{self, Sidecars},
     workloads::{Labels, Workloads, workload},
 };
@@ -65,7 +68,7 @@ use visible::VisibleHost;
 pub(super) struct Inputs {
     pub(super) objects: Objects,
     pub(super) domain: Arc<str>,
-    pub(super) settings: Arc<MeshSettings>,
+    pub(super) revisions: Arc<Revisions>,
     pub(super) registry: Arc<Registry>,
     pub(super) endpoints: Arc<Index>,
     pub(super) workloads: Arc<Workloads>,
@@ -75,7 +78,11 @@ pub(super) struct Inputs {
 pub struct RequestModel {
     objects: Objects,
     domain: Arc<str>,
+    revisions: Arc<Revisions>,
+    /// Those of the default revision.
     settings: Arc<MeshSettings>,
+    /// The same model under the settings of each other revision.
+    others: Vec<Self>,
     registry: Arc<Registry>,
     endpoints: Arc<Index>,
     workloads: Arc<Workloads>,
@@ -112,44 +119,62 @@ type Part = (ObjectKey, Arc<str>, u16, Option<String>);
 impl RequestModel {
     /// The model of some objects, for each pod of theirs.
     pub fn new(objects: &Objects, domain: &str) -> Self {
-        let (settings, _) = mesh_config::read(objects);
+        let objects = &objects.stricter();
+        let revisions = Arc::new(Revisions::read(objects).0);
         let node = NodeContext { cluster_domain: domain.to_owned(), ..NodeContext::new("") };
         let app_mesh = AppMesh::read(objects, &mut Vec::new());
         let mut fresh = super::Interner::default();
         super::define((objects, &app_mesh), &node, &mut fresh);
-        let registry = Arc::new(fresh.registry(settings.services.clone()));
+        let registry = Arc::new(fresh.registry(revisions.main().services.clone()));
         let inputs = Inputs {
             objects: objects.clone(),
             domain: domain.into(),
-            settings: Arc::new(settings),
+            revisions,
             registry,
             endpoints: fresh.endpoints(),
             workloads: fresh.workloads(),
         };
-        Self::of(inputs, None)
+        Self::of(&inputs, None)
     }
 
     /// The model of a translation, for the pods of its node.
-    pub(super) fn of(inputs: Inputs, members: Option<BTreeMap<PodId, Member>>) -> Self {
-        let Inputs { objects, domain, settings, registry, endpoints, workloads } = inputs;
+    pub(super) fn of(inputs: &Inputs, members: Option<BTreeMap<PodId, Member>>) -> Self {
+        let revisions = Arc::clone(&inputs.revisions);
+        let sidecars = Lazy::default();
+        let others = revisions.all().into_iter().skip(1);
+        let others = others.map(|settings| Self::under(settings, inputs, &sidecars)).collect();
+        Self { others, members, ..Self::under(revisions.main(), inputs, &sidecars) }
+    }
+
+    fn under(settings: &Arc<MeshSettings>, of: &Inputs, sidecars: &Lazy<Sidecars>) -> Self {
+        let Inputs { objects, domain, revisions, registry, endpoints, workloads } = of;
         Self {
-            objects,
-            domain,
-            settings,
-            registry,
-            endpoints,
-            workloads,
-            sidecars: Lazy::default(),
+            objects: objects.clone(),
+            domain: Arc::clone(domain),
+            revisions: Arc::clone(revisions),
+            settings: Arc::clone(settings),
+            others: Vec::new(),
+            registry: Arc::clone(registry),
+            endpoints: Arc::clone(endpoints),
+            workloads: Arc::clone(workloads),
+            sidecars: Arc::clone(sidecars),
             routes: Lazy::default(),
             rules: Lazy::default(),
             peers: Lazy::default(),
-            members,
+            members: None,
             views: Views::default(),
         }
     }
 
+    /// The model under the settings that govern a pod.
+    fn governing(&self, pod: &Pod) -> &Self {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let settings = self.revisions.of(pod, self.namespace(namespace)).settings;
+        self.others.iter().find(|one| one.settings == *settings).unwrap_or(self)
+    }
+
     fn sidecars(&self) -> &Sidecars {
-        self.sidecars.get_or_init(|| Sidecars::new(&self.objects, &self.settings.root_namespace))
+        self.sidecars.get_or_init(|| Sidecars::new(&self.objects))
     }
 
     fn routes(&self) -> &VirtualServices {
@@ -175,9 +200,12 @@ impl RequestModel {
     }
 
     fn client_of(&self, namespace: String, labels: Labels, filter: Option<Filter>) -> Client {
+        let unsaid = Some(&self.settings.services);
+        let unsaid = unsaid.filter(|one| **one != self.revisions.main().services);
         let scope = |filter| Scope {
             namespace: namespace.clone(),
             visibility: Visibility::Exported(filter),
+            unsaid: unsaid.cloned(),
         };
         let reachable = self.visible(&scope(None)).into_iter();
         let scope = scope(filter);

@@ -1,33 +1,11 @@
 //! Retries, from Istio's words.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use crate::{
     requests::route::{Retries, RetryOn},
     resource::{duration::duration, virtual_service},
 };
-
-/// The wait before the first retry where nobody says.
-pub(super) const BACKOFF: Duration = Duration::from_millis(25);
-
-/// What is tried again where nobody says: failures to connect, never an answer.
-pub(super) fn usual_retries() -> Retries {
-    let on = [
-        RetryOn::ConnectFailure,
-        RetryOn::RefusedStream,
-        RetryOn::GrpcUnavailable,
-        RetryOn::GrpcCancelled,
-    ];
-    Retries {
-        attempts: 2,
-        on: on.into(),
-        statuses: BTreeSet::new(),
-        per_try: None,
-        backoff: BACKOFF,
-        elsewhere: true,
-        other_localities: false,
-    }
-}
 
 /// What a policy says; without one what is usual, and with no attempts nothing at all.
 pub(super) fn retries(
@@ -52,14 +30,14 @@ pub(super) fn retries(
         }
     }
     if retry_on.trim().is_empty() {
-        on = usual_retries().on;
+        on = Retries::usual().on;
     }
     Some(Retries {
         attempts,
         on,
         statuses,
         per_try: per_try_timeout.as_deref().and_then(duration),
-        backoff: backoff.as_deref().and_then(duration).unwrap_or(BACKOFF),
+        backoff: backoff.as_deref().and_then(duration).unwrap_or(Retries::BACKOFF),
         elsewhere: retry_ignore_previous_hosts.unwrap_or(true),
         other_localities: retry_remote_localities.unwrap_or(false),
     })

@@ -1,12 +1,17 @@
 //! Which `Sidecar` a pod has, and what it lets the pod see.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use k8s_openapi::api::core::v1::Pod;
 
 use super::annotation;
 use crate::{
     registry::{Filter, HostPattern, Listener, NamespacePattern},
     resource::{
-        Kind, ObjectKey, Objects,
+        Described as _, Kind, ObjectKey, Objects, Reach, Refused,
         sidecar::{EgressListener, Sidecar},
     },
 };
@@ -15,11 +20,14 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Sidecars {
     by_namespace: BTreeMap<String, Vec<Arc<Sidecar>>>,
-    root_namespace: String,
+    /// Those of which nobody can tell whom they select: they may select anything.
+    unknown: BTreeSet<ObjectKey>,
+    /// For namespaces and pods of which not even the labels can be read.
+    closed: BTreeMap<ObjectKey, Arc<Sidecar>>,
 }
 
 impl Sidecars {
-    pub(super) fn new(objects: &Objects, root_namespace: &str) -> Self {
+    pub(super) fn new(objects: &Objects) -> Self {
         let mut by_namespace: BTreeMap<String, Vec<Arc<Sidecar>>> = BTreeMap::new();
         for sidecar in objects.sidecars() {
             let namespace = sidecar.metadata.namespace.clone().unwrap_or_default();
@@ -29,26 +37,42 @@ impl Sidecars {
             // The store has them by name already, which settles ties of age.
             sidecars.sort_by_key(|sidecar| annotation::created(&sidecar.metadata));
         }
-        Self { by_namespace, root_namespace: root_namespace.to_owned() }
+        let is_unknown = |(_, refused): &(_, &Arc<Refused>)| refused.reach == Reach::Unknown;
+        let unknown = |kind| objects.refused_of(kind).filter(is_unknown).map(|(key, _)| key);
+        let closed = unknown(Kind::Namespace).chain(unknown(Kind::Pod)).map(|key| {
+            let namespace = if key.kind == Kind::Pod { &key.namespace } else { &key.name };
+            (ObjectKey::clone(key), Refused::nothing_seen(namespace))
+        });
+        let unknown = unknown(Kind::Sidecar).map(|key| ObjectKey::clone(key));
+        Self { by_namespace, unknown: unknown.collect(), closed: closed.collect() }
     }
 
     /// The own namespace's that selects the pod, else the own namespace's without selector, else
-    /// the root namespace's without selector.
-    pub(super) fn of(
-        &self,
-        namespace: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> Option<&Arc<Sidecar>> {
+    /// the root namespace's without selector. `root` is that namespace.
+    pub(super) fn of(&self, pod: &Pod, root: &str) -> Option<&Arc<Sidecar>> {
+        let namespace = pod.metadata.namespace();
+        let labels = &pod.metadata.labels.clone().unwrap_or_default();
         let of_namespace =
             |name: &str| self.by_namespace.get(name).map_or(&[][..], Vec::as_slice).iter();
         let selecting = |sidecar: &&Arc<Sidecar>| {
             let selector = sidecar.spec.workload_selector.as_ref();
             selector.is_some_and(|one| !one.labels.is_empty() && one.selects(labels))
+                || (!self.unknown.is_empty() && self.unknown.contains(&key(sidecar)))
         };
-        of_namespace(namespace)
-            .find(selecting)
+        self.closed(pod)
+            .or_else(|| of_namespace(namespace).find(selecting))
             .or_else(|| of_namespace(namespace).find(|sidecar| is_for_all(sidecar)))
-            .or_else(|| of_namespace(&self.root_namespace).find(|sidecar| is_for_all(sidecar)))
+            .or_else(|| of_namespace(root).find(|sidecar| is_for_all(sidecar)))
+    }
+
+    fn closed(&self, pod: &Pod) -> Option<&Arc<Sidecar>> {
+        if self.closed.is_empty() {
+            return None;
+        }
+        let (name, namespace) = (pod.metadata.name(), pod.metadata.namespace());
+        let of = |key: ObjectKey| self.closed.get(&key);
+        of(ObjectKey::new(Kind::Namespace, "", namespace))
+            .or_else(|| of(ObjectKey::new(Kind::Pod, namespace, name)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use agent_model::{
     names::{Answer, Trouble},
-    resource::{self, Objects, validate},
+    resource::{self, ObjectKey, Objects, Refused, validate},
     snapshot::{Finding, PodId, Severity, Snapshot},
     translate::{Exclusions, Interner, NodeContext, RuntimeOnlyPod, UnknownPods, translate},
 };
@@ -134,17 +134,33 @@ impl Cluster {
     fn take(&mut self, parsed: Result<resource::Parsed, resource::ResourceError>) {
         let parsed = match parsed {
             Ok(parsed) => parsed,
-            Err(error) => return self.refused.push(error.to_string()),
+            Err(error) => {
+                let key = error.key().cloned().map(Arc::new);
+                if let (Some(key), Some(refused)) = (key, error.refused()) {
+                    self.refuse(&key, Some(Arc::clone(refused)));
+                }
+                return self.refused.push(error.to_string());
+            }
         };
         self.findings.extend(parsed.findings);
         let Some(object) = parsed.object else { return };
         let findings = validate(&object);
         let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
-        self.findings.extend(findings);
         if refused {
             self.refused.push(object.key().to_string());
+            let rest = Refused::of(&object, &findings).map(Arc::new);
+            self.refuse(&Arc::new(object.key()), rest);
         } else {
+            self.objects.refuse(&Arc::new(object.key()), None);
             self.objects.insert(object);
+        }
+        self.findings.extend(findings);
+    }
+
+    /// As the store does: the last good form stays.
+    fn refuse(&mut self, key: &Arc<ObjectKey>, refused: Option<Arc<Refused>>) {
+        if self.objects.get(key).is_none() {
+            self.objects.refuse(key, refused);
         }
     }
 

@@ -246,3 +246,22 @@ pub(crate) fn spoken((to, served): &(Backend, LoadAssignment)) -> String {
         _ => each,
     }
 }
+
+/// The shop with one rule for reviews, `spec.http`.
+pub(crate) fn routed(http: &str) -> String {
+    shop()
+        + &object(
+            "VirtualService",
+            "default/reviews",
+            1,
+            &format!("hosts: [reviews], http: {http}"),
+        )
+}
+
+pub(crate) fn reviews<'a>() -> Ask<'a> {
+    Ask { pod: "default/client", port: 9080, host: "reviews:9080", ..Ask::default() }
+}
+
+pub(crate) fn to(subset: &str) -> String {
+    format!("route: [{{destination: {{host: reviews, subset: {subset}}}}}]")
+}

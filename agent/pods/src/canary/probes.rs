@@ -1,4 +1,4 @@
-//! The probes of one canary: a call or a packet for each hook, sent from inside a pod's namespace to where nobody
+//! The probes of one canary: a call or a packet for each hook, sent from inside a pod's namespace to where no host
 //! is ([`agent_abi::canary`]).
 //!
 //! Nothing of it leaves the node, whether the hooks are alive or not. What a hook of layer 1 does
@@ -98,7 +98,7 @@ pub(super) fn hooks(links: &[HostEnd]) -> impl Iterator<Item = (u32, u32)> {
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) probes: Vec<Probe>,
-    /// To be dropped where nobody waits: closing one takes the kernel a grace period.
+    /// To be dropped where nothing waits: closing one takes the kernel a grace period.
     pub(super) packet_socket: Option<Socket>,
 }
 

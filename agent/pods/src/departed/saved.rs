@@ -29,7 +29,7 @@ pub(super) struct Line {
 /// Who may see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Seen {
-    /// Whoever the mesh says.
+    /// As the mesh says.
     Default,
     /// Everybody.
     All,

@@ -27,7 +27,7 @@ impl Pods {
     /// their frames pass, or holds them, as it would those of any pod that is not known: no frame
     /// slips out between the two.
     ///
-    /// In a pod that the runtime waits for nobody answers yet: what learns from arriving frames
+    /// In a pod that the runtime waits for, no process answers yet: what learns from arriving frames
     /// is left to [`Pods::finish_links`].
     pub fn attach_links(&mut self, kernel: &Kernel, which: LinkScope) {
         let mut failures = Vec::new();
@@ -132,7 +132,7 @@ impl Pods {
         }
     }
 
-    /// True when somebody has taken layer 3 off a link, or put theirs before it.
+    /// True when another program has taken layer 3 off a link, or put theirs before it.
     pub fn has_lost_a_link(&self, kernel: &Kernel) -> bool {
         let enrolled = self.known.values().filter(|pod| pod.is_enrolled());
         let mut attached = enrolled
@@ -155,13 +155,13 @@ fn is_known(kernel: &Kernel, cookie: u64, end: &HostEnd) -> bool {
     kernel.maps.veths.get(&end.ifindex).is_ok_and(|known| known == Some(cookie))
 }
 
-/// True when somebody else's program had come before ours.
+/// True when another owner's program had come before ours.
 fn attach(kernel: &Kernel, cookie: u64, end: &HostEnd) -> Result<bool, EnrolError> {
     kernel.maps.veths.set(&end.ifindex, &cookie).map_err(EnrolError::map("VETHS"))?;
     Ok(kernel.links.attach_interface(&kernel.programs, end.ifindex)?)
 }
 
-/// The same for an end that nobody has attached anything to, as far as frames are judged.
+/// The same for an end that nothing is attached to, as far as frames are judged.
 fn attach_first(kernel: &Kernel, cookie: u64, end: &HostEnd) -> Result<bool, EnrolError> {
     kernel.maps.veths.set(&end.ifindex, &cookie).map_err(EnrolError::map("VETHS"))?;
     kernel.links.attach_judge(&kernel.programs, end.ifindex)?;

@@ -43,7 +43,7 @@ pub(crate) enum EnrolError {
     /// Its links cannot be found.
     #[error(transparent)]
     Veth(#[from] VethError),
-    /// Nobody would hear of other links.
+    /// The agent would not hear of other links.
     #[error(transparent)]
     Watch(#[from] WatchError),
     /// Nothing sees the frames of a link.

@@ -21,7 +21,7 @@ fn plan(uid: &str, netns: Option<&str>) -> PodPlan {
     }
 }
 
-/// Nobody's sandboxes, in a directory that goes with the test.
+/// No sandboxes, in a directory that goes with the test.
 fn known(directory: &tempfile::TempDir, sandboxes: Option<Vec<Sandbox>>) -> Located {
     let told = Arc::new(Sandboxes::open(directory.path().join("known")));
     let runtime = sandboxes.map(|all| Heard { sandboxes: Some(all.into()), away: None });

@@ -72,7 +72,7 @@ async fn what_is_lost_makes_everything_suspect() {
     let mut watch = LinkWatch::new(Arc::default());
     let changes = Arc::clone(watch.changes());
     watch.listen_at_home(&worker).await.unwrap();
-    // Nobody reads meanwhile: this runtime has one thread, and it is busy here.
+    // Nothing reads meanwhile: this runtime has one thread, and it is busy here.
     let lines = "link add x0 type veth peer name x1\nlink del x0\n".repeat(500);
     host.run(|| batch(&lines));
     loop {
@@ -106,7 +106,7 @@ async fn nobody_listens_to_a_pod_that_is_let_go() {
     timeout(PATIENCE, gone).await.expect("the socket is closed");
 }
 
-/// Those of the protocol `NETLINK_ROUTE` that belong to somebody.
+/// Those of the protocol `NETLINK_ROUTE` that have an owner.
 fn netlink_sockets(table: &Path) -> usize {
     let text = fs::read_to_string(table).unwrap();
     let of_users = |line: &&str| {

@@ -26,7 +26,7 @@ pub enum CriError {
     /// The socket's path is no URI.
     #[error("--cri-socket cannot be used")]
     Address(#[source] tonic::transport::Error),
-    /// Nobody listens.
+    /// Nothing listens.
     #[error("cannot connect")]
     Connect(#[source] tonic::transport::Error),
     /// The call failed.

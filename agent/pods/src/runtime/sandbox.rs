@@ -140,7 +140,7 @@ fn network(handler: &str, info: &str) -> Network {
 }
 
 /// The runtime's path in the agent's own view of the node. Paths under `/proc` are not taken: a
-/// process number means another process to whoever does not share the runtime's numbers.
+/// process number means another process to a reader that does not share the runtime's numbers.
 fn at(path: &Path) -> Network {
     let run = match path.strip_prefix("/var/run") {
         Ok(rest) => Path::new("/run").join(rest),

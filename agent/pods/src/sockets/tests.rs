@@ -90,7 +90,7 @@ async fn a_port_that_the_pod_has_in_either_family_is_passed_over() {
     let (_sandbox, worker, namespace) = inside().await;
     let _v4 = occupy(&worker, &namespace, "0.0.0.0:15001", false).await;
     let _v6 = occupy(&worker, &namespace, "[::1]:15002", false).await;
-    // One that would share with anybody of its uid.
+    // One that would share with any process of its uid.
     let _shares = occupy(&worker, &namespace, "127.0.0.1:15003", true).await;
     let listeners = listen_fresh(&worker, &namespace).await.unwrap();
     assert_eq!(listeners.port, 15_004);
@@ -166,7 +166,7 @@ async fn a_refused_an_unreachable_and_a_silent_far_end_are_told_apart() {
     let error = dial(&worker, &namespace, nowhere, &mark, PATIENCE).await.unwrap_err();
     assert_eq!(kind(&error), Some(io::ErrorKind::NetworkUnreachable), "{error}");
 
-    // Nobody answers for the address on a link whose far end is not connected.
+    // No host answers for the address on a link whose far end is not connected.
     sandbox.run(|| {
         ip(&["link", "add", "quiet", "type", "veth", "peer", "name", "loose"]);
         ip(&["link", "set", "loose", "up"]);

@@ -6,7 +6,7 @@ use agent_kernel::netlink::{NetlinkError, Socket, attribute, attributes, u16_at,
 
 /// Bytes of `struct ifinfomsg`.
 const INFO: usize = 16;
-/// `RTEXT_FILTER_SKIP_STATS`: nobody reads the counters, and they are most of the bytes.
+/// `RTEXT_FILTER_SKIP_STATS`: nothing reads the counters, and they are most of the bytes.
 const SKIP_STATS: u32 = 1 << 3;
 
 /// What is read of a link.

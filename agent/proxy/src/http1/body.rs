@@ -21,7 +21,7 @@ pub enum Framing {
 }
 
 impl Framing {
-    pub(super) const fn of_length(length: u64) -> Self {
+    pub(crate) const fn of_length(length: u64) -> Self {
         if length == 0 { Self::Empty } else { Self::Length(length) }
     }
 }
@@ -66,6 +66,15 @@ impl Body {
             self.0 = State::Ended;
         }
         Ok(piece)
+    }
+
+    /// Whether all of it was seen.
+    pub fn has_ended(&self) -> bool {
+        match &self.0 {
+            State::Ended => true,
+            State::Chunked(chunked) => chunked.has_ended(),
+            State::Length(_) | State::UntilClose => false,
+        }
     }
 
     /// Whether it is whole when the connection ends now.

@@ -196,7 +196,7 @@ fn lines<'b>(
 }
 
 /// Most names differ by their length already.
-fn role(name: &str) -> Role {
+pub(super) fn role(name: &str) -> Role {
     let roles: &[(&str, Role)] = match name.len() {
         2 => &[("te", Role::Te)],
         4 => &[("host", Role::Host)],

@@ -2,6 +2,7 @@
 
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
 
+use agent_model::requests::policy::Keepalive;
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -10,7 +11,7 @@ use tokio::{
 };
 
 use super::rig::{Answers, Rig, WORKLOAD, end_of, soon};
-use crate::{PeerAddr, reset_stream::ResetStream, serve};
+use crate::{PeerAddr, connection::Accepted, reset_stream::ResetStream, serve};
 
 const LONG: Duration = Duration::from_mins(10);
 
@@ -140,7 +141,7 @@ async fn an_end_without_warning_resets_and_leaves_a_record() {
 async fn a_reset_is_arranged_for_from_the_start() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let dialled = ResetStream::dialled(stream).unwrap();
+    let dialled = ResetStream::dialled(stream, Keepalive::default()).unwrap();
     let accepted = ResetStream::accepted(listener.accept().await.unwrap().0).unwrap();
     for stream in [&dialled, &accepted] {
         let socket = SockRef::from(stream.stream());
@@ -155,9 +156,11 @@ async fn a_reset_is_arranged_for_from_the_start() {
 async fn the_future_of_a_connection_is_small() {
     const MOST: usize = 2_048;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (rig, _drain) = Rig::idle(Answers::allow(), listener.local_addr().unwrap()).await;
+    let (rig, drain) = Rig::idle(Answers::allow(), listener.local_addr().unwrap()).await;
     let client = rig.dial().await;
     let peer = PeerAddr(client.local_addr().unwrap());
-    let size = size_of_val(&rig.proxy.run(WORKLOAD, client, peer));
+    let clusters = Arc::default();
+    let by = Accepted { workload: WORKLOAD, peer, clusters, drain };
+    let size = size_of_val(&rig.proxy.run(client, by));
     assert!(size <= MOST, "{size} bytes");
 }

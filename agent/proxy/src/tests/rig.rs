@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use agent_model::egress::{DefaultAction, ProxyDuty};
+use agent_model::{
+    egress::{DefaultAction, ProxyDuty},
+    endpoints::Endpoints,
+    requests::{backend::Backend, outbound::Outbound},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -14,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    Dial, DialError, Dialling, Drain, DrainTrigger, Judge, Limits, Origin, OriginError,
+    Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Origin, OriginError,
     OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, UpstreamAddr, Workload,
     WorkloadId, drain, serve,
 };
@@ -29,6 +33,8 @@ pub(super) struct Answers {
     pub(super) ruling: Option<Ruling>,
     pub(super) dial: How,
     pub(super) limits: Limits,
+    /// What the workload may dial; a test may change it.
+    pub(super) outbound: Arc<Mutex<Option<Arc<Outbound>>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +51,7 @@ impl Answers {
             ruling: Some(Ruling { duty, default_action, upstream: None }),
             dial: How::Connect,
             limits: Limits::default(),
+            outbound: Arc::default(),
         }
     }
 }
@@ -53,6 +60,7 @@ struct Fixed {
     answers: Answers,
     upstream: SocketAddr,
     records: Mutex<mpsc::UnboundedSender<Record>>,
+    exchanged: mpsc::UnboundedSender<Exchanged>,
 }
 
 impl Origins for Fixed {
@@ -69,6 +77,15 @@ impl Judge for Fixed {
     fn judge(&self, _: WorkloadId, origin: &Origin) -> Option<Ruling> {
         assert_eq!((origin.rule, origin.generation), (3, 9));
         self.answers.ruling.clone()
+    }
+
+    fn outbound(&self, workload: WorkloadId) -> Option<Arc<Outbound>> {
+        assert_eq!(workload, WORKLOAD);
+        self.answers.outbound.lock().unwrap().clone()
+    }
+
+    fn endpoints(&self, backend: &Backend) -> Endpoints {
+        backend.stated_endpoints().cloned().expect("the rig's own backend")
     }
 }
 
@@ -90,6 +107,10 @@ impl Records for Fixed {
         // A test that has ended listens no more.
         let _ = self.records.lock().unwrap().send(record);
     }
+
+    fn exchanged(&self, exchanged: Exchanged) {
+        let _ = self.exchanged.send(exchanged);
+    }
 }
 
 /// What a test holds. The proxy ends with it.
@@ -102,6 +123,7 @@ pub(super) struct Rig {
     pub(super) serving: AbortHandle,
     pub(super) tasks: JoinSet<()>,
     records: mpsc::UnboundedReceiver<Record>,
+    exchanged: mpsc::UnboundedReceiver<Exchanged>,
 }
 
 impl Rig {
@@ -117,9 +139,11 @@ impl Rig {
     pub(super) async fn idle(answers: Answers, addr: SocketAddr) -> (Self, Drain) {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (sender, records) = mpsc::unbounded_channel();
+        let (told, exchanged) = mpsc::unbounded_channel();
         let fixed = Arc::new(Fixed {
             upstream: upstream.local_addr().unwrap(),
             records: Mutex::new(sender),
+            exchanged: told,
             answers: answers.clone(),
         });
         let seams = Seams {
@@ -133,7 +157,10 @@ impl Rig {
         let (trigger, drain) = drain();
         let mut tasks = JoinSet::new();
         let serving = tasks.spawn(async {});
-        (Self { proxy, workload, upstream, addr, trigger, serving, tasks, records }, drain)
+        (
+            Self { proxy, workload, upstream, addr, trigger, serving, tasks, records, exchanged },
+            drain,
+        )
     }
 
     pub(super) async fn dial(&self) -> TcpStream {
@@ -149,6 +176,11 @@ impl Rig {
 
     pub(super) async fn record(&mut self) -> Record {
         soon(self.records.recv()).await.unwrap()
+    }
+
+    /// What became of the next request.
+    pub(super) async fn exchanged(&mut self) -> Exchanged {
+        soon(self.exchanged.recv()).await.unwrap()
     }
 
     /// The cause of the next record's failure; `None` for a good end.

@@ -196,7 +196,11 @@ impl Follower {
             return;
         }
         self.cursor.ended(trouble);
-        self.report(trouble);
+        if self.watched.is_optional() && trouble.is_forbidden() {
+            self.go_without(trouble);
+        } else {
+            self.report(trouble);
+        }
         if let Some(status) = trouble.status() {
             self.common.presence.heed(status);
         }
@@ -204,6 +208,15 @@ impl Follower {
             self.doubt = Doubt::Since(Some(Instant::now()));
         }
         sleep(self.pace.wait()).await;
+    }
+
+    /// What may not be read counts as listed. What was read of it before stays.
+    fn go_without(&mut self, trouble: &Trouble) {
+        self.common.progress.left_out(&self.watched, &trouble.text(&self.watched));
+        if !self.held {
+            self.held = true;
+            self.tell(News::Listed(Vec::new()));
+        }
     }
 
     fn report(&self, trouble: &Trouble) {
@@ -252,7 +265,7 @@ impl Follower {
             self.list(&api, resource).await?;
         }
         let fields = self.watched.fields(&self.common.node);
-        let selection = Selection { labels: None, fields, most };
+        let selection = Selection { labels: self.watched.labels(), fields, most };
         let watch = timeout(ANSWER, Watch::open(&api, &self.cursor, &selection)).await;
         let watch = watch.map_err(|_| Trouble::Silent(ANSWER))?;
         let mut watch = watch.map_err(|error| Trouble::of("watch", error))?;
@@ -279,6 +292,7 @@ impl Follower {
     ) -> Result<(), Trouble> {
         let mut params = ListParams::default().limit(PAGE);
         params.field_selector = self.watched.fields(&self.common.node);
+        params.label_selector = self.watched.labels();
         let mut items = Vec::new();
         loop {
             let page = timeout(ANSWER, api.list(&params)).await;

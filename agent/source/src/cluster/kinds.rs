@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use agent_model::resource::{Kind, mesh_config};
+use agent_model::resource::{Kind, mesh_config, tag};
 use kube::{Api, Client, api::DynamicObject, core::ApiResource};
 
 /// One kind as the API server serves it.
@@ -31,26 +31,39 @@ pub(super) enum Reach {
     Elsewhere(Arc<str>),
     /// One, by namespace and name.
     One(&'static str, &'static str),
+    /// All of a namespace but for one.
+    Others(&'static str, &'static str),
+    /// Those that have a label.
+    Labelled(&'static str),
 }
 
 /// All that is watched: what has an effect, and what only is held against its rules, so that its
 /// errors and what of it is not honoured are told. `deploy/base/rbac.yaml` grants just this.
 pub(super) static ALL: LazyLock<Vec<Arc<Watched>>> = LazyLock::new(|| {
     let watched = Kind::ALL.iter().filter(|kind| **kind != Kind::Endpoints);
-    watched.map(|kind| Arc::new(Watched { kind: *kind, reach: reach(*kind) })).collect()
+    let watched = watched.map(|kind| Watched { kind: *kind, reach: reach(*kind) });
+    let revisions = Reach::Others(mesh_config::NAMESPACE, mesh_config::NAME);
+    let revisions = Watched { kind: Kind::ConfigMap, reach: revisions };
+    watched.chain([revisions]).map(Arc::new).collect()
 });
 
 fn reach(kind: Kind) -> Reach {
     match kind {
         Kind::Pod => Reach::Node,
         Kind::ConfigMap => Reach::One(mesh_config::NAMESPACE, mesh_config::NAME),
+        Kind::MutatingWebhookConfiguration => Reach::Labelled(tag::TAG),
         _ => Reach::All,
     }
 }
 
-/// The entry of a kind; `None` for one that is not watched.
-pub(super) fn of(kind: Kind) -> Option<&'static Arc<Watched>> {
-    ALL.iter().find(|watched| watched.kind == kind)
+/// The entry that an object of a kind comes by; `None` for a kind that is not watched.
+pub(super) fn of(kind: Kind, name: &str) -> Option<&'static Arc<Watched>> {
+    let holds = |reach: &Reach| match reach {
+        Reach::One(_, one) => name == *one,
+        Reach::Others(_, one) => name != *one,
+        Reach::All | Reach::Node | Reach::Elsewhere(_) | Reach::Labelled(_) => true,
+    };
+    ALL.iter().find(|watched| watched.kind == kind && holds(&watched.reach))
 }
 
 impl Watched {
@@ -65,8 +78,14 @@ impl Watched {
     }
 
     /// Whether a cluster may lack it: a custom resource.
-    pub(super) fn is_custom(&self) -> bool {
-        !matches!(self.group(), "" | "discovery.k8s.io")
+    pub(super) const fn is_custom(&self) -> bool {
+        self.kind.is_custom()
+    }
+
+    /// Whether an agent that may not read it goes on without: only clusters with several revisions
+    /// of Istio have any.
+    pub(super) const fn is_optional(&self) -> bool {
+        matches!(self.reach, Reach::Others(..) | Reach::Labelled(_))
     }
 
     /// Its name and path in one version.
@@ -87,22 +106,35 @@ impl Watched {
     /// The requests for it.
     pub(super) fn api(&self, client: &Client, resource: &ApiResource) -> Api<DynamicObject> {
         match &self.reach {
-            Reach::One(namespace, _) => Api::namespaced_with(client.clone(), namespace, resource),
+            Reach::One(namespace, _) | Reach::Others(namespace, _) => {
+                Api::namespaced_with(client.clone(), namespace, resource)
+            }
             Reach::Elsewhere(namespace) => {
                 Api::namespaced_with(client.clone(), namespace, resource)
             }
-            Reach::All | Reach::Node => Api::all_with(client.clone(), resource),
+            Reach::All | Reach::Node | Reach::Labelled(_) => {
+                Api::all_with(client.clone(), resource)
+            }
         }
     }
 
     /// The field selector that narrows them.
     pub(super) fn fields(&self, node: &str) -> Option<String> {
         match &self.reach {
-            Reach::All => None,
+            Reach::All | Reach::Labelled(_) => None,
             Reach::Node => Some(format!("spec.nodeName={node}")),
             // Nor those that no node has yet.
             Reach::Elsewhere(_) => Some(format!("spec.nodeName!={node},spec.nodeName!=")),
             Reach::One(_, name) => Some(format!("metadata.name={name}")),
+            Reach::Others(_, name) => Some(format!("metadata.name!={name}")),
+        }
+    }
+
+    /// The label selector that does.
+    pub(super) fn labels(&self) -> Option<String> {
+        match &self.reach {
+            Reach::Labelled(label) => Some((*label).to_owned()),
+            _ => None,
         }
     }
 
@@ -119,7 +151,8 @@ impl Watched {
     pub(super) fn label(&self) -> String {
         match &self.reach {
             Reach::Elsewhere(namespace) => format!("{self} of {namespace} on other nodes"),
-            Reach::All | Reach::Node | Reach::One(..) => self.to_string(),
+            Reach::Others(namespace, name) => format!("{self} of {namespace} but {name}"),
+            Reach::All | Reach::Node | Reach::One(..) | Reach::Labelled(_) => self.to_string(),
         }
     }
 }

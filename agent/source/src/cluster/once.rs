@@ -96,6 +96,7 @@ async fn pages(
     if !matches!(watched.reach, Reach::Node) {
         params.field_selector = watched.fields("");
     }
+    params.label_selector = watched.labels();
     let mut items = Vec::new();
     loop {
         let page = timeout(ANSWER, api.list(&params)).await;

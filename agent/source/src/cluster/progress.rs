@@ -122,6 +122,18 @@ impl Progress {
         });
     }
 
+    /// The server does not let this be read, and it is gone on without it.
+    pub(super) fn left_out(&self, watched: &Watched, why: &str) {
+        self.change(watched, |kind| {
+            if kind.state != FollowState::NotInstalled {
+                tracing::info!(target: "config", resource = kind.resource, why, "left out");
+            }
+            kind.state = FollowState::NotInstalled;
+            kind.why = None;
+            kind.synced = Some(Timestamp::now());
+        });
+    }
+
     /// Something is in the way. Said once in the log, for as long as it stays the same, and not
     /// again for each other kind.
     pub(super) fn behind(&self, watched: &Watched, why: String) {

@@ -38,6 +38,9 @@ impl Text {
 pub(super) struct Contents {
     pub(super) objects: Arc<Objects>,
     pub(super) texts: Texts,
+    /// Those of which the newest form is broken: written where there is no good one, so that the
+    /// next start knows of them, too.
+    pub(super) broken: Texts,
 }
 
 /// Hands on each object of the file; returns when it was written, or `None` when there is none.
@@ -66,12 +69,19 @@ fn body(contents: &Contents, mut file: &mut dyn Write) -> io::Result<()> {
             Object::Service(object) => serde_json::to_writer(&mut file, &object.manifest())?,
             Object::Endpoints(object) => serde_json::to_writer(&mut file, &**object)?,
             Object::EndpointSlice(object) => serde_json::to_writer(&mut file, &object.manifest())?,
+            Object::RevisionTag(object) => serde_json::to_writer(&mut file, &object.manifest())?,
             _ => match contents.texts.get(key) {
                 Some(text) => file.write_all(&text.unpack()?)?,
                 None => return Err(io::Error::other(format!("the text of {key} is not known"))),
             },
         }
         file.write_all(b"\n")?;
+    }
+    for (key, text) in &*contents.broken {
+        if contents.objects.get(key).is_none() && contents.objects.refused(key).is_some() {
+            file.write_all(&text.unpack()?)?;
+            file.write_all(b"\n")?;
+        }
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     inventory::Inventory,
+    statement::Statement,
     store::{Place, Store},
 };
 
@@ -28,6 +29,8 @@ pub(super) struct State {
     /// The places of each thing that is watched, by its label.
     pub(super) places: BTreeMap<String, BTreeSet<Place>>,
     pub(super) texts: Texts,
+    /// The same of what came last and is broken.
+    pub(super) broken: Texts,
     /// What has been listed, by its label.
     listed: BTreeSet<String>,
     /// Whether what is in force was published.
@@ -46,6 +49,8 @@ impl State {
                     self.count(&item);
                     continue;
                 }
+                // Most of the ConfigMaps beside the mesh's settings are none.
+                News::Applied(item) if self.is_nothing(&item) => continue,
                 News::Applied(item) => self.apply(&watched, item),
                 News::Deleted(place) => self.delete(&watched, &place),
             }
@@ -80,6 +85,12 @@ impl State {
         before.is_some() && before == item.text.as_ref() && self.store.is_good(&item.place)
     }
 
+    /// Whether an object is not for us, and never was.
+    fn is_nothing(&self, item: &Item) -> bool {
+        let Statement { claims, loose, partial } = &item.statement;
+        claims.is_empty() && loose.is_empty() && !*partial && !self.store.knows(&item.place)
+    }
+
     fn count(&self, item: &Item) {
         if let (Some(identity), Some(claim)) = (&item.identity, item.statement.claims.first()) {
             self.inventory.apply(ObjectKey::clone(&claim.key), identity.clone());
@@ -103,10 +114,13 @@ impl State {
     fn apply(&mut self, watched: &Watched, item: Item) {
         self.count(&item);
         let Item { place, statement, text, identity: _ } = item;
-        if let (Some(text), Some(claim)) = (text, statement.claims.first())
-            && claim.form.is_some()
-        {
-            Arc::make_mut(&mut self.texts).insert(claim.key.clone(), text);
+        if let (Some(text), Some(claim)) = (text, statement.claims.first()) {
+            let is_good = claim.form.is_some();
+            let texts = if is_good { &mut self.texts } else { &mut self.broken };
+            Arc::make_mut(texts).insert(claim.key.clone(), text);
+            if is_good && self.broken.contains_key(&claim.key) {
+                Arc::make_mut(&mut self.broken).remove(&claim.key);
+            }
         }
         self.places.entry(watched.label()).or_default().insert(Arc::clone(&place));
         self.store.say(place, statement);
@@ -119,8 +133,10 @@ impl State {
         self.store.retract(place);
         if let Some(key) = key(watched.kind, place) {
             self.inventory.retract(&key);
-            if self.texts.contains_key(&key) {
-                Arc::make_mut(&mut self.texts).remove(&key);
+            for texts in [&mut self.texts, &mut self.broken] {
+                if texts.contains_key(&key) {
+                    Arc::make_mut(texts).remove(&key);
+                }
             }
         }
     }
@@ -130,9 +146,10 @@ impl State {
         let kind = value["kind"].as_str().unwrap_or_default();
         let version = value["apiVersion"].as_str().unwrap_or_default();
         // An agent of another version may have saved what this one does not watch.
-        let Some(watched) = Kind::read(version, kind).and_then(kinds::of) else { return };
         let metadata = &value["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let watched = Kind::read(version, kind).and_then(|kind| kinds::of(kind, text("name")));
+        let Some(watched) = watched else { return };
         let elsewhere = Watched::elsewhere(text("namespace"));
         let is_elsewhere = watched.kind == Kind::Pod && value["spec"]["nodeName"] != node;
         let watched = if is_elsewhere { &elsewhere } else { &**watched };

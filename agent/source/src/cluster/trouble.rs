@@ -80,6 +80,11 @@ impl Trouble {
         matches!(self.code(), Some(404 | 410))
     }
 
+    /// The server does not let this agent ask.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.code() == Some(403)
+    }
+
     /// What was seen last is of no use any more: list again.
     pub(super) fn wants_list(&self) -> bool {
         self.code() == Some(410) || matches!(self, Self::Older { .. } | Self::Replaced)

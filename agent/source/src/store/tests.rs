@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use agent_model::resource::Kind;
+
 use super::*;
 use crate::manifest;
 
@@ -167,4 +169,54 @@ fn what_did_not_change_is_the_same_in_memory() {
     assert!(!Arc::ptr_eq(&before.objects, &after.objects));
     let key = |observed: &Observed| observed.objects.iter().next().unwrap().1.clone();
     assert!(key(&before).is_same(&key(&after)));
+}
+
+const MESH: &str = "---\napiVersion: appmesh.k8s.aws/v1beta2\nkind: Mesh\nmetadata: {name: m}\n";
+
+/// The refused objects of which something is left.
+fn refused(observed: &Observed) -> Vec<String> {
+    let all = Kind::ALL.iter().flat_map(|kind| observed.objects.refused_of(*kind));
+    all.map(|(key, _)| key.to_string()).collect()
+}
+
+#[test]
+fn of_what_restricts_and_never_was_good_something_is_left() {
+    let mut store = Sample::default();
+    let broken = format!("{MESH}spec: 7\n");
+    let first = store.say("a", &broken);
+    assert_eq!(refused(&first), ["Mesh m"]);
+    assert!(messages(&first)[0].contains("by the strictest that it may mean"), "{first:?}");
+    let against_a_rule =
+        format!("{MESH}spec: {{meshServiceDiscovery: {{ipPreference: IPv6_PREFERRED}}}}\n");
+    assert_eq!(refused(&store.say("a", &against_a_rule)), ["Mesh m"]);
+    let mended = store.say("a", MESH);
+    assert!(refused(&mended).is_empty() && mended.objects.meshes().count() == 1);
+    // From then on there is a good form, wherever it is broken.
+    let again = store.say("a", &broken);
+    assert!(refused(&again).is_empty() && again.objects.meshes().count() == 1);
+    assert!(refused(&store.gone("a")).is_empty());
+    store.say("b", &broken);
+    assert_eq!(refused(&store.say("c", MESH)), [""; 0], "the other place has a good form");
+    store.gone("c");
+    assert!(refused(&store.gone("b")).is_empty());
+}
+
+#[test]
+fn what_cannot_be_told_may_be_what_it_names_unless_that_is_known() {
+    let mut store = Sample::default();
+    let unreadable = "---\nkind: Mesh\nspec: [\n";
+    assert_eq!(refused(&store.say("a", unreadable)), ["Mesh a, document 1 (line 1)"]);
+    let moved = format!("---\nkind: Service\nx: [\n{unreadable}");
+    assert_eq!(refused(&store.say("a", &moved)), ["Mesh a, document 2 (line 4)"]);
+    assert!(refused(&store.say("a", MESH)).is_empty());
+    for _ in 0..2 {
+        let broken = store.say("a", unreadable);
+        assert!(refused(&broken).is_empty() && broken.objects.meshes().count() == 1);
+    }
+    // It may be the settings of the mesh, where it names nothing.
+    let nothing = store.say("b", NOT_YAML);
+    assert_eq!(refused(&nothing), ["ConfigMap istio-system/b, document 1 (line 1)"]);
+    assert!(refused(&store.gone("b")).is_empty());
+    let unnamed = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {}\n";
+    assert_eq!(refused(&store.say("b", unnamed)), ["Sidecar default/b, document 1 (line 1)"]);
 }

@@ -1,5 +1,5 @@
 //! The objects of a large cluster: as its controllers and its users would write them, down to the
-//! labels and annotations that nobody reads.
+//! labels and annotations that are never read.
 
 use std::net::Ipv4Addr;
 

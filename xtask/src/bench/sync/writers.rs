@@ -115,7 +115,7 @@ const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/sekisho-system/lea
 /// How often its holder renews it.
 const RENEW: Duration = Duration::from_secs(3);
 
-/// The office that one agent of a cluster has, held by somebody else: all others do without its work.
+/// The office that one agent of a cluster has, held by another agent: all others do without its work.
 #[derive(Debug)]
 pub(super) struct Office {
     /// Dropped to end the holder.

@@ -1,11 +1,40 @@
 //! App Mesh's kinds.
 
 use super::{
-    At, AtLeast, AtMostOne, Count, Enum, MANY, OneOf, PERCENT, PORT, Pattern, Range, Required,
+    At, AtLeast, AtMostOne, Count, Enum, FILLED, Holds, LABELS, OneOf, PERCENT, PORT, Pattern,
+    Range, Required, Rule,
+    conditions::{implies, is, items, there},
 };
 
+/// No length of a text is longer.
+const NAME: Rule = Count(1, 1024);
+const SHORT: Rule = Count(1, 255);
+
+// What an API server asks of its own selectors.
+const LABEL_KEY: Rule = Pattern("^([^/]+/)?[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?$");
+const LABEL_VALUE: Rule = Pattern("^([a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?)?$");
+const OPERATOR: Rule = Enum(&["In", "NotIn", "Exists", "DoesNotExist"]);
+const VALUES: Rule = Holds(
+    "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+    "In and NotIn are about values, Exists and DoesNotExist about the key alone",
+);
+
+/// Rules below each of some places.
+macro_rules! each {
+    ([$($place:literal),+ $(,)?] $rules:tt) => {{
+        let mut all: Vec<At> = Vec::new();
+        $(all.extend::<Vec<At>>(each!(@ $place $rules));)+
+        all
+    }};
+    (@ $place:literal {$($below:literal: $rule:expr),+ $(,)?}) => {
+        vec![$((concat!($place, $below), $rule)),+]
+    };
+}
+
+pub(super) use each;
+
 fn listeners() -> Vec<At> {
-    vec![
+    let mut rules = vec![
         ("listeners[]", Required(&["portMapping"])),
         ("listeners[].portMapping", Required(&["port", "protocol"])),
         ("listeners[].portMapping.port", PORT),
@@ -29,60 +58,166 @@ fn listeners() -> Vec<At> {
         ("listeners[].connectionPool", OneOf(&["tcp", "http", "http2", "grpc"])),
         ("listeners[].timeout", AtMostOne(&["tcp", "http", "http2", "grpc"])),
         ("listeners[].tls", Required(&["certificate", "mode"])),
-        ("listeners[].tls.certificate", OneOf(&["acm", "file", "sds"])),
-        ("listeners[].tls.validation", Required(&["trust"])),
-        ("listeners[].tls.validation.trust", OneOf(&["acm", "file", "sds"])),
-    ]
+        ("listeners[].healthCheck", asks_a_path()),
+        ("listeners[].outlierDetection", Required(&["maxServerErrors"])),
+        ("listeners[].outlierDetection.interval.value", AtLeast(0)),
+        ("listeners[].outlierDetection.baseEjectionDuration.value", AtLeast(0)),
+    ];
+    rules.extend(limits());
+    rules.extend(each! { ["listeners[].tls"] {
+        ".certificate": OneOf(&["acm", "file", "sds"]),
+        ".certificate.acm": Required(&["certificateARN"]),
+        ".certificate.acm.certificateARN": FILLED,
+        ".certificate.file": Required(&["certificateChain", "privateKey"]),
+        ".certificate.file.certificateChain": SHORT,
+        ".certificate.file.privateKey": SHORT,
+        ".certificate.sds": Required(&["secretName"]),
+        ".certificate.sds.secretName": FILLED,
+    }});
+    rules.extend(trust());
+    rules
 }
 
-/// A path below each place that says how a backend is dialled.
+/// How much a listener takes, and how long it waits.
+fn limits() -> Vec<At> {
+    let mut rules = each! { ["listeners[].connectionPool.tcp", "listeners[].connectionPool.http"] {
+        "": Required(&["maxConnections"]),
+        ".maxConnections": AtLeast(1),
+    }};
+    rules.push(("listeners[].connectionPool.http.maxPendingRequests", AtLeast(1)));
+    rules.extend(each! { ["listeners[].connectionPool.http2", "listeners[].connectionPool.grpc"] {
+        "": Required(&["maxRequests"]),
+        ".maxRequests": AtLeast(1),
+    }});
+    rules.extend(each! {
+        [
+            "listeners[].timeout.tcp",
+            "listeners[].timeout.http",
+            "listeners[].timeout.http2",
+            "listeners[].timeout.grpc",
+        ] {
+            ".perRequest.value": AtLeast(0),
+            ".idle.value": AtLeast(0),
+        }
+    });
+    rules
+}
+
+fn trust() -> Vec<At> {
+    each! { ["listeners[].tls.validation"] {
+        "": Required(&["trust"]),
+        ".trust": OneOf(&["acm", "file", "sds"]),
+        ".trust.acm": Required(&["certificateAuthorityARNs"]),
+        ".trust.acm.certificateAuthorityARNs": Count(1, 3),
+        ".trust.file": Required(&["certificateChain"]),
+        ".trust.file.certificateChain": SHORT,
+        ".trust.sds": Required(&["secretName"]),
+        ".trust.sds.secretName": FILLED,
+    }}
+}
+
+/// A check over HTTP asks for a path.
+fn asks_a_path() -> Rule {
+    implies(&is("protocol", &["http", "http2"]), &there("path"))
+}
+
+/// How a backend is dialled, below each place that says it.
 macro_rules! clients {
-    ($($below:literal: $rule:expr),+ $(,)?) => {
-        vec![$((concat!("backendDefaults.clientPolicy.tls", $below), $rule)),+]
+    ($($place:literal),+) => {
+        each! { [$($place),+] {
+            "": Required(&["validation"]),
+            ".ports[]": PORT,
+            ".certificate": OneOf(&["acm", "file", "sds"]),
+            ".certificate.acm": Required(&["certificateARN"]),
+            ".certificate.acm.certificateARN": FILLED,
+            ".certificate.file": Required(&["certificateChain", "privateKey"]),
+            ".certificate.file.certificateChain": SHORT,
+            ".certificate.file.privateKey": SHORT,
+            ".certificate.sds": Required(&["secretName"]),
+            ".certificate.sds.secretName": FILLED,
+            ".validation": Required(&["trust"]),
+            ".validation.trust": OneOf(&["acm", "file", "sds"]),
+            ".validation.trust.acm": Required(&["certificateAuthorityARNs"]),
+            ".validation.trust.acm.certificateAuthorityARNs": Count(1, 3),
+            ".validation.trust.file": Required(&["certificateChain"]),
+            ".validation.trust.file.certificateChain": SHORT,
+            ".validation.trust.sds": Required(&["secretName"]),
+            ".validation.trust.sds.secretName": FILLED,
+        }}
     };
 }
 
-fn defaults() -> Vec<At> {
-    clients! {
-        "": Required(&["validation"]),
-        ".ports[]": PORT,
-        ".certificate": OneOf(&["acm", "file", "sds"]),
-        ".validation": Required(&["trust"]),
-        ".validation.trust": OneOf(&["acm", "file", "sds"]),
-    }
+/// A selector's requirements.
+macro_rules! selectors {
+    ($($place:literal),+) => {
+        each! { [$($place),+] {
+            ".matchLabels": LABELS,
+            ".matchLabels{}": LABEL_VALUE,
+            ".matchExpressions[]": Required(&["key", "operator"]),
+            ".matchExpressions[]": VALUES,
+            ".matchExpressions[].key": LABEL_KEY,
+            ".matchExpressions[].operator": OPERATOR,
+            ".matchExpressions[].values[]": LABEL_VALUE,
+        }}
+    };
+}
+
+fn logs() -> Vec<At> {
+    each! { ["logging.accessLog.file"] {
+        "": Required(&["path"]),
+        ".path": SHORT,
+        ".format.json[]": Required(&["key", "value"]),
+        ".format.json[].key": FILLED,
+        ".format.json[].value": FILLED,
+    }}
 }
 
 pub(super) fn mesh() -> Vec<At> {
-    vec![
-        ("meshServiceDiscovery.ipPreference", Enum(&["IPv4_ONLY", "IPv6_ONLY"])),
-        ("namespaceSelector.matchExpressions[].key", Count(1, MANY)),
-        ("namespaceSelector.matchExpressions[].operator", Count(1, MANY)),
-    ]
+    let mut rules = selectors!("namespaceSelector");
+    rules.push(("meshServiceDiscovery.ipPreference", Enum(&["IPv4_ONLY", "IPv6_ONLY"])));
+    rules
 }
 
 pub(super) fn group() -> Vec<At> {
-    vec![("virtualservices[]", Required(&["name"])), ("virtualservices[].name", Count(1, MANY))]
+    vec![("virtualservices[]", Required(&["name"])), ("virtualservices[].name", FILLED)]
 }
 
 pub(super) fn node() -> Vec<At> {
     let mut rules = listeners();
-    rules.extend(defaults());
+    rules.extend(clients!(
+        "backendDefaults.clientPolicy.tls",
+        "backends[].virtualService.clientPolicy.tls"
+    ));
+    rules.extend(selectors!("podSelector"));
+    rules.extend(logs());
     rules.extend([
+        ("", implies(&items("listeners"), &there("serviceDiscovery"))),
         ("serviceDiscovery", OneOf(&["dns", "awsCloudMap"])),
         ("serviceDiscovery.dns", Required(&["hostname"])),
+        ("serviceDiscovery.dns.hostname", FILLED),
         ("serviceDiscovery.awsCloudMap", Required(&["namespaceName", "serviceName"])),
+        ("serviceDiscovery.awsCloudMap.namespaceName", NAME),
+        ("serviceDiscovery.awsCloudMap.serviceName", NAME),
+        ("serviceDiscovery.awsCloudMap.attributes[]", Required(&["key", "value"])),
+        ("serviceDiscovery.awsCloudMap.attributes[].key", SHORT),
+        ("serviceDiscovery.awsCloudMap.attributes[].value", NAME),
+        ("backendGroups[]", Required(&["name"])),
+        ("backendGroups[].name", FILLED),
         ("backends[]", Required(&["virtualService"])),
         ("backends[].virtualService", OneOf(&["virtualServiceRef", "virtualServiceARN"])),
-        ("backends[].virtualService.clientPolicy.tls", Required(&["validation"])),
-        ("backends[].virtualService.clientPolicy.tls.ports[]", PORT),
+        ("backends[].virtualService.virtualServiceRef", Required(&["name"])),
+        ("backends[].virtualService.virtualServiceRef.name", FILLED),
     ]);
     rules
 }
 
 pub(super) fn gateway() -> Vec<At> {
     let mut rules = listeners();
-    rules.extend(defaults());
+    rules.extend(clients!("backendDefaults.clientPolicy.tls"));
+    rules.extend(selectors!("namespaceSelector", "podSelector", "gatewayRouteSelector"));
+    rules.extend(logs());
     rules.push(("listeners[].portMapping.protocol", Enum(&["http", "http2", "grpc"])));
+    rules.push(("listeners[].healthCheck.protocol", Enum(&["http", "http2", "grpc"])));
     rules
 }
 
@@ -92,102 +227,8 @@ pub(super) fn service() -> Vec<At> {
         ("provider.virtualNode", AtMostOne(&["virtualNodeRef", "virtualNodeARN"])),
         ("provider.virtualRouter", AtMostOne(&["virtualRouterRef", "virtualRouterARN"])),
         ("provider.virtualNode.virtualNodeRef", Required(&["name"])),
-        ("provider.virtualNode.virtualNodeRef.name", Count(1, MANY)),
+        ("provider.virtualNode.virtualNodeRef.name", FILLED),
         ("provider.virtualRouter.virtualRouterRef", Required(&["name"])),
-        ("provider.virtualRouter.virtualRouterRef.name", Count(1, MANY)),
+        ("provider.virtualRouter.virtualRouterRef.name", FILLED),
     ]
-}
-
-/// A path below each of a router's routes for HTTP.
-macro_rules! http_routes {
-    ($($below:literal: $rule:expr),+ $(,)?) => {
-        vec![$(
-            (concat!("routes[].httpRoute", $below), $rule),
-            (concat!("routes[].http2Route", $below), $rule),
-        )+]
-    };
-}
-
-/// A path below each of a router's routes.
-macro_rules! all_routes {
-    ($($below:literal: $rule:expr),+ $(,)?) => {
-        vec![$(
-            (concat!("routes[].httpRoute", $below), $rule),
-            (concat!("routes[].http2Route", $below), $rule),
-            (concat!("routes[].grpcRoute", $below), $rule),
-            (concat!("routes[].tcpRoute", $below), $rule),
-        )+]
-    };
-}
-
-pub(super) fn router() -> Vec<At> {
-    let mut rules = vec![
-        ("listeners[]", Required(&["portMapping"])),
-        ("listeners[].portMapping", Required(&["port", "protocol"])),
-        ("listeners[].portMapping.port", PORT),
-        ("routes[]", Required(&["name"])),
-        ("routes[]", OneOf(&["grpcRoute", "httpRoute", "http2Route", "tcpRoute"])),
-        ("routes[].priority", Range(0, 1000)),
-        ("routes[].grpcRoute", Required(&["match", "action"])),
-        ("routes[].tcpRoute", Required(&["action"])),
-        ("routes[].grpcRoute.match.metadata", Count(0, 10)),
-        ("routes[].grpcRoute.retryPolicy", Required(&["maxRetries", "perRetryTimeout"])),
-        ("routes[].grpcRoute.retryPolicy.maxRetries", AtLeast(0)),
-    ];
-    rules.extend(http_routes! {
-        "": Required(&["match", "action"]),
-        ".match": OneOf(&["prefix", "path"]),
-        ".match.prefix": Pattern("^/"),
-        ".match.path": OneOf(&["exact", "regex"]),
-        ".match.headers": Count(0, 10),
-        ".match.headers[]": Required(&["name"]),
-        ".match.headers[].match": OneOf(&["exact", "prefix", "range", "regex", "suffix"]),
-        ".match.queryParameters": Count(0, 10),
-        ".match.queryParameters[]": Required(&["name"]),
-        ".retryPolicy": Required(&["maxRetries", "perRetryTimeout"]),
-        ".retryPolicy.maxRetries": AtLeast(0),
-        ".retryPolicy.httpRetryEvents[]":
-            Enum(&["server-error", "gateway-error", "client-error", "stream-error"]),
-    });
-    rules.extend(all_routes! {
-        ".action": Required(&["weightedTargets"]),
-        ".action.weightedTargets": Count(1, 10),
-        ".action.weightedTargets[]": OneOf(&["virtualNodeRef", "virtualNodeARN"]),
-        ".action.weightedTargets[].weight": Range(0, 100),
-    });
-    rules
-}
-
-/// A path below each of a gateway's routes for HTTP.
-macro_rules! gateway_routes {
-    ($($below:literal: $rule:expr),+ $(,)?) => {
-        vec![$(
-            (concat!("httpRoute", $below), $rule),
-            (concat!("http2Route", $below), $rule),
-        )+]
-    };
-}
-
-pub(super) fn gateway_route() -> Vec<At> {
-    let mut rules = vec![
-        ("", OneOf(&["grpcRoute", "httpRoute", "http2Route"])),
-        ("priority", Range(0, 1000)),
-        ("grpcRoute", Required(&["match", "action"])),
-        ("grpcRoute.action", Required(&["target"])),
-    ];
-    rules.extend(gateway_routes! {
-        "": Required(&["match", "action"]),
-        ".match": AtMostOne(&["prefix", "path"]),
-        ".match": Count(1, MANY),
-        ".match.prefix": Pattern("^/"),
-        ".match.path": OneOf(&["exact", "regex"]),
-        ".match.hostname": OneOf(&["exact", "suffix"]),
-        ".action": Required(&["target"]),
-        ".action.rewrite": AtMostOne(&["prefix", "path"]),
-        ".action.rewrite.prefix": AtMostOne(&["defaultPrefix", "value"]),
-        ".action.rewrite.prefix.defaultPrefix": Enum(&["ENABLED", "DISABLED"]),
-        ".action.rewrite.prefix.value": Pattern("^/(.*/)?$"),
-        ".action.rewrite.hostname.defaultTargetHostname": Enum(&["ENABLED", "DISABLED"]),
-    });
-    rules
 }

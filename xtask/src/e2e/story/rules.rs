@@ -76,13 +76,13 @@ pub(super) fn services(stage: &Stage) -> anyhow::Result<String> {
             })?;
         }
     }
-    ensure!(greeted(NODES[0], NOBODY).is_err(), "an address of no Service was let through");
+    ensure!(greeted(NODES[0], UNUSED).is_err(), "an address of no Service was let through");
     stage.cluster.delete(&server)?;
     Ok(format!("{vips}, of a namespace outside the mesh; an address of no Service is refused"))
 }
 
 /// Of the Services' range, and no Service's.
-const NOBODY: &str = "10.96.255.254";
+const UNUSED: &str = "10.96.255.254";
 
 pub(super) fn orders() -> String {
     let [v4, v6] = ORDERS;

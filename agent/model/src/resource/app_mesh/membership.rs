@@ -1,9 +1,6 @@
 //! Who is in a mesh: exactly one `Mesh` for a namespace, exactly one `VirtualNode` or
 //! `VirtualGateway` for a pod, and the switches that the injector has.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -15,7 +12,7 @@ use super::{GatewayRoute, Mesh, VirtualGateway, VirtualNode};
 use crate::resource::Described;
 
 /// On a namespace as a label, on a pod as an annotation that overrides it.
-const INJECTOR: &str = "appmesh.k8s.aws/sidecarInjectorWebhook";
+pub const INJECTOR: &str = "appmesh.k8s.aws/sidecarInjectorWebhook";
 
 /// Why something is in no mesh; in the controller's words where it has some, since users know them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,6 +91,11 @@ impl MembershipError {
     pub const fn is_several(&self) -> bool {
         matches!(self, Self::Workloads { .. })
     }
+
+    /// Whether somebody is in a mesh, and nobody can tell in which, or as what.
+    pub const fn is_ambiguous(&self) -> bool {
+        matches!(self, Self::Meshes { .. } | Self::Workloads { .. })
+    }
 }
 
 /// What a pod is in a mesh.
@@ -134,6 +136,17 @@ pub fn enrolment<'a>(
     nodes: impl IntoIterator<Item = &'a VirtualNode>,
     gateways: impl IntoIterator<Item = &'a VirtualGateway>,
 ) -> Result<Enrolment<'a>, MembershipError> {
+    enrolment_in(pod, namespace, || mesh_of(namespace, meshes), nodes, gateways)
+}
+
+/// The same, with whatever says which mesh is the namespace's.
+pub fn enrolment_in<'a>(
+    pod: &Pod,
+    namespace: &Namespace,
+    mesh: impl FnOnce() -> Result<&'a Mesh, MembershipError>,
+    nodes: impl IntoIterator<Item = &'a VirtualNode>,
+    gateways: impl IntoIterator<Item = &'a VirtualGateway>,
+) -> Result<Enrolment<'a>, MembershipError> {
     let shown = format!("{}/{}", pod.metadata.namespace(), pod.metadata.name());
     if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
         return Err(MembershipError::HostNetwork { pod: shown });
@@ -143,7 +156,7 @@ pub fn enrolment<'a>(
     if own.or(of_namespace).map(String::as_str) != Some("enabled") {
         return Err(MembershipError::NotEnabled { pod: shown });
     }
-    let mesh = mesh_of(namespace, meshes)?;
+    let mesh = mesh()?;
     Ok(match workload_of(pod, nodes, gateways)? {
         Workload::Node(node) => Enrolment::Node(mesh, node),
         Workload::Gateway(gateway) => Enrolment::Gateway(mesh, gateway),

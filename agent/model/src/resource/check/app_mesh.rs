@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-
 use super::{
-    Report, app_mesh_tls,
+    Report, app_mesh_tls, selector,
     values::{at_most_one, check_length, check_range, exactly_one, one_or_nothing, required, set},
 };
 use crate::{
@@ -21,7 +19,7 @@ use crate::{
 const ANY: i64 = i64::MAX;
 
 pub(super) fn check_node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
-    check_selector(spec.pod_selector.as_ref(), "spec.podSelector", report);
+    selector::check(spec.pod_selector.as_ref(), "spec.podSelector", report);
     check_listeners(&spec.listeners, report);
     if !spec.listeners.is_empty() {
         required(spec.service_discovery.is_some(), "spec.serviceDiscovery", report);
@@ -74,12 +72,12 @@ fn check_backends(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
 }
 
 pub(super) fn check_gateway(spec: &VirtualGatewaySpec, report: &mut Report<'_>) {
-    for (selector, field) in [
+    for (of, field) in [
         (&spec.namespace_selector, "spec.namespaceSelector"),
         (&spec.pod_selector, "spec.podSelector"),
         (&spec.gateway_route_selector, "spec.gatewayRouteSelector"),
     ] {
-        check_selector(selector.as_ref(), field, report);
+        selector::check(of.as_ref(), field, report);
     }
     check_listeners(&spec.listeners, report);
     let usual = spec.backend_defaults.as_ref().and_then(|one| one.client_policy.as_ref());
@@ -135,21 +133,11 @@ pub(super) fn check_reference(named: Option<&Reference>, path: &str, report: &mu
 }
 
 pub(super) fn check_mesh(spec: &MeshSpec, report: &mut Report<'_>) {
-    check_selector(spec.namespace_selector.as_ref(), "spec.namespaceSelector", report);
+    selector::check(spec.namespace_selector.as_ref(), "spec.namespaceSelector", report);
     let preference = spec.mesh_service_discovery.as_ref().and_then(|one| one.ip_preference);
     if matches!(preference, Some(IpPreference::IPv4_PREFERRED | IpPreference::IPv6_PREFERRED)) {
         let message = "found a preference, expected IPv4_ONLY or IPv6_ONLY";
         report.error(code::RANGE, "spec.meshServiceDiscovery.ipPreference", message);
-    }
-}
-
-/// The fields that no requirement of a selector may be without.
-fn check_selector(selector: Option<&LabelSelector>, field: &str, report: &mut Report<'_>) {
-    let requirements = selector.and_then(|one| one.match_expressions.as_ref());
-    for (index, one) in requirements.into_iter().flatten().enumerate() {
-        let path = format!("{field}.matchExpressions[{index}]");
-        required(!one.key.is_empty(), &format!("{path}.key"), report);
-        required(!one.operator.is_empty(), &format!("{path}.operator"), report);
     }
 }
 

@@ -124,16 +124,20 @@ pub(super) fn check_labels(
     report: &mut Report<'_>,
 ) {
     for (key, value) in labels {
-        let name = key.rsplit_once('/').map_or(key.as_str(), |(_, name)| name);
-        let prefix = key.rsplit_once('/').map(|(prefix, _)| prefix);
-        let fits = is_label_text(name)
-            && prefix.is_none_or(is_domain)
-            && (value.is_empty() || is_label_text(value));
-        if !fits {
+        if !fits_label(key, value) {
             let message = format!("{key}={value} is a label that no object can have");
             report.error(code::LABEL, field, message);
         }
     }
+}
+
+/// Whether an object can have a label.
+pub(super) fn fits_label(key: &str, value: &str) -> bool {
+    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+    let prefix = key.rsplit_once('/').map(|(prefix, _)| prefix);
+    is_label_text(name)
+        && prefix.is_none_or(is_domain)
+        && (value.is_empty() || is_label_text(value))
 }
 
 fn is_label_text(text: &str) -> bool {

@@ -1,15 +1,12 @@
 //! Kinds that are read, held against their rules, and not acted on yet: each field that is set is
 //! reported, with what happens meanwhile.
 
-use super::{Report, app_mesh_effect};
+use super::{Report, app_mesh_effect, traffic_effect};
 use crate::{
     finding::code,
     resource::{Object, schema_fields::manifest_name},
 };
 
-const ROUTES: &str = "requests are not routed here yet: connections go where the pod dials";
-const CLIENTS: &str = "connections are made here without it: no TLS is added, no endpoint is \
-                       chosen, no limit holds";
 const GATEWAYS: &str = "no listener is opened here yet: the gateway's own pods serve it";
 const IDENTITY: &str = "no workload is registered here";
 const MUTUAL: &str = "mutual TLS is not spoken here yet: plaintext is accepted as without this \
@@ -20,8 +17,8 @@ const TOKENS: &str = "tokens are not looked at here: every request passes as wit
 /// Reports what of an object has no effect.
 pub(super) fn note(object: &Object, report: &mut Report<'_>) {
     let (fields, meanwhile) = match object {
-        Object::VirtualService(one) => (one.spec.set_fields(), ROUTES),
-        Object::DestinationRule(one) => (one.spec.set_fields(), CLIENTS),
+        Object::VirtualService(one) => return traffic_effect::routes(&one.spec, report),
+        Object::DestinationRule(one) => return traffic_effect::clients(&one.spec, report),
         Object::Gateway(one) => (one.spec.set_fields(), GATEWAYS),
         Object::WorkloadGroup(one) => (one.spec.set_fields(), IDENTITY),
         Object::PeerAuthentication(one) => (one.spec.set_fields(), MUTUAL),
@@ -41,6 +38,7 @@ pub(super) fn note(object: &Object, report: &mut Report<'_>) {
         | Object::Endpoints(_)
         | Object::EndpointSlice(_)
         | Object::MeshConfig(_)
+        | Object::RevisionTag(_)
         | Object::ServiceEntry(_)
         | Object::WorkloadEntry(_)
         | Object::Sidecar(_) => return,

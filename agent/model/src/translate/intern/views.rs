@@ -14,8 +14,15 @@ use crate::{
 /// More changes than this at once are not worth following one by one.
 const FEW: usize = 1_000;
 
-/// The namespace, and the object that narrows the view.
-pub(in crate::translate) type ViewKey = (String, Option<ObjectKey>);
+/// What tells one view from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::translate) struct ViewKey {
+    pub(in crate::translate) namespace: String,
+    /// The object that narrows the view.
+    pub(in crate::translate) by: Option<ObjectKey>,
+    /// Who sees services that do not say, where that differs from what is usual in the mesh.
+    pub(in crate::translate) unsaid: Option<Exposure>,
+}
 
 /// What a point of view shows.
 #[derive(Clone, Debug)]

@@ -25,11 +25,12 @@ use crate::{
     resource::{
         Kind, Object, ObjectKey,
         app_mesh::{
-            self, Enrolment, Reference, VirtualNode, VirtualService,
+            Enrolment, Reference, VirtualNode, VirtualService,
             common::Protocol,
             node::{ClientPolicy, ClientTls},
         },
     },
+    translate::app_mesh::enrolment_within,
 };
 use router::Table;
 
@@ -47,10 +48,7 @@ impl RequestModel {
     pub(super) fn enrolment(&self, pod: &Pod) -> Option<Enrolment<'_>> {
         let name = pod.metadata.namespace.clone()?;
         let namespace = self.namespace(&name)?;
-        let meshes = self.objects.meshes().map(AsRef::as_ref);
-        let nodes = self.objects.virtual_nodes().map(AsRef::as_ref);
-        let gateways = self.objects.virtual_gateways().map(AsRef::as_ref);
-        app_mesh::enrolment(pod, namespace, meshes, nodes, gateways).ok()
+        enrolment_within(&self.objects, pod, namespace).ok()
     }
 
     /// The node that a pod is.

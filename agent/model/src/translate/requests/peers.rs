@@ -1,7 +1,10 @@
 //! Whether workloads take plaintext: by mesh, namespace, workload and port, today's objects and the
 //! legacy ones.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -15,7 +18,7 @@ use super::{
 use crate::{
     requests::server::Server,
     resource::{
-        Objects,
+        Kind, ObjectKey, Objects, Reach,
         security::{MtlsMode, PeerAuthentication},
     },
 };
@@ -32,6 +35,8 @@ pub(super) struct Peers {
     /// For workloads, by namespace, the oldest first.
     workloads: BTreeMap<String, Vec<Arc<PeerAuthentication>>>,
     legacy: legacy::Policies,
+    /// Namespaces of whose workloads a refused object may select any; empty for all of the mesh.
+    strict: BTreeSet<String>,
 }
 
 impl Peers {
@@ -58,7 +63,18 @@ impl Peers {
         for (namespace, mode) in &legacy.namespaces {
             namespaces.entry(namespace.clone()).or_insert(*mode);
         }
-        Self { mesh, namespaces, workloads, legacy }
+        let unknown = [Kind::PeerAuthentication, Kind::Policy];
+        let unknown = unknown.iter().flat_map(|kind| objects.refused_of(*kind));
+        let unknown = unknown.filter(|(_, refused)| refused.reach == Reach::Unknown);
+        let namespace = |key: &ObjectKey| {
+            if key.namespace == root { String::new() } else { key.namespace.to_string() }
+        };
+        let strict = unknown.map(|(key, _)| namespace(key)).collect();
+        Self { mesh, namespaces, workloads, legacy, strict }
+    }
+
+    fn is_strict(&self, namespace: &str) -> bool {
+        self.strict.contains("") || self.strict.contains(namespace)
     }
 
     /// What clients assume of a namespace's workloads: what is said of single ones they do not
@@ -86,6 +102,9 @@ impl RequestModel {
     /// What a pod accepts.
     pub(super) fn server_of(&self, pod: &Pod, workload: &Workload) -> Server {
         let wider = self.peers().of_namespace(&workload.namespace);
+        if self.peers().is_strict(&workload.namespace) {
+            return Server { other: accepted(MtlsMode::Strict), ports: BTreeMap::new() };
+        }
         let mut own = self.peers().workloads.get(&workload.namespace).into_iter().flatten();
         let own =
             own.find(|one| selector(one).is_some_and(|labels| contains(&workload.labels, labels)));

@@ -19,9 +19,10 @@ use crate::{
 
 /// The kinds that what pods may dial follows from, besides services, which the registry has. Pods
 /// and endpoints are none of them: who serves a backend is looked up.
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     Kind::Namespace,
     Kind::ConfigMap,
+    Kind::MutatingWebhookConfiguration,
     Kind::Sidecar,
     Kind::VirtualService,
     Kind::DestinationRule,
@@ -94,13 +95,23 @@ impl RequestModel {
     /// Takes over from the generation before what follows from nothing that has changed;
     /// `same_services` says whether all services are the same.
     pub(in crate::translate) fn follow(mut self, before: &Self, same_services: bool) -> Self {
+        let others = std::mem::take(&mut self.others).into_iter();
+        let others = others.map(|one| {
+            let same = before.others.iter().find(|other| one.settings == other.settings);
+            match same {
+                Some(same) => one.follow(same, same_services),
+                None => one,
+            }
+        });
+        self.others = others.collect();
         let (one, other) = (&*self.settings, &*before.settings);
         let shares = |kinds: &[Kind]| {
             let same = |kind: &Kind| self.objects.shares(&before.objects, *kind);
             self.domain == before.domain && kinds.iter().all(same)
         };
         let same_root = one.root_namespace == other.root_namespace;
-        if same_root && shares(&[Kind::Sidecar]) {
+        let same_refused = self.objects.same_refused(&before.objects);
+        if same_refused && shares(&[Kind::Sidecar]) {
             self.sidecars = Arc::clone(&before.sidecars);
         }
         if one.routes == other.routes && shares(&[Kind::VirtualService]) {
@@ -109,10 +120,13 @@ impl RequestModel {
         if same_root && one.rules == other.rules && shares(&[Kind::DestinationRule]) {
             self.rules = Arc::clone(&before.rules);
         }
-        if same_root && shares(&[Kind::PeerAuthentication, Kind::MeshPolicy, Kind::Policy]) {
+        if same_root
+            && same_refused
+            && shares(&[Kind::PeerAuthentication, Kind::MeshPolicy, Kind::Policy])
+        {
             self.peers = Arc::clone(&before.peers);
         }
-        if same_services && shares(&KINDS) {
+        if same_services && same_refused && shares(&KINDS) {
             self.views.outbound = Arc::clone(&before.views.outbound);
             // A gateway is its pod's by the pod's labels, and by Services that select it.
             if shares(&[Kind::Pod, Kind::Service]) {
@@ -137,7 +151,7 @@ impl RequestModel {
     fn istio_outbound(&self, pod: &Pod) -> Arc<Outbound> {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let all = pod.metadata.labels.clone().unwrap_or_default();
-        let sidecar = self.sidecars().of(&namespace, &all);
+        let sidecar = self.sidecars().of(pod, &self.settings.root_namespace);
         let filter = sidecar.and_then(|sidecar| sidecars::filter(sidecar, &namespace));
         let asked = |key: &String| self.routes().asks_for(key) || self.rules().asks_for(key);
         let labels: Labels = all.into_iter().filter(|(key, _)| asked(key)).collect();
@@ -173,7 +187,7 @@ impl Requests for RequestModel {
     fn outbound(&self, id: &PodId) -> Option<Arc<Outbound>> {
         let Member { pod, mesh } = self.member(id)?;
         match mesh? {
-            Mesh::Istio => Some(self.istio_outbound(&pod)),
+            Mesh::Istio => Some(self.governing(&pod).istio_outbound(&pod)),
             Mesh::AppMesh => self.app_mesh_view(&pod),
         }
     }
@@ -185,7 +199,10 @@ impl Requests for RequestModel {
     fn server(&self, id: &PodId) -> Option<Arc<Server>> {
         let Member { pod, mesh } = self.member(id)?;
         let server = match mesh? {
-            Mesh::Istio => self.server_of(&pod, &workload(&pod, self.namespace(&id.namespace))),
+            Mesh::Istio => {
+                let workload = workload(&pod, self.namespace(&id.namespace));
+                self.governing(&pod).server_of(&pod, &workload)
+            }
             Mesh::AppMesh => self.app_mesh_server(&pod)?,
         };
         Some(Arc::new(server))
@@ -195,7 +212,7 @@ impl Requests for RequestModel {
         let Member { pod, mesh } = self.member(id)?;
         let make = || {
             let own = (mesh == Some(Mesh::AppMesh)).then(|| self.app_mesh_gateway(&pod)).flatten();
-            own.or_else(|| self.gateway_of(&pod)).map(Arc::new)
+            own.or_else(|| self.governing(&pod).gateway_of(&pod)).map(Arc::new)
         };
         // A pod that no object names may be another one under the same name tomorrow.
         let is_object = matches!(

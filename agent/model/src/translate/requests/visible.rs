@@ -8,7 +8,7 @@ use crate::{
     endpoints::{Endpoint, Endpoints},
     registry::{Scope, Service, ServicePort},
     requests::{backend::PortOfHost, host::Domain},
-    resource::{Kind, ObjectKey},
+    resource::{Kind, ObjectKey, tag::REVISION},
 };
 
 /// On a workload that is no pod: mutual TLS can be spoken with it.
@@ -122,11 +122,13 @@ impl RequestModel {
         labels.extend(stated.iter().flat_map(|one| one.labels.clone()));
         let account = stated.as_ref().map(|one| one.service_account.as_str());
         let account = account.filter(|account| !account.is_empty());
-        let own = account.map(|account| self.settings.identity(&service.key.namespace, account));
-        let of_pod = || {
-            let pod = pod?;
-            Some(self.settings.identity(&pod.namespace, &pod.service_account))
+        let of = |namespace: &str, account: &str| {
+            let revision = labels.get(REVISION).map(String::as_str);
+            let governed = self.revisions.of_label(revision, self.namespace(namespace));
+            governed.settings.identity(namespace, account)
         };
+        let own = account.map(|account| of(&service.key.namespace, account));
+        let of_pod = || pod.map(|pod| of(&pod.namespace, &pod.service_account));
         let says = stated.is_some() && labels.get(TLS_MODE).is_some_and(|mode| mode == "istio");
         KnownEndpoint {
             address: *address,

@@ -1,4 +1,4 @@
-//! The packets of a canary: a datagram from loopback, with no hops left, to where nobody is.
+//! The packets of a canary: a datagram from loopback, with no hops left, to an address that no host has.
 
 use agent_abi::canary;
 use socket2::{SockAddr, SockAddrStorage};

@@ -57,7 +57,7 @@ fn a_pod_without_a_namespace_is_on_the_hosts_network() {
     assert_eq!(network_of("", &spec("")), Network::Host);
 }
 
-/// A process number is another process's to whoever counts from another one.
+/// A process number is another process's to a reader that counts from another one.
 #[test]
 fn what_is_not_said_is_not_guessed() {
     let infos = [
@@ -108,7 +108,7 @@ fn the_newest_sandbox_of_a_pod_counts_and_no_other_pods() {
     let pod = PodId { namespace: "shop".into(), name: "web-0".into() };
     assert_eq!(of_pod(&all, &pod, "u1").unwrap().id, "third");
     assert_eq!(of_pod(&all, &pod, "u2").unwrap().id, "of another");
-    // A Pod without a UID is nobody's, not anybody's.
+    // A Pod without a UID owns no sandbox, rather than each.
     assert_eq!(of_pod(&all, &pod, ""), None);
     let other = PodId { namespace: "lab".into(), ..pod };
     assert_eq!(of_pod(&all, &other, "u1"), None);

@@ -38,7 +38,7 @@ async fn all_kinds_of_a_group_share_one_question() {
     let (discovery, asked) = server(404);
     let first = join_all(istio().map(|watched| discovery.served(watched, None))).await;
     assert_eq!((first.len(), asked.load(Ordering::SeqCst)), (7, 1));
-    let node = kinds::of(Kind::VirtualNode).unwrap();
+    let node = kinds::of(Kind::VirtualNode, "").unwrap();
     discovery.served(node, None).await.1.unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 2, "another group is another question");
 

@@ -66,7 +66,7 @@ async fn follow(kind: Kind, held: bool, script: Vec<Answer>) -> Outcome {
 /// As above, where the server's state has these versions when it is asked for them, and none after
 /// that.
 async fn follow_at(kind: Kind, held: bool, script: Vec<Answer>, versions: Vec<u64>) -> Outcome {
-    let watched = kinds::of(kind).unwrap();
+    let watched = kinds::of(kind, "istio").unwrap();
     let script = Arc::new(Mutex::new(script.into_iter()));
     let (requests, done) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
     let (log, end) = (Arc::clone(&requests), Arc::clone(&done));
@@ -303,6 +303,24 @@ async fn a_refusal_names_the_verb_the_resource_and_the_role() {
     let why = outcome.status.why.unwrap();
     assert!(why.contains("401") && why.contains("token"), "{why}");
     assert_eq!((outcome.status.state, outcome.news.len()), (FollowState::Behind, 1));
+}
+
+/// Only clusters with several revisions of Istio have tags.
+#[tokio::test(start_paused = true)]
+async fn what_may_be_left_out_is_gone_on_without_where_it_is_forbidden() {
+    let kind = Kind::MutatingWebhookConfiguration;
+    let forbidden = || refused(403, "no");
+    let outcome = follow(kind, false, vec![forbidden(), forbidden()]).await;
+    assert_eq!(outcome.news, ["listed "]);
+    assert_eq!((outcome.status.state, outcome.status.why), (FollowState::NotInstalled, None));
+    for request in &outcome.requests {
+        assert!(request.contains("labelSelector=istio.io%2Ftag"), "{request}");
+    }
+    // What was read of it before stays, and another trouble is one.
+    let outcome = follow(kind, true, vec![forbidden(), forbidden()]).await;
+    assert_eq!(outcome.news, [""; 0]);
+    let outcome = follow(kind, false, vec![refused(500, "busy"), refused(500, "busy")]).await;
+    assert_eq!((outcome.news.len(), outcome.status.why.is_some()), (0, true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,7 +39,7 @@ fn the_cluster_role_grants_just_what_is_watched_and_written() {
     let watched = ALL.iter().map(|watched| {
         let name = match watched.reach {
             Reach::One(_, name) => name,
-            Reach::All | Reach::Node | Reach::Elsewhere(_) => "",
+            _ => "",
         };
         (watched.group().to_owned(), watched.kind.plural().to_owned(), name.to_owned())
     });
@@ -57,7 +57,7 @@ fn the_cluster_role_grants_just_what_is_watched_and_written() {
 
 #[test]
 fn every_kind_is_watched_but_the_one_that_is_mirrored() {
-    let left_out = Kind::ALL.iter().filter(|kind| of(**kind).is_none());
+    let left_out = Kind::ALL.iter().filter(|kind| of(**kind, "").is_none());
     assert_eq!(left_out.collect::<Vec<_>>(), [&Kind::Endpoints]);
 }
 
@@ -65,5 +65,30 @@ fn every_kind_is_watched_but_the_one_that_is_mirrored() {
 #[test]
 fn no_two_kinds_share_a_place() {
     let places: BTreeSet<String> = ALL.iter().map(|watched| watched.place("a", "b")).collect();
-    assert_eq!(places.len(), ALL.len());
+    // Those of one kind never have the same object.
+    let kinds: BTreeSet<Kind> = ALL.iter().map(|watched| watched.kind).collect();
+    assert_eq!(places.len(), kinds.len());
+    let labels: BTreeSet<String> = ALL.iter().map(|watched| watched.label()).collect();
+    assert_eq!(labels.len(), ALL.len());
+}
+
+/// The settings of the default revision are asked for by themselves: every agent may read those.
+#[test]
+fn the_settings_of_the_default_revision_come_by_an_entry_of_their_own() {
+    let of = |kind, name| of(kind, name).unwrap();
+    let own = of(Kind::ConfigMap, "istio");
+    assert_eq!(own.fields("n").as_deref(), Some("metadata.name=istio"));
+    assert!(!own.is_optional());
+    for name in ["istio-canary", "istio-leader", ""] {
+        let others = of(Kind::ConfigMap, name);
+        assert_eq!(others.fields("n").as_deref(), Some("metadata.name!=istio"), "{name}");
+        assert!(others.is_optional() && others.label() != own.label());
+        // Both have the objects of one kind, at the same places.
+        assert_eq!(others.place("istio-system", "a"), own.place("istio-system", "a"));
+    }
+    let tags = of(Kind::MutatingWebhookConfiguration, "any");
+    assert_eq!((tags.fields("n"), tags.labels()), (None, Some("istio.io/tag".to_owned())));
+    assert!(tags.is_optional() && !tags.is_custom());
+    assert!(ALL.iter().filter(|one| one.is_optional()).count() == 2);
+    assert!(ALL.iter().filter(|one| one.labels().is_some()).count() == 1);
 }

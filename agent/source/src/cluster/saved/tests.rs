@@ -21,7 +21,8 @@ fn contents() -> Contents {
         texts.insert(statement.claims[0].key.clone(), text);
         store.say(number.to_string().into(), statement);
     }
-    Contents { objects: store.settle().objects, texts: Arc::new(texts) }
+    let objects = store.settle().objects;
+    Contents { objects, texts: Arc::new(texts), ..Contents::default() }
 }
 
 /// All of a file.

@@ -4,7 +4,7 @@ use super::*;
 use crate::inventory::Identity;
 
 fn watched(kind: Kind) -> Arc<Watched> {
-    Arc::clone(kinds::of(kind).unwrap())
+    Arc::clone(kinds::of(kind, "istio").unwrap())
 }
 
 /// A `ServiceEntry` with one port.
@@ -145,4 +145,91 @@ fn pods_of_other_nodes_are_there_while_they_are_wanted() {
     assert!(state.lacks(wanted()));
     state.published = true;
     assert!(!state.lacks(wanted()));
+}
+
+/// A node of App Mesh with these listeners.
+fn node(listeners: &serde_json::Value) -> Item {
+    let value = json!({
+        "apiVersion": "appmesh.k8s.aws/v1beta2", "kind": "VirtualNode",
+        "metadata": {"name": "n", "namespace": "shop"},
+        "spec": {"podSelector": {"matchLabels": {"app": "a"}}, "listeners": listeners},
+    });
+    object::read(watched(Kind::VirtualNode).place("shop", "n").into(), "spot", value, true)
+}
+
+/// What the next agent makes of what this one would save.
+fn restarted(state: &mut State) -> State {
+    let objects = state.store.settle().objects;
+    let (texts, broken) = (Arc::clone(&state.texts), Arc::clone(&state.broken));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("objects.snapshot");
+    let contents = crate::cluster::saved::Contents { objects, texts, broken };
+    crate::cluster::saved::write(&path, "node-1", &contents).unwrap();
+    let mut next = State::default();
+    let restore = |value| next.restore(value, "node-1");
+    crate::cluster::saved::read(&path, "node-1", restore).unwrap().unwrap();
+    next.store.settle();
+    next
+}
+
+#[test]
+fn what_is_left_of_a_refused_object_is_there_after_a_restart_and_a_good_form_stays() {
+    let key = ObjectKey::new(Kind::VirtualNode, "shop", "n");
+    let list = |state: &mut State, item| {
+        state.take(vec![(watched(Kind::VirtualNode), News::Listed(vec![item]))]);
+        state.store.settle().objects
+    };
+    let mut state = State::default();
+    assert!(list(&mut state, node(&json!(7))).refused(&key).is_some());
+    let mut state = restarted(&mut state);
+    let objects = state.store.settle().objects;
+    assert!(objects.refused(&key).is_some() && objects.get(&key).is_none());
+
+    let objects = list(&mut state, node(&json!([])));
+    assert!(objects.refused(&key).is_none() && objects.get(&key).is_some());
+    list(&mut state, node(&json!(7)));
+    let mut state = restarted(&mut state);
+    let objects = list(&mut state, node(&json!(7)));
+    assert!(objects.refused(&key).is_none() && objects.get(&key).is_some());
+    state.take(vec![(watched(Kind::VirtualNode), News::Listed(Vec::new()))]);
+    assert!(state.broken.is_empty() && state.texts.is_empty());
+}
+
+#[test]
+fn tags_and_settings_of_revisions_are_there_after_a_restart() {
+    let mut state = State::default();
+    let tag = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "t", "labels": {"istio.io/tag": "prod", "istio.io/rev": "a"}},
+    });
+    let settings = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "istio-a", "namespace": "istio-system"},
+        "data": {"mesh": "outboundTrafficPolicy: {mode: REGISTRY_ONLY}"},
+    });
+    state.restore(tag, "node-1");
+    state.restore(settings, "node-1");
+    let mut state = restarted(&mut state);
+    assert_eq!(names(&mut state), ["istio-a", "t"]);
+    // A list of the settings of the default revision is none of the others'.
+    state.take(vec![(watched(Kind::ConfigMap), News::Listed(Vec::new()))]);
+    assert_eq!(names(&mut state), ["istio-a", "t"]);
+    let objects = state.store.settle().objects;
+    assert_eq!(objects.revision_tags().next().unwrap().names(), Some(("prod", "a")));
+}
+
+/// Leaders of Istio renew such objects every few seconds.
+#[test]
+fn a_config_map_that_is_no_settings_is_no_news() {
+    let mut state = State::default();
+    for watched in kinds::ALL.iter() {
+        state.take(vec![(Arc::clone(watched), News::Listed(Vec::new()))]);
+    }
+    let leader = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "istio-leader", "namespace": "istio-system"},
+    });
+    let watched = Arc::clone(kinds::of(Kind::ConfigMap, "istio-leader").unwrap());
+    let item = object::read("p".into(), "spot", leader, true);
+    assert!(!state.take(vec![(watched, News::Applied(item))]));
 }

@@ -23,11 +23,11 @@ use crate::{
     resource::app_mesh::{
         GatewayRoute, Mesh, VirtualGateway,
         common::Protocol,
-        mesh_of,
         node::Listener,
         route::{self, GatewayTarget, HostnameMatch},
         selects,
     },
+    translate::app_mesh::mesh_within,
 };
 
 /// One gateway route, read.
@@ -66,9 +66,8 @@ impl RequestModel {
     fn belongs(&self, route: &GatewayRoute, mesh: &Mesh, gateway: &VirtualGateway) -> bool {
         let own = space(route.metadata.namespace.as_ref());
         let Some(namespace) = self.namespace(own) else { return false };
-        let meshes = self.objects.meshes().map(AsRef::as_ref);
-        let of_mesh =
-            mesh_of(namespace, meshes).is_ok_and(|one| one.metadata.name == mesh.metadata.name);
+        let of_mesh = mesh_within(&self.objects, namespace)
+            .is_ok_and(|one| one.metadata.name == mesh.metadata.name);
         let labels = namespace.metadata.labels.clone().unwrap_or_default();
         let route_labels = route.metadata.labels.to_map();
         let takes = |one: &VirtualGateway| {

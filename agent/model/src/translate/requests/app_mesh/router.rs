@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    super::{super::retries::BACKOFF, RequestModel, http::weighted, visible::VisiblePort},
+    super::{RequestModel, http::weighted, visible::VisiblePort},
     ByPort, Dialling, WEB, aws_name, key,
     matches::{order, read, read_grpc},
     names,
@@ -258,7 +258,7 @@ fn usual_retries() -> Retries {
         on: on.into(),
         statuses: [503].into(),
         per_try: None,
-        backoff: BACKOFF,
+        backoff: Retries::BACKOFF,
         elsewhere: true,
         other_localities: false,
     }

@@ -1,29 +1,33 @@
 //! Istio's kinds of endpoints: entries, workloads and groups of them.
 
+use serde_json::{Value, json};
+
 use super::{
-    At, AtLeast, AtMostOne, Count, Enum, Holds, MANY, OneOf, PORT, Pattern, Required, Rule,
-    WHOLE_LABELS,
+    At, Count, Enum, FILLED, Holds, LABELS, Many, OneFilled, OneOf, PORT, PORT_OR_NONE, Pattern,
+    Range, Required,
+    Rule::{self, Also},
+    WHOLE_LABEL, WHOLE_LABELS,
+    conditions::{all, any, implies, is, no_items, not, of, text, with},
+    patterns::{
+        EXPORT_OF_SERVICE, HOST, LABEL, LABEL_VALUE, NET, PROTOCOL_OR_NONE, domain, ip_or_none,
+    },
 };
 
-/// No port at all is written 0.
-const PORT_OR_NONE: Rule = Rule::Range(0, 65_535);
-const HOST: Rule = Pattern(r"^(\*[A-Za-z0-9.-]+|[A-Za-z0-9:]([A-Za-z0-9.:_-]*))$");
-const NAME: Rule = super::LABEL;
-
-/// A label's value.
-const LABEL: Rule = Pattern("^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$");
-/// An IP, a name or a socket.
-const ADDRESS: Rule = Pattern("^(|unix://.*|[A-Za-z0-9:][A-Za-z0-9.:-]*)$");
+/// An IP, a name or a socket; which of them goes with which resolution is said at the whole.
+const ADDRESS: Rule = Many(|| {
+    let socket = json!({"pattern": whole!(socket!())});
+    vec![Count(0, 256), Also(any(&[ip_or_none(), socket, domain()]))]
+});
 
 pub(super) fn service_entry() -> Vec<At> {
     let mut rules = vec![
         ("", Required(&["hosts"])),
         ("hosts", Count(1, 256)),
         ("hosts[]", HOST),
-        ("hosts[]", Count(1, 255)),
         ("addresses", Count(0, 256)),
+        ("addresses[]", NET),
+        // What an expression looks at has a bound.
         ("addresses[]", Count(1, 64)),
-        ("addresses[]", Pattern("^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")),
         ("ports", Count(0, 256)),
         (
             "ports",
@@ -32,25 +36,26 @@ pub(super) fn service_entry() -> Vec<At> {
                 "two ports have one number: give each its own",
             ),
         ),
+        (
+            "ports",
+            Holds(
+                "self.all(one, self.exists_one(other, one.name == other.name))",
+                "two ports have one name: give each its own",
+            ),
+        ),
         ("ports[]", Required(&["number", "name"])),
         ("ports[].number", PORT),
         ("ports[].name", Count(1, 63)),
-        ("ports[].name", NAME),
+        ("ports[].name", LABEL),
         ("ports[].targetPort", PORT_OR_NONE),
-        (
-            "ports[].protocol",
-            Pattern(
-                "^(?i)(|tcp|udp|tls|http|https|http2|http_proxy|grpc|grpc-web|mongo|redis|mysql)$",
-            ),
-        ),
+        ("ports[].protocol", PROTOCOL_OR_NONE),
         ("ports[].protocol", Count(0, 16)),
         ("endpoints", Count(0, 4096)),
-        ("", AtMostOne(&["endpoints", "workloadSelector"])),
-        ("workloadSelector.labels", Count(0, 256)),
-        ("workloadSelector.labels{}", Count(0, 63)),
+        ("", OneFilled(&["endpoints", "workloadSelector"])),
         ("workloadSelector.labels", WHOLE_LABELS),
+        ("workloadSelector.labels{}", WHOLE_LABEL),
         ("exportTo", Count(0, 1024)),
-        ("exportTo[]", Pattern(r"^(\*|\.|~|[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)$")),
+        ("exportTo[]", EXPORT_OF_SERVICE),
         ("exportTo[]", Count(1, 63)),
         (
             "exportTo",
@@ -61,8 +66,27 @@ pub(super) fn service_entry() -> Vec<At> {
         ),
     ];
     rules.extend(resolutions());
+    rules.extend(addresses());
     rules.extend(endpoint("endpoints[]"));
     rules
+}
+
+/// What an endpoint's address may be, by the entry's resolution.
+fn addresses() -> Vec<At> {
+    let resolved = is("resolution", &["DNS", "DNS_ROUND_ROBIN"]);
+    let each = |one: Value| of("endpoints", &json!({"items": one}));
+    let names = with("address", &json!({"minLength": 1, "not": {"pattern": "^unix://"}}));
+    let one = of("address", &any(&[ip_or_none(), json!({"pattern": whole!(socket!())})]));
+    let here = all(&[one, any(&[text("address"), text("network")])]);
+    let a_socket = with("address", &json!({"pattern": "^unix://"}));
+    let socket = with("endpoints", &json!({"not": {"items": not(&a_socket)}}));
+    let no_wildcard = json!({"items": domain()});
+    vec![
+        ("", implies(&resolved, &each(names))),
+        ("", implies(&not(&resolved), &each(here))),
+        ("", implies(&socket, &with("ports", &json!({"minItems": 1, "maxItems": 1})))),
+        ("", implies(&all(&[resolved, no_items("endpoints")]), &of("hosts", &no_wildcard))),
+    ]
 }
 
 /// What goes with which resolution.
@@ -122,21 +146,42 @@ fn resolutions() -> Vec<At> {
 
 pub(super) fn workload_entry() -> Vec<At> {
     let mut rules = endpoint("");
-    rules.push(("", Holds("has(self.address) || has(self.network)", "give an address")));
+    rules.extend([
+        ("labels", LABELS),
+        (
+            "",
+            Holds(
+                "(has(self.address) && self.address != '') || (has(self.network) && self.network != \
+                 '')",
+                "give an address",
+            ),
+        ),
+    ]);
     rules
 }
+
+/// What fits into 31 bits.
+const COUNT: Rule = Range(0, 0x7fff_ffff);
 
 pub(super) fn workload_group() -> Vec<At> {
     let mut rules = vec![
         ("", Required(&["template"])),
-        ("metadata.labels", Count(0, 256)),
-        ("metadata.labels{}", LABEL),
+        ("metadata.labels", LABELS),
+        ("metadata.labels{}", LABEL_VALUE),
+        ("template.labels", LABELS),
         ("probe", OneOf(&["httpGet", "tcpSocket", "exec"])),
-        ("probe.initialDelaySeconds", AtLeast(0)),
-        ("probe.timeoutSeconds", AtLeast(0)),
-        ("probe.periodSeconds", AtLeast(0)),
-        ("probe.successThreshold", AtLeast(0)),
-        ("probe.failureThreshold", AtLeast(0)),
+        (
+            "probe",
+            Holds(
+                "!has(self.grpc)",
+                "Istio's own validation takes no gRPC probe: use httpGet, tcpSocket or exec",
+            ),
+        ),
+        ("probe.initialDelaySeconds", COUNT),
+        ("probe.timeoutSeconds", COUNT),
+        ("probe.periodSeconds", COUNT),
+        ("probe.successThreshold", COUNT),
+        ("probe.failureThreshold", COUNT),
         ("probe.httpGet", Required(&["port"])),
         ("probe.httpGet.port", PORT),
         ("probe.httpGet.scheme", Enum(&["", "HTTP", "HTTPS"])),
@@ -145,8 +190,8 @@ pub(super) fn workload_group() -> Vec<At> {
         ("probe.tcpSocket", Required(&["port"])),
         ("probe.tcpSocket.port", PORT),
         ("probe.exec", Required(&["command"])),
-        ("probe.exec.command", Count(1, MANY)),
-        ("probe.exec.command[]", Count(1, MANY)),
+        ("probe.exec.command", FILLED),
+        ("probe.exec.command[]", FILLED),
     ];
     rules.extend(endpoint("template"));
     rules
@@ -159,14 +204,12 @@ macro_rules! below {
         fn endpoint(place: &str) -> Vec<At> {
             match place {
                 $($place => vec![
-                    ($place, Holds("!has(self.address) || !self.address.startsWith('unix://') || !has(self.ports) || self.ports.size() == 0", "a Unix socket has no ports")),
-                    (concat!($place, $dot, "address"), Count(0, 256)),
+                    ($place, Holds(SOCKET_WITHOUT_PORTS, "a Unix socket has no ports")),
                     (concat!($place, $dot, "address"), ADDRESS),
-                    (concat!($place, $dot, "address"), Holds("!self.startsWith('unix://') || self.startsWith('unix://@') || (self.startsWith('unix:///') && !self.endsWith('/'))", "give the socket's absolute path, or @NAME")),
                     (concat!($place, $dot, "labels"), Count(0, 256)),
-                    (concat!($place, $dot, "labels{}"), LABEL),
+                    (concat!($place, $dot, "labels{}"), LABEL_VALUE),
                     (concat!($place, $dot, "ports"), Count(0, 128)),
-                    (concat!($place, $dot, "ports"), Holds("self.all(name, size(name) < 64 && name.matches('^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$'))", "a port's name is of letters, digits and dashes")),
+                    (concat!($place, $dot, "ports"), Holds(PORT_NAMES, PORT_NAME)),
                     (concat!($place, $dot, "ports{}"), PORT),
                 ],)+
                 _ => Vec::new(),
@@ -174,5 +217,11 @@ macro_rules! below {
         }
     };
 }
+
+const SOCKET_WITHOUT_PORTS: &str = "!has(self.address) || !self.address.startsWith('unix://') || !has(self.ports) || \
+     self.ports.size() == 0";
+const PORT_NAMES: &str = "self.all(name, size(name) < 64 && \
+                          name.matches('^[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?$'))";
+const PORT_NAME: &str = "a port's name is of letters, digits and dashes";
 
 below!("" "", "endpoints[]" ".", "template" ".");

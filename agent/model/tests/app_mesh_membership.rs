@@ -1,7 +1,13 @@
-use std::sync::Arc;
+//! What pods are in App Mesh's meshes, and why they are in none.
 
-use super::*;
-use crate::resource::{Objects, documents, parse};
+use std::{collections::BTreeMap, sync::Arc};
+
+use agent_model::resource::{
+    Described as _, Objects,
+    app_mesh::{Enrolment, enrolment, gateway_of, selects},
+    documents, parse,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// A cluster in a few lines, and what the pod `shop/app` is in it.
 fn outcome(extra: &[&str]) -> String {
@@ -14,12 +20,12 @@ fn outcome(extra: &[&str]) -> String {
     let text: String = sound.iter().map(String::as_str).chain(extra.iter().copied()).collect();
     let objects: Objects = documents(&text)
         .into_iter()
-        .flat_map(|document| parse(document.value.unwrap()))
-        .filter_map(|parsed| parsed.unwrap().object)
+        .flat_map(|document| parse(document.value.expect("YAML")))
+        .filter_map(|parsed| parsed.expect("an object").object)
         .collect();
     let found = enrolment(
-        objects.pods().next().unwrap(),
-        objects.namespaces().next().unwrap(),
+        objects.pods().next().expect("one"),
+        objects.namespaces().next().expect("one"),
         objects.meshes().map(Arc::as_ref),
         objects.virtual_nodes().map(Arc::as_ref),
         objects.virtual_gateways().map(Arc::as_ref),
@@ -137,8 +143,8 @@ fn a_selector_selects_by_labels_and_expressions() {
         ("{key: app, operator: Near}", false),
     ] {
         let text = format!("{{matchExpressions: [{expression}]}}");
-        let value = documents(&text).remove(0).value.unwrap();
-        let selector: LabelSelector = serde_json::from_value(value).unwrap();
+        let value = documents(&text).remove(0).value.expect("YAML");
+        let selector: LabelSelector = serde_json::from_value(value).expect("a selector");
         let labels = BTreeMap::from([("app".to_owned(), "app".to_owned())]);
         assert_eq!(selects(Some(&selector), &labels), expected, "{expression}");
     }
@@ -154,12 +160,12 @@ fn route_to(labels: &str, gateways: &[(&str, &str)]) -> String {
     );
     let objects: Objects = documents(&(text + &route))
         .into_iter()
-        .flat_map(|document| parse(document.value.unwrap()))
-        .filter_map(|parsed| parsed.unwrap().object)
+        .flat_map(|document| parse(document.value.expect("YAML")))
+        .filter_map(|parsed| parsed.expect("an object").object)
         .collect();
     let found = gateway_of(
-        objects.gateway_routes().next().unwrap(),
-        objects.namespaces().next().unwrap(),
+        objects.gateway_routes().next().expect("one"),
+        objects.namespaces().next().expect("one"),
         objects.virtual_gateways().map(Arc::as_ref),
     );
     found.map_or_else(|error| error.to_string(), |one| one.metadata.name().to_owned())

@@ -1,0 +1,98 @@
+//! A connection for a try: one that is there, or a new one.
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::time::Instant;
+
+use super::{Exchange, asked::RequestHead, failed::Failed, forward::Tries, story::Story};
+use crate::{
+    DialError, UpstreamAddr,
+    cluster::{NoStream, Obtained, Overflow, Seen, Upstream, Wanted},
+    reset_stream::ResetStream,
+};
+
+/// Dials of one try that may fail before it counts as one: nothing was sent by them.
+const MOST_DIALS: usize = 3;
+
+/// A connection that a try has.
+pub(super) enum Near {
+    Http1(Upstream),
+    Http2(SendRequest<Bytes>),
+}
+
+impl Exchange<'_> {
+    /// A connection to the next endpoint: one that waits, or a new one. An endpoint that cannot be
+    /// reached makes way for another.
+    pub(super) async fn connect(
+        &self,
+        tries: &mut Tries<'_>,
+        story: &mut Story,
+    ) -> Result<(UpstreamAddr, Near), Failed> {
+        let mut dials = 0;
+        // The time counts from when the request was read; while it is not, from now.
+        let end = tries.clock.end_from(Instant::now());
+        loop {
+            let wanted = Wanted {
+                endpoints: &tries.endpoints,
+                origin: &self.on.policy.origin,
+                tried: &tries.tried,
+                key: tries.key,
+            };
+            let to = tries.cluster.choose(&wanted).ok_or(Failed::NoEndpoint)?;
+            let is_repeated = tries.tried.contains(&to);
+            tries.tried.push(to);
+            story.upstream = Some(to);
+            dials += 1;
+            match self.near(to, tries, end).await {
+                Ok(near) => return Ok((to, near)),
+                Err(Failed::Dial(error)) => {
+                    tries.cluster.report(to, Seen::NoAnswer);
+                    if is_repeated || dials >= MOST_DIALS || !tries.has_more() {
+                        return Err(Failed::Dial(error));
+                    }
+                }
+                Err(failed) => return Err(failed),
+            }
+        }
+    }
+
+    /// A connection to an endpoint, in the version that the request's head is in.
+    async fn near(
+        &self,
+        to: UpstreamAddr,
+        tries: &Tries<'_>,
+        end: Option<Instant>,
+    ) -> Result<Near, Failed> {
+        if let RequestHead::Http2(_) = tries.head {
+            let obtained = tries.cluster.obtain_streams(to, || self.dial(to, tries, end));
+            return self.within(end, obtained).await?.map(Near::Http2).map_err(|none| match none {
+                NoStream::Overflow => Failed::Overflow,
+                NoStream::Dial(failed) => failed,
+                NoStream::Handshake(error) => Failed::Dial(DialError::Local(Box::new(error))),
+            });
+        }
+        let obtained = self.within(end, tries.cluster.obtain(to)).await?;
+        let (lease, _pending) = match obtained.map_err(|Overflow| Failed::Overflow)? {
+            Obtained::Waited(upstream) => return Ok(Near::Http1(upstream)),
+            Obtained::Dial(lease, pending) => (lease, pending),
+        };
+        let stream = self.dial(to, tries, end).await?;
+        let since = Instant::now();
+        Ok(Near::Http1(Upstream { stream, since, requests: 0, lease }))
+    }
+
+    async fn dial(
+        &self,
+        to: UpstreamAddr,
+        tries: &Tries<'_>,
+        end: Option<Instant>,
+    ) -> Result<ResetStream, Failed> {
+        let limits = tries.limits();
+        let patience = limits.map_or(self.on.limits.connect, |limits| limits.connect_timeout);
+        let probes = limits.and_then(|limits| limits.keepalive).unwrap_or_default();
+        let dialled =
+            self.within(end, self.on.seams.dial.dial(self.on.workload, to, patience)).await?;
+        let local = |error: std::io::Error| Failed::Dial(DialError::Local(error.into()));
+        ResetStream::dialled(dialled.map_err(Failed::Dial)?, probes).map_err(local)
+    }
+}

@@ -1,0 +1,24 @@
+//! What the program lends to the proxy.
+
+use std::{fmt, sync::Arc};
+
+use crate::{Dial, Judge, Origins, Records};
+
+/// What the program lends to the proxy.
+#[derive(Clone)]
+pub struct Seams {
+    /// Original destinations.
+    pub origins: Arc<dyn Origins>,
+    /// The configuration.
+    pub judge: Arc<dyn Judge>,
+    /// Upstream sockets.
+    pub dial: Arc<dyn Dial>,
+    /// What became of connections.
+    pub records: Arc<dyn Records>,
+}
+
+impl fmt::Debug for Seams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seams").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,54 @@
+//! A request that the proxy carried, as a part of its flow.
+
+use std::fmt;
+
+use agent_proxy::Exchanged;
+use serde::{Deserialize, Serialize};
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FlowRequest {
+    /// The method; empty where no head could be read.
+    pub(crate) method: String,
+    /// The host.
+    pub(crate) host: String,
+    /// The path with its query.
+    pub(crate) path: String,
+    /// The route's name, where it has one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) route: String,
+    /// The destination, as Istio names clusters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<String>,
+    /// The status that the client was told; 0 where it was told none.
+    pub(crate) status: u16,
+    /// What went wrong, in Envoy's words; `-` for nothing.
+    pub(crate) flags: String,
+    /// How often it was sent.
+    pub(crate) tries: u32,
+}
+
+impl From<&Exchanged> for FlowRequest {
+    fn from(exchanged: &Exchanged) -> Self {
+        let Exchanged { method, authority, path, route, cluster, status, flags, tries, .. } =
+            exchanged;
+        Self {
+            method: method.clone(),
+            host: authority.clone(),
+            path: path.clone(),
+            route: route.clone(),
+            cluster: cluster.clone(),
+            status: *status,
+            flags: flags.to_string(),
+            tries: *tries,
+        }
+    }
+}
+
+impl fmt::Display for FlowRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { method, host, path, status, flags, tries, .. } = self;
+        write!(f, "{method} {host}{path} {status} {flags}")?;
+        if *tries > 1 { write!(f, ", {tries} tries") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,138 @@
+//! A web client in a pod: the same request over and over, and what came of each.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, BufRead as _, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::web::field;
+
+/// An answer that takes longer has been lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Requests, all alike.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Requests {
+    /// Where to.
+    pub to: SocketAddr,
+    /// The request as it is sent, line by line, without its empty line.
+    pub lines: Vec<String>,
+    /// Its body.
+    pub body: String,
+    /// How many.
+    pub count: u32,
+    /// How long they go on, if that is longer.
+    pub millis: u64,
+    /// How many each connection has.
+    pub each: u32,
+}
+
+/// What came of them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Answers {
+    /// How often there was which status and body.
+    pub answers: BTreeMap<String, u32>,
+    /// What else happened.
+    pub failures: Vec<String>,
+}
+
+impl Answers {
+    /// How often an answer came.
+    pub fn of(&self, answer: &str) -> u32 {
+        self.answers.get(answer).copied().unwrap_or(0)
+    }
+
+    /// The one answer that there was.
+    pub fn only(&self) -> Option<&str> {
+        let mut all = self.answers.keys();
+        let only = all.next().filter(|_| all.next().is_none() && self.failures.is_empty());
+        only.map(String::as_str)
+    }
+}
+
+/// Answers each line of its input.
+pub(super) fn talk() -> Result<()> {
+    for line in io::stdin().lock().lines() {
+        println!("{}", serde_json::to_string(&run(&serde_json::from_str(&line?)?))?);
+    }
+    Ok(())
+}
+
+/// Sends them, and counts.
+fn run(requests: &Requests) -> Answers {
+    let mut found = Answers::default();
+    let end = Instant::now() + Duration::from_millis(requests.millis);
+    let mut stream = None;
+    let (mut sent, mut on_this) = (0, 0);
+    while sent < requests.count || Instant::now() < end {
+        sent += 1;
+        if on_this == requests.each {
+            (stream, on_this) = (None, 0);
+        }
+        on_this += 1;
+        match once(requests, &mut stream) {
+            Ok(answer) => *found.answers.entry(answer).or_default() += 1,
+            Err(error) => {
+                stream = None;
+                on_this = 0;
+                found.failures.push(error.to_string());
+            }
+        }
+    }
+    found
+}
+
+fn once(requests: &Requests, kept: &mut Option<TcpStream>) -> io::Result<String> {
+    let mut stream = kept.take().map_or_else(|| connect(requests.to), Ok)?;
+    let mut request = requests.lines.join("\r\n");
+    request.push_str("\r\n\r\n");
+    request.push_str(&requests.body);
+    stream.write_all(request.as_bytes())?;
+    let (head, body) = read(&mut stream)?;
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    let closes = field(&head, "connection").is_some_and(|value| value == "close");
+    if !closes {
+        *kept = Some(stream);
+    }
+    let location = field(&head, "location").map(|to| format!("{to} ")).unwrap_or_default();
+    Ok(format!("{status} {location}{body}").trim_end().to_owned())
+}
+
+fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A head, and as much of a body as it says.
+fn read(stream: &mut TcpStream) -> io::Result<(String, String)> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 16_384];
+    let more = |bytes: &mut Vec<u8>, buffer: &mut [u8], stream: &mut TcpStream| match stream
+        .read(buffer)?
+    {
+        0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        length => {
+            bytes.extend_from_slice(&buffer[..length]);
+            Ok(())
+        }
+    };
+    let end = loop {
+        match bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            Some(end) => break end + 4,
+            None => more(&mut bytes, &mut buffer, stream)?,
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let length = field(&head, "content-length").and_then(|value| value.parse::<usize>().ok());
+    while bytes.len() < end + length.unwrap_or(0) {
+        more(&mut bytes, &mut buffer, stream)?;
+    }
+    Ok((head, String::from_utf8_lossy(&bytes[end..]).into_owned()))
+}

@@ -1,0 +1,154 @@
+//! A small web server that says its version, in a thread inside a host's namespace.
+//!
+//! ```text
+//! /show      200, and the request's head as it came
+//! /half      200, and the connection breaks off in the middle of the body
+//! /gone      the connection ends without an answer
+//! /silent    no answer
+//! /NNN       that status, where NNN is a number
+//! anything   200
+//! ```
+//!
+//! Every other answer's body is the version, and for a request with a body the body's length as well.
+
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    runtime::Builder,
+    sync::oneshot,
+    task::JoinSet,
+};
+
+use crate::world::Host;
+
+/// See the module; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Web {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Web {
+    /// Serves on a port of a host, in both families.
+    pub fn start(host: &Host, port: u16, version: &'static str) -> Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let listeners = host.netns().enter(|| {
+            let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+            any.map(|any| listen(SocketAddr::new(any, port)))
+                .into_iter()
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::spawn(move || {
+            runtime.block_on(async {
+                let mut tasks = JoinSet::new();
+                for listener in listeners {
+                    if let Ok(listener) = TcpListener::from_std(listener) {
+                        tasks.spawn(accept(listener, version));
+                    }
+                }
+                // The sender is only ever dropped, which is the signal.
+                let _ = stopped.await;
+            });
+        });
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed; the test fails for want of answers.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into()).with_context(|| format!("listening at {address}"))?;
+    socket.listen(1_024)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+async fn accept(listener: TcpListener, version: &'static str) {
+    let mut streams = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        streams.spawn(serve(stream, version));
+        while streams.try_join_next().is_some() {}
+    }
+}
+
+/// Answers requests one after the other, as long as they come.
+async fn serve(mut stream: TcpStream, version: &'static str) {
+    let mut bytes = Vec::new();
+    loop {
+        let Some(end) = find(&bytes, b"\r\n\r\n") else {
+            match stream.read_buf(&mut bytes).await {
+                Ok(1..) => continue,
+                _ => return,
+            }
+        };
+        let head: Vec<u8> = bytes.drain(..end + 4).collect();
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let length = field(&head, "content-length").and_then(|value| value.parse().ok());
+        let length = length.unwrap_or(0);
+        while bytes.len() < length {
+            match stream.read_buf(&mut bytes).await {
+                Ok(1..) => {}
+                _ => return,
+            }
+        }
+        bytes.drain(..length);
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        let answer = match path {
+            "/gone" => return,
+            "/silent" => return tokio::time::sleep(Duration::from_mins(1)).await,
+            "/half" => {
+                let half = format!("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{version}");
+                let _ = stream.write_all(half.as_bytes()).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                return;
+            }
+            "/show" => answer(200, &head),
+            path => {
+                let status = path.trim_start_matches('/').parse().unwrap_or(200);
+                let body =
+                    if length == 0 { version.to_owned() } else { format!("{version} {length}") };
+                answer(status, &body)
+            }
+        };
+        if stream.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(status: u16, body: &str) -> String {
+    format!("HTTP/1.1 {status} Fine\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+/// The value of a field of a head.
+pub fn field<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    let mut fields = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    fields.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
