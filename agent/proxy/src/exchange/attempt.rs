@@ -17,23 +17,20 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{
-    asked::RequestHead,
     bytes::{Broken, Kept},
-    client::Client,
+    client::{Client, Telling},
     clock::{Clock, until},
     failed::Failed,
     flags::Flag,
     flow::{Sink, Source, flow},
     retry,
-    upstream::{Far, Head, Heard, Listen},
+    upstream::{Far, Head, Heard, Listen, Opening},
 };
 use crate::{
     carry::carry,
     cluster::{Cluster, Overflow, Retrying},
     http1::{
         body::Framing,
-        edit::Edits,
-        response::Asked,
         write::{self, Delivery, Reply},
     },
     http2::trailers::Trailers,
@@ -63,15 +60,8 @@ impl<'a> Upload<'a> {
 /// What a try has besides its upstream.
 pub(super) struct Call<'a> {
     pub(super) client: &'a Client<'a>,
-    pub(super) tally: &'a Tally,
-    /// The head, as it is to be sent.
-    pub(super) head: &'a RequestHead,
-    /// How the request's body is delimited.
-    pub(super) framing: Framing,
-    pub(super) asked: Asked,
-    pub(super) edits: &'a Edits<'a>,
-    /// Whether the client's connection is to end after this.
-    pub(super) closes: bool,
+    pub(super) opening: Opening<'a>,
+    pub(super) telling: Telling<'a>,
     /// What calls for another try, while there is one.
     pub(super) retries: Option<&'a Retries>,
     /// Where retries are counted.
@@ -96,7 +86,7 @@ impl Call<'_> {
     }
 
     fn carried(&self) -> u64 {
-        let Tally { sent, received } = self.tally;
+        let Tally { sent, received } = self.telling.tally;
         sent.load(Ordering::Relaxed) + received.load(Ordering::Relaxed)
     }
 
@@ -142,7 +132,7 @@ pub(super) async fn attempt(
         Far::Http1 { stream, .. } => Some(*stream),
         Far::Http2(_) => None,
     };
-    let (sink, mut listen) = far.open(call, is_empty).await?;
+    let (sink, mut listen) = far.open(&call.opening, is_empty).await?;
     let (heard, done) = {
         let mut uploading = pin!(send(call, upload, sink));
         let mut sent = None;
@@ -200,7 +190,7 @@ impl Waiting<'_> {
                 heard = listen.next() => {
                     let heard = heard?;
                     if heard.is_interim() {
-                        call.client.interim(&heard, call).await?;
+                        call.client.interim(&heard, &call.telling).await?;
                         continue;
                     }
                     match call.another(&heard) {
@@ -250,7 +240,7 @@ impl Waiting<'_> {
         sent: &mut Sent,
     ) -> Result<Done, Failed> {
         let call = self.call;
-        let (mut sink, ends) = call.client.begin(heard, call)?;
+        let (mut sink, ends) = call.client.begin(heard, &call.telling)?;
         let mut source = listen.body(heard);
         let answered = {
             let mut answering = pin!(async {
@@ -287,7 +277,7 @@ impl Waiting<'_> {
             reusable: persists && is_sent,
             // A second less than the server waits itself: its end and a request may cross.
             idle: idle.map(|seconds| Duration::from_secs(seconds.saturating_sub(1))),
-            persists: !call.closes && !ends && is_sent,
+            persists: !call.telling.closes && !ends && is_sent,
             is_overflow: self.is_overflow,
         })
     }
@@ -323,15 +313,15 @@ async fn tunnel(
         return Err(Failed::Reset { reused: false });
     };
     let delivery = Delivery::Framed(Framing::Tunnel);
-    let reply = Reply { edits: call.edits, delivery, to: *version, closes: false };
+    let reply = Reply { edits: call.telling.edits, delivery, to: *version, closes: false };
     let mut out = write::response(bytes, response, &reply);
     out.extend_from_slice(of_upstream);
-    stream.write_all(&out, &call.tally.received).await.map_err(Failed::Client)?;
+    stream.write_all(&out, &call.telling.tally.received).await.map_err(Failed::Client)?;
     let early = upload.source.take_read();
     let cut = |flag| move |_| Failed::Cut(flag);
-    let passed = upstream.write_all(&early, &call.tally.sent).await;
+    let passed = upstream.write_all(&early, &call.telling.tally.sent).await;
     passed.map_err(cut(Flag::UpstreamConnectionTermination))?;
-    carry(stream, upstream, call.tally).await.map_err(|failure| match failure {
+    carry(stream, upstream, call.telling.tally).await.map_err(|failure| match failure {
         crate::Failure::Client(error) => Failed::Client(error),
         _ => Failed::Cut(Flag::UpstreamConnectionTermination),
     })?;

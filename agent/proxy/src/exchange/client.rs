@@ -17,7 +17,6 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use super::{
     Exchange,
     asked::AskedFor,
-    attempt::Call,
     failed::{Failed, Form, Local},
     flow::{Sink, as_io},
     upstream::{Head, Heard},
@@ -27,13 +26,24 @@ use crate::{
     http1::{
         Refusal,
         body::Framing,
+        edit::Edits,
         head::Version,
         response::Asked,
         write::{self, Delivery, Reply},
     },
     http2::{self, trailers::Trailers},
+    record::Tally,
     reset_stream::ResetStream,
 };
+
+/// How an answer is passed on.
+pub(super) struct Telling<'a> {
+    pub(super) tally: &'a Tally,
+    pub(super) asked: Asked,
+    pub(super) edits: &'a Edits<'a>,
+    /// Whether the client's connection is to end after this.
+    pub(super) closes: bool,
+}
 
 /// See the module.
 pub(super) enum Client<'a> {
@@ -85,24 +95,24 @@ impl Client<'_> {
     }
 
     /// Passes on an answer that is not the last. A client of HTTP/1.0 knows none.
-    pub(super) async fn interim(&self, heard: &Heard, call: &Call<'_>) -> Result<(), Failed> {
+    pub(super) async fn interim(&self, heard: &Heard, telling: &Telling<'_>) -> Result<(), Failed> {
         match self {
             Self::Http1 { version: Version::Http10, .. } => Ok(()),
             Self::Http1 { stream, .. } => {
                 let bytes = match &heard.head {
                     Head::Http1 { bytes, response } => write::interim(bytes, response),
                     Head::Http2(parts) => {
-                        let (edits, to) = (call.edits, Version::Http11);
+                        let (edits, to) = (telling.edits, Version::Http11);
                         let reply =
                             http2::response::Reply { edits, framing: None, to, closes: false };
                         http2::response::to_http1(parts, &reply)
                     }
                 };
-                let written = stream.write_all(&bytes, &call.tally.received).await;
+                let written = stream.write_all(&bytes, &telling.tally.received).await;
                 written.map_err(Failed::Client)
             }
             Self::Http2(stream) => {
-                let Some(interim) = heard.as_http2(call) else { return Ok(()) };
+                let Some(interim) = heard.as_http2(telling.edits) else { return Ok(()) };
                 let sent = stream.lock().send_informational(interim);
                 sent.map_err(|error| Failed::Client(as_io(error)))
             }
@@ -114,13 +124,13 @@ impl Client<'_> {
     pub(super) fn begin<'s>(
         &'s self,
         heard: &Heard,
-        call: &Call<'s>,
+        telling: &Telling<'s>,
     ) -> Result<(Sink<'s>, bool), Failed> {
-        let carried = &call.tally.received;
+        let carried = &telling.tally.received;
         let (stream, version) = match self {
             Self::Http1 { stream, version } => (*stream, *version),
             Self::Http2(stream) => {
-                let answer = heard.as_http2(call).ok_or(Failed::Answer(Refusal::Field))?;
+                let answer = heard.as_http2(telling.edits).ok_or(Failed::Answer(Refusal::Field))?;
                 let ends = heard.ends();
                 let to = stream.begin(answer, ends).map_err(Failed::Client)?;
                 let sink = if ends { Sink::Nowhere } else { Sink::Http2 { to, carried } };
@@ -129,20 +139,21 @@ impl Client<'_> {
         };
         let (out, chunked, ends) = match &heard.head {
             Head::Http1 { bytes, response } => {
-                let (delivery, ends) = delivery(response.framing, response.status, version, call);
-                let closes = call.closes || ends;
-                let reply = Reply { edits: call.edits, delivery, to: version, closes };
+                let (delivery, ends) =
+                    delivery(response.framing, response.status, version, telling);
+                let closes = telling.closes || ends;
+                let reply = Reply { edits: telling.edits, delivery, to: version, closes };
                 let chunked = delivery == Delivery::Framed(Framing::Chunked);
                 (write::response(bytes, response, &reply), chunked, ends)
             }
             Head::Http2(parts) => {
                 let bodiless =
-                    call.asked == Asked::Head || matches!(parts.status.as_u16(), 204 | 304);
+                    telling.asked == Asked::Head || matches!(parts.status.as_u16(), 204 | 304);
                 let framing = http2::response::framing(parts, heard.ends(), bodiless, version);
                 let ends = framing == Some(Framing::UntilClose);
-                let closes = call.closes || ends;
+                let closes = telling.closes || ends;
                 let reply =
-                    http2::response::Reply { edits: call.edits, framing, to: version, closes };
+                    http2::response::Reply { edits: telling.edits, framing, to: version, closes };
                 let chunked = framing == Some(Framing::Chunked);
                 (http2::response::to_http1(parts, &reply), chunked, ends)
             }
@@ -207,8 +218,8 @@ fn head_of(local: &Local, lines: &[(&str, &str)]) -> Response<()> {
 }
 
 /// How an answer's body goes on, and whether only the end of the connection ends it.
-fn delivery(framing: Framing, status: u16, to: Version, call: &Call<'_>) -> (Delivery, bool) {
-    let bodiless = call.asked == Asked::Head || matches!(status, 204 | 304);
+fn delivery(framing: Framing, status: u16, to: Version, telling: &Telling<'_>) -> (Delivery, bool) {
+    let bodiless = telling.asked == Asked::Head || matches!(status, 204 | 304);
     match (framing, to) {
         (Framing::Empty, _) if bodiless => (Delivery::Bodiless, false),
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => {

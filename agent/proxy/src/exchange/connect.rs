@@ -1,10 +1,14 @@
 //! A connection for a try: one that is there, or a new one.
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use tokio::time::Instant;
 
-use super::{Exchange, asked::RequestHead, failed::Failed, forward::Tries, story::Story};
+use super::{
+    Exchange,
+    asked::RequestHead,
+    failed::Failed,
+    forward::{Near, Tries},
+    story::Story,
+};
 use crate::{
     DialError, UpstreamAddr,
     cluster::{NoStream, Obtained, Overflow, Seen, Upstream, Wanted},
@@ -13,12 +17,6 @@ use crate::{
 
 /// Dials of one try that may fail before it counts as one: nothing was sent by them.
 const MOST_DIALS: usize = 3;
-
-/// A connection that a try has.
-pub(super) enum Near {
-    Http1(Upstream),
-    Http2(SendRequest<Bytes>),
-}
 
 impl Exchange<'_> {
     /// A connection to the next endpoint: one that waits, or a new one. An endpoint that cannot be

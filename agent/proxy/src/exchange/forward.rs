@@ -11,20 +11,22 @@ use agent_model::{
     },
     resource::protocol::AppProtocol,
 };
+use bytes::Bytes;
+use h2::client::SendRequest;
 use tokio::time::Instant;
 
 use super::{
     Exchange,
     asked::{AskedFor, RequestHead},
     attempt::{Call, Done, Upload, attempt},
+    client::Telling,
     clock::{Clock, until},
-    connect::Near,
     failed::Failed,
     flags::Flag,
     retry,
     sticky::Sticky,
     story::Story,
-    upstream::Far,
+    upstream::{Far, Opening},
 };
 use crate::{
     UpstreamAddr,
@@ -201,14 +203,22 @@ impl Exchange<'_> {
             }
             return Err(Failed::Overflow);
         };
-        let call = Call {
-            client: self.client,
-            tally: self.tally,
+        let opening = Opening {
             head: &tries.head,
             asked: request.asked(),
             framing: request.framing(),
+            carried: &self.tally.sent,
+        };
+        let telling = Telling {
+            tally: self.tally,
+            asked: request.asked(),
             edits: &tries.edits,
             closes: !request.persists() || self.on.drain.is_requested(),
+        };
+        let call = Call {
+            client: self.client,
+            opening,
+            telling,
             retries: tries.retries.filter(|_| tries.may_retry),
             cluster: &tries.cluster,
             one_try: [per_try, tries.answer_within].into_iter().flatten().min(),
@@ -239,6 +249,12 @@ impl Exchange<'_> {
         }
         Ok(done)
     }
+}
+
+/// A connection that a try has.
+pub(super) enum Near {
+    Http1(Upstream),
+    Http2(SendRequest<Bytes>),
 }
 
 /// A request's head in the version that its destination speaks; without one, in the client's own.

@@ -3,6 +3,7 @@
 use std::{
     future::{Future as _, poll_fn},
     pin::Pin,
+    sync::atomic::AtomicU64,
     task::Poll,
 };
 
@@ -15,7 +16,6 @@ use http::{Response, response::Parts};
 
 use super::{
     asked::RequestHead,
-    attempt::Call,
     bytes::read_some,
     failed::Failed,
     flow::{Sink, Source},
@@ -24,6 +24,7 @@ use crate::{
     http1::{
         Refusal,
         body::{Body, Framing},
+        edit::Edits,
         head::Limits,
         response::{self, Asked, Response as Http1Response},
     },
@@ -39,6 +40,15 @@ pub(super) enum Far<'u> {
         reused: bool,
     },
     Http2(SendRequest<Bytes>),
+}
+
+/// What is sent.
+pub(super) struct Opening<'a> {
+    pub(super) head: &'a RequestHead,
+    pub(super) asked: Asked,
+    /// How the request's body is delimited.
+    pub(super) framing: Framing,
+    pub(super) carried: &'a AtomicU64,
 }
 
 /// What is heard of an upstream.
@@ -64,15 +74,15 @@ impl<'u> Far<'u> {
     /// Says where the request goes, and where its answer is heard. HTTP/2's head is sent at once.
     pub(super) async fn open(
         self,
-        call: &Call<'u>,
+        opening: &Opening<'u>,
         ends: bool,
     ) -> Result<(Sink<'u>, Listen<'u>), Failed> {
-        let carried = &call.tally.sent;
-        match (self, call.head) {
+        let carried = opening.carried;
+        match (self, opening.head) {
             (Self::Http1 { stream, reused }, RequestHead::Http1(head)) => {
-                let chunked = call.framing == Framing::Chunked;
+                let chunked = opening.framing == Framing::Chunked;
                 let sink = Sink::Http1 { to: stream, chunked, out: head.clone(), carried };
-                let (inbox, asked) = (Vec::new(), call.asked);
+                let (inbox, asked) = (Vec::new(), opening.asked);
                 Ok((sink, Listen::Http1 { stream, inbox, asked, reused }))
             }
             (Self::Http2(send), RequestHead::Http2(head)) => {
@@ -187,12 +197,10 @@ impl Heard {
     }
 
     /// The head for a client of HTTP/2; nothing where HTTP/2 cannot say it.
-    pub(super) fn as_http2(&self, call: &Call<'_>) -> Option<Response<()>> {
+    pub(super) fn as_http2(&self, edits: &Edits<'_>) -> Option<Response<()>> {
         match &self.head {
-            Head::Http1 { bytes, response } => {
-                http2::response::from_http1(bytes, response, call.edits)
-            }
-            Head::Http2(parts) => Some(http2::response::onward(parts, call.edits)),
+            Head::Http1 { bytes, response } => http2::response::from_http1(bytes, response, edits),
+            Head::Http2(parts) => Some(http2::response::onward(parts, edits)),
         }
     }
 }
