@@ -14,5 +14,12 @@ pub mod request;
 pub mod response;
 pub mod trailers;
 
+/// Bytes that may come of one stream, and of all, before they were passed on.
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+/// See [`STREAM_WINDOW`].
+pub(crate) const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes that wait to be sent on one stream.
+pub(crate) const SEND_BUFFER: usize = 256 * 1024;
+
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,7 @@ mod reset_stream;
 mod route;
 mod seams;
 mod serve;
+mod share;
 mod wire;
 
 pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};

@@ -12,7 +12,7 @@ use agent_model::{
     snapshot::{Endpoint, Endpoints, NamedEndpoint},
 };
 
-use crate::{Failure, Origin, Ruling, UpstreamAddr};
+use crate::{Failure, Origin, Ruling, UpstreamAddr, share::by_share};
 
 /// How the bytes of a connection are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,16 +113,8 @@ fn by_name(origin: &Origin, names: &[NamedEndpoint], draw: u64) -> Option<Socket
 
 /// An endpoint by its share of all weights.
 fn draw_one(endpoints: &[Endpoint], draw: u64) -> Option<SocketAddr> {
-    let total: u64 = endpoints.iter().map(|endpoint| u64::from(endpoint.weight)).sum();
-    let mut left = draw.checked_rem(total)?;
-    endpoints.iter().find_map(|endpoint| {
-        let weight = u64::from(endpoint.weight);
-        if left < weight {
-            return Some(SocketAddr::new(endpoint.address, endpoint.port.get()));
-        }
-        left -= weight;
-        None
-    })
+    let drawn = by_share(endpoints, |one| one.weight.into(), draw);
+    drawn.map(|one| SocketAddr::new(one.address, one.port.get()))
 }
 
 #[cfg(test)]

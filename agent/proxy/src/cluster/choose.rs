@@ -8,7 +8,7 @@ use agent_model::{
 };
 use tokio::time::Instant;
 
-use crate::Origin;
+use crate::{Origin, share::by_share};
 
 /// Shares are counted in so many parts, so that a slow start may have less than one.
 const PARTS: u64 = 1_000;
@@ -73,13 +73,7 @@ pub(super) fn least_request(among: &[Candidate]) -> Option<SocketAddr> {
 
 /// One by its share.
 pub(super) fn draw(among: &[Candidate], draw: u64) -> Option<&Candidate> {
-    let total: u64 = among.iter().map(|one| one.share).sum();
-    let mut left = draw.checked_rem(total)?;
-    among.iter().find(|one| {
-        let is_it = left < one.share;
-        left = left.saturating_sub(one.share);
-        is_it
-    })
+    by_share(among, |one| one.share, draw)
 }
 
 /// The one whose turn it is: turns go round all of them, each as often as its share says.

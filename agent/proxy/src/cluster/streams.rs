@@ -8,13 +8,13 @@ use h2::client::SendRequest;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{Cluster, Lease, Overflow, is_reached, leases::USUAL_IDLE};
-use crate::{UpstreamAddr, reset_stream::ResetStream, wire::Wire};
+use crate::{
+    UpstreamAddr,
+    http2::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW},
+    reset_stream::ResetStream,
+    wire::Wire,
+};
 
-/// Bytes that an upstream may send of one stream, and of all, before they were passed on.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes that wait to be sent on one stream.
-const SEND_BUFFER: usize = 256 * 1024;
 /// Bytes of an answer's head.
 const HEAD: u32 = 60 * 1024;
 

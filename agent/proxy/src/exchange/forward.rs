@@ -32,6 +32,7 @@ use crate::{
     UpstreamAddr,
     cluster::{Cluster, Overflow, Retrying, Seen, USUAL_IDLE, Upstream},
     http1::edit::Edits,
+    share::by_share,
 };
 
 /// A route that sends requests on.
@@ -67,7 +68,8 @@ impl Exchange<'_> {
         story: &mut Story,
     ) -> Result<Done, Failed> {
         let Onward { route, forward, lines } = *onward;
-        let weighted = by_weight(&forward.to, fastrand::u64(..)).ok_or(Failed::NoCluster)?;
+        let weighted = by_share(&forward.to, |one| one.weight.into(), fastrand::u64(..));
+        let weighted = weighted.ok_or(Failed::NoCluster)?;
         let Weighted { target, headers, answer_within, weight: _ } = weighted;
         let backend = reachable(target, story)?;
         let edits = Edits::new([&route.headers.request, &headers.request]);
@@ -280,18 +282,6 @@ pub(super) fn request_head(
     } else {
         Ok(request.to_http1(target, host, edits))
     }
-}
-
-/// A destination by its share. None is there only of an empty list.
-fn by_weight(all: &[Weighted], draw: u64) -> Option<&Weighted> {
-    let total: u64 = all.iter().map(|one| u64::from(one.weight)).sum();
-    let mut left = draw.checked_rem(total)?;
-    all.iter().find(|one| {
-        let weight = u64::from(one.weight);
-        let is_it = left < weight;
-        left = left.saturating_sub(weight);
-        is_it
-    })
 }
 
 /// The destination, if it is there and is spoken to in a way that is known here.

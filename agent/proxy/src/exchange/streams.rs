@@ -23,7 +23,10 @@ use super::{
 use crate::{
     Failure,
     http1::{body::Framing, head::Limits},
-    http2::request::{Checked, check},
+    http2::{
+        CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW,
+        request::{Checked, check},
+    },
     record::Tally,
     reset_stream::ResetStream,
     wire::Wire,
@@ -31,11 +34,6 @@ use crate::{
 
 /// Streams of one connection at once.
 const MOST_STREAMS: u32 = 256;
-/// Bytes that a client may send of one stream, and of all, before they were passed on.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes that wait to be sent on one stream.
-const SEND_BUFFER: usize = 256 * 1024;
 /// How long streams may take to notice that their connection is gone.
 const NOTICE: Duration = Duration::from_secs(1);
 
