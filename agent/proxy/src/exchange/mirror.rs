@@ -10,28 +10,21 @@ use agent_model::{
     },
 };
 use bytes::Bytes;
-use http::Request;
 use tokio::time::{Instant, timeout};
 
 use super::{
     Exchange,
     asked::{AskedFor, RequestHead},
-    bytes::read_some,
     decide::happens,
-    flow::{Sink, Source, flow},
+    flow::{Sink, flow},
     forward::{reachable, request_head},
     story::Story,
-    upstream::{Head, next_head},
+    upstream::{Far, Opening},
 };
 use crate::{
     Origin, Seams, UpstreamAddr, WorkloadId,
     cluster::{Cluster, Obtained, USUAL_IDLE, Upstream, Wanted},
-    http1::{
-        body::{Body, Framing},
-        edit::Edits,
-        response::Asked,
-        write,
-    },
+    http1::{body::Framing, edit::Edits, response::Asked},
     http2::trailers::Trailers,
     record::Tally,
     reset_stream::ResetStream,
@@ -98,8 +91,8 @@ impl Copy {
         let wanted = Wanted { endpoints, origin, tried: &[], key: None };
         let to = cluster.choose(&wanted)?;
         match &self.head {
-            RequestHead::Http1(head) => self.by_http1(to, head).await,
-            RequestHead::Http2(head) => self.by_http2(to, head).await,
+            RequestHead::Http1(_) => self.by_http1(to).await,
+            RequestHead::Http2(_) => self.by_http2(to).await,
         }
     }
 
@@ -108,7 +101,34 @@ impl Copy {
         ResetStream::dialled(dialled, Keepalive::default()).ok()
     }
 
-    async fn by_http1(&self, to: UpstreamAddr, head: &[u8]) -> Option<()> {
+    /// Sends it on a connection, and reads its answer to the end. Says whether the connection may carry
+    /// another request; nothing where either broke off.
+    async fn exchange(&self, far: Far<'_>) -> Option<bool> {
+        let (body, framing) = self.body.clone().unwrap_or((Bytes::new(), Framing::Empty));
+        let tally = Tally::default();
+        let opening =
+            Opening { head: &self.head, asked: self.asked, framing, carried: &tally.sent };
+        let (mut sink, mut listen) = far.open(&opening, framing == Framing::Empty).await.ok()?;
+        if !body.is_empty() {
+            sink.data(body).await.ok()?;
+        }
+        sink.end(Trailers::default()).await.ok()?;
+        let mut heard = loop {
+            let heard = listen.next().await.ok()?;
+            if !heard.is_interim() {
+                break heard;
+            }
+        };
+        if heard.is_tunnel() {
+            return Some(false);
+        }
+        let mut answer = listen.body(&mut heard)?;
+        flow(&mut answer, &mut Sink::Nowhere, None).await.ok()?;
+        drop(answer);
+        Some(heard.persistence().1 && listen.rest().is_empty())
+    }
+
+    async fn by_http1(&self, to: UpstreamAddr) -> Option<()> {
         let mut upstream = match self.cluster.obtain(to).await.ok()? {
             Obtained::Waited(upstream) => upstream,
             Obtained::Dial(lease, _pending) => {
@@ -117,16 +137,11 @@ impl Copy {
             }
         };
         let _under_way = self.cluster.begin(to).ok()?;
-        let mut out = head.to_vec();
-        if let Some((body, framing)) = &self.body {
-            let is_chunked = *framing == Framing::Chunked;
-            write::body(&mut out, body, is_chunked);
-            write::end(&mut out, &[], is_chunked);
-        }
-        upstream.stream.write_all(&out, &Tally::default().sent).await.ok()?;
-        let is_reusable = skip_answer(&upstream.stream, self.asked).await?;
+        let far = Far::Http1 { stream: &upstream.stream, reused: upstream.requests > 0 };
+        let is_reusable = self.exchange(far).await?;
         upstream.requests += 1;
-        let most = backend_limit(&self.cluster);
+        let backend = self.cluster.backend();
+        let most = backend.and_then(|backend| backend.policy.limits.per_connection);
         if is_reusable && most.is_none_or(|most| upstream.requests < most) {
             self.cluster.put(upstream, USUAL_IDLE);
         } else {
@@ -136,51 +151,10 @@ impl Copy {
         Some(())
     }
 
-    async fn by_http2(&self, to: UpstreamAddr, head: &Request<()>) -> Option<()> {
+    async fn by_http2(&self, to: UpstreamAddr) -> Option<()> {
         let dial = || async { self.dial(to).await.ok_or(()) };
         let send = self.cluster.obtain_streams(to, dial).await.ok()?;
         let _under_way = self.cluster.begin(to).ok()?;
-        let mut send = send.ready().await.ok()?;
-        let body = self.body.as_ref().map(|(body, _)| body.clone()).unwrap_or_default();
-        let (response, stream) = send.send_request(head.clone(), body.is_empty()).ok()?;
-        if !body.is_empty() {
-            let tally = Tally::default();
-            let mut sink = Sink::Http2 { to: stream, carried: &tally.sent };
-            sink.data(body).await.ok()?;
-            sink.end(Trailers::default()).await.ok()?;
-        }
-        let from = response.await.ok()?.into_body();
-        flow(&mut Source::Http2 { from, taken: 0 }, &mut Sink::Nowhere, None).await.ok()
-    }
-}
-
-fn backend_limit(cluster: &Cluster) -> Option<u32> {
-    cluster.backend().and_then(|backend| backend.policy.limits.per_connection)
-}
-
-/// Reads an answer to its end. Says whether its connection may carry another request; nothing where
-/// the answer broke off.
-async fn skip_answer(stream: &ResetStream, asked: Asked) -> Option<bool> {
-    let mut inbox = Vec::new();
-    let response = loop {
-        let heard = next_head(stream, &mut inbox, asked).await.ok()?;
-        let Head::Http1 { response, .. } = heard.head else { return None };
-        if !response.is_interim() {
-            break response;
-        }
-    };
-    if response.framing == Framing::Tunnel {
-        return Some(false);
-    }
-    let mut body = Body::new(response.framing);
-    loop {
-        let piece = body.next(&inbox).ok()?;
-        inbox.drain(..piece.skip + piece.data);
-        if piece.is_last {
-            return Some(response.persists && inbox.is_empty());
-        }
-        if piece.skip + piece.data == 0 && read_some(stream, &mut inbox).await.ok()? == 0 {
-            return body.may_end().then_some(false);
-        }
+        self.exchange(Far::Http2(send)).await.map(drop)
     }
 }

@@ -218,7 +218,7 @@ fn failed(error: &h2::Error) -> Failed {
 
 /// Takes the next head out of what the upstream sends; an error without a reason is its end. Nothing
 /// is lost when it is given up.
-pub(super) async fn next_head(
+async fn next_head(
     upstream: &ResetStream,
     inbox: &mut Vec<u8>,
     asked: Asked,
