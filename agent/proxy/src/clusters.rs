@@ -61,7 +61,7 @@ impl Clusters {
         Arc::clone(&self.passthrough)
     }
 
-    /// That of a destination. One that is dialled otherwise than before begins anew: connections of
+    /// That of a destination. One that is dialled otherwise than before begins again: connections of
     /// the other way end with the requests that they carry.
     pub(crate) fn of(&self, backend: &Arc<Backend>) -> Arc<Cluster> {
         self.used.notify_one();

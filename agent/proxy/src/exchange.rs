@@ -22,7 +22,7 @@
 //! ```
 //!
 //! The model is the only one to decide where a request goes ([`agent_model::requests`]), and it is
-//! asked anew for each: a route that changes holds from the next request on.
+//! asked again for each: a route that changes holds from the next request on.
 
 mod asked;
 mod attempt;

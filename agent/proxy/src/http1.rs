@@ -11,7 +11,7 @@
 //! write      a head that is passed on, with framing of our own
 //! ```
 //!
-//! Pure: no I/O, no clock. Received framing is never passed on: whoever writes a message writes one
+//! Pure: no I/O, no clock. Received framing is never passed on: the writer of a message writes one
 //! `Content-Length` or chunks of its own. What two servers could read differently is refused
 //! ([`Refusal`]) and never repaired (RFC 9112, sections 2.2, 5 and 6; RFC 9110, section 7.6.1).
 

@@ -75,7 +75,7 @@ impl Health {
     }
 }
 
-/// Counts failures in a row; says whether the limit is reached, and begins anew then.
+/// Counts failures in a row; says whether the limit is reached, and begins again then.
 fn count(failures: &mut u32, failed: bool, limit: Option<u32>) -> bool {
     *failures = if failed { failures.saturating_add(1) } else { 0 };
     let is_reached = limit.is_some_and(|limit| limit > 0 && *failures >= limit);

@@ -1,4 +1,4 @@
-//! Bytes of messages from one connection to another: read where there are any, framed anew, written
+//! Bytes of messages from one connection to another: read where there are any, framed again, written
 //! before more is read. A buffer is held only while there is something in it.
 
 use std::{

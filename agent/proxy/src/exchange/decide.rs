@@ -100,7 +100,7 @@ impl Exchange<'_> {
         let decided = asked.shown(|request| {
             match outbound.decide(Some(dialled.ip()), dialled.port(), Sent::Request(request)) {
                 Decided::Requests(verdict) => Some(verdict),
-                // A stream's port is somebody's who takes any bytes, and an address alone opened it.
+                // A stream's port takes any bytes, and an address alone opened it.
                 Decided::NotServed | Decided::Stream(_) => None,
             }
         });
@@ -111,7 +111,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// A host that nobody declares. On a port for HTTP the address alone opens nothing.
+    /// A host that nothing declares. On a port for HTTP the address alone opens nothing.
     fn by_policy<'o>(&self) -> Way<'o> {
         match self.on.policy.default_action {
             DefaultAction::AllowAny | DefaultAction::Audit => Way::Pass,

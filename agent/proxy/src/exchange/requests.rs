@@ -31,7 +31,7 @@ use crate::{
 pub(super) const IDLE: Duration = Duration::from_hours(1);
 /// How long a head may take from its first byte.
 const HEAD: Duration = Duration::from_mins(1);
-/// How long, and how much, a client may go on to send what nobody waits for. A connection that is
+/// How long, and how much, a client may go on to send what is not waited for. A connection that is
 /// closed over unread bytes ends with a reset, which takes the answer with it.
 const LINGER: Duration = Duration::from_secs(1);
 const MOST_LINGERING: usize = 64 * 1024;

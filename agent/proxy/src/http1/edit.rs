@@ -14,7 +14,7 @@ pub struct Edits<'a> {
 
 impl<'a> Edits<'a> {
     /// Folds them in their order: of each one first what is set, then what is added, then what is
-    /// removed. What frames a message or belongs to a connection is nobody's to change.
+    /// removed. What frames a message or belongs to a connection no route may change.
     pub fn new(all: impl IntoIterator<Item = &'a HeaderOps>) -> Self {
         let mut edits = Self::default();
         for HeaderOps { set, add, remove } in all {

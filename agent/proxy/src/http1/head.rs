@@ -73,7 +73,7 @@ pub enum Role {
     EndToEnd,
     /// `Host`.
     Host,
-    /// `Content-Length`: whoever writes the message writes its own.
+    /// `Content-Length`: the writer of a message writes its own.
     ContentLength,
     /// `Transfer-Encoding`: likewise.
     TransferEncoding,

@@ -90,7 +90,7 @@ fn host(head: &[u8], fields: &[Field]) -> Result<Option<Span>, Refusal> {
     Ok(Some(host.value))
 }
 
-/// What the connection is to become. HTTP/2 is not among it: it would carry requests past whoever
+/// What the connection is to become. HTTP/2 is not among it: it would carry requests past what
 /// reads HTTP/1 here.
 fn upgrade(head: &[u8], fields: &[Field]) -> Option<Span> {
     let mut all = fields.iter().filter(|field| field.role == Role::Upgrade);
