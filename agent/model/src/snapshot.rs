@@ -46,7 +46,7 @@ pub enum Enrolment {
     /// Not judged, and why.
     NotEnrolled(String),
     /// Neither, until it can be told, and what is missing: the kernel is told nothing about it, and
-    /// holds it as it does a pod that nobody has named.
+    /// holds it as it does a pod that no object has named.
     Pending(String),
 }
 
@@ -60,7 +60,7 @@ pub struct Snapshot {
     pub upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
     /// Where the pods' requests lead.
     pub requests: Arc<dyn Requests>,
-    /// All that is declared, whoever may see it: what `why` searches.
+    /// All that is declared, exported or not: what `why` searches.
     pub registry: Arc<Registry>,
     /// The names that have to be resolved for this.
     pub wanted: Wanted,

@@ -3,7 +3,7 @@
 //! ```text
 //! Service, ServiceEntry ─► registry::Service, read once            define_*, kept between generations
 //!                           ├► its rules                            egress
-//!                           └► listeners, when somebody asks        requests
+//!                           └► listeners, when first asked for        requests
 //! VirtualService of App Mesh ─► the same, with its rules            app_mesh
 //! what is refused ─► the strictest that may have been meant           resource
 //! Pod ─► in a mesh? ─► Scope (what it sees, or what it lists)       enrol, registry
@@ -102,7 +102,7 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     Snapshot { pods, upstreams, requests, registry, wanted, answers, findings }
 }
 
-/// The domain of Services' names where nobody says another.
+/// The default domain of Services' names.
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// What of a translation does not depend on a node.

@@ -67,7 +67,7 @@ fn is_reachable(admin: &SocketAddr) -> bool {
 }
 
 /// The cluster's resolver by its usual name or its usual label; both live in `kube-system` only, so
-/// nobody else can open port 53 by a label.
+/// a label in another namespace cannot open port 53.
 fn is_cluster_dns(service: &Service) -> bool {
     let metadata = &service.metadata;
     metadata.namespace.as_deref() == Some(SYSTEM)
