@@ -164,7 +164,7 @@ fn address(data: &RData) -> Option<IpAddr> {
     }
 }
 
-/// Addresses that are nobody's are how name servers block names, or a mistake.
+/// Addresses that no host has are how name servers block names, or a mistake.
 fn heard(found: impl Iterator<Item = IpAddr>, ttl: u32) -> Heard {
     let mut all: Vec<IpAddr> = Vec::new();
     let mut odd = None;
@@ -181,7 +181,7 @@ fn heard(found: impl Iterator<Item = IpAddr>, ttl: u32) -> Heard {
         (false, _) => Heard::Addresses(all, Duration::from_secs(ttl.into())),
         (true, None) => Heard::Nothing,
         (true, Some(odd)) => {
-            Heard::Failed(format!("the only address is {odd}, where nobody is reached"))
+            Heard::Failed(format!("the only address is {odd}, which no host has"))
         }
     }
 }
