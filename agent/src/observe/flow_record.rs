@@ -119,7 +119,7 @@ pub(crate) struct Carried {
     pub(crate) bytes_received: u64,
     /// How long it was open, in microseconds.
     pub(crate) duration_us: u64,
-    /// The smoothed round-trip time in microseconds; 0 where nobody measured it.
+    /// The smoothed round-trip time in microseconds; 0 where it was not measured.
     pub(crate) rtt_us: u32,
 }
 

@@ -132,7 +132,7 @@ impl Writer<'_, '_> {
         let lost = ConstCounter::new(lost);
         let help = "Events that found the ring full";
         lost.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)?;
-        let help = "Hooks that somebody else took away and that were put back";
+        let help = "Hooks that another program took away and that were put back";
         let mended = ConstCounter::new(status.mended.count);
         let name = "kernel_hooks_mended";
         mended.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)?;
