@@ -35,9 +35,9 @@ fn a_policy_lets_out_what_it_names_and_no_frame_more(
     Ok(())
 }
 
-/// A pod that nobody has named gets nowhere, and is told to try again.
+/// A pod that no object has named gets nowhere, and is told to try again.
 #[rstest]
-fn a_pod_that_nobody_knows_is_held(
+fn a_pod_that_is_not_known_is_held(
     #[values(Family::V4, Family::V6, Family::Mapped)] family: Family,
 ) -> Result<()> {
     let ground = Ground::new(Wiring::Bridged)?;

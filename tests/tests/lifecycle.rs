@@ -240,7 +240,7 @@ fn an_agent_in_namespaces_of_its_own_lets_its_own_sockets_out() -> Result<()> {
 
 /// A pod whose namespace goes: its entry says so, and the others are judged as before.
 #[rstest]
-fn a_namespace_that_vanishes_takes_nobody_along() -> Result<()> {
+fn a_namespace_that_vanishes_takes_no_other_along() -> Result<()> {
     let mut stage = Stage::ready()?;
     let gone = stage.world.pod("gone")?;
     stage.change(|stage| stage.agent.config().pod(&gone))?;

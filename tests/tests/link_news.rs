@@ -16,7 +16,7 @@ use sekisho_tests::{
 
 /// What an agent finds when it starts is what another would have been told.
 #[rstest]
-fn a_link_that_came_while_nobody_was_there_is_judged(
+fn a_link_that_came_while_no_agent_ran_is_judged(
     #[values("tcx", "clsact")] layer3: &str,
     #[values(false, true)] came_before: bool,
 ) -> Result<()> {
@@ -28,7 +28,7 @@ fn a_link_that_came_while_nobody_was_there_is_judged(
     case.agent.kill()?;
     if !came_before {
         case.wire("spare", "net1")?;
-        ensure!(case.beacon(Net::V4, "net1").arrives()?, "nobody judges it");
+        ensure!(case.beacon(Net::V4, "net1").arrives()?, "no hook judges it");
     }
     case.agent.start(&case.world)?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
@@ -40,7 +40,7 @@ fn a_link_that_came_while_nobody_was_there_is_judged(
     case.within("so is the next", |case| case.is_judged("net2"))
 }
 
-/// A pod that leaves the mesh and returns is one that nobody has judged before.
+/// A pod that leaves the mesh and returns is as new to the hooks as one that starts.
 #[rstest]
 fn a_pod_that_returns_to_the_mesh_is_judged_by_all_its_links(
     #[values("tcx", "clsact")] layer3: &str,
@@ -54,9 +54,9 @@ fn a_pod_that_returns_to_the_mesh_is_judged_by_all_its_links(
             && case.agent.status()?["state"]["state"] == "ready")
     })?;
     for link in ["eth0", "net1"] {
-        ensure!(case.beacon(Net::V4, link).arrives()?, "nobody judges {link}");
+        ensure!(case.beacon(Net::V4, link).arrives()?, "no hook judges {link}");
     }
-    // Of this one nobody is told.
+    // Of this one the agent hears nothing.
     case.wire("spare2", "net2")?;
     case.agent.config().namespace(true)?;
     case.within("it is back", |case| Ok(case.shown("app")?["enrolment"] == "enrolled"))?;
@@ -96,9 +96,9 @@ fn news_that_is_lost_costs_a_look_at_everything(#[case] in_pod: bool) -> Result<
     case.within("so is the next", |case| case.is_judged("net2"))
 }
 
-/// Somebody who changes links all the time keeps the agent from nothing.
+/// A process that changes links all the time does not stop the agent.
 #[rstest]
-fn a_pod_that_changes_links_all_the_time_holds_nobody_up() -> Result<()> {
+fn a_pod_that_changes_links_all_the_time_delays_no_other() -> Result<()> {
     let mut case = Case::new("tcx")?;
     let churn = "link add x0 type veth peer name x1\nlink del x0\n".repeat(20);
     let restless = case.world.pod("restless")?;

@@ -13,7 +13,7 @@ use sekisho_tests::{
     stage::Net,
 };
 
-/// A link that nobody judges lets frames out, which is what the others are held against.
+/// A link without a hook lets frames out, which is what the others are held against.
 #[rstest]
 fn a_new_veth_is_judged(
     #[values("tcx", "clsact")] layer3: &str,
@@ -193,7 +193,7 @@ fn a_link_with_another_name_is_the_same_link(
         Ok(case.is_judged("data")? && shown.is_some_and(|it| it["host_end"] == "moved"))
     })?;
     ensure!(!case.beacon(net, "data").arrives()?);
-    assert_eq!(case.agent.status()?["mended"]["count"], 0, "nobody took anything away");
+    assert_eq!(case.agent.status()?["mended"]["count"], 0, "nothing was taken away");
     Ok(())
 }
 

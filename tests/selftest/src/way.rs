@@ -195,7 +195,7 @@ ways! {
     PacketDestinationOptions: OnlyV6 Rule Silent Wire Pod;
     /// A packet socket: UDP behind a fragment header that says it is whole.
     PacketAtomicFragment: OnlyV6 Rule Silent Wire Pod;
-    /// A packet socket: UDP behind more extension headers than anybody needs.
+    /// A packet socket: UDP behind more extension headers than any real packet has.
     PacketDeepHeaders: OnlyV6 AnyPolicy Silent Wire Pod;
     /// A packet socket: a UDP datagram in two fragments.
     PacketFragments: Plain Rule Silent Wire Pod;
