@@ -89,7 +89,7 @@ fn a_pod_is_proved_at_enrolment_under_every_policy(
     let flows = agent.flows()?;
     let named = |flow: &&Value| flow["dst"] == "192.0.0.8" || flow["dst"] == "100:0:0:1::1";
     assert_eq!(flows.iter().filter(named).count(), 0, "{flows:?}");
-    for counter in ["deny_connect", "deny_packet", "deny_wire"] {
+    for counter in ["deny_connect", "deny_packet", "deny_link"] {
         assert_eq!(agent.status()?["counters"][counter], 0, "{counter}");
     }
     assert_eq!(leaked(&capture), 0, "canaries at the far end");

@@ -92,8 +92,8 @@ fn a_change_holds_for_what_is_open_and_for_what_comes(
 #[case::sendmsg6("sendmsg6", Family::V6, Way::UdpSendTo)]
 #[case::packets("skb_egress", Family::V4, Way::PingSendTo)]
 #[case::packets("skb_egress", Family::V6, Way::RawIcmp)]
-#[case::wire("tcx_ingress", Family::V4, Way::PacketUdp)]
-#[case::wire("tcx_ingress", Family::V6, Way::ForeignTcp)]
+#[case::link("tcx_ingress", Family::V4, Way::PacketUdp)]
+#[case::link("tcx_ingress", Family::V6, Way::ForeignTcp)]
 fn a_detached_hook_is_found(
     #[case] hook: &str,
     #[case] family: Family,

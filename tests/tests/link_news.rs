@@ -22,12 +22,12 @@ fn a_link_that_came_while_no_agent_ran_is_judged(
 ) -> Result<()> {
     let mut case = Case::new(layer3)?;
     if came_before {
-        case.wire("spare", "net1")?;
+        case.add_link("spare", "net1")?;
         case.closes(Net::V4, "net1")?;
     }
     case.agent.kill()?;
     if !came_before {
-        case.wire("spare", "net1")?;
+        case.add_link("spare", "net1")?;
         ensure!(case.beacon(Net::V4, "net1").arrives()?, "no hook judges it");
     }
     case.agent.start(&case.world)?;
@@ -35,7 +35,7 @@ fn a_link_that_came_while_no_agent_ran_is_judged(
     ensure!(!case.beacon(Net::V6, "net1").arrives()?);
     // And it hears of the next one.
     thread::sleep(REST);
-    case.wire("spare2", "net2")?;
+    case.add_link("spare2", "net2")?;
     case.closes(Net::V6, "net2")?;
     case.within("so is the next", |case| case.is_judged("net2"))
 }
@@ -46,7 +46,7 @@ fn a_pod_that_returns_to_the_mesh_is_judged_by_all_its_links(
     #[values("tcx", "clsact")] layer3: &str,
 ) -> Result<()> {
     let mut case = Case::new(layer3)?;
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
     case.agent.config().namespace(false)?;
     case.within("it has left", |case| {
@@ -57,7 +57,7 @@ fn a_pod_that_returns_to_the_mesh_is_judged_by_all_its_links(
         ensure!(case.beacon(Net::V4, link).arrives()?, "no hook judges {link}");
     }
     // Of this one the agent hears nothing.
-    case.wire("spare2", "net2")?;
+    case.add_link("spare2", "net2")?;
     case.agent.config().namespace(true)?;
     case.within("it is back", |case| Ok(case.shown("app")?["enrolment"] == "enrolled"))?;
     for (net, link) in [(Net::V6, "eth0"), (Net::V6, "net1"), (Net::V4, "net2")] {
@@ -65,7 +65,7 @@ fn a_pod_that_returns_to_the_mesh_is_judged_by_all_its_links(
     }
     case.within("all are proved", |case| case.is_proved(3))?;
     thread::sleep(REST);
-    case.wire("spare3", "net3")?;
+    case.add_link("spare3", "net3")?;
     case.closes(Net::V6, "net3")
 }
 
@@ -83,7 +83,7 @@ fn news_that_is_lost_costs_a_look_at_everything(#[case] in_pod: bool) -> Result<
         case.on_node(&churn)?;
     }
     // What is said of this one finds no room.
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.agent.resume()?;
     case.closes(Net::V4, "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
@@ -91,7 +91,7 @@ fn news_that_is_lost_costs_a_look_at_everything(#[case] in_pod: bool) -> Result<
     ensure!(overruns > Some(0), "nothing was lost: {overruns:?}");
     // It hears on.
     thread::sleep(REST);
-    case.wire("spare2", "net2")?;
+    case.add_link("spare2", "net2")?;
     case.closes(Net::V6, "net2")?;
     case.within("so is the next", |case| case.is_judged("net2"))
 }
@@ -126,7 +126,7 @@ fn a_pod_that_changes_links_all_the_time_delays_no_other() -> Result<()> {
 }
 
 fn judges_a_new_link(case: &mut Case) -> Result<()> {
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.closes(Net::V4, "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))
 }

@@ -137,7 +137,7 @@ fn judge(
         layer: match row.way.profile().layer {
             Layer::Connect => "connect",
             Layer::Packet => "packet",
-            Layer::Wire => "wire",
+            Layer::Link => "link",
         },
         saw: row.report.fresh.to_string(),
         frames: row.frames.len(),

@@ -84,7 +84,7 @@ impl Posture {
 
     /// The ways that are tried: no hook is on the link of an unknown pod.
     pub fn ways(self) -> Vec<Way> {
-        let is_seen = |way: &Way| self != Self::Unknown || way.profile().layer != Layer::Wire;
+        let is_seen = |way: &Way| self != Self::Unknown || way.profile().layer != Layer::Link;
         Way::ALL.iter().copied().filter(is_seen).collect()
     }
 
@@ -223,7 +223,7 @@ const fn layer_name(layer: Layer) -> &'static str {
     match layer {
         Layer::Connect => "connect",
         Layer::Packet => "packet",
-        Layer::Wire => "wire",
+        Layer::Link => "link",
     }
 }
 

@@ -1,4 +1,4 @@
-//! A node, pods on it and hosts far away: namespaces wired up, both families, nothing else.
+//! A node, pods on it and hosts far away: namespaces connected, both families, nothing else.
 //!
 //! ```text
 //!  pod ── veth ──┐                  ┌── veth ── far host (a database, a resolver …)
