@@ -9,8 +9,9 @@ use std::{
 use agent_base::lock::lock;
 use agent_model::{
     egress::RuleSource,
+    endpoints::Endpoints,
     requests::{NoRequests, Requests, backend::Backend, outbound::Outbound},
-    snapshot::{Endpoints, Snapshot},
+    snapshot::Snapshot,
 };
 use agent_pods::view::PodViews;
 

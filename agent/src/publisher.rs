@@ -1,4 +1,4 @@
-//! From a change of objects to a generation in force. What is refused stays refused until
+//! Reconciles: from a change of objects to a generation in force. What is refused stays refused until
 //! something changes or the next look, and the generation before stays.
 
 use std::{future::ready, sync::Arc, time::Duration};
@@ -8,7 +8,8 @@ use agent_base::{
     laps::{Laps, Phase},
 };
 use agent_model::{
-    snapshot::{PodId, Snapshot},
+    pod::PodId,
+    snapshot::Snapshot,
     translate::{Interner, NodeContext, translate},
 };
 use agent_pods::{evidence::Evidence, link_watch::LinkChanges, runtime::RuntimeOnly};

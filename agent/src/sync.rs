@@ -25,10 +25,7 @@ use agent_kernel::{
     plan::{Desired, PlanError, Planner},
     sys::{self, SysError},
 };
-use agent_model::{
-    snapshot::{PodId, Snapshot},
-    tables,
-};
+use agent_model::{pod::PodId, snapshot::Snapshot, tables};
 use agent_pods::{
     connections::{self, Change},
     departed::{Kept, Leavers, losers},

@@ -21,7 +21,8 @@ fn the_end_of_a_sandbox_never_fails() -> Result<()> {
         let output = child.wait_with_output()?;
         Ok((output.status.success(), String::from_utf8(output.stdout)?))
     };
-    let no_agent = r#"{"cniVersion": "1.0.0", "type": "sekisho-cni", "socket": "/nowhere/cni.sock"}"#;
+    let no_agent =
+        r#"{"cniVersion": "1.0.0", "type": "sekisho-cni", "socket": "/nowhere/cni.sock"}"#;
     let inputs: [&[u8]; 9] = [
         b"",
         b"{",

@@ -20,7 +20,8 @@ pub use named::{AnswerAge, NameText, addresses};
 use crate::{
     compile::{addr_of, scan},
     egress::{Class, DefaultAction, EgressPolicy, Protocol, Rule},
-    snapshot::{Enrolment, PodId, Snapshot},
+    pod::PodId,
+    snapshot::{Enrolment, Snapshot},
 };
 
 /// The question.

@@ -6,15 +6,12 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use crate::{
     egress::{EgressPolicy, RuleSource},
+    endpoints::Endpoints,
+    finding::Finding,
     names::{Answers, Wanted},
+    pod::PodId,
     registry::Registry,
     requests::{NoRequests, Requests},
-};
-
-pub use crate::{
-    endpoints::{Endpoint, Endpoints, NamedEndpoint},
-    finding::{Finding, Severity, code},
-    pod::PodId,
 };
 
 /// A pod of this node, and what is to be done about it.

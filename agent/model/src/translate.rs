@@ -41,10 +41,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     egress::DefaultAction,
+    finding::Finding,
     names::Wanted,
+    pod::PodId,
     registry::{Registry, Service},
     resource::{Object, Objects},
-    snapshot::{Finding, PodId, PodPlan, Snapshot},
+    snapshot::{PodPlan, Snapshot},
 };
 
 use app_mesh::AppMesh;
@@ -181,12 +183,12 @@ impl<'a> Notes<'a> {
     }
 
     fn tell(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
-        let severity = crate::snapshot::Severity::Info;
+        let severity = crate::finding::Severity::Info;
         self.findings.push(Finding::new(severity, code, self.key, field, message));
     }
 
     fn warn(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
-        let severity = crate::snapshot::Severity::Warning;
+        let severity = crate::finding::Severity::Warning;
         self.findings.push(Finding::new(severity, code, self.key, field, message));
     }
 }

@@ -7,8 +7,8 @@ mod cluster;
 use std::{sync::Arc, time::Duration};
 
 use agent_model::{
+    pod::PodId,
     registry::{Registry, departed::Departed},
-    snapshot::PodId,
 };
 use cluster::Cluster;
 

@@ -6,8 +6,8 @@ mod requests;
 
 use agent_model::{
     analyze::analyze,
+    finding::code,
     resource::{documents, parse},
-    snapshot::code,
 };
 use requests::{mesh_config, namespace, object, objects, service};
 

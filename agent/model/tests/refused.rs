@@ -10,8 +10,8 @@ mod judged;
 use std::sync::Arc;
 
 use agent_model::{
+    finding::Severity,
     resource::{Kind, ObjectKey, Refused, documents, parse, validate},
-    snapshot::Severity,
 };
 use cluster::Cluster;
 use judged::{entry, istio, judged, namespace, object, pod, settings};

@@ -2,8 +2,8 @@
 //! and the severity that it gives.
 
 use agent_model::{
+    finding::code,
     resource::{Objects, documents, parse, validate},
-    snapshot::code,
     translate::{Interner, NodeContext, translate},
 };
 

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use agent_model::snapshot::Severity;
+use agent_model::finding::Severity;
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     task, time,

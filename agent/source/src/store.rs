@@ -15,8 +15,8 @@ use std::{
 };
 
 use agent_model::{
+    finding::{Finding, Severity},
     resource::{Object, ObjectKey, Objects, Refused},
-    snapshot::{Finding, Severity},
 };
 use hashbrown::{HashMap, HashSet};
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use agent_base::{laps::Laps, lock::lock};
-use agent_model::snapshot::Severity;
+use agent_model::finding::Severity;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
@@ -276,8 +276,8 @@ impl Writer<'_, '_> {
 #[cfg(test)]
 mod tests {
     use agent_model::{
+        finding::Finding,
         resource::{Kind, ObjectKey},
-        snapshot::Finding,
     };
 
     use super::*;

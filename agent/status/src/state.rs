@@ -8,7 +8,7 @@ use std::{
 };
 
 use agent_base::{error::chain, lock::lock};
-use agent_model::snapshot::Severity;
+use agent_model::finding::Severity;
 use agent_source::{cluster::Presence, code, note::Note};
 
 use tokio::sync::watch;

@@ -189,9 +189,12 @@ mod tests {
     #[test]
     fn a_vague_word_is_found_in_comments_of_every_room() {
         // This file has none of them in comments either.
-        let text = "//! Job.\n@ Nobody waits.\nfn f() {} @ whoever asks\nlet nobody = 1;\n@ Let be.\n";
+        let text =
+            "//! Job.\n@ Nobody waits.\nfn f() {} @ whoever asks\nlet nobody = 1;\n@ Let be.\n";
         let text = &text.replace('@', "//");
-        for room in ["agent/kernel/src", "agent/model/src", "agent/proxy/src", "agent/src", "tests/src"] {
+        for room in
+            ["agent/kernel/src", "agent/model/src", "agent/proxy/src", "agent/src", "tests/src"]
+        {
             let found = problems_of(&Path::new(room).join("a.rs"), text);
             assert_eq!(found.len(), 3, "{found:?}");
             assert!(found[1].starts_with(&format!("{room}/a.rs:3: whoever")), "{found:?}");

@@ -8,9 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     egress::{Action, ProxyDuty, Rule, RuleSource},
+    finding::{Finding, Severity, code},
     registry::{Hidden, Registry, Scope, Service, ServicePort, Visibility},
     resource::Objects,
-    snapshot::{Finding, Severity, code},
 };
 
 pub(super) fn find(objects: &Objects, registry: &Registry) -> Vec<Finding> {

@@ -31,13 +31,13 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use super::{Notes, endpoints::Index};
 use crate::{
     egress::{DefaultAction, RuleSource},
+    finding::{Finding, Severity, code},
     names::Answers,
     registry::{List, Service},
     resource::{
         Described as _, Governing, Kind, Object, ObjectKey, Objects, Short,
         app_mesh::{EgressFilterType, Enrolment, MembershipError, Mesh, Reference, VirtualService},
     },
-    snapshot::{Finding, Severity, code},
 };
 
 pub(super) use within::{enrolment_within, mesh_within};

@@ -11,7 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use crate::{names::Answers, snapshot::PodId};
+use crate::{names::Answers, pod::PodId};
 
 /// The node that a snapshot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

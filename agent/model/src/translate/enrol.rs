@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     egress::DefaultAction,
+    finding::{Severity, code},
+    pod::PodId,
     resource::{Described as _, app_mesh::MembershipError, tag::REVISION},
-    snapshot::{PodId, Severity, code},
 };
 
 /// The value of the label that enrols without a sidecar.

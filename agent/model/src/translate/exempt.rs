@@ -18,8 +18,9 @@ use super::{
 use crate::{
     address,
     egress::{Action, Class, Protocol, Rule, RuleSource},
+    finding::{Finding, Severity, code},
+    pod::PodId,
     resource::{Described as _, Kind, Object, Objects, Service, Short},
-    snapshot::{Finding, PodId, Severity, code},
 };
 
 const DNS_PORT: NonZeroU16 = NonZeroU16::new(53).expect("53 is not zero");

@@ -26,11 +26,11 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule, RuleSet, RuleSource},
     endpoints::Endpoints,
+    finding::Finding,
     names::Answers,
     pod::PodId,
     registry::{Exposure, Ports, Registry, Scope, Selected, Service},
     resource::{Kind, Object, ObjectKey, Objects},
-    snapshot::Finding,
 };
 
 use super::{

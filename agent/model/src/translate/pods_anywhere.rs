@@ -13,11 +13,12 @@ use super::{
     sidecars::Sidecars,
 };
 use crate::{
+    finding::{Finding, Severity, code},
+    pod::PodId,
     resource::{
         Objects,
         app_mesh::{MembershipError, workload_of},
     },
-    snapshot::{Finding, PodId, Severity, code},
 };
 
 pub(super) fn find(

@@ -2,6 +2,8 @@
 
 use agent_model::{
     endpoints::Endpoints,
+    finding::Severity,
+    pod::PodId,
     requests::{
         Request, Requests as _, Verdict,
         backend::{Backend, LoadAssignment, Target, Weighted},
@@ -10,7 +12,6 @@ use agent_model::{
         route::{Action, Route, VirtualHost},
     },
     resource::{Objects, documents, parse, validate},
-    snapshot::{PodId, Severity},
     translate::requests::RequestModel,
 };
 

@@ -180,9 +180,7 @@ fn heard(found: impl Iterator<Item = IpAddr>, ttl: u32) -> Heard {
     match (all.is_empty(), odd) {
         (false, _) => Heard::Addresses(all, Duration::from_secs(ttl.into())),
         (true, None) => Heard::Nothing,
-        (true, Some(odd)) => {
-            Heard::Failed(format!("the only address is {odd}, which no host has"))
-        }
+        (true, Some(odd)) => Heard::Failed(format!("the only address is {odd}, which no host has")),
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     egress::{Action, Protocol},
+    finding::code,
     names::Answer,
     registry::{Authority, Likeness, Service, ServicePort},
     resource::{
@@ -23,7 +24,6 @@ use crate::{
         },
         protocol::AppProtocol,
     },
-    snapshot::code,
     translate::{
         annotation,
         resolved::Resolved,

@@ -11,6 +11,7 @@ use std::{
 
 use super::{Client, RequestModel, destination::contains, named, virtual_service::Routes};
 use crate::{
+    finding::{Finding, Severity, code},
     requests::host::Domain,
     resource::{
         Kind, Object, ObjectKey, Short,
@@ -18,7 +19,6 @@ use crate::{
         traffic::Destination,
         virtual_service::{HttpRoute, VirtualService},
     },
-    snapshot::{Finding, Severity, code},
 };
 
 impl RequestModel {

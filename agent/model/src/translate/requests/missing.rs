@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{RequestModel, findings::destinations, named};
 use crate::{
+    finding::{Finding, Severity, code},
     requests::host::Domain,
     resource::{Object, security::AuthorizationPolicy},
-    snapshot::{Finding, Severity, code},
 };
 
 impl RequestModel {
