@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
+    endpoints::{Endpoint, Endpoints, NamedEndpoint},
     requests::Reading,
-    snapshot::{Endpoint, Endpoints, NamedEndpoint},
 };
 
 use crate::{Failure, Origin, Ruling, UpstreamAddr, share::by_share};

@@ -50,7 +50,7 @@ pub(crate) struct FlowView {
     pub(crate) upstream: Option<SocketAddr>,
     /// `tcp`, `udp`, `icmp`, `icmpv6`, or the number.
     pub(crate) protocol: String,
-    /// `connect`, `packet`, `wire`, or `proxy`.
+    /// `connect`, `packet`, `link`, or `proxy`.
     pub(crate) layer: Text,
     /// What was decided.
     #[serde(with = "abi_names::verdict")]

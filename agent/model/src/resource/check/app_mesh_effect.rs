@@ -94,7 +94,7 @@ fn gateway(spec: &VirtualGatewaySpec, report: &mut Report<'_>) {
     without(report, spec.logging.is_some(), "spec.logging", LOGGING);
 }
 
-/// Its target is what the gateway's pods may dial; the rest is for whoever serves the gateway.
+/// Its target is what the gateway's pods may dial; the rest is for what serves the gateway.
 fn gateway_route(spec: &GatewayRouteSpec, report: &mut Report<'_>) {
     without(report, spec.grpc_route.is_some(), "spec.grpcRoute", GATEWAYS);
     without(report, spec.http_route.is_some(), "spec.httpRoute", GATEWAYS);

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     egress::{Action, Protocol},
+    finding::code,
     names::Answer,
     registry::{Authority, Likeness, Service, ServicePort},
     resource::{
@@ -28,7 +29,6 @@ use crate::{
         },
         protocol::AppProtocol,
     },
-    snapshot::code,
     translate::{
         annotation,
         resolved::Resolved,
