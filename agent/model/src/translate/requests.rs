@@ -27,6 +27,7 @@ mod named;
 mod outbound;
 mod peers;
 mod policy;
+mod steered;
 mod stream;
 mod views;
 mod virtual_service;
@@ -58,6 +59,7 @@ use crate::{
 };
 use destination::DestinationRules;
 use peers::Peers;
+pub(super) use steered::Steered;
 use views::Views;
 pub(super) use views::{Member, Mesh};
 use virtual_service::VirtualServices;
