@@ -1,7 +1,7 @@
 //! What becomes of one request: the slow and obvious reading of the model, which tests and tools
 //! ask.
 
-use std::net::IpAddr;
+use std::{borrow::Borrow, net::IpAddr};
 
 use super::{
     change::{PathRewrite, Redirect, RedirectPort},
@@ -38,9 +38,10 @@ pub enum Verdict<'a> {
 
 impl Request<'_> {
     /// What becomes of the request among some hosts.
-    pub fn among<'a>(&self, hosts: &'a [VirtualHost]) -> Verdict<'a> {
+    pub fn among<'a>(&self, hosts: &'a [impl Borrow<VirtualHost>]) -> Verdict<'a> {
         let name = Domain::of_authority(self.authority);
-        let named = hosts.iter().flat_map(|host| host.domains.iter().map(move |one| (one, host)));
+        let hosts = hosts.iter().map(Borrow::<VirtualHost>::borrow);
+        let named = hosts.flat_map(|host| host.domains.iter().map(move |one| (one, host)));
         match most_specific(named, &name) {
             Some(host) => match host.routes.iter().find(|route| self.meets(&route.when)) {
                 Some(route) => Verdict::Route(route),
@@ -149,10 +150,10 @@ impl Listener {
             },
             Sent::Tls(name) => {
                 let name = Domain::new(name);
-                let asked = |route: &&StreamRoute| {
+                let asked = |route: &StreamRoute| {
                     route.names.is_empty() || route.names.iter().any(|own| own.covers(&name))
                 };
-                self.stream(self.tls.iter().find(asked))
+                self.stream(self.tls.iter().map(AsRef::as_ref).find(|route| asked(route)))
             }
             Sent::Request(_) | Sent::Bytes => self.stream(None),
         }
@@ -160,7 +161,7 @@ impl Listener {
 
     /// A route by its name, else that for what has none.
     fn stream<'a>(&'a self, named: Option<&'a StreamRoute>) -> Decided<'a> {
-        named.or(self.tcp.as_ref()).map_or(Decided::NotServed, Decided::Stream)
+        named.or(self.tcp.as_deref()).map_or(Decided::NotServed, Decided::Stream)
     }
 }
 
