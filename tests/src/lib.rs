@@ -17,12 +17,14 @@
 //! linked, spare                  a pod whose links change while it runs, and such links
 //! stranger                       other owners' programs on the same hooks
 //! pace                           limits of wall time, held against a control in the same run
-//! web                            a web server that says its version
+//! web                            a web server that says its version, also over TLS
+//! authority                      signs certificates
 //! raw                            the few calls that need `unsafe`
 //! ```
 
 pub mod app_mesh;
 pub mod attached;
+pub mod authority;
 pub mod burden;
 pub mod chain;
 pub mod client;

@@ -115,7 +115,7 @@ impl Case {
             lines.insert(1, format!("Host: reviews:{PORT}"));
         }
         let (to, body) = (self.net.service(), String::new());
-        Requests { to, lines, body, count, millis: 0, each: 10 }
+        Requests { to, lines, body, count, millis: 0, each: 10, tls: None }
     }
 
     /// What the agent's flows say of the last request for a path; they say it once it has ended, which

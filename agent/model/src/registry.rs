@@ -148,8 +148,11 @@ impl ServicePort {
     pub fn redirect(&self) -> Option<&Endpoints> {
         let endpoints = self.endpoints.as_ref()?;
         let stays = matches!(endpoints, Endpoints::Dialled { port, .. } if *port == self.dialled());
-        let is_proxied = self.rules.iter().any(|rule| rule.action != Action::Direct);
-        (is_proxied && !stays).then_some(endpoints)
+        (self.is_proxied() && !stays).then_some(endpoints)
+    }
+
+    fn is_proxied(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action != Action::Direct)
     }
 
     /// Why its connections are proxied or go out directly.
@@ -160,7 +163,7 @@ impl ServicePort {
             Some(Family::Http) => PathReason::ByHost,
             Some(Family::Tls) => PathReason::ByServerName,
             Some(Family::Auto) => PathReason::Detected,
-            Some(Family::Opaque) if self.redirect().is_some() => PathReason::Redirected,
+            Some(Family::Opaque) if self.is_proxied() => PathReason::Redirected,
             Some(Family::Opaque) => PathReason::AsDialled,
         }
     }
@@ -179,7 +182,8 @@ pub enum PathReason {
     ByServerName,
     /// Proxied: what is spoken is told from the first bytes.
     Detected,
-    /// Proxied: it is carried to another address or port than was dialled.
+    /// Proxied: it is carried to another address or port than was dialled, or an object says more of
+    /// how.
     Redirected,
     /// Direct: it goes where it was dialled, and nothing in it decides anything.
     AsDialled,

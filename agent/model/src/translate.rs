@@ -143,11 +143,12 @@ fn define(
     node: &NodeContext,
     interner: &mut Interner,
 ) -> Vec<Arc<Service>> {
-    interner.look_at(objects);
+    interner.look_at(objects, &node.cluster_domain);
     let (endpoints, workloads) = (interner.endpoints(), interner.workloads());
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
     let answers = &*node.answers;
-    let inputs = egress::Inputs { endpoints: &endpoints, answers };
+    let steered = interner.steered();
+    let inputs = egress::Inputs { endpoints: &endpoints, answers, steered: &steered };
     interner.begin(objects, (&node.cluster_domain, answers), |object| {
         let (mut defined, depends) = match object {
             Object::Service(service) => {

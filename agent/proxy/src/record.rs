@@ -26,6 +26,8 @@ pub struct Record {
     pub upstream: Option<UpstreamAddr>,
     /// How its bytes were treated.
     pub protocol: Protocol,
+    /// The server name that its TLS asks for, where that was read; else empty.
+    pub server_name: String,
     /// Only an audit let it pass.
     pub would_deny: bool,
     /// Bytes from the client to the far end.
@@ -56,7 +58,6 @@ pub(crate) struct Tally {
 
 /// The record of a connection that is still open.
 pub(crate) struct Ledger {
-    pub(crate) workload: WorkloadId,
     records: Arc<dyn Records>,
     opened: Instant,
     pub(crate) tally: Tally,
@@ -71,19 +72,14 @@ impl Ledger {
             origin: None,
             upstream: None,
             protocol: Protocol::Opaque,
+            server_name: String::new(),
             would_deny: false,
             bytes_sent: 0,
             bytes_received: 0,
             duration: Duration::ZERO,
             failure: Some(Failure::Stopped),
         };
-        Self {
-            workload,
-            records,
-            opened: Instant::now(),
-            tally: Tally::default(),
-            entry: Some(entry),
-        }
+        Self { records, opened: Instant::now(), tally: Tally::default(), entry: Some(entry) }
     }
 
     /// Notes what has been learnt.

@@ -53,6 +53,10 @@ pub(crate) struct FlowRecord {
     pub(crate) pid: Option<u32>,
     /// What the proxy dialled.
     pub(crate) upstream: Option<SocketAddr>,
+    /// The server name that its TLS asks for, where the proxy read it.
+    pub(crate) server_name: Option<String>,
+    /// What went wrong, with its causes.
+    pub(crate) error: Option<String>,
     /// For the end of a connection: what it carried.
     pub(crate) carried: Option<Carried>,
     /// The request that this tells of, and not its connection.
@@ -159,6 +163,8 @@ impl FlowRecord {
             rule: known.rule,
             pid: (event.pid != 0).then_some(event.pid),
             upstream: None,
+            server_name: None,
+            error: None,
             carried,
             request: None,
         })
@@ -184,6 +190,8 @@ impl FlowRecord {
             rule: None,
             pid: None,
             upstream: None,
+            server_name: None,
+            error: None,
             carried: None,
             request: None,
         }

@@ -8,8 +8,9 @@
 //!
 //! Decisions where the dialect assumes an Envoy on every path:
 //!
-//! - A declared name is reached at the addresses that it resolves to and at those of its nodes, on
-//!   the ports of its listeners, straight out: requests are not routed yet.
+//! - A declared name is reached at the addresses that it resolves to, by the proxy where its listener
+//!   speaks HTTP, HTTP/2 or gRPC. Its nodes' own addresses are reached straight: routes are for the
+//!   name.
 //! - The mesh's filter is about TCP there, since only TCP gets to the Envoy. Here `DROP_ALL` also
 //!   stops datagrams, but for the resolvers': an allowlist that half of the protocols ignore is none.
 //! - The instance's metadata (169.254.169.254) is not ignored by default as it is there: a pod that

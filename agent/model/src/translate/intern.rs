@@ -35,7 +35,7 @@ use crate::{
 
 use super::{
     endpoints::Index,
-    requests::{Inputs, Member, RequestModel},
+    requests::{Inputs, Member, RequestModel, Steered},
     workloads::Workloads,
 };
 pub(super) use services::Defined;
@@ -60,6 +60,9 @@ pub struct Interner {
     objects: Objects,
     endpoints: Arc<Index>,
     workloads: Arc<Workloads>,
+    steered: Arc<Steered>,
+    /// That of the translation before, where it is another.
+    formerly: Option<Arc<Steered>>,
     requests: Option<Arc<RequestModel>>,
 }
 
@@ -80,13 +83,25 @@ struct Findings {
 
 impl Interner {
     /// Takes in the objects of a translation, for lookups of endpoints and workloads.
-    pub(super) fn look_at(&mut self, objects: &Objects) {
+    pub(super) fn look_at(&mut self, objects: &Objects, cluster_domain: &str) {
         self.endpoints = Arc::new(self.endpoints.follow(objects));
         let kinds = [Kind::Namespace, Kind::Pod, Kind::WorkloadEntry];
         if !kinds.iter().all(|kind| objects.shares(&self.objects, *kind)) {
             self.workloads = Arc::new(Workloads::new(objects));
         }
+        let kinds = [Kind::VirtualService, Kind::DestinationRule];
+        if !kinds.iter().all(|kind| objects.shares(&self.objects, *kind)) {
+            let steered = Steered::read(objects, cluster_domain);
+            if *self.steered != steered {
+                self.formerly = Some(std::mem::replace(&mut self.steered, Arc::new(steered)));
+            }
+        }
         self.objects = objects.clone();
+    }
+
+    /// Which ports go by the proxy for what objects say of them.
+    pub(super) fn steered(&self) -> Arc<Steered> {
+        Arc::clone(&self.steered)
     }
 
     /// The endpoints of Services.
@@ -131,11 +146,18 @@ impl Interner {
                 objects: std::mem::take(&mut self.objects),
                 endpoints: std::mem::take(&mut self.endpoints),
                 workloads: std::mem::take(&mut self.workloads),
+                steered: Arc::new(Steered::read(objects, cluster_domain)),
                 ..Self::default()
             };
         }
         self.round += 1;
-        self.delta = self.services.update(objects, answers, define);
+        let (formerly, now) = (self.formerly.take(), Arc::clone(&self.steered));
+        let is_moved = |service: &Service| {
+            formerly.as_ref().is_some_and(|before| {
+                before.concerns(&service.hosts) || now.concerns(&service.hosts)
+            })
+        };
+        self.delta = self.services.update(objects, (answers, &is_moved), define);
     }
 
     /// The registry of all services that may be exported.

@@ -37,6 +37,7 @@ mod outbound;
 mod peers;
 mod policy;
 mod pool;
+mod steered;
 mod stream;
 mod views;
 mod virtual_service;
@@ -70,6 +71,7 @@ use crate::{
 use definition::Read;
 use destination::DestinationRules;
 use peers::Peers;
+pub(super) use steered::Steered;
 use views::Views;
 pub(super) use views::{Member, Mesh};
 use virtual_service::VirtualServices;
