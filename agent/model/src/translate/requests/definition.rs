@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::{
@@ -80,10 +81,35 @@ pub(super) enum What {
     Tcp(Arc<StreamRoute>),
 }
 
+/// Those of the same client that were made last, by what they are about, where destinations are made
+/// from the same as then.
+pub(super) type Last<'a> = HashMap<usize, &'a Arc<Definition>>;
+
+impl Definition {
+    pub(super) fn about(&self) -> usize {
+        self.subject.address()
+    }
+}
+
 impl RequestModel {
     /// What a subject is to a client.
-    pub(super) fn definition(&self, client: &Client, subject: Subject) -> Arc<Definition> {
+    pub(super) fn definition(
+        &self,
+        client: &Client,
+        subject: Subject,
+        last: &Last<'_>,
+    ) -> Arc<Definition> {
         let who = subject.follows_from(client);
+        let is_still = |one: &&&Arc<Definition>| {
+            let is_host = |read: &&Read| matches!(read, Read::Host(_) | Read::NoHost(_));
+            let mut hosts = one.reads.iter().filter(is_host);
+            one.client == who
+                && one.subject.is_same(&subject)
+                && hosts.all(|read| self.still_reads(client, read))
+        };
+        if let Some(known) = last.get(&subject.address()).filter(is_still) {
+            return Arc::clone(known);
+        }
         let pool = &self.views.shared.definitions;
         let is_it = |(): &(), one: &Definition| {
             one.client == who

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     definition::{Definition, Piece, What},
-    views::View,
+    views::{Destinations, View},
 };
 use crate::{
     requests::{
@@ -20,20 +20,24 @@ use crate::{
 
 impl View {
     /// What definitions come to; of the view before stays what they do not touch.
-    pub(super) fn of(definitions: Box<[Arc<Definition>]>, before: Option<&Self>) -> Self {
+    pub(super) fn of(
+        definitions: Box<[Arc<Definition>]>,
+        read: Destinations,
+        before: Option<&Self>,
+    ) -> Self {
         let Some(before) = before else {
             let ports = listening(&definitions, |_| true).collect();
-            return Self { outbound: Arc::new(Outbound { ports }), definitions };
+            return Self { outbound: Arc::new(Outbound { ports }), definitions, read };
         };
         let touched = touched(&before.definitions, &definitions);
         if touched.is_empty() {
-            return Self { outbound: Arc::clone(&before.outbound), definitions };
+            return Self { outbound: Arc::clone(&before.outbound), definitions, read };
         }
         let kept = before.outbound.ports.iter().filter(|(port, _)| !touched.contains(port));
         let mut ports: BTreeMap<u16, Arc<Port>> =
             kept.map(|(number, port)| (*number, Arc::clone(port))).collect();
         ports.extend(listening(&definitions, |port| touched.contains(&port)));
-        Self { outbound: Arc::new(Outbound { ports }), definitions }
+        Self { outbound: Arc::new(Outbound { ports }), definitions, read }
     }
 }
 

@@ -9,9 +9,10 @@ use ipnet::IpNet;
 
 use super::{
     Client, RequestModel,
-    definition::{Definition, Piece, Subject, What},
+    definition::{Definition, Last, Piece, Subject, What},
     matches::RouteContext,
     named::MESH,
+    views::{Destinations, View},
     virtual_service::{ByHost, Routes},
     visible::{VisibleHost, VisiblePort},
 };
@@ -27,7 +28,15 @@ const WEB: u16 = 80;
 
 impl RequestModel {
     /// What a client may dial, host by host, in order of precedence.
-    pub(super) fn definitions(&self, client: &Client) -> Box<[Arc<Definition>]> {
+    pub(super) fn definitions(
+        &self,
+        client: &Client,
+        read: &Destinations,
+        before: Option<&View>,
+    ) -> Box<[Arc<Definition>]> {
+        let last = before.filter(|before| before.read.is_same(read));
+        let last = last.iter().flat_map(|before| &before.definitions);
+        let last: Last<'_> = last.map(|one| (one.about(), one)).collect();
         let all = self.routes().of(client, MESH);
         let by_host = ByHost::new(&all);
         let aliases = Aliases::new(client);
@@ -38,7 +47,7 @@ impl RequestModel {
             routes: by_host.find(&Domain::new(&seen.host)).cloned(),
         });
         let subjects = hosts.chain(undeclared(client, &all));
-        subjects.map(|subject| self.definition(client, subject)).collect()
+        subjects.map(|subject| self.definition(client, subject, &last)).collect()
     }
 }
 

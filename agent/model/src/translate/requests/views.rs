@@ -2,7 +2,7 @@
 
 use std::{
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
 use hashbrown::HashMap;
@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{
     Gateway, Labels, Lazy, Object, ObjectKey, Outbound, PodId, RequestModel, Requests, Server,
-    backend::MadeWith, definition::Definition, id_of, pool::Pool, sidecars, visible::VisibleHost,
-    workload,
+    backend::MadeWith, definition::Definition, destination::DestinationRules, id_of, peers::Peers,
+    pool::Pool, sidecars, visible::VisibleHost, workload,
 };
 use crate::{
     requests::backend::{Backend, LoadAssignment},
@@ -70,7 +70,23 @@ pub(super) enum ViewKey {
 pub(super) struct View {
     pub(super) outbound: Arc<Outbound>,
     pub(super) definitions: Box<[Arc<Definition>]>,
+    pub(super) read: Destinations,
 }
+
+/// What destinations were made from besides services: two are the same that are one allocation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Destinations {
+    rules: Weak<OnceLock<DestinationRules>>,
+    peers: Weak<OnceLock<Peers>>,
+}
+
+impl Destinations {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.rules.ptr_eq(&other.rules) && self.peers.ptr_eq(&other.peers)
+    }
+}
+
+type Last = HashMap<ViewKey, (Arc<View>, u8)>;
 
 /// What was worked out so far.
 #[derive(Debug, Default)]
@@ -80,7 +96,7 @@ pub(super) struct Views {
     outbound: Arc<Kept<ViewKey, View>>,
     /// The last views before these, which the next ones follow from, and how many generations ago
     /// they were made.
-    before: Arc<Mutex<HashMap<ViewKey, (Arc<View>, u8)>>>,
+    before: Arc<Mutex<Last>>,
     gateways: Arc<Kept<PodId, Option<Arc<Gateway>>>>,
 }
 
@@ -106,16 +122,16 @@ impl Views {
         }
         let older = lock(&before.before);
         let older = older.iter().filter(|(_, (_, age))| *age < OLDEST);
-        let mut last: HashMap<ViewKey, (Arc<View>, u8)> =
+        let mut last: Last =
             older.map(|(key, (view, age))| (key.clone(), (Arc::clone(view), age + 1))).collect();
         last.extend(before.outbound.made().into_iter().map(|(key, view)| (key, (view, 0))));
         self.before = Arc::new(Mutex::new(last));
     }
 
     /// The view of a key, which follows from the last one.
-    fn outbound(&self, key: ViewKey, make: impl FnOnce(Option<&View>) -> View) -> Arc<Outbound> {
+    fn outbound(&self, key: &ViewKey, make: impl FnOnce(Option<&View>) -> View) -> Arc<Outbound> {
         let view = self.outbound.get(key.clone(), || {
-            let last = lock(&self.before).remove(&key);
+            let last = lock(&self.before).remove(key);
             make(last.as_ref().map(|(view, _)| &**view))
         });
         Arc::clone(&view.outbound)
@@ -223,6 +239,11 @@ impl RequestModel {
         Some(Member { pod: Arc::clone(pod), mesh })
     }
 
+    /// What its destinations are made from.
+    fn destinations(&self) -> Destinations {
+        Destinations { rules: Arc::downgrade(&self.rules), peers: Arc::downgrade(&self.peers) }
+    }
+
     fn istio_outbound(&self, pod: &Pod) -> Arc<Outbound> {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let all = pod.metadata.labels.clone().unwrap_or_default();
@@ -235,9 +256,10 @@ impl RequestModel {
             sidecar: sidecar.map(|one| sidecars::key(one)),
             labels: labels.clone(),
         };
-        self.views.outbound(key, |before| {
+        self.views.outbound(&key, |before| {
             let client = self.client_of(namespace, labels, filter);
-            View::of(self.definitions(&client), before)
+            let read = self.destinations();
+            View::of(self.definitions(&client, &read, before), read, before)
         })
     }
 
@@ -249,7 +271,7 @@ impl RequestModel {
         };
         let key = ViewKey::AppMesh { namespace, node };
         let make = || Arc::new(self.app_mesh_outbound(pod).unwrap_or_default());
-        Some(self.views.outbound(key, |_| View { outbound: make(), ..View::default() }))
+        Some(self.views.outbound(&key, |_| View { outbound: make(), ..View::default() }))
     }
 }
 
