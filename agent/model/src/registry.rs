@@ -30,7 +30,7 @@ use crate::{
 };
 
 pub use scope::{Filter, HostPattern, List, Listener, NamespacePattern, Scope, Visibility};
-pub use select::{Hidden, Ports, Selected};
+pub use select::{Hidden, Ports, Selected, Shown};
 
 /// What one object declares.
 #[derive(Clone, Debug, PartialEq, Eq)]

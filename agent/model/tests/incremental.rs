@@ -79,9 +79,10 @@ fn service(which: u8, form: u8) -> Body {
     };
     let exported = if form == 3 { ", annotations: {networking.istio.io/exportTo: .}" } else { "" };
     let port = 80 + u16::from(form);
+    let name = if form > 2 { "http" } else { "tcp" };
     (
         exported.to_owned(),
-        format!("spec: {{clusterIP: \"{address}\", ports: [{{name: tcp, port: {port}}}]}}\n"),
+        format!("spec: {{clusterIP: \"{address}\", ports: [{{name: {name}, port: {port}}}]}}\n"),
     )
 }
 

@@ -7,6 +7,8 @@ mod app_mesh;
 #[path = "support/requests.rs"]
 mod requests;
 
+use std::sync::Arc;
+
 use agent_model::{
     endpoints::Endpoints,
     requests::{
@@ -48,6 +50,7 @@ const USUAL: &str = "timeout: 15s, retries: {attempts: 2, retryOn: 'connect-fail
 fn of_svc_v(mut outbound: Outbound) -> Outbound {
     let name = Domain::new(SVC_V);
     for port in outbound.ports.values_mut() {
+        let port = Arc::make_mut(port);
         port.at.clear();
         port.any.hosts.retain(|host| host.domains.contains(&name));
     }

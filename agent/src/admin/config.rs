@@ -195,7 +195,7 @@ fn listener(row: &requests::ListenerRow<'_>) -> ListenerRow {
         address: words::address(row.at),
         protocols: there.map(|(name, _)| (*name).to_owned()).collect(),
         hosts: hosts.len(),
-        streams: tls.iter().chain(tcp).map(stream).collect(),
+        streams: tls.iter().chain(tcp).map(|one| stream(one)).collect(),
     }
 }
 

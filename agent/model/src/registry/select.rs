@@ -19,23 +19,27 @@ pub struct Selected {
 pub enum Ports {
     /// Each.
     All,
-    /// Those whose place holds `true`.
-    Some(Vec<bool>),
+    /// These.
+    Some(Box<Shown>),
 }
+
+/// Ports of a service: those whose place holds `true`. They are few, and selections of all are many.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shown(Vec<bool>);
 
 impl Ports {
     /// None of a service's ports.
     pub fn none(service: &Service) -> Self {
-        Self::Some(vec![false; service.ports.len()])
+        Self::Some(Box::new(Shown(vec![false; service.ports.len()])))
     }
 
     /// Adds the ports that a test picks.
     pub fn add(&mut self, service: &Service, pick: impl Fn(usize, &ServicePort) -> bool) {
         if let Self::Some(seen) = self {
             for (index, port) in service.ports.iter().enumerate() {
-                seen[index] |= pick(index, port);
+                seen.0[index] |= pick(index, port);
             }
-            if seen.iter().all(|seen| *seen) {
+            if seen.0.iter().all(|seen| *seen) {
                 *self = Self::All;
             }
         }
@@ -45,19 +49,19 @@ impl Ports {
     pub fn contains(&self, index: usize) -> bool {
         match self {
             Self::All => true,
-            Self::Some(seen) => seen.get(index).copied().unwrap_or(false),
+            Self::Some(seen) => seen.0.get(index).copied().unwrap_or(false),
         }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        matches!(self, Self::Some(seen) if !seen.contains(&true))
+        matches!(self, Self::Some(seen) if !seen.0.contains(&true))
     }
 
     fn union(&mut self, other: &Self) {
         match (&mut *self, other) {
             (Self::Some(seen), Self::Some(more)) => {
-                for (seen, more) in seen.iter_mut().zip(more) {
+                for (seen, more) in seen.0.iter_mut().zip(&more.0) {
                     *seen |= more;
                 }
             }

@@ -1,7 +1,7 @@
 //! What becomes of one request: the slow and obvious reading of the model, which tests and tools
 //! ask.
 
-use std::net::IpAddr;
+use std::{borrow::Borrow, net::IpAddr};
 
 use super::{
     change::{PathRewrite, Redirect, RedirectPort},
@@ -38,9 +38,10 @@ pub enum Verdict<'a> {
 
 impl Request<'_> {
     /// What becomes of the request among some hosts.
-    pub fn among<'a>(&self, hosts: &'a [VirtualHost]) -> Verdict<'a> {
+    pub fn among<'a>(&self, hosts: &'a [impl Borrow<VirtualHost>]) -> Verdict<'a> {
         let name = Domain::of_authority(self.authority);
-        let named = hosts.iter().flat_map(|host| host.domains.iter().map(move |one| (one, host)));
+        let hosts = hosts.iter().map(Borrow::<VirtualHost>::borrow);
+        let named = hosts.flat_map(|host| host.domains.iter().map(move |one| (one, host)));
         match most_specific(named, &name) {
             Some(host) => match host.routes.iter().find(|route| self.meets(&route.when)) {
                 Some(route) => Verdict::Route(route),
@@ -156,10 +157,14 @@ impl Listener {
             },
             Sent::Tls(name) => {
                 let named = self.tls.iter();
-                let named = named.flat_map(|route| route.names.iter().map(move |own| (own, route)));
+                let named =
+                    named.flat_map(|route| route.names.iter().map(move |own| (own, &**route)));
                 // Of a hello without a name no name is the right one, not even a wildcard.
                 let found = most_specific(named, &Domain::new(name)).filter(|_| !name.is_empty());
-                let any_name = || self.tls.iter().find(|route| route.names.is_empty());
+                let any_name = || {
+                    let mut all = self.tls.iter().map(AsRef::as_ref);
+                    all.find(|route: &&StreamRoute| route.names.is_empty())
+                };
                 self.stream(found.or_else(any_name))
             }
             Sent::Request(_) | Sent::Bytes => self.stream(None),
@@ -168,7 +173,7 @@ impl Listener {
 
     /// A route by its name, else that for what has none.
     fn stream<'a>(&'a self, named: Option<&'a StreamRoute>) -> Decided<'a> {
-        named.or(self.tcp.as_ref()).map_or(Decided::NotServed, Decided::Stream)
+        named.or(self.tcp.as_deref()).map_or(Decided::NotServed, Decided::Stream)
     }
 }
 

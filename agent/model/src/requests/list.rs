@@ -1,7 +1,10 @@
 //! A model as rows: its listeners, routes, clusters and endpoints, under the names that people know
 //! from a proxy's own configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Borrow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use ipnet::IpNet;
 
@@ -137,8 +140,11 @@ impl<'a> AnyRoute<'a> {
     }
 }
 
-fn of_hosts(hosts: &[VirtualHost]) -> impl Iterator<Item = (&BTreeSet<Domain>, &Route)> {
-    hosts.iter().flat_map(|host| host.routes.iter().map(|route| (&host.domains, route)))
+fn of_hosts(
+    hosts: &[impl Borrow<VirtualHost>],
+) -> impl Iterator<Item = (&BTreeSet<Domain>, &Route)> {
+    let hosts = hosts.iter().map(Borrow::<VirtualHost>::borrow);
+    hosts.flat_map(|host| host.routes.iter().map(|route| (&host.domains, route)))
 }
 
 fn of_shares(to: &[Weighted]) -> impl Iterator<Item = &Target> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,11 +11,12 @@ use serde::Serialize;
 
 use super::{backend::Weighted, host::Domain, route::VirtualHost};
 
-/// What a workload may dial. What is not here goes where the policy of the workload says.
+/// What a workload may dial. What is not here goes where the policy of the workload says. Ports, hosts
+/// and routes are shared by all workloads and generations to which they are the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Outbound {
     /// By port.
-    pub ports: BTreeMap<u16, Port>,
+    pub ports: BTreeMap<u16, Arc<Port>>,
 }
 
 /// What may be dialled on a port.
@@ -30,11 +32,11 @@ pub struct Port {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Listener {
     /// HTTP, by its host.
-    pub hosts: Vec<VirtualHost>,
+    pub hosts: Vec<Arc<VirtualHost>>,
     /// TLS that is not ended here; the most specific name decides, of equal ones the first.
-    pub tls: Vec<StreamRoute>,
+    pub tls: Vec<Arc<StreamRoute>>,
     /// Everything else.
-    pub tcp: Option<StreamRoute>,
+    pub tcp: Option<Arc<StreamRoute>>,
 }
 
 impl Listener {

@@ -1,7 +1,8 @@
 //! Which request goes where: hosts with their routes, in order, the first that matches decides.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use hashbrown::HashSet;
 use serde::Serialize;
 
 use super::{
@@ -243,13 +244,18 @@ pub(crate) fn end_at_catch_all(routes: &mut Vec<Route>) {
 }
 
 /// Gives each name to the first host that claims it, and drops hosts without names.
-pub(crate) fn each_name_once(hosts: Vec<VirtualHost>) -> Vec<VirtualHost> {
-    let mut taken: BTreeSet<Domain> = BTreeSet::new();
-    let mut kept = Vec::new();
-    for mut host in hosts {
-        host.domains.retain(|domain| taken.insert(domain.clone()));
-        if !host.domains.is_empty() {
-            kept.push(host);
+pub(crate) fn each_name_once(hosts: &[Arc<VirtualHost>]) -> Vec<Arc<VirtualHost>> {
+    let mut taken: HashSet<&Domain> = HashSet::with_capacity(hosts.len());
+    let mut kept = Vec::with_capacity(hosts.len());
+    for host in hosts {
+        let free = |domain: &&Domain| !taken.contains(domain);
+        let domains: Vec<&Domain> = host.domains.iter().filter(free).collect();
+        taken.extend(&domains);
+        if domains.len() == host.domains.len() {
+            kept.push(Arc::clone(host));
+        } else if !domains.is_empty() {
+            let domains = domains.into_iter().cloned().collect();
+            kept.push(Arc::new(VirtualHost { domains, routes: host.routes.clone() }));
         }
     }
     kept

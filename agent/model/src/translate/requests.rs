@@ -10,23 +10,33 @@
 //! Each revision of the mesh has settings of its own, and under each a pod sees another model.
 //!
 //! Nothing is worked out before it is asked for. What was is shared by all pods that see the same,
-//! and by the generations after for as long as nothing that it follows from changes.
+//! and by the generations after for as long as nothing that it follows from changes: a view as a
+//! whole, and of a view that changes each port, host, route and destination of its own.
+//!
+//! ```text
+//! services ─► VisibleHost ─┐            reads: the destinations that its routes lead to
+//! routes ─────► Routes ────┼─► Definition ─► pieces ─► Port ─► Outbound
+//! rules ──► Merged ─► Backend ─┘
+//! ```
 
 mod actions;
 mod app_mesh;
 mod backend;
+mod definition;
 mod delegate;
 mod destination;
 mod edge;
 mod findings;
 mod http;
 mod legacy;
+mod listeners;
 mod matches;
 mod missing;
 mod named;
 mod outbound;
 mod peers;
 mod policy;
+mod pool;
 mod steered;
 mod stream;
 mod views;
@@ -40,6 +50,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use hashbrown::HashMap;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
@@ -57,6 +68,7 @@ use crate::{
     requests::{Requests, backend::Target, gateway::Gateway, outbound::Outbound, server::Server},
     resource::{Kind, Object, ObjectKey, Objects},
 };
+use definition::Read;
 use destination::DestinationRules;
 pub(super) use named::expand;
 use peers::Peers;
@@ -92,6 +104,8 @@ pub struct RequestModel {
     sidecars: Lazy<Sidecars>,
     routes: Lazy<VirtualServices>,
     rules: Lazy<DestinationRules>,
+    /// Those that were made last, which routes and rules are made from where they are other ones.
+    before: Before,
     peers: Lazy<Peers>,
     /// The pods that are asked about; without it all that there are.
     members: Option<BTreeMap<PodId, Member>>,
@@ -101,6 +115,13 @@ pub struct RequestModel {
 /// Something that is made when it is first asked for, and kept by the generations after.
 type Lazy<T> = Arc<OnceLock<T>>;
 
+/// What was made for objects before these, under the same settings.
+#[derive(Clone, Debug, Default)]
+struct Before {
+    routes: Lazy<VirtualServices>,
+    rules: Lazy<DestinationRules>,
+}
+
 /// Who asks.
 #[derive(Debug)]
 struct Client {
@@ -109,12 +130,14 @@ struct Client {
     scope: Scope,
     is_gateway: bool,
     /// What it sees: its own Sidecar's choice.
-    seen: Vec<VisibleHost>,
+    seen: Vec<Arc<VisibleHost>>,
     /// Where routes may lead it: all that is exported to it, since a route that it sees brings its
     /// destinations along.
-    reachable: BTreeMap<String, VisibleHost>,
+    reachable: HashMap<Arc<str>, Arc<VisibleHost>>,
     /// Made so far: by object, host, port and subset.
     backends: RefCell<BTreeMap<Part, Target>>,
+    /// What is looked up, while a definition is made.
+    reads: RefCell<Option<Vec<Read>>>,
 }
 
 type Part = (ObjectKey, Arc<str>, u16, Option<String>);
@@ -163,6 +186,7 @@ impl RequestModel {
             sidecars: Arc::clone(sidecars),
             routes: Lazy::default(),
             rules: Lazy::default(),
+            before: Before::default(),
             peers: Lazy::default(),
             members: None,
             views: Views::default(),
@@ -181,13 +205,16 @@ impl RequestModel {
     }
 
     fn routes(&self) -> &VirtualServices {
-        let routes = || VirtualServices::new(&self.objects, &self.domain, &self.settings.routes);
-        self.routes.get_or_init(routes)
+        let usual = &self.settings.routes;
+        let before = self.before.routes.get();
+        let make = || VirtualServices::new(&self.objects, &self.domain, usual, before);
+        self.routes.get_or_init(make)
     }
 
     fn rules(&self) -> &DestinationRules {
         let MeshSettings { rules, root_namespace, .. } = &*self.settings;
-        let make = || DestinationRules::new(&self.objects, &self.domain, rules, root_namespace);
+        let (domain, before) = (&self.domain, self.before.rules.get());
+        let make = || DestinationRules::new(&self.objects, domain, rules, root_namespace, before);
         self.rules.get_or_init(make)
     }
 
@@ -210,16 +237,19 @@ impl RequestModel {
             visibility: Visibility::Exported(filter),
             unsaid: unsaid.cloned(),
         };
-        let reachable = self.visible(&scope(None)).into_iter();
+        let all = self.visible(&scope(None));
+        let narrows = filter.is_some();
         let scope = scope(filter);
+        let seen = if narrows { self.visible(&scope) } else { all.clone() };
         Client {
-            seen: self.visible(&scope),
-            reachable: reachable.map(|seen| (seen.host.clone(), seen)).collect(),
+            seen,
+            reachable: all.into_iter().map(|one| (Arc::clone(&one.host), one)).collect(),
             namespace,
             labels,
             scope,
             is_gateway: false,
             backends: RefCell::default(),
+            reads: RefCell::default(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Small meshes in strings, and questions to their model.
 
+use std::borrow::Borrow;
+
 use agent_model::{
     endpoints::Endpoints,
     finding::Severity,
@@ -160,11 +162,15 @@ impl<'a> Ask<'a> {
     }
 
     /// The same of hosts, whatever serves their backends.
-    pub(crate) fn among(&self, hosts: &[VirtualHost]) -> String {
+    pub(crate) fn among(&self, hosts: &[impl Borrow<VirtualHost>]) -> String {
         self.told(hosts, &share)
     }
 
-    fn told(&self, hosts: &[VirtualHost], share: &dyn Fn(&Weighted) -> String) -> String {
+    fn told(
+        &self,
+        hosts: &[impl Borrow<VirtualHost>],
+        share: &dyn Fn(&Weighted) -> String,
+    ) -> String {
         let request = self.request();
         match request.among(hosts) {
             Verdict::UnknownHost => "unknown".to_owned(),

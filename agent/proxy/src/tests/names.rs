@@ -44,7 +44,7 @@ impl Far {
     }
 }
 
-fn shares(names: &[&str], to: Vec<(u32, Target)>) -> StreamRoute {
+fn shares(names: &[&str], to: Vec<(u32, Target)>) -> Arc<StreamRoute> {
     let share = |(weight, target)| Weighted {
         weight,
         target,
@@ -52,7 +52,8 @@ fn shares(names: &[&str], to: Vec<(u32, Target)>) -> StreamRoute {
         answer_within: None,
     };
     let names = names.iter().map(|name| Domain::new(name)).collect();
-    StreamRoute { names, to: to.into_iter().map(share).collect(), idle: None }
+    let to = to.into_iter().map(share).collect();
+    Arc::new(StreamRoute { names, to, idle: None })
 }
 
 fn to(at: SocketAddr, change: impl FnOnce(&mut ClientPolicy)) -> Target {
@@ -60,7 +61,7 @@ fn to(at: SocketAddr, change: impl FnOnce(&mut ClientPolicy)) -> Target {
 }
 
 /// A route to one destination.
-fn route(names: &[&str], at: SocketAddr) -> StreamRoute {
+fn route(names: &[&str], at: SocketAddr) -> Arc<StreamRoute> {
     shares(names, vec![(1, to(at, |_| {}))])
 }
 
@@ -75,7 +76,7 @@ async fn rig(answers: Answers, any: Listener) -> Rig {
     let rig = Rig::new(answers).await;
     let port = Port { any, ..Port::default() };
     let dialled = rig.upstream.local_addr().unwrap().port();
-    *slot.lock().unwrap() = Some(Arc::new(Outbound { ports: [(dialled, port)].into() }));
+    *slot.lock().unwrap() = Some(Arc::new(Outbound { ports: [(dialled, Arc::new(port))].into() }));
     rig
 }
 

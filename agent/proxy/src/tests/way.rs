@@ -73,9 +73,9 @@ pub(super) async fn dialled(
     };
     change(&mut route);
     let host = VirtualHost { domains: [Domain::new("reviews")].into(), routes: vec![route] };
-    let any = Listener { hosts: vec![host], ..Listener::default() };
+    let any = Listener { hosts: vec![Arc::new(host)], ..Listener::default() };
     let port = Port { at: BTreeMap::new(), any };
-    let outbound = Outbound { ports: [(addr.port(), port)].into() };
+    let outbound = Outbound { ports: [(addr.port(), Arc::new(port))].into() };
     *slot.lock().unwrap() = Some(Arc::new(outbound));
     rig
 }

@@ -9,7 +9,10 @@ mod matches;
 mod node;
 mod router;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -99,7 +102,8 @@ impl RequestModel {
             self.dial(&Dialling { client: &client, tls }, service, &mut outbound);
         }
         for port in outbound.ports.values_mut() {
-            port.any.hosts = each_name_once(std::mem::take(&mut port.any.hosts));
+            let port = Arc::make_mut(port);
+            port.any.hosts = each_name_once(&port.any.hosts);
         }
         outbound
     }
@@ -140,21 +144,22 @@ impl RequestModel {
     /// A name on each of its ports.
     fn dial(&self, how: &Dialling<'_>, service: &VirtualService, outbound: &mut Outbound) {
         for (number, protocol, table) in self.tables(how, service) {
-            let port = outbound.ports.entry(number).or_default();
+            let port = Arc::make_mut(outbound.ports.entry(number).or_default());
             match table {
                 Table::Http(routes) if protocol != Protocol::Tcp => {
-                    port.any.hosts.push(VirtualHost { domains: self.names(service), routes });
+                    let host = VirtualHost { domains: self.names(service), routes };
+                    port.any.hosts.push(Arc::new(host));
                 }
                 Table::Http(_) => {}
                 Table::Tcp { to, idle } => {
-                    let route = StreamRoute { names: BTreeSet::new(), to, idle };
+                    let route = Arc::new(StreamRoute { names: BTreeSet::new(), to, idle });
                     let addresses = self.addresses(how.client, service);
                     if addresses.is_empty() {
                         port.any.tcp.get_or_insert(route);
                     } else {
                         for net in addresses {
                             let listener = port.at.entry(net).or_default();
-                            listener.tcp.get_or_insert_with(|| route.clone());
+                            listener.tcp.get_or_insert_with(|| Arc::clone(&route));
                         }
                     }
                 }

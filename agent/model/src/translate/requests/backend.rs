@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     super::workloads::Labels,
     Client, RequestModel,
+    definition::Read,
     destination::{Merged, contains},
     policy::Effective,
     visible::VisiblePort,
@@ -33,18 +34,51 @@ impl RequestModel {
     ) -> Target {
         let key =
             (at.service.key.clone(), Arc::clone(&at.host), at.number(), subset.map(str::to_owned));
-        if let Some(known) = client.backends.borrow().get(&key) {
-            return known.clone();
+        let known = client.backends.borrow().get(&key).cloned();
+        let target = known.unwrap_or_else(|| {
+            let found = self.find_backend(client, at, subset);
+            client.backends.borrow_mut().insert(key, found.clone());
+            found
+        });
+        client.note(|| match &target {
+            Target::Backend(backend) => Read::Backend(Arc::clone(backend)),
+            Target::Missing(_) => {
+                Read::NoSubset(at.clone(), subset.map(str::to_owned).unwrap_or_default())
+            }
+        });
+        target
+    }
+
+    /// The destination that another client or generation has, where it follows from the same.
+    fn find_backend(&self, client: &Client, at: &VisiblePort, subset: Option<&str>) -> Target {
+        let seen_by = (client.namespace.as_str(), &client.labels);
+        let rule = self.rules().find(seen_by, &at.host, &at.service.key.namespace);
+        let service = &at.service;
+        let with = MadeWith {
+            rule: rule.cloned(),
+            by_gateway: client.is_gateway,
+            is_plain: service.external
+                || !self.settings.auto_mutual
+                || self.peers().of_namespace(&service.key.namespace) == MtlsMode::Disable,
+        };
+        let is_it = |one: &MadeWith, backend: &Backend| {
+            let Members::OfPort { port, .. } = &backend.members else { return false };
+            let same_port = port.index == at.index && port.host == at.host;
+            same_port && backend.subset.as_deref() == subset && one.is_same(&with)
+        };
+        let (pool, about) = (&self.views.shared.backends, Arc::as_ptr(service).addr());
+        if let Some(known) = pool.find(about, is_it) {
+            return Target::Backend(known);
         }
-        let made = self.make_backend(client, at, subset);
-        client.backends.borrow_mut().insert(key, made.clone());
+        let made = self.make_backend(&with, at, subset);
+        if let Target::Backend(made) = &made {
+            pool.put(about, with, made);
+        }
         made
     }
 
-    fn make_backend(&self, client: &Client, at: &VisiblePort, subset: Option<&str>) -> Target {
-        let seen_by = (client.namespace.as_str(), &client.labels);
-        let rule = self.rules().find(seen_by, &at.host, &at.service.key.namespace);
-        let rule = rule.map(Arc::as_ref);
+    fn make_backend(&self, with: &MadeWith, at: &VisiblePort, subset: Option<&str>) -> Target {
+        let rule = with.rule.as_deref();
         let wanted =
             rule.and_then(|rule| rule.subsets.iter().find(|one| Some(one.name.as_str()) == subset));
         if let (Some(name), None) = (subset, wanted) {
@@ -52,8 +86,7 @@ impl RequestModel {
             return Target::Missing(missing);
         }
         let effective = Effective::of(rule, at.number(), subset);
-        let said = rule.map(|rule| (rule, effective.tls));
-        let tls = self.client_tls(client, (at, subset), said);
+        let tls = client_tls(with, effective.tls, (at, subset));
         Target::Backend(Arc::new(Backend {
             service: at.host.to_string(),
             port: at.number(),
@@ -66,44 +99,60 @@ impl RequestModel {
             },
         }))
     }
+}
 
-    /// An object that speaks of TLS without a mode means none; one that does not speak of it
-    /// leaves it to both sides.
-    fn client_tls(
-        &self,
-        client: &Client,
-        (at, subset): (&VisiblePort, Option<&str>),
-        rule: Option<(&Merged, Option<&destination_rule::ClientTls>)>,
-    ) -> ClientTls {
-        let service = &at.service;
-        let mesh = |names: &[String]| MeshTls {
-            names: names.to_vec(),
-            server_name: format!(
-                "outbound_.{}_.{}_.{}",
-                at.number(),
-                subset.unwrap_or_default(),
-                at.host
-            ),
+/// What a destination is made from, besides its port and subset.
+#[derive(Clone, Debug)]
+pub(super) struct MadeWith {
+    rule: Option<Arc<Merged>>,
+    by_gateway: bool,
+    /// Whether no TLS is spoken where no rule says.
+    is_plain: bool,
+}
+
+impl MadeWith {
+    fn is_same(&self, other: &Self) -> bool {
+        let same_rule = match (&self.rule, &other.rule) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
         };
-        let Some((rule, Some(tls))) = rule else {
-            let off = service.external
-                || !self.settings.auto_mutual
-                || self.peers().of_namespace(&service.key.namespace) == MtlsMode::Disable;
-            return if off { ClientTls::Plain } else { ClientTls::Auto(mesh(&[])) };
-        };
-        // A workload has no secrets of its own unless the rule says whose it is.
-        let secrets = client.is_gateway || rule.selector.is_some();
-        let secret = Some(&tls.credential_name).filter(|name| secrets && !name.is_empty());
-        match tls.mode {
-            ClientTlsMode::Disable => ClientTls::Plain,
-            ClientTlsMode::IstioMutual => ClientTls::Mesh(mesh(&tls.subject_alt_names)),
-            ClientTlsMode::Simple => ClientTls::Own(own(tls, secret, None, service)),
-            ClientTlsMode::Mutual => {
-                let files =
-                    || Certificate::Files(tls.client_certificate.clone(), tls.private_key.clone());
-                let certificate = secret.cloned().map_or_else(files, Certificate::Secret);
-                ClientTls::Own(own(tls, secret, Some(certificate), service))
-            }
+        same_rule && self.by_gateway == other.by_gateway && self.is_plain == other.is_plain
+    }
+}
+
+/// An object that speaks of TLS without a mode means none; one that does not speak of it leaves it to
+/// both sides.
+fn client_tls(
+    with: &MadeWith,
+    said: Option<&destination_rule::ClientTls>,
+    (at, subset): (&VisiblePort, Option<&str>),
+) -> ClientTls {
+    let service = &at.service;
+    let mesh = |names: &[String]| MeshTls {
+        names: names.to_vec(),
+        server_name: format!(
+            "outbound_.{}_.{}_.{}",
+            at.number(),
+            subset.unwrap_or_default(),
+            at.host
+        ),
+    };
+    let (Some(rule), Some(tls)) = (&with.rule, said) else {
+        return if with.is_plain { ClientTls::Plain } else { ClientTls::Auto(mesh(&[])) };
+    };
+    // A workload has no secrets of its own unless the rule says whose it is.
+    let secrets = with.by_gateway || rule.selector.is_some();
+    let secret = Some(&tls.credential_name).filter(|name| secrets && !name.is_empty());
+    match tls.mode {
+        ClientTlsMode::Disable => ClientTls::Plain,
+        ClientTlsMode::IstioMutual => ClientTls::Mesh(mesh(&tls.subject_alt_names)),
+        ClientTlsMode::Simple => ClientTls::Own(own(tls, secret, None, service)),
+        ClientTlsMode::Mutual => {
+            let files =
+                || Certificate::Files(tls.client_certificate.clone(), tls.private_key.clone());
+            let certificate = secret.cloned().map_or_else(files, Certificate::Secret);
+            ClientTls::Own(own(tls, secret, Some(certificate), service))
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A rule for HTTP, and the namespace that its short names belong to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Rule {
     pub(super) namespace: String,
     pub(super) route: HttpRoute,

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Rules that count as one: of one host, namespace, exposure and selector.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Merged {
     pub(super) namespace: String,
     exposure: Exposure,
@@ -30,7 +30,14 @@ pub(super) struct Merged {
 }
 
 /// The rules of a namespace by host.
-type ByHost = BTreeMap<Domain, Vec<Arc<Merged>>>;
+type ByHost = BTreeMap<Domain, Arc<OfHost>>;
+
+/// The objects of one host and namespace, the oldest first, and what they come to.
+#[derive(Debug, Default)]
+struct OfHost {
+    objects: Vec<Arc<DestinationRule>>,
+    merged: Vec<Arc<Merged>>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct DestinationRules {
@@ -41,18 +48,36 @@ pub(super) struct DestinationRules {
 }
 
 impl DestinationRules {
-    pub(super) fn new(objects: &Objects, domain: &str, usual: &Exposure, root: &str) -> Self {
+    /// Those of some objects; `before` are those of other objects, made alike.
+    pub(super) fn new(
+        objects: &Objects,
+        domain: &str,
+        usual: &Exposure,
+        root: &str,
+        before: Option<&Self>,
+    ) -> Self {
         let mut all: Vec<&Arc<DestinationRule>> = objects.destination_rules().collect();
         all.sort_by_key(|rule| (created(&rule.metadata), rule.metadata.name.clone()));
-        let mut by_namespace: BTreeMap<String, ByHost> = BTreeMap::new();
+        let mut grouped: BTreeMap<String, BTreeMap<Domain, Vec<Arc<DestinationRule>>>> =
+            BTreeMap::new();
         for rule in all {
             let namespace = rule.metadata.namespace.clone().unwrap_or_default();
             let host = Domain::new(&named::expand(&rule.spec.host, &namespace, domain));
-            let rules = by_namespace.entry(namespace.clone()).or_default();
-            merge(rules.entry(host).or_default(), incoming(rule, namespace, usual));
+            let of_host = grouped.entry(namespace).or_default().entry(host).or_default();
+            of_host.push(Arc::clone(rule));
         }
-        let selectors = by_namespace.values().flat_map(BTreeMap::values).flatten();
-        let selectors = selectors.filter_map(|rule: &Arc<Merged>| rule.selector.as_ref());
+        let by_namespace = grouped.into_iter().map(|(namespace, by_host)| {
+            let known = before.and_then(|before| before.by_namespace.get(&namespace));
+            let by_host = by_host.into_iter().map(|(host, objects)| {
+                let known = known.and_then(|known| known.get(&host));
+                (host, OfHost::following(known, objects, &namespace, usual))
+            });
+            let by_host = by_host.collect();
+            (namespace, by_host)
+        });
+        let by_namespace: BTreeMap<String, ByHost> = by_namespace.collect();
+        let all = by_namespace.values().flat_map(BTreeMap::values).flat_map(|one| &one.merged);
+        let selectors = all.filter_map(|rule| rule.selector.as_ref());
         let labels = selectors.flat_map(|selector| selector.keys().cloned()).collect();
         Self { by_namespace, root: root.to_owned(), labels }
     }
@@ -84,7 +109,7 @@ impl DestinationRules {
         for of in [service_namespace, &self.root] {
             let Some(by_host) = self.by_namespace.get(of) else { continue };
             let Some(rules) = most_specific_of(by_host, &host, |_| true) else { continue };
-            let exported = rules.iter().filter(|rule| rule.exposure.includes(namespace, of));
+            let exported = rules.merged.iter().filter(|rule| rule.exposure.includes(namespace, of));
             // The root namespace's own clients have seen its private rules by now.
             let exported = exported.filter(|rule| namespace != of || !only_own(rule));
             let exported: Vec<&Arc<Merged>> = exported.collect();
@@ -100,7 +125,7 @@ impl DestinationRules {
         let host = Domain::new(host);
         let all = self.by_namespace.values().flatten();
         let covering = all.filter(move |(domain, _)| domain.covers(&host));
-        covering.flat_map(|(_, rules)| rules.iter().map(AsRef::as_ref))
+        covering.flat_map(|(_, rules)| rules.merged.iter().map(AsRef::as_ref))
     }
 
     fn key(
@@ -110,9 +135,38 @@ impl DestinationRules {
         fits: impl Fn(&Merged) -> bool,
     ) -> Option<Vec<&Arc<Merged>>> {
         let by_host = self.by_namespace.get(namespace)?;
-        let any_fits = |rules: &Vec<Arc<Merged>>| rules.iter().any(|rule| fits(rule));
+        let any_fits = |rules: &Arc<OfHost>| rules.merged.iter().any(|rule| fits(rule));
         let rules = most_specific_of(by_host, host, any_fits)?;
-        Some(rules.iter().filter(|rule| fits(rule)).collect())
+        Some(rules.merged.iter().filter(|rule| fits(rule)).collect())
+    }
+}
+
+impl OfHost {
+    /// Of the same objects the same; what comes out equal stays the same allocation.
+    fn following(
+        known: Option<&Arc<Self>>,
+        objects: Vec<Arc<DestinationRule>>,
+        namespace: &str,
+        usual: &Exposure,
+    ) -> Arc<Self> {
+        let same = |known: &&Arc<Self>| {
+            let mut both = known.objects.iter().zip(&objects);
+            known.objects.len() == objects.len() && both.all(|(one, other)| Arc::ptr_eq(one, other))
+        };
+        if let Some(known) = known.filter(same) {
+            return Arc::clone(known);
+        }
+        let mut merged = Vec::new();
+        for rule in &objects {
+            merge(&mut merged, incoming(rule, namespace.to_owned(), usual));
+        }
+        for rule in &mut merged {
+            let known = known.iter().flat_map(|known| &known.merged).find(|known| *known == rule);
+            if let Some(known) = known {
+                *rule = Arc::clone(known);
+            }
+        }
+        Arc::new(Self { objects, merged })
     }
 }
 

@@ -109,7 +109,7 @@ impl RequestModel {
     }
 
     /// The objects that route for a server: they name its gateway, and one of its hosts.
-    fn bound<'w>(&'w self, client: &Client, one: &Listening<'_>) -> Vec<&'w Routes> {
+    fn bound<'w>(&'w self, client: &Client, one: &Listening<'_>) -> Vec<&'w Arc<Routes>> {
         let all = self.routes().of(client, &one.gateway);
         all.into_iter().filter(|routes| !served(one, routes).is_empty()).collect()
     }

@@ -67,7 +67,7 @@ impl RequestModel {
         let warn = |code, field: String, message: String| {
             Some(Finding::new(Severity::Warning, code, key, field, message))
         };
-        let Some(seen) = client.reachable.get(&host) else {
+        let Some(seen) = client.reachable.get(host.as_str()) else {
             let message = format!(
                 "Referenced host not found: {:?}. Declare it, or name one that is there: requests \
                  for it fail with 503",

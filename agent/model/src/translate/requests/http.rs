@@ -1,9 +1,12 @@
 //! Routes for HTTP, from Istio's words, for one client on one port.
 
+use std::sync::Arc;
+
 use super::{
     super::retries::retries,
     Client, RequestModel, VisibleHost,
     actions::{answer, chance, changes, cors, faults, is_host, redirect_to, rewrite},
+    definition::Read,
     delegate::Rule,
     matches::{RouteContext, applicable},
     named,
@@ -135,9 +138,11 @@ impl RequestModel {
         to: &Destination,
     ) -> Target {
         let host = named::expand(&to.host, namespace, &self.domain);
-        let Some(seen) = client.reachable.get(&host) else {
+        let Some(seen) = client.reachable.get(&*host) else {
+            client.note(|| Read::NoHost(host.clone()));
             return Target::Missing(Missing::Service(host));
         };
+        client.note(|| Read::Host(Arc::clone(seen)));
         let subset = Some(to.subset.as_str()).filter(|name| !name.is_empty());
         let number = match (to.number(), &seen.ports[..]) {
             (Some(number), _) => u16::try_from(number).unwrap_or_default(),
@@ -156,7 +161,7 @@ impl RequestModel {
     ) -> Target {
         match seen.port(number) {
             Some(port) => self.backend(client, port, subset),
-            None => Target::Missing(Missing::Port(seen.host.clone(), number)),
+            None => Target::Missing(Missing::Port(seen.host.to_string(), number)),
         }
     }
 

@@ -1,68 +1,112 @@
 //! What a client may dial: each service that it sees, on each of its ports, by the port's protocol.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 
 use super::{
     Client, RequestModel,
+    definition::{Definition, Last, Piece, Subject, What},
     matches::RouteContext,
     named::MESH,
+    views::{Destinations, View},
     virtual_service::{ByHost, Routes},
     visible::{VisibleHost, VisiblePort},
 };
 use crate::{
     endpoints::Endpoints,
     registry::Authority,
-    requests::{
-        host::Domain,
-        outbound::{Listener, Outbound},
-        route::{VirtualHost, each_name_once},
-    },
-    resource::protocol::{AppProtocol, Family, is_server_first},
+    requests::{host::Domain, route::VirtualHost},
+    resource::protocol::{AppProtocol, Family},
 };
 
 /// Hosts that nothing declares are served on this port.
 const WEB: u16 = 80;
 
 impl RequestModel {
-    /// What a client may dial.
-    pub(super) fn outbound_of(&self, client: &Client) -> Outbound {
+    /// What a client may dial, host by host, in order of precedence.
+    pub(super) fn definitions(
+        &self,
+        client: &Client,
+        read: &Destinations,
+        before: Option<&View>,
+    ) -> Box<[Arc<Definition>]> {
+        let last = before.filter(|before| before.read.is_same(read));
+        let last = last.iter().flat_map(|before| &before.definitions);
+        let last: Last<'_> = last.map(|one| (one.about(), one)).collect();
         let all = self.routes().of(client, MESH);
-        let aliases = Aliases::new(client);
-        let found = Outbound::default();
         let by_host = ByHost::new(&all);
-        let mut building = Building { model: self, client, all: &all, by_host, found };
-        for seen in &client.seen {
-            if !aliases.is_alias(&seen.host) {
-                building.service(seen, aliases.of(&seen.host));
-            }
-        }
-        building.undeclared();
-        let mut found = building.found;
-        for port in found.ports.values_mut() {
-            let listeners = port.at.values_mut().chain([&mut port.any]);
-            listeners.for_each(|one| one.hosts = each_name_once(std::mem::take(&mut one.hosts)));
-        }
-        found.ports.retain(|_, port| {
-            port.at.retain(|_, listener| !listener.is_empty());
-            !port.at.is_empty() || !port.any.is_empty()
+        let aliases = Aliases::new(client);
+        let hosts = client.seen.iter().filter(|seen| !aliases.is_alias(&seen.host));
+        let hosts = hosts.map(|seen| Subject::Host {
+            seen: Arc::clone(seen),
+            aliases: aliases.of(&seen.host).to_vec(),
+            routes: by_host.find(&Domain::new(&seen.host)).cloned(),
         });
-        found
+        let subjects = hosts.chain(undeclared(client, &all));
+        subjects.map(|subject| self.definition(client, subject, &last)).collect()
     }
 }
 
+/// Hosts that routes name and nothing declares.
+fn undeclared(client: &Client, all: &[&Arc<Routes>]) -> Vec<Subject> {
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let declared: BTreeSet<Domain> =
+        client.seen.iter().map(|seen| Domain::new(&seen.host)).collect();
+    let is_declared = |host: &Domain| {
+        if host.is_wildcard() {
+            declared.iter().any(|one| host.covers(one))
+        } else {
+            declared.contains(host)
+        }
+    };
+    let subject = |routes: &&Arc<Routes>| {
+        let names = routes.hosts.iter().filter(|host| !is_declared(host));
+        let domains: BTreeSet<Domain> = names.cloned().collect();
+        let routes = Arc::clone(routes);
+        (!domains.is_empty()).then_some(Subject::Undeclared { routes, domains })
+    };
+    all.iter().filter_map(subject).collect()
+}
+
+/// What a host is to a client, in the making.
 pub(super) struct Building<'a> {
     pub(super) model: &'a RequestModel,
     pub(super) client: &'a Client,
-    all: &'a [&'a Routes],
-    by_host: ByHost<'a>,
-    found: Outbound,
+    pieces: Vec<Piece>,
 }
 
-impl Building<'_> {
-    fn service(&mut self, seen: &VisibleHost, aliases: &[&VisibleHost]) {
-        let routes = self.by_host.find(&Domain::new(&seen.host));
+impl<'a> Building<'a> {
+    pub(super) fn pieces(
+        model: &'a RequestModel,
+        client: &'a Client,
+        subject: &Subject,
+    ) -> Vec<Piece> {
+        let mut building = Self { model, client, pieces: Vec::new() };
+        match subject {
+            Subject::Host { seen, aliases, routes } => {
+                building.service(seen, aliases, routes.as_deref());
+            }
+            Subject::Undeclared { routes, domains } => building.undeclared(routes, domains),
+        }
+        building.pieces
+    }
+
+    fn add(&mut self, port: u16, nets: Vec<IpNet>, what: What) {
+        self.pieces.push(Piece { port, nets, what });
+    }
+
+    fn service(
+        &mut self,
+        seen: &VisibleHost,
+        aliases: &[Arc<VisibleHost>],
+        routes: Option<&Routes>,
+    ) {
         for port in &seen.ports {
             match port.port().protocol.map(AppProtocol::family) {
                 Some(Family::Http) => self.http(seen, port, aliases, routes),
@@ -74,13 +118,22 @@ impl Building<'_> {
         }
     }
 
+    /// On the web's port only.
+    fn undeclared(&mut self, routes: &Routes, domains: &BTreeSet<Domain>) {
+        let context = RouteContext { port: WEB, gateway: MESH };
+        if let Some(stated) = self.model.routes_of(self.client, context, routes) {
+            let host = VirtualHost { domains: domains.clone(), routes: stated };
+            self.add(WEB, Vec::new(), What::ByHost(Arc::new(host)));
+        }
+    }
+
     /// Whatever the address: the host decides. An endpoint that is dialled itself, on a port other
     /// than the Service's, is for this service whichever host is named.
     fn http(
         &mut self,
         seen: &VisibleHost,
         port: &VisiblePort,
-        aliases: &[&VisibleHost],
+        aliases: &[Arc<VisibleHost>],
         routes: Option<&Routes>,
     ) {
         let mut domains = seen.domains(&port.service, &self.client.namespace);
@@ -88,13 +141,10 @@ impl Building<'_> {
             domains.extend(alias.domains(&alias.holder, &self.client.namespace));
         }
         let host = self.host(seen, port, domains, routes);
-        let any = &mut self.found.ports.entry(port.number()).or_default().any;
-        if may_join(any, port.number(), Listener::is_by_host) {
-            any.hosts.push(host);
-        }
+        self.add(port.number(), Vec::new(), What::ByHost(Arc::new(host)));
         let others = self.dialled(port).into_iter();
         for (number, nets) in others.filter(|(number, _)| *number != port.number()) {
-            self.for_any_host(seen, port, (number, &nets), routes);
+            self.for_any_host(seen, port, (number, nets), routes);
         }
     }
 
@@ -120,7 +170,7 @@ impl Building<'_> {
         &mut self,
         seen: &VisibleHost,
         port: &VisiblePort,
-        aliases: &[&VisibleHost],
+        aliases: &[Arc<VisibleHost>],
         routes: Option<&Routes>,
     ) {
         let service = &port.service;
@@ -128,7 +178,7 @@ impl Building<'_> {
             self.http(seen, port, aliases, routes);
         } else {
             for (number, nets) in self.dialled(port) {
-                self.for_any_host(seen, port, (number, &nets), routes);
+                self.for_any_host(seen, port, (number, nets), routes);
             }
         }
         self.tcp(seen, port, routes);
@@ -139,28 +189,19 @@ impl Building<'_> {
         &mut self,
         seen: &VisibleHost,
         port: &VisiblePort,
-        (number, nets): (u16, &[IpNet]),
+        (number, nets): (u16, Vec<IpNet>),
         routes: Option<&Routes>,
     ) {
-        for net in nets {
+        if !nets.is_empty() {
             let host = self.host(seen, port, [Domain::any()].into(), routes);
-            let listener = self.at(number, *net);
-            if listener.is_empty() {
-                listener.hosts.push(host);
-            }
+            self.add(number, nets, What::AnyHost(Arc::new(host)));
         }
     }
 
     fn tls(&mut self, seen: &VisibleHost, port: &VisiblePort, routes: Option<&Routes>) {
         for (number, nets) in self.dialled(port) {
             for (nets, route) in self.tls_routes(seen, (port, &nets), routes) {
-                self.at_each(number, &nets, |listener| {
-                    if route.names.is_empty() {
-                        listener.tcp.get_or_insert_with(|| route.clone());
-                    } else {
-                        listener.tls.push(route.clone());
-                    }
-                });
+                self.add(number, nets, What::Tls(Arc::new(route)));
             }
         }
     }
@@ -168,12 +209,7 @@ impl Building<'_> {
     fn tcp(&mut self, seen: &VisibleHost, port: &VisiblePort, routes: Option<&Routes>) {
         for (number, nets) in self.dialled(port) {
             for (nets, route) in self.tcp_routes(seen, (port, &nets), routes) {
-                self.at_each(number, &nets, |listener| {
-                    let free = listener.tcp.is_none();
-                    if free && may_join(listener, number, Listener::is_by_bytes) {
-                        listener.tcp = Some(route.clone());
-                    }
-                });
+                self.add(number, nets, What::Tcp(Arc::new(route)));
             }
         }
     }
@@ -201,84 +237,35 @@ impl Building<'_> {
         }
         dialled
     }
-
-    /// Does something to the listeners at some addresses; without addresses to the one for all.
-    fn at_each(&mut self, port: u16, nets: &[IpNet], mut change: impl FnMut(&mut Listener)) {
-        let port = self.found.ports.entry(port).or_default();
-        if nets.is_empty() {
-            return change(&mut port.any);
-        }
-        for net in nets {
-            change(port.at.entry(*net).or_default());
-        }
-    }
-
-    fn at(&mut self, port: u16, net: IpNet) -> &mut Listener {
-        self.found.ports.entry(port).or_default().at.entry(net).or_default()
-    }
-
-    /// Hosts that routes name and nothing declares: on the web's port only.
-    fn undeclared(&mut self) {
-        let context = RouteContext { port: WEB, gateway: MESH };
-        let declared: BTreeSet<Domain> =
-            self.client.seen.iter().map(|seen| Domain::new(&seen.host)).collect();
-        for routes in self.all {
-            let names = routes.hosts.iter().filter(|host| {
-                if host.is_wildcard() {
-                    !declared.iter().any(|one| host.covers(one))
-                } else {
-                    !declared.contains(host)
-                }
-            });
-            let domains: BTreeSet<Domain> = names.cloned().collect();
-            let stated = self.model.routes_of(self.client, context, routes);
-            if let (Some(stated), false) = (stated, domains.is_empty()) {
-                let any = &mut self.found.ports.entry(WEB).or_default().any;
-                any.hosts.push(VirtualHost { domains, routes: stated });
-            }
-        }
-    }
-}
-
-impl Listener {
-    fn is_by_host(&self) -> bool {
-        self.tcp.is_none() && self.tls.is_empty()
-    }
-
-    fn is_by_bytes(&self) -> bool {
-        self.hosts.is_empty()
-    }
-}
-
-/// Where waiting for the client's first bytes would hang, the first to come has the port.
-fn may_join(listener: &Listener, port: u16, alike: fn(&Listener) -> bool) -> bool {
-    !is_server_first(port) || alike(listener)
 }
 
 /// Services that are another word for one that the client sees, through any number of steps.
-struct Aliases<'a>(BTreeMap<&'a str, Vec<&'a VisibleHost>>, BTreeSet<&'a str>);
+struct Aliases<'a>(BTreeMap<&'a str, Vec<Arc<VisibleHost>>>, BTreeSet<&'a str>);
 
 impl<'a> Aliases<'a> {
     fn new(client: &'a Client) -> Self {
+        let (mut of, mut are) = (BTreeMap::<&str, Vec<_>>::new(), BTreeSet::new());
+        if client.seen.iter().all(|seen| seen.holder.alias.is_none()) {
+            return Self(of, are);
+        }
         let by_host: BTreeMap<&str, &VisibleHost> =
-            client.seen.iter().map(|seen| (seen.host.as_str(), seen)).collect();
-        let (mut of, mut are) = (BTreeMap::<&str, Vec<&VisibleHost>>::new(), BTreeSet::new());
+            client.seen.iter().map(|seen| (&*seen.host, &**seen)).collect();
         for seen in &client.seen {
             let mut steps = BTreeSet::new();
-            let mut at = seen;
+            let mut at: &VisibleHost = seen;
             let concrete = loop {
                 let Some(next) = &at.holder.alias else { break Some(at) };
                 match by_host.get(next.as_str()) {
-                    Some(next) if steps.insert(next.host.as_str()) => at = next,
+                    Some(next) if steps.insert(&*next.host) => at = next,
                     // A circle leads nowhere; what leads out is a service of its own.
                     Some(_) => break None,
                     None => break Some(at),
                 }
             };
-            let own = seen.host.as_str();
-            match concrete.map(|one| one.host.as_str()) {
+            let own = &*seen.host;
+            match concrete.map(|one| &*one.host) {
                 Some(other) if other != own => {
-                    of.entry(other).or_default().push(seen);
+                    of.entry(other).or_default().push(Arc::clone(seen));
                     are.insert(own);
                 }
                 Some(_) => {}
@@ -288,7 +275,7 @@ impl<'a> Aliases<'a> {
         Self(of, are)
     }
 
-    fn of(&self, host: &str) -> &[&'a VisibleHost] {
+    fn of(&self, host: &str) -> &[Arc<VisibleHost>] {
         self.0.get(host).map_or(&[], Vec::as_slice)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
 use hashbrown::HashMap;
@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::{
     Gateway, Labels, Lazy, Object, ObjectKey, Outbound, PodId, RequestModel, Requests, Server,
-    id_of, sidecars, workload,
+    backend::MadeWith, definition::Definition, destination::DestinationRules, id_of, peers::Peers,
+    pool::Pool, sidecars, visible::VisibleHost, workload,
 };
 use crate::{
     requests::backend::{Backend, LoadAssignment},
@@ -64,11 +65,81 @@ pub(super) enum ViewKey {
     AppMesh { namespace: String, node: ObjectKey },
 }
 
+/// What pods with equal keys may dial, and what that was put together from.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) outbound: Arc<Outbound>,
+    pub(super) definitions: Box<[Arc<Definition>]>,
+    pub(super) read: Destinations,
+}
+
+/// What destinations were made from besides services: two are the same that are one allocation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Destinations {
+    rules: Weak<OnceLock<DestinationRules>>,
+    peers: Weak<OnceLock<Peers>>,
+}
+
+impl Destinations {
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.rules.ptr_eq(&other.rules) && self.peers.ptr_eq(&other.peers)
+    }
+}
+
+type Last = HashMap<ViewKey, (Arc<View>, u8)>;
+
 /// What was worked out so far.
 #[derive(Debug, Default)]
 pub(super) struct Views {
-    outbound: Arc<Kept<ViewKey, Outbound>>,
+    /// What all generations under the same settings have in common.
+    pub(super) shared: Arc<Shared>,
+    outbound: Arc<Kept<ViewKey, View>>,
+    /// The last views before these, which the next ones follow from, and how many generations ago
+    /// they were made.
+    before: Arc<Mutex<Last>>,
     gateways: Arc<Kept<PodId, Option<Arc<Gateway>>>>,
+}
+
+/// What is the same for several views or generations.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) hosts: Pool<(), VisibleHost>,
+    pub(super) backends: Pool<MadeWith, Backend>,
+    pub(super) definitions: Pool<(), Definition>,
+}
+
+/// A view that no pod asked for in so many generations is forgotten.
+const OLDEST: u8 = 4;
+
+impl Views {
+    /// Those of a generation that follows.
+    fn follow(&mut self, before: &Self, same: bool) {
+        self.shared = Arc::clone(&before.shared);
+        if same {
+            self.outbound = Arc::clone(&before.outbound);
+            self.before = Arc::clone(&before.before);
+            return;
+        }
+        let older = lock(&before.before);
+        let older = older.iter().filter(|(_, (_, age))| *age < OLDEST);
+        let mut last: Last =
+            older.map(|(key, (view, age))| (key.clone(), (Arc::clone(view), age + 1))).collect();
+        last.extend(before.outbound.made().into_iter().map(|(key, view)| (key, (view, 0))));
+        self.before = Arc::new(Mutex::new(last));
+    }
+
+    /// The view of a key, which follows from the last one.
+    fn outbound(&self, key: &ViewKey, make: impl FnOnce(Option<&View>) -> View) -> Arc<Outbound> {
+        let view = self.outbound.get(key.clone(), || {
+            let last = lock(&self.before).remove(key);
+            make(last.as_ref().map(|(view, _)| &**view))
+        });
+        Arc::clone(&view.outbound)
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Made once for each key, never under the lock.
@@ -84,11 +155,24 @@ impl<K, V> Default for Kept<K, V> {
 impl<K: Eq + Hash, V> Kept<K, V> {
     fn get(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
         let slot = {
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = lock(&self.0);
             Arc::clone(kept.entry(key).or_default())
         };
         Arc::clone(slot.get_or_init(|| Arc::new(make())))
     }
+}
+
+impl<K: Clone, V> Kept<K, V> {
+    fn made(&self) -> Vec<(K, Arc<V>)> {
+        let kept = lock(&self.0);
+        let made = kept.iter();
+        made.filter_map(|(key, slot)| Some((key.clone(), Arc::clone(slot.get()?)))).collect()
+    }
+}
+
+/// The newer one if it was made, else the older.
+fn last<T>(newer: &Lazy<T>, older: &Lazy<T>) -> Lazy<T> {
+    Arc::clone(if newer.get().is_some() { newer } else { older })
 }
 
 impl RequestModel {
@@ -114,11 +198,17 @@ impl RequestModel {
         if same_refused && shares(&[Kind::Sidecar]) {
             self.sidecars = Arc::clone(&before.sidecars);
         }
-        if one.routes == other.routes && shares(&[Kind::VirtualService]) {
-            self.routes = Arc::clone(&before.routes);
+        if one.routes == other.routes && self.domain == before.domain {
+            self.before.routes = last(&before.routes, &before.before.routes);
+            if shares(&[Kind::VirtualService]) {
+                self.routes = Arc::clone(&before.routes);
+            }
         }
-        if same_root && one.rules == other.rules && shares(&[Kind::DestinationRule]) {
-            self.rules = Arc::clone(&before.rules);
+        if same_root && one.rules == other.rules && self.domain == before.domain {
+            self.before.rules = last(&before.rules, &before.before.rules);
+            if shares(&[Kind::DestinationRule]) {
+                self.rules = Arc::clone(&before.rules);
+            }
         }
         if same_root
             && same_refused
@@ -126,10 +216,11 @@ impl RequestModel {
         {
             self.peers = Arc::clone(&before.peers);
         }
-        if same_services && same_refused && shares(&KINDS) {
-            self.views.outbound = Arc::clone(&before.views.outbound);
+        let same = same_services && same_refused && shares(&KINDS);
+        if one == other && self.domain == before.domain {
+            self.views.follow(&before.views, same);
             // A gateway is its pod's by the pod's labels, and by Services that select it.
-            if shares(&[Kind::Pod, Kind::Service]) {
+            if same && shares(&[Kind::Pod, Kind::Service]) {
                 self.views.gateways = Arc::clone(&before.views.gateways);
             }
         }
@@ -148,6 +239,11 @@ impl RequestModel {
         Some(Member { pod: Arc::clone(pod), mesh })
     }
 
+    /// What its destinations are made from.
+    fn destinations(&self) -> Destinations {
+        Destinations { rules: Arc::downgrade(&self.rules), peers: Arc::downgrade(&self.peers) }
+    }
+
     fn istio_outbound(&self, pod: &Pod) -> Arc<Outbound> {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let all = pod.metadata.labels.clone().unwrap_or_default();
@@ -160,8 +256,11 @@ impl RequestModel {
             sidecar: sidecar.map(|one| sidecars::key(one)),
             labels: labels.clone(),
         };
-        let make = || self.outbound_of(&self.client_of(namespace, labels, filter));
-        self.views.outbound.get(key, make)
+        self.views.outbound(&key, |before| {
+            let client = self.client_of(namespace, labels, filter);
+            let read = self.destinations();
+            View::of(self.definitions(&client, &read, before), read, before)
+        })
     }
 
     fn app_mesh_view(&self, pod: &Pod) -> Option<Arc<Outbound>> {
@@ -171,8 +270,8 @@ impl RequestModel {
             return self.app_mesh_outbound(pod).map(Arc::new);
         };
         let key = ViewKey::AppMesh { namespace, node };
-        let make = || self.app_mesh_outbound(pod).unwrap_or_default();
-        Some(self.views.outbound.get(key, make))
+        let make = || Arc::new(self.app_mesh_outbound(pod).unwrap_or_default());
+        Some(self.views.outbound(&key, |_| View { outbound: make(), ..View::default() }))
     }
 }
 

@@ -6,7 +6,7 @@ use super::{super::workloads::Labels, RequestModel};
 use crate::{
     address,
     endpoints::{Endpoint, Endpoints},
-    registry::{Scope, Service, ServicePort},
+    registry::{Ports, Scope, Service, ServicePort},
     requests::{backend::PortOfHost, host::Domain},
     resource::{Kind, ObjectKey, tag::REVISION},
 };
@@ -15,9 +15,9 @@ use crate::{
 const TLS_MODE: &str = "security.istio.io/tlsMode";
 
 /// A host: the service that holds it, and who serves each of its ports.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct VisibleHost {
-    pub(super) host: String,
+    pub(super) host: Arc<str>,
     pub(super) holder: Arc<Service>,
     pub(super) ports: Vec<VisiblePort>,
 }
@@ -72,24 +72,43 @@ impl PortOfHost {
 
 impl RequestModel {
     /// The hosts that a scope shows.
-    pub(super) fn visible(&self, scope: &Scope) -> Vec<VisibleHost> {
-        let mut visible = Vec::new();
-        for (host, claims) in self.registry.hosts(scope) {
-            let shared: Arc<str> = host.into();
-            let mut ports = Vec::new();
-            for (service, shown) in &claims {
+    pub(super) fn visible(&self, scope: &Scope) -> Vec<Arc<VisibleHost>> {
+        let hosts = self.registry.hosts(scope).into_iter();
+        hosts.map(|(host, claims)| self.visible_host(host, &claims)).collect()
+    }
+
+    /// A host that the first of some services holds, and the others lend ports.
+    fn visible_host(&self, host: &str, claims: &[(&Arc<Service>, Ports)]) -> Arc<VisibleHost> {
+        let served = || {
+            claims.iter().flat_map(|(service, shown)| {
                 let own = service.ports.iter().enumerate();
                 let own = own.filter(|(index, port)| shown.contains(*index) && port.is_stream());
-                ports.extend(own.map(|(index, _)| VisiblePort {
-                    host: Arc::clone(&shared),
-                    service: Arc::clone(service),
-                    index,
-                }));
-            }
-            let holder = Arc::clone(claims[0].0);
-            visible.push(VisibleHost { host: host.to_owned(), holder, ports });
+                own.map(|(index, _)| (*service, index))
+            })
+        };
+        let is_it = |(): &(), one: &VisibleHost| {
+            let same = |(port, (service, index)): (&VisiblePort, (&Arc<Service>, usize))| {
+                Arc::ptr_eq(&port.service, service) && port.index == index
+            };
+            *one.host == *host
+                && one.ports.len() == served().count()
+                && one.ports.iter().zip(served()).all(same)
+        };
+        let holder = claims[0].0;
+        let (pool, about) = (&self.views.shared.hosts, Arc::as_ptr(holder).addr());
+        if let Some(known) = pool.find(about, is_it) {
+            return known;
         }
-        visible
+        let host: Arc<str> = host.into();
+        let port = |(service, index): (&Arc<Service>, usize)| VisiblePort {
+            host: Arc::clone(&host),
+            service: Arc::clone(service),
+            index,
+        };
+        let ports = served().map(port).collect();
+        let made = Arc::new(VisibleHost { holder: Arc::clone(holder), ports, host });
+        pool.put(about, (), &made);
+        made
     }
 
     /// Where a port is; of a Kubernetes Service its endpoints are looked up.

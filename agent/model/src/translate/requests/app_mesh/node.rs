@@ -105,7 +105,7 @@ impl RequestModel {
 /// A name that a Service of the cluster has is that Service; `None` if it lacks the port.
 fn by_name(how: &Dialling<'_>, dns: &Dns, port: NonZeroU16) -> Option<Members> {
     let host = dns.hostname.to_ascii_lowercase();
-    let Some(seen) = how.client.reachable.get(&host) else {
+    let Some(seen) = how.client.reachable.get(host.as_str()) else {
         return Some(Members::Stated(named(host, port, dns)));
     };
     let at = seen.port(port.get())?;

@@ -62,7 +62,7 @@ impl RequestModel {
     }
 
     fn nobody(&self, how: &Dialling<'_>, service: &VirtualService) -> Vec<(u16, Protocol, Table)> {
-        let ports = how.client.reachable.get(&self.full_name(service));
+        let ports = how.client.reachable.get(self.full_name(service).as_str());
         let mut ports: BTreeSet<u16> =
             ports.iter().flat_map(|seen| seen.ports.iter().map(VisiblePort::number)).collect();
         if ports.is_empty() {
