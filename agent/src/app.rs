@@ -24,7 +24,7 @@ use agent_kernel::{
     netns::Worker,
     plan::Planner,
 };
-use agent_model::translate::{Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
+use agent_model::translate::{self, Exclusions, NetnsAnnotation, NodeContext, UnknownPods};
 use agent_pods::{
     canary::{Canaries, CanaryStatuses},
     departed::Leavers,
@@ -56,7 +56,7 @@ use tokio::{
 
 use crate::{
     admin::{Admin, rundir::RunDir, server},
-    args::{AgentArgs, OnRevoke, PodExclusions, PodNamespaces},
+    args::{AgentArgs, Http, OnRevoke, PodExclusions, PodNamespaces},
     cni::{admission, install},
     members::Members,
     observe::{events, flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
@@ -210,6 +210,10 @@ fn context(args: &AgentArgs) -> NodeContext {
     context.exclusions = match args.pod_exclusions {
         PodExclusions::Honour => Exclusions::Honour,
         PodExclusions::Ignore => Exclusions::Ignore,
+    };
+    context.http = match args.http {
+        Http::Needed => translate::Http::Needed,
+        Http::Always => translate::Http::Always,
     };
     if args.holds_unknown_pods() {
         context.unknown = UnknownPods::Hold;

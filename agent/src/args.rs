@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
     agent::AgentArgs,
-    choices::{Format, OnRevoke, Page, PodExclusions, PodNamespaces, SelftestFamily},
+    choices::{Format, Http, OnRevoke, Page, PodExclusions, PodNamespaces, SelftestFamily},
     commands::{
         AnalyzeArgs, ConfigArgs, ConfigView, CrdsArgs, CrdsInstallArgs, CrdsVerb, FlowsArgs,
         ReferenceArgs, SelftestArgs, StatusArgs, UninstallArgs, WhyArgs,

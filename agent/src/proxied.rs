@@ -11,7 +11,7 @@ use agent_kernel::{
     rule_names::RuleNames,
 };
 use agent_model::{
-    egress::Action,
+    egress::{Action, EgressPolicy, ProxyDuty},
     endpoints::Endpoints,
     requests::{backend::Backend, outbound::Outbound},
 };
@@ -75,14 +75,19 @@ impl Origins for Borrowed {
 impl Judge for Borrowed {
     fn judge(&self, workload: WorkloadId, origin: &Origin) -> Option<Ruling> {
         let members = self.members.load();
-        let default_action = members.pods.in_netns(workload.0)?.policy()?.default_action;
+        let policy = members.pods.in_netns(workload.0)?.policy()?;
+        let EgressPolicy { default_action, reads_all, .. } = **policy;
         let decision = self.names.get(origin.rule)?;
         match decision.action {
             Action::Proxy(duty) => {
                 let upstream = members.upstreams.get(&decision.source).cloned();
-                Some(Ruling { duty, default_action, upstream })
+                Some(Ruling { duty, default_action, upstream, reads_all })
             }
-            Action::Direct => None,
+            // It came by the proxy before the rule was one for connections that do not.
+            Action::Direct => {
+                let duty = ProxyDuty::AddressAllowed;
+                Some(Ruling { duty, default_action, upstream: None, reads_all })
+            }
         }
     }
 

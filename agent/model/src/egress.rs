@@ -159,6 +159,8 @@ fn fold_mapped(cidr: IpNet) -> IpNet {
 pub struct EgressPolicy {
     /// Where no rule matches.
     pub default_action: DefaultAction,
+    /// Whether requests of its proxied connections are read even where no object has a say in them.
+    pub reads_all: bool,
     /// Shared between pods whose rules are equal.
     pub rules: Arc<RuleSet>,
 }

@@ -127,6 +127,8 @@ pub struct ServicePort {
     pub protocol: Option<AppProtocol>,
     /// Its name, by which endpoints say what they serve it on.
     pub name: Short,
+    /// Whether an object gives the proxy something to do for its connections.
+    pub steered: bool,
     /// Where it is; `None` is at the endpoints of the Kubernetes Service, which the reader of them
     /// looks up: a large cluster has a hundred thousand.
     pub endpoints: Option<Endpoints>,
@@ -170,6 +172,26 @@ impl ServicePort {
 
     fn is_outlived(&self) -> bool {
         !self.outlived.is_empty()
+    }
+}
+
+impl Service {
+    /// Whether connections to one of its ports are carried to another address or port than is dialled.
+    pub fn leads_elsewhere(&self, port: &ServicePort) -> bool {
+        let dialled = port.dialled();
+        match &port.endpoints {
+            None => false,
+            Some(Endpoints::Dialled { port, .. }) => *port != dialled,
+            Some(Endpoints::AsRequested { .. }) => true,
+            // Clients resolve the name themselves.
+            Some(named @ Endpoints::Named { .. }) => {
+                !(self.addresses.is_empty() && named.keeps(dialled))
+            }
+            Some(listed @ Endpoints::Listed(_)) => {
+                let is_just = |cidr: &IpNet| listed.is_just(*cidr, dialled);
+                self.addresses.is_empty() || !self.addresses.iter().all(is_just)
+            }
+        }
     }
 }
 

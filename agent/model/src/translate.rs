@@ -51,7 +51,7 @@ use crate::{
 };
 
 use app_mesh::AppMesh;
-pub use context::{Exclusions, NetnsAnnotation, NodeContext, RuntimeOnlyPod, UnknownPods};
+pub use context::{Exclusions, Http, NetnsAnnotation, NodeContext, RuntimeOnlyPod, UnknownPods};
 pub use intern::Interner;
 pub(crate) use pod_facts::pod_addresses;
 pub use pods_elsewhere::chosen_among;
@@ -66,7 +66,7 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     findings.extend(revisions.unresolved(objects));
     let revisions = Arc::new(revisions);
     let app_mesh = AppMesh::read(objects, &mut findings);
-    let listed = define((objects, &app_mesh), node, interner);
+    let listed = define((objects, &app_mesh, &revisions), node, interner);
     findings.extend(listed.iter().flat_map(|service| service.findings.clone()));
     let registry = interner.registry(revisions.main().services.clone()).with_listed(listed);
 
@@ -129,7 +129,7 @@ pub(crate) fn outline(objects: &Objects) -> Outline {
     let app_mesh = AppMesh::read(objects, &mut findings);
     let node = NodeContext::new("");
     let mut interner = Interner::default();
-    let listed = define((objects, &app_mesh), &node, &mut interner);
+    let listed = define((objects, &app_mesh, &revisions), &node, &mut interner);
     let defined = interner.services().iter().chain(&listed);
     findings.extend(defined.flat_map(|service| service.findings.clone()));
     let mesh = revisions.main();
@@ -141,11 +141,11 @@ pub(crate) fn outline(objects: &Objects) -> Outline {
 /// The rules of each object, taken over from the generation before where nothing that they follow
 /// from has changed. Those that clients list are returned, the others are the interner's.
 fn define(
-    (objects, app_mesh): (&Objects, &AppMesh<'_>),
+    (objects, app_mesh, revisions): (&Objects, &AppMesh<'_>, &Revisions),
     node: &NodeContext,
     interner: &mut Interner,
 ) -> Vec<Arc<Service>> {
-    interner.look_at(objects, &node.cluster_domain);
+    interner.look_at(objects, revisions, &node.cluster_domain);
     let (endpoints, workloads) = (interner.endpoints(), interner.workloads());
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
     let answers = &*node.answers;

@@ -6,15 +6,15 @@
 use std::{fmt::Write as _, net::IpAddr, num::NonZeroU16};
 
 use agent_model::{
-    compile::{addr_of, compile},
-    egress::{Action, ProxyDuty},
+    compile::{Table, addr_of, compile},
+    egress::{Action, DefaultAction, ProxyDuty},
     finding::Severity,
     names::{Answer, Answers},
     pod::PodId,
     requests::{Reading, outbound::Outbound},
     resource::{Objects, documents, parse, validate},
     snapshot::{Enrolment, Snapshot},
-    translate::{Interner, NodeContext, translate},
+    translate::{Http, Interner, NodeContext, translate},
 };
 use fastrand::Rng;
 
@@ -267,24 +267,65 @@ fn agree(snapshot: &Snapshot, pod: &PodId, oracle: &Oracle<'_>, text: &str) -> C
     Counts { proxied, needed }
 }
 
+/// What goes straight out, where a sidecar would have it, has nothing for the proxy to do.
+fn straight_is_plain(needed: &Snapshot, always: &Snapshot, pod: &PodId, text: &str) -> usize {
+    let table = |snapshot: &Snapshot| {
+        let Enrolment::Enrolled(policy) = &snapshot.pods[pod].enrolment else { panic!("{pod}") };
+        (compile(&policy.rules).expect("it fits"), policy.default_action)
+    };
+    let ((own, default), (full, _)) = (table(needed), table(always));
+    let outbound = needed.requests.outbound(pod).expect("enrolled");
+    let mut straight = 0;
+    for port in PORTS {
+        for address in universe() {
+            let at = |table: &Table| table.decide(addr_of(address), 6, port).map(|one| one.action);
+            let (own, full) = (at(&own), at(&full));
+            if own == full {
+                continue;
+            }
+            let reading = outbound.reading(address, port);
+            let what = format!("{own:?} for {full:?}: {pod} to {address}:{port} in\n{text}");
+            assert_ne!(reading, Reading::Needed, "{what}");
+            match (own, full) {
+                (Some(Action::Direct), Some(Action::Proxy(_))) => {}
+                (None, Some(Action::Proxy(ProxyDuty::NameRequired))) => {
+                    assert_eq!(default, DefaultAction::AllowAny, "{what}");
+                }
+                _ => panic!("{what}"),
+            }
+            let by_name = matches!(reading, Reading::Names { .. });
+            assert!(!by_name || default == DefaultAction::AllowAny, "a name goes unread: {what}");
+            straight += 1;
+        }
+    }
+    straight
+}
+
 #[test]
 fn what_rules_send_to_the_proxy_listeners_serve_and_nothing_else_is_let_through() {
-    let (mut all, mut pods) = (Counts::default(), 0);
+    let (mut all, mut pods, mut straight) = (Counts::default(), 0, 0);
     for seed in 0..500 {
         let random = &mut Rng::with_seed(seed);
-        let text = cluster(random);
+        let mut text = cluster(random);
+        if seed % 2 == 1 {
+            text = text.replace("REGISTRY_ONLY", "ALLOW_ANY");
+        }
         let objects = read(&text);
         let node = NodeContext { answers: answers(random).into(), ..NodeContext::new("node-1") };
-        let snapshot = translate(&objects, &node, &mut Interner::default());
-        for pod in snapshot.pods.keys() {
+        let needed = translate(&objects, &node, &mut Interner::default());
+        let node = NodeContext { http: Http::Always, ..node };
+        let always = translate(&objects, &node, &mut Interner::default());
+        for pod in always.pods.keys() {
             let oracle =
                 Oracle { objects: &objects, answers: &node.answers, client: &pod.namespace };
-            let found = agree(&snapshot, pod, &oracle, &format!("# seed {seed}\n{text}"));
+            let text = format!("# seed {seed}\n{text}");
+            let found = agree(&always, pod, &oracle, &text);
+            straight += straight_is_plain(&needed, &always, pod, &text);
             all.proxied += found.proxied;
             all.needed += found.needed;
             pods += 1;
         }
     }
     assert!(all.proxied > 12_000 && pods == 1_000, "{all:?} of {pods} pods");
-    assert!(all.needed > 500, "{all:?}");
+    assert!(all.needed > 500 && straight > 5_000, "{all:?}, {straight} straight");
 }

@@ -19,6 +19,8 @@ pub struct Ruling {
     pub default_action: DefaultAction,
     /// Where the bytes go; `None` is where the client dialled.
     pub upstream: Option<Endpoints>,
+    /// Whether requests are read even where no object has a say in them.
+    pub reads_all: bool,
 }
 
 /// Asks the snapshot in force.

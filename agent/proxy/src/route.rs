@@ -126,8 +126,10 @@ pub(crate) fn protocol(ruling: Option<&Ruling>, reading: Reading) -> Protocol {
     let by_name = needs_name(ruling);
     match reading {
         Reading::Needed => Protocol::Http,
-        Reading::Plain if by_name => Protocol::Http,
-        Reading::Names { needed } if needed || ruling.default_action != DefaultAction::AllowAny => {
+        Reading::Plain if by_name || ruling.reads_all => Protocol::Http,
+        Reading::Names { needed }
+            if needed || ruling.reads_all || ruling.default_action != DefaultAction::AllowAny =>
+        {
             Protocol::Tls
         }
         Reading::Plain | Reading::Names { .. } | Reading::Opaque => Protocol::Opaque,
@@ -137,7 +139,8 @@ pub(crate) fn protocol(ruling: Option<&Ruling>, reading: Reading) -> Protocol {
 /// Chooses the route, or the reason why there is none. `draw` is a random number: connections are
 /// spread over endpoints by their weights.
 pub(crate) fn route(origin: &Origin, ruling: Option<Ruling>, draw: u64) -> Result<Route, Failure> {
-    let Ruling { duty, default_action, upstream } = ruling.ok_or(Failure::UnknownRule)?;
+    let Ruling { duty, default_action, upstream, reads_all: _ } =
+        ruling.ok_or(Failure::UnknownRule)?;
     let would_deny = match (duty, default_action) {
         (ProxyDuty::AddressAllowed, _) | (ProxyDuty::NameRequired, DefaultAction::AllowAny) => {
             false
@@ -209,7 +212,7 @@ mod tests {
         let dst = OriginalDst("203.0.113.9:443".parse().unwrap());
         let origin = Origin { dst, rule: 3, generation: 7, connection: 5 };
         let routed = |duty, default_action| {
-            let ruling = Ruling { duty, default_action, upstream: None };
+            let ruling = Ruling { duty, default_action, upstream: None, reads_all: false };
             route(&origin, Some(ruling), 0)
                 .map(|route| (route.to.0 == dst.0, route.would_deny))
                 .ok()
@@ -229,6 +232,7 @@ mod tests {
             duty: ProxyDuty::AddressAllowed,
             default_action: DefaultAction::RegistryOnly,
             upstream: Some(upstream),
+            reads_all: false,
         };
         let origin = Origin { dst, rule: 3, generation: 7, connection: 5 };
         route(&origin, Some(ruling), draw).map(|route| route.to.to_string())

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
-    choices::{KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, UnknownPods},
+    choices::{Http, KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, UnknownPods},
     cni,
     credentials::Credentials,
 };
@@ -69,6 +69,10 @@ pub(crate) struct AgentArgs {
     /// The container runtime's socket [default: containerd's or CRI-O's, whichever is there]
     #[arg(long, value_name = "PATH")]
     pub(crate) cri_socket: Option<PathBuf>,
+    /// Which connections on ports for HTTP, gRPC and TLS go through the proxy; the others stay in the
+    /// kernel
+    #[arg(long, value_enum, default_value_t = Http::Needed)]
+    pub(crate) http: Http,
     /// What happens to an open connection whose destination is no longer allowed
     #[arg(long, value_enum, default_value_t = OnRevoke::Reset)]
     pub(crate) on_revoke: OnRevoke,

@@ -21,6 +21,15 @@ pub(crate) enum UnknownPods {
     Allow,
 }
 
+/// Which connections on ports that have requests or server names go by the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Http {
+    /// Those that an object has a say in, and those that only a name may let out
+    Needed,
+    /// All, as with a sidecar
+    Always,
+}
+
 /// What happens to an open connection when its rule goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnRevoke {

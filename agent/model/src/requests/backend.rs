@@ -95,6 +95,16 @@ impl Backend {
         }
     }
 
+    /// Whether connections to its service are carried elsewhere than is dialled.
+    pub(super) fn leads_elsewhere(&self) -> bool {
+        match &self.members {
+            Members::OfPort { port: of, .. } => {
+                of.service.leads_elsewhere(&of.service.ports[of.index])
+            }
+            Members::Stated(_) | Members::Listed(_) | Members::OfNode { .. } => false,
+        }
+    }
+
     /// Whether a connection to this address and port is one to this anyway.
     pub(super) fn is_at(&self, address: IpAddr, port: u16) -> bool {
         if self.is_where_dialled(port) {

@@ -89,6 +89,20 @@ pub(crate) fn most_specific_of<'a, T>(
     most_specific(wildcards, name)
 }
 
+/// What is kept under each domain that covers a name, or that the name covers.
+pub(crate) fn covering<T>(all: &BTreeMap<Domain, T>, name: Domain) -> impl Iterator<Item = &T> {
+    let (wildcards, others) = if name.is_wildcard() {
+        (None, Some(all.iter()))
+    } else {
+        let from = Domain("*".to_owned())..Domain("+".to_owned());
+        (Some(all.range(from)), None)
+    };
+    let exact = all.get(&name).filter(|_| !name.is_wildcard());
+    let rest = wildcards.into_iter().flatten().chain(others.into_iter().flatten());
+    let rest = rest.filter(move |(domain, _)| domain.covers(&name) || name.covers(domain));
+    exact.into_iter().chain(rest.map(|(_, kept)| kept))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -75,7 +75,7 @@ impl VirtualHost {
         let [only] = &self.routes[..] else { return false };
         only.plain_target().is_some_and(|to| {
             let own = self.domains.contains(&Domain::new(&to.service)) && to.port == port;
-            own || to.is_where_dialled(port)
+            (own && !to.leads_elsewhere()) || to.is_where_dialled(port)
         })
     }
 
@@ -123,7 +123,7 @@ impl Weighted {
 impl ClientPolicy {
     /// Whether a connection that the kernel makes is dialled alike. What TLS of the mesh is spoken is
     /// told by the endpoints.
-    fn is_usual(&self) -> bool {
+    pub(crate) fn is_usual(&self) -> bool {
         let Self {
             balance,
             locality,

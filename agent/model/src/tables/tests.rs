@@ -42,6 +42,7 @@ fn several_pods_are_judged_each_by_its_own_rules() {
         let policies: Vec<EgressPolicy> = (0..4)
             .map(|_| EgressPolicy {
                 default_action: *pick(&mut random, &DEFAULTS),
+                reads_all: false,
                 rules: Arc::new(RuleSet::new((0..8).map(|_| random_rule(&mut random, &sources)))),
             })
             .collect();
@@ -71,7 +72,11 @@ fn several_pods_are_judged_each_by_its_own_rules() {
 
 #[test]
 fn a_pods_word_carries_its_addresses_port_and_default() {
-    let policy = EgressPolicy { default_action: DefaultAction::Audit, rules: Arc::default() };
+    let policy = EgressPolicy {
+        default_action: DefaultAction::Audit,
+        reads_all: false,
+        rules: Arc::default(),
+    };
     let enrolled = Pod {
         policy: Some(Arc::new(policy)),
         addresses: ["203.0.113.5", "203.0.113.6", "2001:db8::5"]

@@ -8,6 +8,8 @@ pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 pub(super) const NETNS: &str = "sekisho.dev/netns";
 /// On a pod or a namespace: report what `REGISTRY_ONLY` would deny, and deny nothing.
 pub(super) const AUDIT: &str = "sekisho.dev/audit";
+/// On a pod or a namespace: `requests` has all of its requests go by the proxy, to be told of.
+pub(super) const OBSERVE: &str = "sekisho.dev/observe";
 /// On a namespace.
 pub(super) const INJECTION: &str = "istio-injection";
 /// On a namespace or a pod.

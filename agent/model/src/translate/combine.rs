@@ -4,18 +4,64 @@ use std::{collections::BTreeMap, num::NonZeroU16};
 
 use super::rules::{ALLOWED, BY_NAME};
 use crate::{
-    egress::{Protocol, Rule, RuleSet},
-    registry::Selected,
-    resource::protocol::is_server_first,
+    egress::{Action, Protocol, Rule, RuleSet},
+    registry::{Authority, Selected, Service, ServicePort},
+    resource::protocol::{AppProtocol, Family, is_server_first},
 };
 
-pub(super) fn rule_set(selected: &[Selected], exempt: &[Rule]) -> RuleSet {
-    let mut rules: Vec<Rule> = Vec::new();
-    for one in selected {
-        for port in one.ports() {
-            rules.extend_from_slice(&port.rules);
+/// What decides, besides the rules, which connections go by the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ways {
+    /// Every connection whose protocol has requests or names does.
+    pub(super) all: bool,
+    /// A name may be all that lets a connection out.
+    pub(super) by_name: bool,
+    /// There are routes for hosts that nothing declares: those are served on the web's port.
+    pub(super) undeclared: bool,
+}
+
+/// Hosts that nothing declares are served on this port.
+const WEB: u16 = 80;
+
+impl Ways {
+    /// A rule of a port: by the proxy where that has something to do, straight out elsewhere.
+    fn take(self, service: &Service, port: &ServicePort, rule: &Rule) -> Option<Rule> {
+        let is_steered = port.steered || service.leads_elsewhere(port);
+        let family = port.protocol.map(AppProtocol::family);
+        let straight = || Rule { action: Action::Direct, ..rule.clone() };
+        match rule.action {
+            _ if self.all => {}
+            // An address that names share lets out none of them by itself.
+            ALLOWED if family == Some(Family::Tls) && service.authority == Authority::Declared => {
+                return Some(if self.by_name || is_steered { rule.clone() } else { straight() });
+            }
+            ALLOWED if !is_steered => return Some(straight()),
+            BY_NAME if !self.by_name => {
+                let at_any_address = is_steered && service.addresses.is_empty();
+                let may_be_undeclared =
+                    self.undeclared && port.number == WEB && family == Some(Family::Http);
+                return (at_any_address || may_be_undeclared).then(|| rule.clone());
+            }
+            _ => {}
         }
+        Some(rule.clone())
     }
+
+    fn rules(self, all: &[Selected]) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for one in all {
+            for port in one.ports() {
+                let taken =
+                    port.rules.iter().filter_map(|rule| self.take(&one.service, port, rule));
+                rules.extend(taken);
+            }
+        }
+        rules
+    }
+}
+
+pub(super) fn rule_set(selected: &[Selected], exempt: &[Rule], ways: Ways) -> RuleSet {
+    let mut rules = ways.rules(selected);
     merge_whole_ports(&mut rules);
     rules.extend_from_slice(exempt);
     RuleSet::new(rules)
@@ -23,12 +69,12 @@ pub(super) fn rule_set(selected: &[Selected], exempt: &[Rule]) -> RuleSet {
 
 /// The set of a selection that follows from another one, whose set is given; `None` where a rule
 /// for a whole port comes or goes, which decides about others.
-pub(super) fn follow(set: &RuleSet, removed: &[Selected], added: &[Selected]) -> Option<RuleSet> {
-    let rules = |all: &[Selected]| {
-        let rules = all.iter().flat_map(Selected::ports).flat_map(|port| &port.rules).cloned();
-        rules.collect::<Vec<Rule>>()
-    };
-    let (removed, added) = (rules(removed), rules(added));
+pub(super) fn follow(
+    set: &RuleSet,
+    (removed, added): (&[Selected], &[Selected]),
+    ways: Ways,
+) -> Option<RuleSet> {
+    let (removed, added) = (ways.rules(removed), ways.rules(added));
     if removed.iter().chain(&added).any(is_whole_port) {
         return None;
     }

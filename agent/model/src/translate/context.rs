@@ -35,6 +35,8 @@ pub struct NodeContext {
     pub exclusions: Exclusions,
     /// What becomes of pods of which too little is known.
     pub unknown: UnknownPods,
+    /// Which connections have their requests read.
+    pub http: Http,
     /// Pods of the node that no object names, by what its container runtime knows of them. An object
     /// of the same name counts instead.
     pub runtime_only: Vec<RuntimeOnlyPod>,
@@ -96,6 +98,16 @@ pub enum UnknownPods {
     Hold,
 }
 
+/// Which connections on ports that have requests, or names, go by the proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http {
+    /// Those that an object gives it something to do for, and those that only a name may let out.
+    #[default]
+    Needed,
+    /// All, as with a sidecar.
+    Always,
+}
+
 /// Whether the annotations `traffic.sidecar.istio.io/excludeOutbound*` count. They let every user who may
 /// create a pod leave the allowlist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,6 +143,7 @@ impl NodeContext {
             netns: NetnsAnnotation::Honour,
             exclusions: Exclusions::Honour,
             unknown: UnknownPods::Allow,
+            http: Http::Needed,
             runtime_only: Vec::new(),
         }
     }

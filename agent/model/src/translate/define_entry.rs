@@ -163,6 +163,7 @@ impl Reader<'_> {
             source: source(self.key, &field, self.host.map(String::as_str)),
             protocol: Some(protocol),
             name: port.name.as_str().into(),
+            steered: false,
             endpoints: Some(self.endpoints(port, number, notes)),
             rules: Box::default(),
             outlived: Box::default(),

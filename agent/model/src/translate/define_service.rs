@@ -55,6 +55,7 @@ pub(super) fn define(
             source: source(&key, &field, Some(&host)),
             protocol,
             name: port.name.as_deref().unwrap_or_default().into(),
+            steered: false,
             endpoints: reached_at.endpoints(number),
             rules: Box::default(),
             outlived: Box::default(),

@@ -41,7 +41,10 @@ use crate::{
     finding::code,
     names::{Answer, Answers, canonical},
     registry::{Service, ServicePort},
-    resource::{Kind, protocol::Family},
+    resource::{
+        Kind,
+        protocol::{AppProtocol, Family},
+    },
 };
 
 /// What rules follow from besides the service itself.
@@ -58,6 +61,7 @@ pub(super) fn fold(service: &mut Service, inputs: &Inputs<'_>) {
     let mut notes = Notes::new(&key);
     let mut ports = std::mem::take(&mut service.ports);
     for port in &mut ports {
+        port.steered = is_steered(service, port, inputs.steered);
         let mut rules = PortRules::new(Arc::clone(&port.source), service.created, port.dialled());
         let fold = Fold { service, port, inputs };
         match service.key.kind {
@@ -70,6 +74,13 @@ pub(super) fn fold(service: &mut Service, inputs: &Inputs<'_>) {
     service.findings.append(&mut notes.findings);
 }
 
+fn is_steered(service: &Service, port: &ServicePort, steered: &Steered) -> bool {
+    let Some(family) = port.protocol.map(AppProtocol::family) else { return false };
+    let names = service.hosts.iter().chain(&service.alias);
+    steered.takes(names, (port.number, family))
+        || (family == Family::Http && service.leads_elsewhere(port))
+}
+
 struct Fold<'a> {
     service: &'a Service,
     port: &'a ServicePort,
@@ -78,13 +89,12 @@ struct Fold<'a> {
 
 impl Fold<'_> {
     fn family(&self) -> Option<Family> {
-        self.port.protocol.map(crate::resource::protocol::AppProtocol::family)
+        self.port.protocol.map(AppProtocol::family)
     }
 
     /// The way of plain TCP.
     fn straight(&self) -> Action {
-        let steered = self.inputs.steered.takes(&self.service.hosts, self.port.number);
-        if steered { ALLOWED } else { Action::Direct }
+        if self.port.steered { ALLOWED } else { Action::Direct }
     }
 
     fn cluster(&self, rules: &mut PortRules) {

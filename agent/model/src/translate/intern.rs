@@ -21,7 +21,7 @@ use std::{
     sync::Arc,
 };
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule, RuleSet, RuleSource},
@@ -30,12 +30,15 @@ use crate::{
     names::Answers,
     pod::PodId,
     registry::{Exposure, Ports, Registry, Scope, Selected, Service},
+    requests::host::Domain,
     resource::{Kind, Object, ObjectKey, Objects},
 };
 
 use super::{
+    combine::{self, Ways},
     endpoints::Index,
     requests::{Inputs, Member, RequestModel, Steered},
+    revisions::Revisions,
     workloads::Workloads,
 };
 pub(super) use services::Defined;
@@ -63,6 +66,8 @@ pub struct Interner {
     steered: Arc<Steered>,
     /// That of the translation before, where it is another.
     formerly: Option<Arc<Steered>>,
+    /// Whether routes are for hosts that nothing declares.
+    undeclared: bool,
     requests: Option<Arc<RequestModel>>,
 }
 
@@ -70,6 +75,7 @@ pub struct Interner {
 struct Set {
     selected: Arc<[Selected]>,
     exempt: Vec<Rule>,
+    ways: Ways,
     rules: Arc<RuleSet>,
     round: u64,
 }
@@ -83,15 +89,21 @@ struct Findings {
 
 impl Interner {
     /// Takes in the objects of a translation, for lookups of endpoints and workloads.
-    pub(super) fn look_at(&mut self, objects: &Objects, cluster_domain: &str) {
+    pub(super) fn look_at(
+        &mut self,
+        objects: &Objects,
+        revisions: &Revisions,
+        cluster_domain: &str,
+    ) {
         self.endpoints = Arc::new(self.endpoints.follow(objects));
         let kinds = [Kind::Namespace, Kind::Pod, Kind::WorkloadEntry];
         if !kinds.iter().all(|kind| objects.shares(&self.objects, *kind)) {
             self.workloads = Arc::new(Workloads::new(objects));
         }
-        let kinds = [Kind::VirtualService, Kind::DestinationRule];
-        if !kinds.iter().all(|kind| objects.shares(&self.objects, *kind)) {
-            let steered = Steered::read(objects, cluster_domain);
+        let kinds = [Kind::VirtualService, Kind::DestinationRule, Kind::ConfigMap];
+        let same = kinds.iter().all(|kind| objects.shares(&self.objects, *kind));
+        if !same || self.cluster_domain != cluster_domain {
+            let steered = Steered::read(objects, revisions, cluster_domain);
             if *self.steered != steered {
                 self.formerly = Some(std::mem::replace(&mut self.steered, Arc::new(steered)));
             }
@@ -146,18 +158,21 @@ impl Interner {
                 objects: std::mem::take(&mut self.objects),
                 endpoints: std::mem::take(&mut self.endpoints),
                 workloads: std::mem::take(&mut self.workloads),
-                steered: Arc::new(Steered::read(objects, cluster_domain)),
+                steered: std::mem::take(&mut self.steered),
                 ..Self::default()
             };
         }
         self.round += 1;
         let (formerly, now) = (self.formerly.take(), Arc::clone(&self.steered));
         let is_moved = |service: &Service| {
-            formerly.as_ref().is_some_and(|before| {
-                before.concerns(&service.hosts) || now.concerns(&service.hosts)
-            })
+            let names = || service.hosts.iter().chain(&service.alias);
+            formerly.as_ref().is_some_and(|before| now.differs(before, names()))
         };
         self.delta = self.services.update(objects, (answers, &is_moved), define);
+        let same = self.delta.gone.is_empty() && self.delta.fresh.is_empty();
+        if !same || formerly.is_some() {
+            self.undeclared = undeclared(&self.steered, self.services.order());
+        }
     }
 
     /// The registry of all services that may be exported.
@@ -227,12 +242,20 @@ impl Interner {
         self.policies.retain(|policy| Arc::strong_count(policy) > 1);
     }
 
-    /// The rule set of what a client sees and what is exempt for it.
-    pub(super) fn set(&mut self, selected: &Arc<[Selected]>, exempt: &[Rule]) -> Arc<RuleSet> {
+    /// The rule set of what a client sees and what is exempt for it. `all` says whether all that has
+    /// requests or names goes by the proxy, `by_name` whether names may decide.
+    pub(super) fn set(
+        &mut self,
+        selected: &Arc<[Selected]>,
+        exempt: &[Rule],
+        (all, by_name): (bool, bool),
+    ) -> Arc<RuleSet> {
         let round = self.round;
+        let ways = Ways { all, by_name, undeclared: self.undeclared };
         let print = fingerprint(&self.hasher, selected, exempt);
         let same = |set: &&mut Set| {
             set.exempt == exempt
+                && set.ways == ways
                 && (Arc::ptr_eq(&set.selected, selected) || same_selection(&set.selected, selected))
         };
         if let Some(set) = self.sets.get_mut(&print).and_then(|sets| sets.iter_mut().find(same)) {
@@ -243,14 +266,16 @@ impl Interner {
         let followed = step.and_then(|step| {
             let before = fingerprint(&self.hasher, &step.from, exempt);
             let mut sets = self.sets.get(&before)?.iter();
-            let is_it = |set: &&Set| set.exempt == exempt && Arc::ptr_eq(&set.selected, &step.from);
+            let is_it = |set: &&Set| {
+                set.exempt == exempt && set.ways == ways && Arc::ptr_eq(&set.selected, &step.from)
+            };
             let Step { removed, added, .. } = step;
-            super::combine::follow(&sets.find(is_it)?.rules, removed, added)
+            combine::follow(&sets.find(is_it)?.rules, (removed, added), ways)
         });
-        let rules = followed.unwrap_or_else(|| super::combine::rule_set(selected, exempt));
+        let rules = followed.unwrap_or_else(|| combine::rule_set(selected, exempt, ways));
         let rules = Arc::new(rules);
         let (selected, exempt) = (Arc::clone(selected), exempt.to_vec());
-        let set = Set { selected, exempt, rules: rules.clone(), round };
+        let set = Set { selected, exempt, ways, rules: rules.clone(), round };
         self.sets.entry(print).or_default().push(set);
         rules
     }
@@ -260,17 +285,39 @@ impl Interner {
         &mut self,
         rules: Arc<RuleSet>,
         default: DefaultAction,
+        reads_all: bool,
     ) -> Arc<EgressPolicy> {
         let same = |policy: &&Arc<EgressPolicy>| {
-            policy.default_action == default && Arc::ptr_eq(&policy.rules, &rules)
+            policy.default_action == default
+                && policy.reads_all == reads_all
+                && Arc::ptr_eq(&policy.rules, &rules)
         };
         if let Some(policy) = self.policies.iter().find(same) {
             return policy.clone();
         }
-        let policy = Arc::new(EgressPolicy { default_action: default, rules });
+        let policy = Arc::new(EgressPolicy { default_action: default, reads_all, rules });
         self.policies.push(policy.clone());
         policy
     }
+}
+
+/// Whether routes for requests name a host that some client may see and no service for it.
+fn undeclared(steered: &Steered, services: &[Arc<Service>]) -> bool {
+    let mut routed = steered.routed().peekable();
+    if routed.peek().is_none() {
+        return false;
+    }
+    let is_for_all =
+        |one: &&Arc<Service>| one.exposure.as_ref().is_none_or(|one| *one == Exposure::All);
+    let hosts = services.iter().filter(is_for_all).flat_map(|one| &one.hosts);
+    let declared: HashSet<Domain> = hosts.map(|host| Domain::new(host)).collect();
+    routed.any(|host| {
+        if host.is_wildcard() {
+            !declared.iter().any(|one| host.covers(one))
+        } else {
+            !declared.contains(host)
+        }
+    })
 }
 
 /// Services are kept by the interner, so two that are the same are the same allocation.

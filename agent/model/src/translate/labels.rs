@@ -44,6 +44,7 @@ pub const ALL: &[Key] = &[
     key("kubernetes.io/service-name", "label of an EndpointSlice", "a Service", "The Service that the endpoints are of"),
     key("networking.istio.io/exportTo", "annotation of a Service", "`.`, `*`, `~` or namespaces", "Which namespaces see the Service"),
     key("security.istio.io/tlsMode", "label of a Pod or an endpoint", "`istio`", "The endpoint takes mutual TLS"),
+    key("sekisho.dev/observe", "annotation of a Pod or a Namespace", "`requests`, `none`", "Have the proxy read all requests, so that each is told of; the pod's own value counts"),
     key("sekisho.dev/audit", "annotation of a Pod or a Namespace", "`true`, `false`", "Let through and report what the allowlist would deny; the pod's own value counts"),
     key("sekisho.dev/in-force", "annotation of a node's Lease", "written by the agent", "What the node has in force"),
     key("sekisho.dev/lease", "label of a Lease", "written by the agent", "Tells the Leases of nodes from others"),

@@ -9,9 +9,9 @@ use std::{
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
-    annotation::{self, AUDIT, MIRROR, NETNS},
+    annotation::{self, AUDIT, MIRROR, NETNS, OBSERVE},
     app_mesh::{self, AppMesh},
-    context::{NetnsAnnotation, NodeContext},
+    context::{Http, NetnsAnnotation, NodeContext},
     enrol::{self, Membership, PodNotice, membership, truth},
     exempt::{self, Dialect},
     governing,
@@ -249,14 +249,16 @@ impl<'a> Planner<'a> {
         let view = self.view(&id.namespace, sees);
         self.registry.place(id.clone(), view.scope);
         let own = exempt::of_pod((pod, id), dialect, self.node, findings);
+        let default = self.audited((pod, id), default);
+        let reads_all = self.reads_all((pod, id), findings);
+        let ways = (reads_all, default != DefaultAction::AllowAny);
         let rules = if own.is_empty() {
-            self.interner.set(&view.selected, &self.exempt.all)
+            self.interner.set(&view.selected, &self.exempt.all, ways)
         } else {
             let exempt: Vec<Rule> = self.exempt.all.iter().cloned().chain(own).collect();
-            self.interner.set(&view.selected, &exempt)
+            self.interner.set(&view.selected, &exempt, ways)
         };
-        let default = self.audited((pod, id), default);
-        self.interner.policy(rules, default)
+        self.interner.policy(rules, default, reads_all)
     }
 
     /// What a point of view shows.
@@ -279,6 +281,20 @@ impl<'a> Planner<'a> {
         let view = self.interner.view(key, scope, &self.registry);
         self.wanted.extend(view.names.keys().cloned());
         view
+    }
+
+    /// Whether all requests of a pod go by the proxy. What cannot be read means that they do: it has been
+    /// asked for something that only the proxy sees.
+    fn reads_all(&self, (pod, id): (&Pod, &PodId), findings: &mut Vec<Finding>) -> bool {
+        let namespace = self.namespaces.get(id.namespace.as_str());
+        let of_namespace = namespace.and_then(|one| one.metadata.annotation(OBSERVE));
+        let asked = pod.metadata.annotation(OBSERVE).or(of_namespace);
+        if let Some(other) = asked.filter(|asked| !matches!(*asked, "requests" | "none")) {
+            let message = format!("{other:?} is not known: say `requests` or `none`");
+            let (severity, field) = (Severity::Warning, annotation::path(OBSERVE));
+            findings.push(Finding::new(severity, code::ANNOTATION, &id.key(), field, message));
+        }
+        self.node.http == Http::Always || asked.is_some_and(|asked| asked != "none")
     }
 
     /// A default that denies only reports where the pod or its namespace is audited.

@@ -150,7 +150,7 @@ impl RequestModel {
         let node = NodeContext { cluster_domain: domain.to_owned(), ..NodeContext::new("") };
         let app_mesh = AppMesh::read(objects, &mut Vec::new());
         let mut fresh = super::Interner::default();
-        super::define((objects, &app_mesh), &node, &mut fresh);
+        super::define((objects, &app_mesh, &revisions), &node, &mut fresh);
         let registry = Arc::new(fresh.registry(revisions.main().services.clone()));
         let inputs = Inputs {
             objects: objects.clone(),

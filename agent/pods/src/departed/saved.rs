@@ -142,6 +142,7 @@ impl Port {
             outlived: rules,
             protocol: None,
             name: "".into(),
+            steered: false,
             endpoints: None,
         })
     }

@@ -45,6 +45,7 @@ fn left(kind: Kind, listed: bool, exposure: Option<Exposure>) -> Left {
             outlived: outlived.into(),
             protocol: None,
             name: "".into(),
+            steered: false,
             endpoints: None,
         }],
         findings: Vec::new(),

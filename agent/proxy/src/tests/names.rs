@@ -66,7 +66,8 @@ fn route(names: &[&str], at: SocketAddr) -> Arc<StreamRoute> {
 }
 
 fn by_name(default_action: DefaultAction) -> Answers {
-    let ruling = Ruling { duty: ProxyDuty::NameRequired, default_action, upstream: None };
+    let ruling =
+        Ruling { duty: ProxyDuty::NameRequired, default_action, upstream: None, reads_all: false };
     Answers { ruling: Some(ruling), ..Answers::allow() }
 }
 
@@ -123,7 +124,12 @@ async fn under_registry_only_what_names_nothing_that_is_declared_is_reset() {
     let far = Far::new().await;
     let allowed = |default_action| {
         // An address that many names share lets none of them out by itself.
-        let ruling = Ruling { duty: ProxyDuty::AddressAllowed, default_action, upstream: None };
+        let ruling = Ruling {
+            duty: ProxyDuty::AddressAllowed,
+            default_action,
+            upstream: None,
+            reads_all: false,
+        };
         Answers { ruling: Some(ruling), ..Answers::allow() }
     };
     let only = DefaultAction::RegistryOnly;

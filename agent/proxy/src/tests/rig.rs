@@ -48,7 +48,7 @@ impl Answers {
         let (duty, default_action) = (ProxyDuty::AddressAllowed, DefaultAction::RegistryOnly);
         Self {
             origin: true,
-            ruling: Some(Ruling { duty, default_action, upstream: None }),
+            ruling: Some(Ruling { duty, default_action, upstream: None, reads_all: false }),
             dial: How::Connect,
             limits: Limits::default(),
             outbound: Arc::default(),

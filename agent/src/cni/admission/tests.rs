@@ -22,6 +22,7 @@ fn id() -> PodId {
 fn enrolled() -> Enrolment {
     Enrolment::Enrolled(Arc::new(EgressPolicy {
         default_action: DefaultAction::RegistryOnly,
+        reads_all: false,
         rules: Arc::default(),
     }))
 }

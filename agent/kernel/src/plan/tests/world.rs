@@ -48,7 +48,7 @@ pub(super) fn rule(cidr: IpNet, port: u16, source: &Arc<RuleSource>) -> Rule {
 
 pub(super) fn pod(rules: &Arc<RuleSet>) -> Pod {
     let default_action = DefaultAction::RegistryOnly;
-    let policy = EgressPolicy { default_action, rules: rules.clone() };
+    let policy = EgressPolicy { default_action, reads_all: false, rules: rules.clone() };
     Pod { policy: Some(Arc::new(policy)), addresses: Vec::new(), proxy_port: None }
 }
 
@@ -151,7 +151,8 @@ impl World {
     fn random_pod(&self, random: &mut Rng) -> Pod {
         let defaults = [DefaultAction::AllowAny, DefaultAction::RegistryOnly, DefaultAction::Audit];
         let rules = pick(random, &self.roles).clone();
-        let policy = EgressPolicy { default_action: *pick(random, &defaults), rules };
+        let policy =
+            EgressPolicy { default_action: *pick(random, &defaults), reads_all: false, rules };
         Pod {
             policy: (random.u8(..6) > 0).then(|| Arc::new(policy)),
             addresses: (0..random.u8(..3)).map(|_| random_ip(random)).collect(),

@@ -336,7 +336,9 @@ impl Maker<'_> {
         let (number, source) = (rules.number().get(), Arc::clone(&rules.source));
         let (rules, outlived) = rules.finish();
         let (name, protocol) = (Short::default(), Some(AppProtocol::Tcp));
-        let port = ServicePort { number, source, rules, outlived, protocol, name, endpoints: None };
+        let (steered, endpoints) = (true, None);
+        let port =
+            ServicePort { number, source, rules, outlived, protocol, name, steered, endpoints };
         self.ports.push(port);
     }
 }

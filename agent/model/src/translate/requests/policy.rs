@@ -10,10 +10,11 @@ use crate::{
     },
     resource::{
         destination_rule::{
-            ClientTls, ConsistentHash, LoadBalancer, OutlierDetection, PortPolicy, ProxyProtocol,
-            ProxyProtocolVersion, RetryBudget, SimpleBalancer, TrafficPolicy,
+            ClientTls, ClientTlsMode, ConsistentHash, LoadBalancer, OutlierDetection, PortPolicy,
+            ProxyProtocol, ProxyProtocolVersion, RetryBudget, SimpleBalancer, TrafficPolicy,
         },
         duration::duration,
+        mesh_config::MeshConfig,
         sidecar::{ConnectionPool, HttpPool, TcpKeepalive, TcpPool},
     },
 };
@@ -44,15 +45,26 @@ impl<'a> Effective<'a> {
                 one.port.as_ref().is_some_and(|one| one.number == u32::from(port))
             };
             if let Some(own) = policy.port_level_settings.iter().find(is_port) {
-                let PortPolicy { port: _, load_balancer, connection_pool, outlier_detection, tls } =
-                    own;
-                found.balancer = load_balancer.as_ref();
-                found.pool = connection_pool.as_ref();
-                found.outliers = outlier_detection.as_ref();
-                found.tls = tls.as_ref();
+                found.take_port(own);
             }
         }
         found
+    }
+
+    fn take_port(&mut self, own: &'a PortPolicy) {
+        let PortPolicy { port: _, load_balancer, connection_pool, outlier_detection, tls } = own;
+        self.balancer = load_balancer.as_ref();
+        self.pool = connection_pool.as_ref();
+        self.outliers = outlier_detection.as_ref();
+        self.tls = tls.as_ref();
+    }
+
+    fn is_usual(&self) -> bool {
+        let is_own = self
+            .tls
+            .is_some_and(|tls| matches!(tls.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual));
+        let settings = MeshSettings::of(MeshConfig::default());
+        !is_own && self.policy(&settings, crate::requests::policy::ClientTls::Plain).is_usual()
     }
 
     fn take(&mut self, policy: &'a TrafficPolicy) {
@@ -103,6 +115,20 @@ impl<'a> Effective<'a> {
             }),
         }
     }
+}
+
+/// Whether a policy says no more, for every port, than a connection that the kernel makes has anyway.
+pub(super) fn is_usual(policy: &TrafficPolicy) -> bool {
+    let mut effective = Effective::default();
+    effective.take(policy);
+    effective.is_usual()
+}
+
+/// The same of a port's own settings.
+pub(super) fn is_usual_on_port(own: &PortPolicy) -> bool {
+    let mut effective = Effective::default();
+    effective.take_port(own);
+    effective.is_usual()
 }
 
 /// Per cent in millionths.

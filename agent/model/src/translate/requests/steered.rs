@@ -1,24 +1,48 @@
-//! Ports that are declared as TCP and go by the proxy all the same, since an object says more of their
-//! connections than their address does: routes for TCP, TLS that is added.
+//! Ports whose connections an object gives the proxy something to do for: routes, TLS that is added, a
+//! policy that says more than the defaults. All others go straight out in the kernel.
 //!
 //! It is one answer for all clients, whichever of them see the object: the proxy carries the others'
 //! connections to where they were dialled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::named::{self, MESH};
+use super::{
+    named::{self, MESH},
+    policy::{is_usual, is_usual_on_port},
+};
 use crate::{
-    requests::host::Domain,
+    requests::{
+        host::{Domain, covering},
+        route::Retries,
+    },
     resource::{
-        Objects,
-        destination_rule::{ClientTls, ClientTlsMode, DestinationRule},
+        Objects, destination_rule::DestinationRule, protocol::Family,
         virtual_service::VirtualService,
     },
+    translate::revisions::Revisions,
 };
 
-/// See the module; by the host that an object names.
+/// See the module.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::translate) struct Steered(BTreeMap<Domain, Ports>);
+pub(in crate::translate) struct Steered {
+    /// By the host that objects name.
+    by_host: BTreeMap<Domain, Said>,
+    /// Whether the mesh's own retries are others than those that a client has anyway.
+    retries: bool,
+}
+
+/// What objects say of a host's connections.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    /// Routes for requests.
+    http: bool,
+    /// Routes by server name.
+    tls: bool,
+    /// Routes for TCP.
+    tcp: Ports,
+    /// A policy.
+    policy: Ports,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 enum Ports {
@@ -26,91 +50,127 @@ enum Ports {
     Some(BTreeSet<u16>),
 }
 
+impl Default for Ports {
+    fn default() -> Self {
+        Self::Some(BTreeSet::new())
+    }
+}
+
+impl Ports {
+    /// None is all.
+    fn add(&mut self, port: Option<u16>) {
+        match (&mut *self, port) {
+            (Self::All, _) => {}
+            (Self::Some(some), Some(port)) => _ = some.insert(port),
+            (Self::Some(_), None) => *self = Self::All,
+        }
+    }
+
+    fn has(&self, port: u16) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(some) => some.contains(&port),
+        }
+    }
+}
+
+impl Said {
+    fn steers(&self, port: u16, family: Family) -> bool {
+        let Self { http, tls, tcp, policy } = self;
+        let routes = match family {
+            Family::Http => *http,
+            Family::Tls => *tls || tcp.has(port),
+            Family::Opaque => tcp.has(port),
+            Family::Auto => *http || *tls || tcp.has(port),
+            Family::Datagram => return false,
+        };
+        routes || policy.has(port)
+    }
+}
+
 impl Steered {
-    pub(in crate::translate) fn read(objects: &Objects, domain: &str) -> Self {
-        let mut found = Self::default();
+    pub(in crate::translate) fn read(
+        objects: &Objects,
+        revisions: &Revisions,
+        domain: &str,
+    ) -> Self {
+        let usual = Some(Retries::usual());
+        let retries = revisions.all().iter().any(|settings| settings.retries != usual);
+        let mut by_host: BTreeMap<Domain, Said> = BTreeMap::new();
         for one in objects.virtual_services() {
             let namespace = one.metadata.namespace.as_deref().unwrap_or_default();
-            for port in of_routes(one) {
-                for host in &one.spec.hosts {
-                    found.add(&named::expand(host, namespace, domain), port);
-                }
+            for host in &one.spec.hosts {
+                let host = Domain::new(&named::expand(host, namespace, domain));
+                of_routes(one, by_host.entry(host).or_default());
             }
         }
         for rule in objects.destination_rules() {
             let namespace = rule.metadata.namespace.as_deref().unwrap_or_default();
-            let host = named::expand(&rule.spec.host, namespace, domain);
-            for port in of_rule(rule) {
-                found.add(&host, port);
-            }
+            let host = Domain::new(&named::expand(&rule.spec.host, namespace, domain));
+            of_rule(rule, &mut by_host.entry(host).or_default().policy);
         }
-        found
-    }
-
-    fn add(&mut self, host: &str, port: Option<u16>) {
-        let none = || Ports::Some(BTreeSet::new());
-        let ports = self.0.entry(Domain::new(host)).or_insert_with(none);
-        match (&mut *ports, port) {
-            (Ports::All, _) => {}
-            (Ports::Some(some), Some(port)) => _ = some.insert(port),
-            (Ports::Some(_), None) => *ports = Ports::All,
-        }
+        by_host.retain(|_, said| *said != Said::default());
+        Self { by_host, retries }
     }
 
     /// Whether connections to a port of some hosts go by the proxy.
-    pub(in crate::translate) fn takes(&self, hosts: &[String], port: u16) -> bool {
-        self.about(hosts).any(|ports| match ports {
-            Ports::All => true,
-            Ports::Some(some) => some.contains(&port),
-        })
+    pub(in crate::translate) fn takes<'a>(
+        &self,
+        mut hosts: impl Iterator<Item = &'a String>,
+        (port, family): (u16, Family),
+    ) -> bool {
+        (self.retries && matches!(family, Family::Http | Family::Auto))
+            || hosts.any(|host| self.about(host).any(|said| said.steers(port, family)))
     }
 
-    /// Whether it has anything to say of some hosts.
-    pub(in crate::translate) fn concerns(&self, hosts: &[String]) -> bool {
-        self.about(hosts).next().is_some()
+    /// Whether something about some hosts is another here than there.
+    pub(in crate::translate) fn differs<'a>(
+        &self,
+        other: &Self,
+        mut hosts: impl Iterator<Item = &'a String>,
+    ) -> bool {
+        self.retries != other.retries || hosts.any(|host| self.about(host).ne(other.about(host)))
     }
 
-    fn about(&self, hosts: &[String]) -> impl Iterator<Item = &Ports> {
-        // Of most clusters it says nothing.
-        let hosts = hosts.iter().filter(|_| !self.0.is_empty()).map(|host| Domain::new(host));
-        hosts.flat_map(|host| {
-            let covers =
-                move |(name, _): &(&Domain, &Ports)| name.covers(&host) || host.covers(name);
-            self.0.iter().filter(covers).map(|(_, ports)| ports)
-        })
+    /// Hosts that routes for requests name.
+    pub(in crate::translate) fn routed(&self) -> impl Iterator<Item = &Domain> {
+        self.by_host.iter().filter(|(_, said)| said.http).map(|(host, _)| host)
+    }
+
+    fn about(&self, host: &str) -> impl Iterator<Item = &Said> {
+        covering(&self.by_host, Domain::new(host))
     }
 }
 
-/// The ports that an object's routes for TCP are about; none of them is all.
-fn of_routes(object: &VirtualService) -> BTreeSet<Option<u16>> {
+fn of_routes(object: &VirtualService, said: &mut Said) {
     let in_mesh = |gateways: &[String]| gateways.iter().any(|one| one == MESH);
     let spec = &object.spec;
     let is_in_mesh = spec.gateways.is_empty() || in_mesh(&spec.gateways);
-    let mut ports = BTreeSet::new();
+    // A match may name gateways of its own.
+    said.http |= is_in_mesh && !spec.http.is_empty();
+    said.tls |= is_in_mesh && !spec.tls.is_empty();
     for rule in &spec.tcp {
         if rule.matches.is_empty() && is_in_mesh {
-            ports.insert(None);
+            said.tcp.add(None);
         }
         for one in &rule.matches {
             let concerns =
                 if one.gateways.is_empty() { is_in_mesh } else { in_mesh(&one.gateways) };
             if concerns {
-                ports.insert(u16::try_from(one.port).ok().filter(|port| *port != 0));
+                said.tcp.add(u16::try_from(one.port).ok().filter(|port| *port != 0));
             }
         }
     }
-    ports
 }
 
-/// The ports that a rule adds TLS on; none of them is all.
-fn of_rule(rule: &DestinationRule) -> BTreeSet<Option<u16>> {
-    let Some(policy) = &rule.spec.traffic_policy else { return BTreeSet::new() };
-    let is_own = |tls: &Option<ClientTls>| {
-        let mode = tls.as_ref().map(|tls| tls.mode);
-        matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual))
-    };
-    let whole = is_own(&policy.tls).then_some(None);
-    let own = policy.port_level_settings.iter().filter(|one| is_own(&one.tls));
-    let ports = own.filter_map(|one| one.port.as_ref()?.number.try_into().ok().map(Some));
-    whole.into_iter().chain(ports).collect()
+/// The ports that a rule says more of than the defaults.
+fn of_rule(rule: &DestinationRule, ports: &mut Ports) {
+    let Some(policy) = &rule.spec.traffic_policy else { return };
+    if !is_usual(policy) {
+        ports.add(None);
+    }
+    for own in policy.port_level_settings.iter().filter(|own| !is_usual_on_port(own)) {
+        let number = own.port.as_ref().map(|port| port.number);
+        ports.add(number.and_then(|number| u16::try_from(number).ok()));
+    }
 }
