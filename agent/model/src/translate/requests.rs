@@ -70,6 +70,7 @@ use crate::{
 };
 use definition::Read;
 use destination::DestinationRules;
+pub(super) use named::expand;
 use peers::Peers;
 pub(super) use steered::Steered;
 use views::Views;
