@@ -54,8 +54,12 @@ impl RequestModel {
         let seen_by = (client.namespace.as_str(), &client.labels);
         let rule = self.rules().find(seen_by, &at.host, &at.service.key.namespace);
         let service = &at.service;
+        let said = Effective::of(rule.map(AsRef::as_ref), at.number(), subset).tls;
+        let is_own = said
+            .is_some_and(|tls| matches!(tls.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual));
         let with = MadeWith {
             rule: rule.cloned(),
+            namespace: is_own.then(|| client.namespace.clone()),
             by_gateway: client.is_gateway,
             is_plain: service.external
                 || !self.settings.auto_mutual
@@ -105,6 +109,8 @@ impl RequestModel {
 #[derive(Clone, Debug)]
 pub(super) struct MadeWith {
     rule: Option<Arc<Merged>>,
+    /// The client's, where TLS is spoken with files or secrets of the client's.
+    namespace: Option<String>,
     by_gateway: bool,
     /// Whether no TLS is spoken where no rule says.
     is_plain: bool,
@@ -117,7 +123,10 @@ impl MadeWith {
             (None, None) => true,
             _ => false,
         };
-        same_rule && self.by_gateway == other.by_gateway && self.is_plain == other.is_plain
+        same_rule
+            && self.namespace == other.namespace
+            && self.by_gateway == other.by_gateway
+            && self.is_plain == other.is_plain
     }
 }
 
