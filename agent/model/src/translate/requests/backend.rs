@@ -97,23 +97,23 @@ impl RequestModel {
         match tls.mode {
             ClientTlsMode::Disable => ClientTls::Plain,
             ClientTlsMode::IstioMutual => ClientTls::Mesh(mesh(&tls.subject_alt_names)),
-            ClientTlsMode::Simple => ClientTls::Own(own(tls, secret, None, service)),
+            ClientTlsMode::Simple => own(rule, tls, (secret, None), service),
             ClientTlsMode::Mutual => {
                 let files =
                     || Certificate::Files(tls.client_certificate.clone(), tls.private_key.clone());
                 let certificate = secret.cloned().map_or_else(files, Certificate::Secret);
-                ClientTls::Own(own(tls, secret, Some(certificate), service))
+                own(rule, tls, (secret, Some(certificate)), service)
             }
         }
     }
 }
 
 fn own(
+    rule: &Merged,
     tls: &destination_rule::ClientTls,
-    secret: Option<&String>,
-    certificate: Option<Certificate>,
+    (secret, certificate): (Option<&String>, Option<Certificate>),
     service: &Service,
-) -> OwnTls {
+) -> ClientTls {
     let revoked = Some(tls.ca_crl.clone()).filter(|file| !file.is_empty());
     let trust = match (secret, tls.ca_certificates.as_str()) {
         (Some(secret), _) => Trust::Secret(secret.clone()),
@@ -124,13 +124,14 @@ fn own(
         [] => service.certificate_names.to_vec(),
         names => names.to_vec(),
     };
-    OwnTls {
+    ClientTls::Own(OwnTls {
+        namespace: rule.namespace.clone(),
         trust,
         verify: tls.insecure_skip_verify != Some(true),
         names,
         server_name: Some(tls.sni.clone()).filter(|name| !name.is_empty()),
         certificate,
-    }
+    })
 }
 
 impl RequestModel {

@@ -197,6 +197,8 @@ fn client_tls(
     let validation = tls.validation.as_ref();
     let names = validation.and_then(|one| one.subject_alternative_names.as_ref());
     policy::ClientTls::Own(OwnTls {
+        // Nobody's: App Mesh's files lie beside its Envoy, and are not read here.
+        namespace: String::new(),
         trust: validation.map_or(Trust::System, trust),
         verify: true,
         names: names.map_or_else(|| vec![host.to_owned()], |names| names.matches.exact.clone()),
