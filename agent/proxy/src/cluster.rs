@@ -30,7 +30,7 @@ use agent_model::{
         policy::{Balance, ClientPolicy, Limits},
     },
 };
-use tokio::{sync::oneshot, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{Origin, UpstreamAddr};
 use choose::{Candidate, candidates};
@@ -75,8 +75,9 @@ struct Host {
     requests: u32,
     connections: u32,
     waiting: Vec<leases::Waiting>,
-    queue: VecDeque<oneshot::Sender<leases::Turn>>,
-    streams: streams::Shared,
+    queue: VecDeque<leases::Queued>,
+    /// By the server name that their TLS has asked for.
+    streams: HashMap<Option<String>, streams::Shared>,
     health: Health,
     /// When it was first offered.
     since: Instant,
@@ -107,7 +108,7 @@ impl Host {
             connections: 0,
             waiting: Vec::new(),
             queue: VecDeque::new(),
-            streams: streams::Shared::default(),
+            streams: HashMap::new(),
             health: Health::default(),
             since: now,
             last: now,

@@ -8,6 +8,7 @@ mod policies;
 mod refusing;
 mod requests;
 mod rig;
+mod secure;
 mod streams;
 mod talk;
 mod way;

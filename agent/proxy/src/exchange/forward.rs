@@ -32,6 +32,7 @@ use crate::{
     UpstreamAddr,
     cluster::{Cluster, Overflow, Retrying, Seen, USUAL_IDLE, Upstream},
     http1::edit::Edits,
+    reach::server_name,
     share::by_share,
 };
 
@@ -48,6 +49,8 @@ pub(super) struct Tries<'a> {
     pub(super) cluster: Arc<Cluster>,
     pub(super) endpoints: Endpoints,
     pub(super) key: Option<u64>,
+    /// The server name for TLS.
+    pub(super) name: Option<String>,
     retries: Option<&'a Retries>,
     answer_within: Option<Duration>,
     idle: Option<Duration>,
@@ -86,6 +89,7 @@ impl Exchange<'_> {
             cluster: self.on.clusters.of(backend),
             endpoints: self.on.seams.judge.endpoints(backend),
             key: sticky.key,
+            name: server_name(&backend.policy, host.unwrap_or(request.authority())),
             retries: forward.retries.as_ref(),
             answer_within: *answer_within,
             idle: forward.idle,
@@ -111,6 +115,7 @@ impl Exchange<'_> {
             cluster: self.on.clusters.passthrough(),
             endpoints: Endpoints::Listed([].into()),
             key: None,
+            name: None,
             retries: None,
             answer_within: None,
             idle: None,
@@ -292,8 +297,8 @@ pub(super) fn reachable<'t>(
     let Target::Backend(backend) = target else { return Err(Failed::NoCluster) };
     story.cluster = Some(super::story::cluster(backend));
     match backend.policy.tls {
-        ClientTls::Own(_) | ClientTls::Mesh(_) => Err(Failed::NeedsTls),
-        ClientTls::Plain | ClientTls::Auto(_) => Ok(backend),
+        ClientTls::Mesh(_) => Err(Failed::NeedsTls),
+        ClientTls::Plain | ClientTls::Auto(_) | ClientTls::Own(_) => Ok(backend),
     }
 }
 
