@@ -32,7 +32,7 @@ use agent_model::{
 };
 use tokio::{task::JoinSet, time::Instant};
 
-use crate::{Origin, UpstreamAddr};
+use crate::{Origin, UpstreamAddr, reach::Apart};
 use choose::{Candidate, candidates};
 pub(crate) use leases::{Lease, Obtained, USUAL_IDLE, Upstream};
 pub(crate) use outlier::Seen;
@@ -76,8 +76,7 @@ struct Host {
     connections: u32,
     waiting: Vec<leases::Waiting>,
     queue: VecDeque<leases::Queued>,
-    /// By the server name that their TLS has asked for.
-    streams: HashMap<Option<String>, streams::Shared>,
+    streams: HashMap<Apart, streams::Shared>,
     health: Health,
     /// When it was first offered.
     since: Instant,

@@ -41,6 +41,7 @@ pub mod http2;
 mod judge;
 mod limits;
 mod origin;
+mod proxy_header;
 mod reach;
 mod record;
 mod reset_stream;

@@ -1,6 +1,6 @@
 //! A connection to an upstream: from the socket in the workload's network to what is spoken on.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, sync::atomic::AtomicU64, time::Duration};
 
 use agent_model::requests::{
     host::Domain,
@@ -9,7 +9,7 @@ use agent_model::requests::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    DialError, Seams, UpstreamAddr, WorkloadId,
+    DialError, OriginalDst, PeerAddr, Seams, UpstreamAddr, WorkloadId, proxy_header,
     reset_stream::ResetStream,
     tls::{Speaks, TlsError},
 };
@@ -26,8 +26,31 @@ pub(crate) struct Reach<'a> {
     pub(crate) patience: Duration,
     /// What is to be spoken.
     pub(crate) speaks: Speaks,
-    /// See [`server_name`].
-    pub(crate) name: Option<&'a str>,
+    /// What it shares with no other connections.
+    pub(crate) apart: &'a Apart,
+}
+
+/// What tells connections to an endpoint apart: those that differ in it are never used for each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Apart {
+    /// The name that the server is asked for by TLS.
+    name: Option<String>,
+    /// Who dialled what, where the destination is told by the PROXY protocol.
+    client: Option<(PeerAddr, OriginalDst)>,
+}
+
+impl Apart {
+    /// Of a destination, for a request to this host of this client.
+    pub(crate) fn of(policy: &ClientPolicy, host: &str, client: (PeerAddr, OriginalDst)) -> Self {
+        let name = match &policy.tls {
+            ClientTls::Own(own) => {
+                let of_host = || Domain::of_authority(host).as_str().to_owned();
+                Some(own.server_name.clone().unwrap_or_else(of_host))
+            }
+            ClientTls::Plain | ClientTls::Mesh(_) | ClientTls::Auto(_) => None,
+        };
+        Self { name, client: policy.proxy_protocol.map(|_| client) }
+    }
 }
 
 impl Reach<'_> {
@@ -41,7 +64,7 @@ impl Reach<'_> {
             None | Some(ClientTls::Plain | ClientTls::Auto(_)) => None,
             Some(ClientTls::Mesh(_)) => return Err(DialError::Settings(TlsError::Mesh)),
             Some(ClientTls::Own(own)) => {
-                let name = self.name.unwrap_or_default();
+                let name = self.apart.name.as_deref().unwrap_or_default();
                 Some(self.seams.tls.client(own, self.speaks, name).map_err(DialError::Settings)?)
             }
         };
@@ -49,20 +72,28 @@ impl Reach<'_> {
         let dialled = self.seams.dial.dial(self.from, to, patience).await?;
         let local = |error: io::Error| DialError::Local(error.into());
         let stream = ResetStream::dialled(dialled, probes).map_err(local)?;
+        let lost = |source| DialError::Unreachable { addr: to, source };
+        self.introduce(&stream, to).await.map_err(lost)?;
         let Some(secured) = secured else { return Ok(stream) };
         match timeout_at(end, stream.secured(secured)).await {
             Ok(secured) => secured.map_err(|source| DialError::Tls { addr: to, source }),
             Err(_) => Err(DialError::TimedOut { addr: to, after: patience }),
         }
     }
-}
 
-/// The name that a destination's server is asked for by TLS, for a request to this host. Connections
-/// with other names are other ones.
-pub(crate) fn server_name(policy: &ClientPolicy, host: &str) -> Option<String> {
-    let ClientTls::Own(own) = &policy.tls else { return None };
-    let of_host = || Domain::of_authority(host).as_str().to_owned();
-    Some(own.server_name.clone().unwrap_or_else(of_host))
+    /// Tells the destination who dialled what, before anything else, where it asks for that. The client's
+    /// socket ends here: its address is that by which the workload reaches the destination.
+    async fn introduce(&self, stream: &ResetStream, to: UpstreamAddr) -> io::Result<()> {
+        let version = self.policy.and_then(|policy| policy.proxy_protocol);
+        let (Some(version), Some((client, dialled))) = (version, self.apart.client) else {
+            return Ok(());
+        };
+        let own = stream.stream().local_addr()?.ip();
+        // A workload that dials one family may be carried by the other.
+        let dialled = if own.is_ipv4() == dialled.0.is_ipv4() { dialled.0 } else { to.0 };
+        let header = proxy_header::header(version, SocketAddr::new(own, client.0.port()), dialled);
+        stream.write_all(&header, &AtomicU64::default()).await
+    }
 }
 
 /// Why a server that was connected ended a connection, where its TLS says it: with TLS 1.3 it looks at

@@ -13,7 +13,7 @@ use crate::{
     DialError, Failure, Origin, PeerAddr, Seams, UpstreamAddr, WorkloadId,
     cluster::{self, Lease, Overflow, Seen, UnderWay, Wanted},
     clusters::Clusters,
-    reach::{Reach, server_name},
+    reach::{Apart, Reach},
     reset_stream::ResetStream,
     route::Lead,
     share::by_share,
@@ -53,7 +53,7 @@ impl Streams<'_> {
         let route = match lead {
             Lead::Routed(route) => route,
             Lead::Dialled(route) => {
-                let stream = self.connect(None, route.to).await?;
+                let stream = self.connect(None, route.to, origin).await?;
                 return Ok(Reached { to: route.to, stream, _place: None });
             }
         };
@@ -68,7 +68,7 @@ impl Streams<'_> {
             let is_repeated = tried.contains(&to);
             tried.push(to);
             let lease = cluster.lease_for(to.0).map_err(|Overflow| Failure::Overflow)?;
-            match self.connect(Some(backend), to).await {
+            match self.connect(Some(backend), to, origin).await {
                 Ok(stream) => {
                     // A limit on requests is none on connections.
                     let place = (lease, cluster.begin(to).ok());
@@ -88,16 +88,19 @@ impl Streams<'_> {
         &self,
         backend: Option<&Arc<Backend>>,
         to: UpstreamAddr,
+        origin: &Origin,
     ) -> Result<ResetStream, DialError> {
         // No request names a host, so the destination's own has to do.
-        let name = backend.and_then(|backend| server_name(&backend.policy, &backend.service));
+        let client = (self.peer, origin.dst);
+        let of = |backend: &Arc<Backend>| Apart::of(&backend.policy, &backend.service, client);
+        let apart = backend.map(of).unwrap_or_default();
         let reach = Reach {
             seams: self.seams,
             from: self.workload,
             policy: backend.map(|backend| &backend.policy),
             patience: self.patience,
             speaks: Speaks::Bytes,
-            name: name.as_deref(),
+            apart: &apart,
         };
         reach.connect(to).await
     }

@@ -3,6 +3,7 @@
 mod beside;
 mod carrying;
 mod ending;
+mod introduced;
 mod names;
 mod policies;
 mod refusing;

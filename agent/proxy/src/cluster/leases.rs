@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{Cluster, Overflow, State, is_reached};
-use crate::{UpstreamAddr, reset_stream::ResetStream};
+use crate::{UpstreamAddr, reach::Apart, reset_stream::ResetStream};
 
 /// How long a connection waits where nothing says; the server may say less.
 pub(crate) const USUAL_IDLE: Duration = Duration::from_mins(1);
@@ -26,8 +26,8 @@ pub(crate) struct Upstream {
     pub(crate) since: Instant,
     /// Requests that it has carried.
     pub(crate) requests: u32,
-    /// The server name that its TLS has asked for.
-    pub(crate) name: Option<String>,
+    /// What it shares with no others.
+    pub(crate) apart: Apart,
     pub(crate) lease: Lease,
 }
 
@@ -53,10 +53,10 @@ pub(crate) struct Lease {
     at: SocketAddr,
 }
 
-/// Whoever waits in the queue, for a connection with this server name.
+/// Whoever waits in the queue, for a connection that may be shared like this.
 #[derive(Debug)]
 pub(super) struct Queued {
-    name: Option<String>,
+    apart: Apart,
     turn: oneshot::Sender<Turn>,
 }
 
@@ -100,9 +100,9 @@ impl Cluster {
     pub(crate) async fn obtain(
         self: &Arc<Self>,
         to: UpstreamAddr,
-        name: Option<&str>,
+        apart: &Apart,
     ) -> Result<Obtained, Overflow> {
-        while let Some(waiting) = self.pop(to.0, name) {
+        while let Some(waiting) = self.pop(to.0, apart) {
             // Those that are not taken are closed by being dropped, outside of the lock.
             if Instant::now() < waiting.until && waiting.upstream.stream.is_quiet() {
                 return Ok(Obtained::Waited(waiting.upstream));
@@ -121,8 +121,8 @@ impl Cluster {
             }
             let (sender, turn) = oneshot::channel();
             let host = state.host(to.0);
-            host.queue.push_back(Queued { name: name.map(str::to_owned), turn: sender });
-            // One that waits has another name, and makes way.
+            host.queue.push_back(Queued { apart: apart.clone(), turn: sender });
+            // One that waits is none for this, and makes way.
             (pending, turn, host.waiting.pop())
         };
         drop(other);
@@ -141,10 +141,10 @@ impl Cluster {
         let mut state = self.lock();
         let host = state.host(upstream.lease.at);
         while let Some(next) = host.queue.pop_front() {
-            if next.name != upstream.name {
+            if next.apart != upstream.apart {
                 host.queue.push_front(next);
                 drop(state);
-                // Its place is for a connection with the other name.
+                // Its place is for a connection that is.
                 let _ = upstream.close();
                 return;
             }
@@ -192,10 +192,10 @@ impl Cluster {
         Ok(self.lease(&mut state, at))
     }
 
-    fn pop(&self, at: SocketAddr, name: Option<&str>) -> Option<Waiting> {
+    fn pop(&self, at: SocketAddr, apart: &Apart) -> Option<Waiting> {
         let mut state = self.lock();
         let waiting = &mut state.hosts.get_mut(&at)?.waiting;
-        let last = waiting.iter().rposition(|one| one.upstream.name.as_deref() == name)?;
+        let last = waiting.iter().rposition(|one| one.upstream.apart == *apart)?;
         Some(waiting.remove(last))
     }
 

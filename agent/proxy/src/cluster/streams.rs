@@ -11,6 +11,7 @@ use super::{Cluster, Lease, Overflow, is_reached, leases::USUAL_IDLE};
 use crate::{
     UpstreamAddr,
     http2::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW},
+    reach::Apart,
     reset_stream::ResetStream,
     wire::Wire,
 };
@@ -18,7 +19,7 @@ use crate::{
 /// Bytes of an answer's head.
 const HEAD: u32 = 60 * 1024;
 
-/// The connection of an endpoint and server name, while there is one. Who dials holds it: the others wait for the
+/// The connection of an endpoint that may be shared, while there is one. Who dials holds it: the others wait for the
 /// same connection.
 pub(super) type Shared = Arc<Mutex<Option<Open>>>;
 
@@ -47,7 +48,7 @@ impl Cluster {
     /// A connection to an endpoint: the one that is there, or what `dial` makes.
     pub(crate) async fn obtain_streams<F, E>(
         self: &Arc<Self>,
-        (to, name): (UpstreamAddr, Option<&str>),
+        (to, apart): (UpstreamAddr, &Apart),
         dial: impl FnOnce() -> F,
     ) -> Result<SendRequest<Bytes>, NoStream<E>>
     where
@@ -59,7 +60,7 @@ impl Cluster {
                 return Err(NoStream::Overflow);
             }
             let pending = self.pending(&mut state);
-            let shared = state.host(to.0).streams.entry(name.map(str::to_owned)).or_default();
+            let shared = state.host(to.0).streams.entry(apart.clone()).or_default();
             (Arc::clone(shared), pending)
         };
         let mut place = shared.lock().await;
@@ -128,7 +129,7 @@ impl Cluster {
                 *place = None;
             }
         }
-        // Names come from requests: those that are not used are not kept.
+        // What tells them apart comes from clients: what is not used is not kept.
         for host in self.lock().hosts.values_mut() {
             host.streams.retain(|_, one| {
                 Arc::strong_count(one) > 1 || one.try_lock().is_ok_and(|place| place.is_some())

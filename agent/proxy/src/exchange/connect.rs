@@ -64,14 +64,14 @@ impl Exchange<'_> {
     ) -> Result<Near, Failed> {
         if let RequestHead::Http2(_) = tries.head {
             let dial = || self.dial(to, tries, end);
-            let obtained = tries.cluster.obtain_streams((to, tries.name.as_deref()), dial);
+            let obtained = tries.cluster.obtain_streams((to, &tries.apart), dial);
             return self.within(end, obtained).await?.map(Near::Http2).map_err(|none| match none {
                 NoStream::Overflow => Failed::Overflow,
                 NoStream::Dial(failed) => failed,
                 NoStream::Handshake(error) => Failed::Dial(DialError::Local(Box::new(error))),
             });
         }
-        let obtained = tries.cluster.obtain(to, tries.name.as_deref());
+        let obtained = tries.cluster.obtain(to, &tries.apart);
         let obtained = self.within(end, obtained).await?;
         let (lease, _pending) = match obtained.map_err(|Overflow| Failed::Overflow)? {
             Obtained::Waited(upstream) => return Ok(Near::Http1(upstream)),
@@ -79,8 +79,8 @@ impl Exchange<'_> {
         };
         let stream = self.dial(to, tries, end).await?;
         let since = Instant::now();
-        let name = tries.name.clone();
-        Ok(Near::Http1(Upstream { stream, since, requests: 0, name, lease }))
+        let apart = tries.apart.clone();
+        Ok(Near::Http1(Upstream { stream, since, requests: 0, apart, lease }))
     }
 
     async fn dial(
@@ -95,7 +95,7 @@ impl Exchange<'_> {
             policy: tries.cluster.backend().map(|backend| &backend.policy),
             patience: self.on.limits.connect,
             speaks: tries.head.speaks(),
-            name: tries.name.as_deref(),
+            apart: &tries.apart,
         };
         self.within(end, reach.connect(to)).await?.map_err(Failed::Dial)
     }

@@ -32,7 +32,7 @@ use crate::{
     UpstreamAddr,
     cluster::{Cluster, Overflow, Retrying, Seen, USUAL_IDLE, Upstream},
     http1::edit::Edits,
-    reach::server_name,
+    reach::Apart,
     share::by_share,
 };
 
@@ -49,8 +49,7 @@ pub(super) struct Tries<'a> {
     pub(super) cluster: Arc<Cluster>,
     pub(super) endpoints: Endpoints,
     pub(super) key: Option<u64>,
-    /// The server name for TLS.
-    pub(super) name: Option<String>,
+    pub(super) apart: Apart,
     retries: Option<&'a Retries>,
     answer_within: Option<Duration>,
     idle: Option<Duration>,
@@ -89,7 +88,7 @@ impl Exchange<'_> {
             cluster: self.on.clusters.of(backend),
             endpoints: self.on.seams.judge.endpoints(backend),
             key: sticky.key,
-            name: server_name(&backend.policy, host.unwrap_or(request.authority())),
+            apart: self.apart(backend, host.unwrap_or(request.authority())),
             retries: forward.retries.as_ref(),
             answer_within: *answer_within,
             idle: forward.idle,
@@ -115,7 +114,7 @@ impl Exchange<'_> {
             cluster: self.on.clusters.passthrough(),
             endpoints: Endpoints::Listed([].into()),
             key: None,
-            name: None,
+            apart: Apart::default(),
             retries: None,
             answer_within: None,
             idle: None,
@@ -176,6 +175,11 @@ impl Exchange<'_> {
             let pause = tokio::time::sleep(retry::wait(retries, retry));
             self.within(tries.clock.end(), pause).await?;
         }
+    }
+
+    /// What tells connections for a request to this host from others.
+    pub(super) fn apart(&self, backend: &Backend, host: &str) -> Apart {
+        Apart::of(&backend.policy, host, (self.on.peer, self.on.policy.origin.dst))
     }
 
     /// Waits for something, as long as the client and the time allow.

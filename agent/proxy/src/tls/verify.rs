@@ -1,10 +1,10 @@
 //! Whether a server's certificate is the right one: signed by whom the object trusts, valid now, and for
 //! one of its names.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, SignatureScheme,
+    CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
     client::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -52,7 +52,9 @@ impl ServerCertVerifier for AnyOf {
         if self.names.iter().any(|name| is_for(&certificate, name)) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(Error::InvalidCertificate(CertificateError::NotValidForName))
+            let names = self.names.clone();
+            let none_of = CertificateError::Other(OtherError(Arc::new(NoneOf(names))));
+            Err(Error::InvalidCertificate(none_of))
         }
     }
 
@@ -76,6 +78,18 @@ impl ServerCertVerifier for AnyOf {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
+    }
+}
+
+/// A certificate that has none of some names.
+#[derive(thiserror::Error)]
+#[error("certificate not valid for name: it has none of {0:?}")]
+struct NoneOf(Vec<String>);
+
+/// `rustls` shows errors of others in this form alone.
+impl fmt::Debug for NoneOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

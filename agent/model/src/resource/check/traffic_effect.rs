@@ -60,7 +60,7 @@ fn policy(at: &str, policy: &TrafficPolicy, report: &mut Report<'_>) {
         tls,
         port_level_settings,
         tunnel,
-        proxy_protocol,
+        proxy_protocol: _,
         retry_budget: _,
     } = policy;
     balancer(at, load_balancer.as_ref(), report);
@@ -68,7 +68,6 @@ fn policy(at: &str, policy: &TrafficPolicy, report: &mut Report<'_>) {
     let field = |name: &str| format!("{at}.{name}");
     client_tls(at, tls.as_ref(), report);
     without(report, tunnel.is_some(), field("tunnel"), CLIENTS);
-    without(report, proxy_protocol.is_some(), field("proxyProtocol"), CLIENTS);
     for (index, own) in port_level_settings.iter().enumerate() {
         let PortPolicy { port: _, load_balancer, connection_pool, outlier_detection: _, tls } = own;
         let at = format!("{at}.portLevelSettings[{index}]");
