@@ -1,6 +1,6 @@
 //! The files that `DestinationRule`s name for TLS. An object of a namespace may have those in the
-//! namespace's own folder read, and no others: else whoever may write one would speak with any
-//! certificate that the agent can read.
+//! namespace's own folder read, and no others: else a person who may write one could have it speak with
+//! any certificate that the agent can read.
 
 use std::{
     fs::{self, Metadata},

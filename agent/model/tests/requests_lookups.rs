@@ -252,7 +252,7 @@ fn requests_are_read_only_where_an_object_has_a_say_in_them() {
     assert_eq!(reading(&text, "198.51.100.1", 9080), Reading::Plain, "every host has an address");
     assert_eq!(reading(&text, "10.96.0.7", 5432), Reading::Opaque, "a database's");
     assert_eq!(reading(&text, "203.0.113.7", 443), Reading::Opaque, "TLS");
-    assert_eq!(reading(&text, "10.96.0.1", 81), Reading::Opaque, "nobody's");
+    assert_eq!(reading(&text, "10.96.0.1", 81), Reading::Opaque, "no service");
 }
 
 #[test]

@@ -9,7 +9,8 @@ use std::{collections::HashMap, net::IpAddr, num::NonZeroU16, sync::Arc};
 use agent_kernel::{netns::NetNs, plan::Desired};
 use agent_model::{
     egress::EgressPolicy,
-    snapshot::{Enrolment, PodId, PodPlan, Snapshot},
+    pod::PodId,
+    snapshot::{Enrolment, PodPlan, Snapshot},
     tables,
 };
 

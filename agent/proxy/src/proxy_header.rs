@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// What the binary version begins with.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Its second version, of a connection that is carried for somebody.
+/// Its second version, of a connection that is carried for a client.
 const PROXIED: u8 = 0x21;
 const TCP4: u8 = 0x11;
 const TCP6: u8 = 0x21;

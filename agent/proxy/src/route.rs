@@ -11,11 +11,11 @@ use std::{
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
+    endpoints::{Endpoint, Endpoints, NamedEndpoint},
     requests::{
         Decided, Reading, Sent,
         outbound::{Outbound, StreamRoute},
     },
-    snapshot::{Endpoint, Endpoints, NamedEndpoint},
 };
 
 use crate::{Failure, Origin, Ruling, UpstreamAddr, share::by_share};

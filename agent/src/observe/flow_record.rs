@@ -9,10 +9,10 @@ use std::{
 };
 
 use agent_abi::{
-    Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_PACKET, LAYER_WIRE, Reason, Verdict,
+    Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_LINK, LAYER_PACKET, Reason, Verdict,
     protocol,
 };
-use agent_model::{egress::RuleSource, snapshot::PodId};
+use agent_model::{egress::RuleSource, pod::PodId};
 use agent_pods::connections::Reset;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -100,7 +100,7 @@ pub(crate) enum Layer {
     /// A hook on packets that leave a socket.
     Packet,
     /// A hook on the host's end of the pod's link.
-    Wire,
+    Link,
     /// The proxy.
     Proxy,
 }
@@ -123,7 +123,7 @@ pub(crate) struct Carried {
     pub(crate) bytes_received: u64,
     /// How long it was open, in microseconds.
     pub(crate) duration_us: u64,
-    /// The smoothed round-trip time in microseconds; 0 where nobody measured it.
+    /// The smoothed round-trip time in microseconds; 0 where it was not measured.
     pub(crate) rtt_us: u32,
 }
 
@@ -223,7 +223,7 @@ impl Layer {
         match word {
             LAYER_CONNECT => Some(Self::Connect),
             LAYER_PACKET => Some(Self::Packet),
-            LAYER_WIRE => Some(Self::Wire),
+            LAYER_LINK => Some(Self::Link),
             _ => None,
         }
     }
@@ -233,7 +233,7 @@ impl Layer {
         match self {
             Self::Connect => "connect",
             Self::Packet => "packet",
-            Self::Wire => "wire",
+            Self::Link => "link",
             Self::Proxy => "proxy",
         }
     }

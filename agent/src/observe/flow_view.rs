@@ -56,7 +56,7 @@ pub(crate) struct FlowView {
     pub(crate) error: Option<String>,
     /// `tcp`, `udp`, `icmp`, `icmpv6`, or the number.
     pub(crate) protocol: String,
-    /// `connect`, `packet`, `wire`, or `proxy`.
+    /// `connect`, `packet`, `link`, or `proxy`.
     pub(crate) layer: Text,
     /// What was decided.
     #[serde(with = "abi_names::verdict")]

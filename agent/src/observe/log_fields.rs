@@ -73,7 +73,7 @@ pub(crate) const FIELDS: &[Field] = &[
     field("http.status", &[Access], "The status that the client was told; 0 where it was told none"),
     field("http.tries", &[Access], "How often a request was sent"),
     field("interface", &[Module], "The index of a network interface"),
-    field("layer", FLOWS, "Who judged: `connect` (socket calls), `packet`, `wire` (frames on the pod's link) or `proxy`"),
+    field("layer", FLOWS, "Who judged: `connect` (socket calls), `packet`, `link` (frames on the pod's link) or `proxy`"),
     field("lease", &[Config], "The name of a Lease"),
     field("limit", &[Module], "The limit of open files"),
     field("node", &[Config, Module], "The name of a node"),

@@ -178,7 +178,7 @@ pub struct LoadAssignment {
 }
 
 impl LoadAssignment {
-    /// Of nobody.
+    /// Without any endpoint.
     pub fn nobody() -> Self {
         Self { endpoints: Endpoints::Listed([].into()), identities: BTreeSet::new() }
     }

@@ -26,11 +26,11 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule, RuleSet, RuleSource},
     endpoints::Endpoints,
+    finding::Finding,
     names::Answers,
     pod::PodId,
     registry::{Exposure, Ports, Registry, Scope, Selected, Service},
     resource::{Kind, Object, ObjectKey, Objects},
-    snapshot::Finding,
 };
 
 use super::{
@@ -82,7 +82,7 @@ struct Findings {
 }
 
 impl Interner {
-    /// Takes in the objects of a translation, for whoever looks endpoints and workloads up.
+    /// Takes in the objects of a translation, for lookups of endpoints and workloads.
     pub(super) fn look_at(&mut self, objects: &Objects, cluster_domain: &str) {
         self.endpoints = Arc::new(self.endpoints.follow(objects));
         let kinds = [Kind::Namespace, Kind::Pod, Kind::WorkloadEntry];
@@ -215,7 +215,7 @@ impl Interner {
         self.views.view(key, scope, (registry, &self.delta), self.round)
     }
 
-    /// Ends a translation: forgets what nobody uses any more.
+    /// Ends a translation: forgets what is not used any more.
     pub(super) fn end(&mut self) {
         self.delta = Delta::default();
         self.listed.retain(|_, (_, seen)| *seen == self.round);

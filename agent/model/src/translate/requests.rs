@@ -9,7 +9,7 @@
 //!
 //! Each revision of the mesh has settings of its own, and under each a pod sees another model.
 //!
-//! Nothing is worked out before somebody asks. What was is shared by all pods that see the same,
+//! Nothing is worked out before it is asked for. What was is shared by all pods that see the same,
 //! and by the generations after for as long as nothing that it follows from changes.
 
 mod actions;
@@ -97,7 +97,7 @@ pub struct RequestModel {
     views: Views,
 }
 
-/// Something that is made when somebody asks for it, and kept by the generations after.
+/// Something that is made when it is first asked for, and kept by the generations after.
 type Lazy<T> = Arc<OnceLock<T>>;
 
 /// Who asks.

@@ -53,7 +53,7 @@ pub(crate) struct Lease {
     at: SocketAddr,
 }
 
-/// Whoever waits in the queue, for a connection that may be shared like this.
+/// A request that waits in the queue, for a connection that may be shared like this.
 #[derive(Debug)]
 pub(super) struct Queued {
     apart: Apart,

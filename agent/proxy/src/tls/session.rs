@@ -112,7 +112,7 @@ impl Session {
             if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
                 return false;
             }
-            // What is wrong is told to whoever reads.
+            // The next read says what is wrong.
             if received.is_err() || self.look(tcp).is_err() {
                 return true;
             }
@@ -140,7 +140,7 @@ impl Session {
             // At the end, the reader says which end it is.
             self.receive(from)?;
             self.look(tcp)?;
-            // A change of keys is answered. Whoever writes next hears of what is wrong there.
+            // A change of keys is answered. The next write says what is wrong there.
             let _ = self.flush(tcp);
         }
     }

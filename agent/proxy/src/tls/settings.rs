@@ -68,7 +68,7 @@ pub enum TlsError {
         /// What it should hold.
         what: &'static str,
     },
-    /// The system has nobody to believe.
+    /// The system believes no authority.
     #[error("the system has no certificates of authorities: set caCertificates")]
     NoRoots,
     /// What was read cannot be used.

@@ -26,7 +26,7 @@ use crate::{
     translate::{mesh_config::CONNECT_TIMEOUT, pod_facts},
 };
 
-/// How long a request may take where nobody says: at a route, and at a listener as well.
+/// The default timeout of a request: at a route, and at a listener as well.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A node's listener as a destination, and how soon it gives up by itself.
@@ -197,7 +197,7 @@ fn client_tls(
     let validation = tls.validation.as_ref();
     let names = validation.and_then(|one| one.subject_alternative_names.as_ref());
     policy::ClientTls::Own(OwnTls {
-        // Nobody's: App Mesh's files lie beside its Envoy, and are not read here.
+        // Of no namespace: App Mesh's files lie beside its Envoy, and are not read here.
         namespace: String::new(),
         trust: validation.map_or(Trust::System, trust),
         verify: true,
