@@ -49,11 +49,7 @@ impl Case {
     }
 
     /// The same, of an agent that has the file in `SSL_CERT_FILE`.
-    fn with(
-        net: Net,
-        tls: &str,
-        roots: impl FnOnce(&Authority) -> Option<String>,
-    ) -> Result<Self> {
+    fn with(net: Net, tls: &str, roots: impl FnOnce(&Authority) -> Option<String>) -> Result<Self> {
         let world = World::new(Wiring::Routed)?;
         let (pod, far) = (world.pod("app")?, world.far("v1")?);
         let authority = Authority::new("right")?;
@@ -216,9 +212,7 @@ fn simple_tls_is_added_to_requests_and_to_bytes_first_time_and_after_a_restart(
 }
 
 #[rstest]
-fn a_rule_for_a_port_is_for_that_port_alone(
-    #[values(Net::V4, Net::V6)] net: Net,
-) -> Result<()> {
+fn a_rule_for_a_port_is_for_that_port_alone(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
     let rule = format!("portLevelSettings: [{{port: {{number: {HTTP}}}, tls: {SIMPLE}}}]");
     let mut case = Case::new(net, &rule)?;
     ensure!(case.ask(HTTP, "/")? == "200 v1");

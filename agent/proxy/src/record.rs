@@ -79,12 +79,7 @@ impl Ledger {
             duration: Duration::ZERO,
             failure: Some(Failure::Stopped),
         };
-        Self {
-            records,
-            opened: Instant::now(),
-            tally: Tally::default(),
-            entry: Some(entry),
-        }
+        Self { records, opened: Instant::now(), tally: Tally::default(), entry: Some(entry) }
     }
 
     /// Notes what has been learnt.

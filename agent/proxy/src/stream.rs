@@ -45,11 +45,7 @@ pub(crate) struct Streams<'a> {
 
 impl Streams<'_> {
     /// Makes a connection to where one leads.
-    pub(crate) async fn reach(
-        &self,
-        lead: &Lead<'_>,
-        origin: &Origin,
-    ) -> Result<Reached, Failure> {
+    pub(crate) async fn reach(&self, lead: &Lead<'_>, origin: &Origin) -> Result<Reached, Failure> {
         let route = match lead {
             Lead::Routed(route) => route,
             Lead::Dialled(route) => {

@@ -217,7 +217,8 @@ impl Cluster {
         let is_full = is_reached(state.connections, self.most_connections());
         let waits = |host: &super::Host| {
             // As in `obtain`: an endpoint without any connection gets one always.
-            (!is_full || host.connections == 0) && host.queue.iter().any(|one| !one.turn.is_closed())
+            (!is_full || host.connections == 0)
+                && host.queue.iter().any(|one| !one.turn.is_closed())
         };
         let own = state.hosts.get(&at).is_some_and(waits).then_some(at);
         let any = || state.hosts.iter().find(|(_, host)| waits(host)).map(|(at, _)| *at);

@@ -33,8 +33,7 @@ impl ServerCertVerifier for AnyOf {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified =
-            self.chain.verify_server_cert(certificate, intermediates, asked, ocsp, now);
+        let verified = self.chain.verify_server_cert(certificate, intermediates, asked, ocsp, now);
         if self.names.is_empty() {
             return verified;
         }
@@ -42,8 +41,7 @@ impl ServerCertVerifier for AnyOf {
         match verified {
             Ok(_)
             | Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName
-                | CertificateError::NotValidForNameContext { .. },
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => {}
             Err(error) => return Err(error),
         }
