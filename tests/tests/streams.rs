@@ -25,7 +25,7 @@ const TCP: u16 = 5_432;
 const GREETED: u16 = 5_433;
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// An address that nobody has: only the proxy knows where a connection to it leads.
+/// An address that no host has: only the proxy knows where a connection to it leads.
 fn nowhere(net: Net, port: u16) -> SocketAddr {
     let address = match net {
         Net::V4 => "10.96.7.7",

@@ -88,7 +88,7 @@ impl Case {
         Ok(case)
     }
 
-    fn enrolled(&self) -> Result<()> {
+    fn enrolled(&mut self) -> Result<()> {
         self.agent.wait_until("the pod is enrolled", |a| Ok(a.enrolment("app")? == "enrolled"))
     }
 
@@ -151,7 +151,7 @@ impl Case {
     }
 
     /// The last flow that fits.
-    fn flow(&self, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+    fn flow(&mut self, fits: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut last = None;
         self.agent.wait_until("it is told of", |agent| {
             let flows = agent.flows()?;

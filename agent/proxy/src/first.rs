@@ -2,7 +2,7 @@
 //!
 //! A client of TLS speaks first. Where one says nothing for a moment, the server may be one that speaks
 //! first (a `MySQL` server on a port that TLS has, too): the connection is then made where one without a
-//! name goes, if such a one may go anywhere, and whoever speaks first decides.
+//! name goes, if such a one may go anywhere, and the first to speak decides.
 
 use std::{io, time::Duration};
 
@@ -71,7 +71,7 @@ impl First {
         }
     }
 
-    /// Of a client and a server, whoever is first.
+    /// Of a client and a server, whichever is first.
     pub(crate) async fn of_both(
         client: &ResetStream,
         read: &mut Vec<u8>,

@@ -135,7 +135,7 @@ fn connect(requests: &Requests) -> io::Result<Box<dyn Stream>> {
     Ok(Box::new(StreamOwned::new(session, stream)))
 }
 
-/// Whoever answers is believed: where connections lead is what is tested.
+/// Every server is believed: where connections lead is what is tested.
 #[derive(Debug)]
 struct Anyone(Arc<CryptoProvider>);
 
