@@ -1,6 +1,6 @@
-//! The files that `DestinationRule`s name for TLS. An object of a namespace may have those in the
-//! namespace's own folder read, and no others: else a person who may write one could have it speak with
-//! any certificate that the agent can read.
+//! The files that `DestinationRule`s name for TLS. What speaks for a pod is in the folder of the pod's
+//! namespace, as it would be in the pod's own sidecar: a rule may name no other, or a person who may
+//! write one could have pods speak with any certificate that the agent can read.
 
 use std::{
     fs::{self, Metadata},

@@ -100,6 +100,6 @@ impl Reach<'_> {
 /// a client's certificate only then.
 pub(crate) fn refused(stream: &ResetStream, error: io::Error) -> Option<DialError> {
     let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-    let addr = UpstreamAddr(stream.stream().peer_addr().ok()?);
+    let addr = UpstreamAddr(stream.secured_peer()?);
     is_tls.then_some(DialError::Tls { addr, source: error })
 }

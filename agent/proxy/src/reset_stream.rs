@@ -11,7 +11,7 @@ use std::{
     future::poll_fn,
     io::{self, IoSlice},
     mem::MaybeUninit,
-    net::Shutdown,
+    net::{Shutdown, SocketAddr},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -83,6 +83,11 @@ impl ResetStream {
     /// The socket. What is read and written there is in no TLS.
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.tcp
+    }
+
+    /// The server that TLS is spoken with.
+    pub(crate) fn secured_peer(&self) -> Option<SocketAddr> {
+        self.session().map(|session| session.peer)
     }
 
     fn session(&self) -> Option<MutexGuard<'_, Session>> {

@@ -94,7 +94,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) endpoint_grace: Duration,
     /// Directory of the files that DestinationRules may name for TLS (caCertificates, caCrl,
-    /// clientCertificate, privateKey): a rule of a namespace may name those below DIR/NAMESPACE
+    /// clientCertificate, privateKey): for pods of a namespace those below DIR/NAMESPACE
     #[arg(long, value_name = "DIR", default_value = DEFAULT_TLS_DIR)]
     pub(crate) tls_dir: PathBuf,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)

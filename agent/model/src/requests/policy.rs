@@ -218,7 +218,7 @@ pub struct MeshTls {
 /// TLS with certificates that an object names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct OwnTls {
-    /// The namespace whose files and secrets are named here.
+    /// The client's namespace, whose files and secrets are named here.
     pub namespace: String,
     /// Who signs the server's certificate.
     pub trust: Trust,

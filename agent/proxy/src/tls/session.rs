@@ -3,6 +3,7 @@
 
 use std::{
     io::{self, BufRead as _, IoSlice, Read, Write},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -23,7 +24,11 @@ pub(crate) struct Secured {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Session(ClientConnection);
+pub(crate) struct Session {
+    inner: ClientConnection,
+    /// The server: a socket that was reset does not know any more.
+    pub(crate) peer: SocketAddr,
+}
 
 /// A socket by way of the runtime, which learns what would wait.
 struct Watched<'a>(&'a TcpStream);
@@ -63,12 +68,12 @@ impl Session {
         tcp: &TcpStream,
         Secured { config, name }: Secured,
     ) -> io::Result<Self> {
-        let mut connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
-        connection.set_buffer_limit(Some(MOST_WAITING));
-        let mut session = Self(connection);
+        let mut inner = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        inner.set_buffer_limit(Some(MOST_WAITING));
+        let mut session = Self { inner, peer: tcp.peer_addr()? };
         loop {
             match session.flush(tcp) {
-                Ok(()) if !session.0.is_handshaking() => return Ok(session),
+                Ok(()) if !session.inner.is_handshaking() => return Ok(session),
                 Ok(()) => match session.receive(&mut Watched(tcp)) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(_) => session.look(tcp)?,
@@ -84,12 +89,12 @@ impl Session {
     }
 
     fn receive(&mut self, from: &mut dyn Read) -> io::Result<usize> {
-        self.0.read_tls(from)
+        self.inner.read_tls(from)
     }
 
     /// Looks at what was received. What is wrong with it is told to the server, too.
     fn look(&mut self, tcp: &TcpStream) -> io::Result<()> {
-        match self.0.process_new_packets() {
+        match self.inner.process_new_packets() {
             Ok(_) => Ok(()),
             Err(error) => {
                 // The server has to be told, but need not listen.
@@ -101,7 +106,7 @@ impl Session {
 
     /// Whether there is something to read already, or the end.
     pub(crate) fn is_ready(&mut self) -> bool {
-        let filled = self.0.reader().fill_buf().map(<[u8]>::len);
+        let filled = self.inner.reader().fill_buf().map(<[u8]>::len);
         !filled.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
@@ -133,7 +138,7 @@ impl Session {
         buffer: &mut [u8],
     ) -> io::Result<usize> {
         loop {
-            match self.0.reader().read(buffer) {
+            match self.inner.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,
             }
@@ -155,7 +160,7 @@ impl Session {
     /// Takes some of what is to be written; what was taken before has been sent by then.
     pub(crate) fn write(&mut self, tcp: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.flush(tcp)?;
-        let taken = self.0.writer().write_vectored(slices)?;
+        let taken = self.inner.writer().write_vectored(slices)?;
         match self.flush(tcp) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(taken),
@@ -164,8 +169,8 @@ impl Session {
 
     /// Sends what was taken.
     pub(crate) fn flush(&mut self, tcp: &TcpStream) -> io::Result<()> {
-        while self.0.wants_write() {
-            if self.0.write_tls(&mut Watched(tcp))? == 0 {
+        while self.inner.wants_write() {
+            if self.inner.write_tls(&mut Watched(tcp))? == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
         }
@@ -174,6 +179,6 @@ impl Session {
 
     /// Says that no more will be written; it has to be flushed.
     pub(crate) fn finish(&mut self) {
-        self.0.send_close_notify();
+        self.inner.send_close_notify();
     }
 }

@@ -97,19 +97,19 @@ impl RequestModel {
         match tls.mode {
             ClientTlsMode::Disable => ClientTls::Plain,
             ClientTlsMode::IstioMutual => ClientTls::Mesh(mesh(&tls.subject_alt_names)),
-            ClientTlsMode::Simple => own(rule, tls, (secret, None), service),
+            ClientTlsMode::Simple => own(client, tls, (secret, None), service),
             ClientTlsMode::Mutual => {
                 let files =
                     || Certificate::Files(tls.client_certificate.clone(), tls.private_key.clone());
                 let certificate = secret.cloned().map_or_else(files, Certificate::Secret);
-                own(rule, tls, (secret, Some(certificate)), service)
+                own(client, tls, (secret, Some(certificate)), service)
             }
         }
     }
 }
 
 fn own(
-    rule: &Merged,
+    client: &Client,
     tls: &destination_rule::ClientTls,
     (secret, certificate): (Option<&String>, Option<Certificate>),
     service: &Service,
@@ -125,7 +125,7 @@ fn own(
         names => names.to_vec(),
     };
     ClientTls::Own(OwnTls {
-        namespace: rule.namespace.clone(),
+        namespace: client.namespace.clone(),
         trust,
         verify: tls.insecure_skip_verify != Some(true),
         names,
