@@ -99,7 +99,7 @@ impl Reach<'_> {
 /// Why a server that was connected ended a connection, where its TLS says it: with TLS 1.3 it looks at
 /// a client's certificate only then.
 pub(crate) fn refused(stream: &ResetStream, error: io::Error) -> Option<DialError> {
-    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let addr = UpstreamAddr(stream.secured_peer()?);
-    is_tls.then_some(DialError::Tls { addr, source: error })
+    inner.is_some().then_some(DialError::Tls { addr, source: error })
 }

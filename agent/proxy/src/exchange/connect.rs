@@ -97,6 +97,7 @@ impl Exchange<'_> {
             speaks: tries.head.speaks(),
             apart: &tries.apart,
         };
-        self.within(end, reach.connect(to)).await?.map_err(Failed::Dial)
+        // Boxed, since most requests find a connection that waits.
+        self.within(end, Box::pin(reach.connect(to))).await?.map_err(Failed::Dial)
     }
 }
