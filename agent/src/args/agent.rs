@@ -93,7 +93,7 @@ pub(crate) struct AgentArgs {
     /// left its Service; one that is only not ready has not left
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) endpoint_grace: Duration,
-    /// Directory of the files that DestinationRules may name for TLS (caCertificates, caCrl,
+    /// Directory of the files that a rule for a destination may name for TLS (caCertificates, caCrl,
     /// clientCertificate, privateKey): for pods of a namespace those below DIR/NAMESPACE
     #[arg(long, value_name = "DIR", default_value = DEFAULT_TLS_DIR)]
     pub(crate) tls_dir: PathBuf,
