@@ -34,7 +34,7 @@ use agent_pods::{
     runtime::{self, Follower},
     sandboxes::Sandboxes,
 };
-use agent_proxy::{Limits, Proxy, Seams};
+use agent_proxy::{Limits, Proxy, Seams, Tls};
 use agent_source::{
     cluster::{Cluster, Progress},
     directory::Directory,
@@ -57,6 +57,7 @@ use tokio::{
 use crate::{
     admin::{Admin, rundir::RunDir, server},
     args::{AgentArgs, OnRevoke, PodExclusions, PodNamespaces},
+    certificates::Certificates,
     cni::{admission, install},
     members::Members,
     observe::{events, flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
@@ -321,6 +322,7 @@ fn start_sync(
         origins: Arc::clone(&borrowed) as _,
         judge: Arc::clone(&borrowed) as _,
         dial: Arc::clone(&borrowed) as _,
+        tls: Tls::new(Box::new(Certificates::new(args.tls_dir.clone()))),
         records: borrowed,
     };
     let proxy = Proxy::new(seams, Limits::default());

@@ -33,7 +33,7 @@ use crate::{
     },
 };
 
-/// The four seams.
+/// The seams but for files.
 #[derive(Debug)]
 pub(crate) struct Borrowed {
     pub(crate) maps: Arc<Maps>,

@@ -141,7 +141,8 @@ impl Case {
             Net::V6 => v6,
         };
         let lines = vec!["GET / HTTP/1.1".to_owned(), format!("Host: {host}")];
-        let requests = Requests { to, lines, body: String::new(), count, millis: 0, each: 10 };
+        let body = String::new();
+        let requests = Requests { to, lines, body, count, millis: 0, each: 10, tls: None };
         self.client.say(&serde_json::to_string(&requests)?)?;
         self.client.answer(PATIENCE)
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Dial, Judge, Origins, Records};
+use crate::{Dial, Judge, Origins, Records, Tls};
 
 /// What the program lends to the proxy.
 #[derive(Clone)]
@@ -13,6 +13,8 @@ pub struct Seams {
     pub judge: Arc<dyn Judge>,
     /// Upstream sockets.
     pub dial: Arc<dyn Dial>,
+    /// TLS towards destinations.
+    pub tls: Arc<Tls>,
     /// What became of connections.
     pub records: Arc<dyn Records>,
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
+    DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, DEFAULT_TLS_DIR,
     choices::{KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, UnknownPods},
     cni,
     credentials::Credentials,
@@ -93,6 +93,10 @@ pub(crate) struct AgentArgs {
     /// left its Service; one that is only not ready has not left
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) endpoint_grace: Duration,
+    /// Directory of the files that a rule for a destination may name for TLS (caCertificates, caCrl,
+    /// clientCertificate, privateKey): for pods of a namespace those below DIR/NAMESPACE
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_TLS_DIR)]
+    pub(crate) tls_dir: PathBuf,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
     #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = DEFAULT_LOG)]
     pub(crate) log: String,

@@ -14,6 +14,7 @@ use crate::{
         write::{self, Outgoing},
     },
     http2::{self, request::Checked},
+    tls::Speaks,
 };
 
 /// A request's head.
@@ -35,6 +36,16 @@ enum Came<'a> {
 pub(super) enum RequestHead {
     Http1(Vec<u8>),
     Http2(http::Request<()>),
+}
+
+impl RequestHead {
+    /// The version that it is in.
+    pub(super) const fn speaks(&self) -> Speaks {
+        match self {
+            Self::Http1(_) => Speaks::Http1,
+            Self::Http2(_) => Speaks::Http2,
+        }
+    }
 }
 
 impl<'a> AskedFor<'a> {

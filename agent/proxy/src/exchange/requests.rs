@@ -169,7 +169,7 @@ async fn next(client: &ResetStream, inbox: &mut Vec<u8>, is_first: bool) -> io::
 
 /// Ends the connection, and takes for a moment what the client still sends.
 async fn linger(client: &ResetStream, inbox: &mut Vec<u8>) {
-    if client.finish_writing().is_err() {
+    if client.finish_writing().await.is_err() {
         return;
     }
     let rest = async {

@@ -19,8 +19,8 @@ use tokio::{
 
 use crate::{
     Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Origin, OriginError,
-    OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, UpstreamAddr, Workload,
-    WorkloadId, drain, serve,
+    OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, Tls, UpstreamAddr, Workload,
+    WorkloadId, drain, serve, tls::tests::InMemory,
 };
 
 pub(super) const WORKLOAD: WorkloadId = WorkloadId(7);
@@ -35,6 +35,7 @@ pub(super) struct Answers {
     pub(super) limits: Limits,
     /// What the workload may dial; a test may change it.
     pub(super) outbound: Arc<Mutex<Option<Arc<Outbound>>>>,
+    pub(super) files: InMemory,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +53,7 @@ impl Answers {
             dial: How::Connect,
             limits: Limits::default(),
             outbound: Arc::default(),
+            files: InMemory::default(),
         }
     }
 }
@@ -150,6 +152,7 @@ impl Rig {
             origins: Arc::clone(&fixed) as Arc<dyn Origins>,
             judge: Arc::clone(&fixed) as Arc<dyn Judge>,
             dial: Arc::clone(&fixed) as Arc<dyn Dial>,
+            tls: Tls::new(Box::new(answers.files.clone())),
             records: fixed,
         };
         let proxy = Proxy::new(seams, answers.limits);

@@ -61,8 +61,17 @@ pub(super) async fn dialled(
     let slot = Arc::clone(&answers.outbound);
     let rig = Rig::new(answers).await;
     let addr = rig.upstream.local_addr().unwrap();
-    let way = forward(Target::Backend(backend(&[addr], policy)));
-    let mut route = Route {
+    let mut any = listener(forward(Target::Backend(backend(&[addr], policy))));
+    change(&mut any.hosts[0].routes[0]);
+    let port = Port { at: BTreeMap::new(), any };
+    let outbound = Outbound { ports: [(addr.port(), port)].into() };
+    *slot.lock().unwrap() = Some(Arc::new(outbound));
+    rig
+}
+
+/// A listener whose only route goes this way.
+pub(super) fn listener(way: Forward) -> Listener {
+    let route = Route {
         name: "main".into(),
         when: Match::default(),
         then: Action::Forward(way),
@@ -71,13 +80,8 @@ pub(super) async fn dialled(
         cors: None,
         headers: HeaderChanges::default(),
     };
-    change(&mut route);
     let host = VirtualHost { domains: [Domain::new("reviews")].into(), routes: vec![route] };
-    let any = Listener { hosts: vec![Arc::new(host)], ..Listener::default() };
-    let port = Port { at: BTreeMap::new(), any };
-    let outbound = Outbound { ports: [(addr.port(), Arc::new(port))].into() };
-    *slot.lock().unwrap() = Some(Arc::new(outbound));
-    rig
+    Listener { hosts: vec![Arc::new(host)], ..Listener::default() }
 }
 
 /// A rig whose upstream speaks this.
@@ -104,7 +108,7 @@ pub(super) fn backend(at: &[SocketAddr], change: impl FnOnce(&mut ClientPolicy))
     backend_of(AppProtocol::Http, at, change)
 }
 
-fn backend_of(
+pub(super) fn backend_of(
     protocol: AppProtocol,
     at: &[SocketAddr],
     change: impl FnOnce(&mut ClientPolicy),

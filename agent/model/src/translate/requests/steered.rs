@@ -1,5 +1,5 @@
 //! Ports that are declared as TCP and go by the proxy all the same, since an object says more of their
-//! connections than their address does: routes for TCP, TLS that is added.
+//! connections than their address does: routes for TCP, TLS or a PROXY header that is added.
 //!
 //! It is one answer for all clients, whichever of them see the object: the proxy carries the others'
 //! connections to where they were dialled.
@@ -102,14 +102,14 @@ fn of_routes(object: &VirtualService) -> BTreeSet<Option<u16>> {
     ports
 }
 
-/// The ports that a rule adds TLS on; none of them is all.
+/// The ports that a rule adds TLS or a header on; none of them is all.
 fn of_rule(rule: &DestinationRule) -> BTreeSet<Option<u16>> {
     let Some(policy) = &rule.spec.traffic_policy else { return BTreeSet::new() };
     let is_own = |tls: &Option<ClientTls>| {
         let mode = tls.as_ref().map(|tls| tls.mode);
         matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual))
     };
-    let whole = is_own(&policy.tls).then_some(None);
+    let whole = (is_own(&policy.tls) || policy.proxy_protocol.is_some()).then_some(None);
     let own = policy.port_level_settings.iter().filter(|one| is_own(&one.tls));
     let ports = own.filter_map(|one| one.port.as_ref()?.number.try_into().ok().map(Some));
     whole.into_iter().chain(ports).collect()
