@@ -49,9 +49,10 @@ async fn bytes_are_introduced_before_a_server_speaks() {
     let target = Target::Backend(backend(&[at], |policy| policy.proxy_protocol = Some(2)));
     let headers = HeaderChanges::default();
     let to = vec![Weighted { weight: 1, target, headers, answer_within: None }];
-    let tcp = Some(StreamRoute { names: [].into(), to, idle: None });
+    let tcp = Some(Arc::new(StreamRoute { names: [].into(), to, idle: None }));
     let port = Port { any: Listener { tcp, ..Listener::default() }, ..Port::default() };
-    *slot.lock().unwrap() = Some(Arc::new(Outbound { ports: [(at.port(), port)].into() }));
+    *slot.lock().unwrap() =
+        Some(Arc::new(Outbound { ports: [(at.port(), Arc::new(port))].into() }));
     let mut client = rig.dial().await;
     let mut upstream = accept(&rig).await;
     let mut header = [0; 28];

@@ -61,13 +61,13 @@ async fn rig(protocol: AppProtocol, files: &InMemory, own: OwnTls) -> Rig {
         let headers = HeaderChanges::default();
         let target = Target::Backend(backend);
         let to = vec![Weighted { weight: 1, target, headers, answer_within: None }];
-        let tcp = Some(StreamRoute { names: [].into(), to, idle: None });
+        let tcp = Some(Arc::new(StreamRoute { names: [].into(), to, idle: None }));
         Listener { tcp, ..Listener::default() }
     } else {
         super::way::listener(forward(Target::Backend(backend)))
     };
     let port = Port { any, ..Port::default() };
-    let outbound = Outbound { ports: [(addr.port(), port)].into() };
+    let outbound = Outbound { ports: [(addr.port(), Arc::new(port))].into() };
     *slot.lock().unwrap() = Some(Arc::new(outbound));
     rig
 }

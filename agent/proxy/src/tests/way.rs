@@ -62,9 +62,9 @@ pub(super) async fn dialled(
     let rig = Rig::new(answers).await;
     let addr = rig.upstream.local_addr().unwrap();
     let mut any = listener(forward(Target::Backend(backend(&[addr], policy))));
-    change(&mut any.hosts[0].routes[0]);
+    change(&mut Arc::make_mut(&mut any.hosts[0]).routes[0]);
     let port = Port { at: BTreeMap::new(), any };
-    let outbound = Outbound { ports: [(addr.port(), port)].into() };
+    let outbound = Outbound { ports: [(addr.port(), Arc::new(port))].into() };
     *slot.lock().unwrap() = Some(Arc::new(outbound));
     rig
 }
