@@ -11,6 +11,8 @@
 //!
 //! A signal ends the process and nothing else: the pinned programs judge on.
 
+mod source;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -36,8 +38,6 @@ use agent_pods::{
 };
 use agent_proxy::{Limits, Proxy, Seams};
 use agent_source::{
-    cluster::{Cluster, Progress},
-    directory::Directory,
     observed::Reader,
     resolve::{Rates, Resolver, Servers},
 };
@@ -59,12 +59,16 @@ use crate::{
     args::{AgentArgs, OnRevoke, PodExclusions, PodNamespaces},
     cni::{admission, install},
     members::Members,
-    observe::{events, flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
+    observe::{
+        events, flows::FlowLog, log::FlowLines, metrics::Metrics, service_metrics::ServiceMetrics,
+        status::Cni,
+    },
     proxied::Borrowed,
     publisher::{self, Publisher},
     report::{self, Report, Views},
     sync::{self, Sync},
 };
+use source::Source;
 
 type Tasks = JoinSet<anyhow::Result<()>>;
 
@@ -73,6 +77,8 @@ struct Shared {
     kernel: Arc<Kernel>,
     worker: Arc<Worker>,
     flows: Arc<FlowLog>,
+    services: Arc<ServiceMetrics>,
+    members: Arc<ArcSwap<Members>>,
     link_changes: Arc<LinkChanges>,
 }
 
@@ -88,10 +94,9 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let worker = Arc::new(Worker::start()?);
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
-    let flows = Arc::new(FlowLog::new(vec![Box::new(FlowLines::default())]));
-    let shared = Shared { kernel: Arc::new(kernel), worker, flows, link_changes: Arc::default() };
-    let metrics = Arc::new(Metrics::default());
     let mut tasks = Tasks::new();
+    let shared = shared(&args, (Arc::new(kernel), worker), &mut tasks);
+    let metrics = Arc::new(Metrics::new(Arc::clone(&shared.services)));
     let (status_writer, reporter) =
         start_status_writer(&mut tasks, &args, &source, &reader).unzip();
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
@@ -135,6 +140,24 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     tasks.spawn(Publisher::new(parts).run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
     until_signal(&mut tasks).await
+}
+
+/// What sees flows, and what they are of.
+fn shared(
+    args: &AgentArgs,
+    (kernel, worker): (Arc<Kernel>, Arc<Worker>),
+    tasks: &mut Tasks,
+) -> Shared {
+    let members: Arc<ArcSwap<Members>> = Arc::default();
+    let services = Arc::new(ServiceMetrics::new(Arc::clone(&members), args.metric_label_sets));
+    let flows = FlowLog::new(vec![Arc::new(FlowLines::default()), Arc::clone(&services) as _]);
+    let counting = Arc::clone(&services);
+    tasks.spawn(async move {
+        counting.run().await;
+        Ok(())
+    });
+    let (flows, link_changes) = (Arc::new(flows), Arc::default());
+    Shared { kernel, worker, flows, services, members, link_changes }
 }
 
 /// Starts what tells the authors of objects, on an API server.
@@ -217,42 +240,6 @@ fn context(args: &AgentArgs) -> NodeContext {
     context
 }
 
-/// Where objects come from.
-enum Source {
-    /// `--config-dir`.
-    Directory(Box<Directory>),
-    /// An API server.
-    Cluster(Box<Cluster>),
-}
-
-impl Source {
-    async fn open(args: &AgentArgs, run_dir: &RunDir) -> anyhow::Result<(Self, Reader)> {
-        if let Some(path) = &args.config_dir {
-            let (directory, reader) = Directory::open(path)?;
-            return Ok((Self::Directory(Box::new(directory)), reader));
-        }
-        let credentials = args.credentials.clone().into();
-        let (cluster, reader) =
-            Cluster::open(&credentials, &args.node_name, run_dir.objects()).await?;
-        Ok((Self::Cluster(Box::new(cluster)), reader))
-    }
-
-    fn progress(&self) -> Option<Arc<Progress>> {
-        match self {
-            Self::Directory(_) => None,
-            Self::Cluster(cluster) => Some(cluster.progress()),
-        }
-    }
-
-    async fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Directory(directory) => directory.run().await,
-            Self::Cluster(cluster) => cluster.run().await,
-        }
-        Ok(())
-    }
-}
-
 /// A proxied connection takes two descriptors, and the soft limit is often 1,024: as many as the
 /// hard limit allows.
 fn raise_descriptor_limit() {
@@ -299,23 +286,23 @@ fn start_sync(
     shared: &Shared,
     (evidence, leavers): (Evidence, Leavers),
 ) -> anyhow::Result<Sync> {
-    let Shared { kernel, worker, flows, link_changes } = shared;
+    let Shared { kernel, worker, flows, services, members, link_changes } = shared;
     let maps: &Arc<Maps> = &kernel.maps;
     let planner = Planner::new(found::found(maps)?);
-    let members: Arc<ArcSwap<Members>> = Arc::default();
     let ring = EventRing::open(&kernel.maps_directory())?;
     let sink = events::Sink {
         flows: Arc::clone(flows),
-        members: Arc::clone(&members),
+        members: Arc::clone(members),
         rules: planner.names(),
     };
     tasks.spawn(async move { events::read(ring, sink).await.context("the ring of events") });
     let borrowed = Arc::new(Borrowed {
         maps: Arc::clone(maps),
         worker: Arc::clone(worker),
-        members: Arc::clone(&members),
+        members: Arc::clone(members),
         names: planner.names(),
         flows: Arc::clone(flows),
+        services: Arc::clone(services),
     });
     let seams = Seams {
         origins: Arc::clone(&borrowed) as _,
@@ -334,7 +321,7 @@ fn start_sync(
             evidence,
             Arc::clone(link_changes),
         ),
-        members,
+        members: Arc::clone(members),
         flows: Arc::clone(flows),
         keep_revoked: args.on_revoke == OnRevoke::Keep,
         leavers,

@@ -3,12 +3,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::{Arc, Mutex},
 };
 
 use agent_base::lock::lock;
 use agent_model::{
     egress::RuleSource,
+    pod::WorkloadName,
     requests::{NoRequests, Requests, backend::Backend, outbound::Outbound},
     snapshot::{Endpoints, Snapshot},
 };
@@ -47,6 +49,11 @@ impl Members {
         let found = self.pods.in_netns(netns).and_then(|pod| self.requests.outbound(&pod.id));
         lock(&self.outbound).insert(netns, found.clone());
         found
+    }
+
+    /// What the pod at an address is a part of.
+    pub(crate) fn workload_at(&self, address: IpAddr) -> Option<Arc<WorkloadName>> {
+        self.requests.workload_at(address)
     }
 
     /// Where a backend is.

@@ -10,5 +10,6 @@ pub(crate) mod flows;
 pub(crate) mod log;
 pub(crate) mod log_fields;
 pub(crate) mod metrics;
+pub(crate) mod service_metrics;
 pub(crate) mod status;
 mod views;

@@ -16,8 +16,8 @@ use agent_model::{
 };
 use agent_pods::sockets::{self, SocketError};
 use agent_proxy::{
-    Blame, Dial, DialError, Dialling, Exchanged, Judge, Origin, OriginError, OriginalDst, Origins,
-    Record, Records, Ruling, UpstreamAddr, WorkloadId,
+    Blame, Dial, DialError, Dialling, Exchanged, Judge, Opened, Origin, OriginError, OriginalDst,
+    Origins, Record, Records, Ruling, UpstreamAddr, WorkloadId,
 };
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -29,6 +29,7 @@ use crate::{
         flow_record::{Carried, Direction, FlowReason, FlowRecord, Layer, Protocol, Source, ip},
         flow_request::FlowRequest,
         flows::FlowLog,
+        service_metrics::{self, ServiceMetrics},
     },
 };
 
@@ -40,6 +41,7 @@ pub(crate) struct Borrowed {
     pub(crate) members: Arc<ArcSwap<Members>>,
     pub(crate) names: RuleNames,
     pub(crate) flows: Arc<FlowLog>,
+    pub(crate) services: Arc<ServiceMetrics>,
 }
 
 impl Borrowed {
@@ -119,6 +121,16 @@ fn dial_error(addr: UpstreamAddr, error: SocketError) -> DialError {
 }
 
 impl Records for Borrowed {
+    fn opened(&self, opened: Opened) {
+        let Opened { workload, origin, upstream } = opened;
+        let members = self.members.load();
+        self.services.opened(service_metrics::Opened {
+            workload: members.pods.in_netns(workload.0).map(|pod| Arc::clone(&pod.workload)),
+            rule: self.names.get(origin.rule).map(|decision| decision.source),
+            upstream: upstream.0.ip(),
+        });
+    }
+
     fn record(&self, record: Record) {
         let Record { workload, client, origin, failure, .. } = &record;
         let members = self.members.load();
@@ -132,6 +144,7 @@ impl Records for Borrowed {
             direction: Direction::Outbound,
             netns: workload.0,
             pod: pod.map(|pod| pod.id.clone()),
+            workload: pod.map(|pod| Arc::clone(&pod.workload)),
             source: Source {
                 address: pod.and_then(|pod| pod.address_towards(dialled.ip())),
                 port: Some(client.0.port()),
@@ -171,6 +184,7 @@ impl Records for Borrowed {
             direction: Direction::Outbound,
             netns: workload.0,
             pod: pod.map(|pod| pod.id.clone()),
+            workload: pod.map(|pod| Arc::clone(&pod.workload)),
             source: Source {
                 address: pod.and_then(|pod| pod.address_towards(destination.ip())),
                 port: Some(client.0.port()),

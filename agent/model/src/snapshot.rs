@@ -14,7 +14,7 @@ use crate::{
 pub use crate::{
     endpoints::{Endpoint, Endpoints, NamedEndpoint},
     finding::{Finding, Severity, code},
-    pod::PodId,
+    pod::{PodId, WorkloadName},
 };
 
 /// A pod of this node, and what is to be done about it.
@@ -23,6 +23,8 @@ pub struct PodPlan {
     /// The UID by which the pod's node knows it, for a static pod another than that of its Pod.
     /// Empty on a directory that gives none.
     pub uid: String,
+    /// What it is a part of.
+    pub workload: Arc<WorkloadName>,
     /// `status.podIPs`.
     pub addresses: Vec<IpAddr>,
     /// The annotation `sekisho.dev/netns`.

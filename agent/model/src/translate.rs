@@ -35,6 +35,7 @@ mod retries;
 mod revisions;
 mod rules;
 mod sidecars;
+mod workload_name;
 mod workloads;
 
 use std::{collections::BTreeMap, sync::Arc};

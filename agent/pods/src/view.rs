@@ -9,6 +9,7 @@ use std::{collections::HashMap, net::IpAddr, num::NonZeroU16, sync::Arc};
 use agent_kernel::{netns::NetNs, plan::Desired};
 use agent_model::{
     egress::EgressPolicy,
+    pod::WorkloadName,
     snapshot::{Enrolment, PodId, PodPlan, Snapshot},
     tables,
 };
@@ -25,6 +26,8 @@ pub struct PodView {
     pub id: PodId,
     /// By which the node knows it; may be empty.
     pub uid: String,
+    /// What it is a part of.
+    pub workload: Arc<WorkloadName>,
     /// The Pod's `status.podIPs`.
     pub addresses: Vec<IpAddr>,
     /// What its plan says.
@@ -84,6 +87,7 @@ impl PodView {
         Self {
             id: id.clone(),
             uid: plan.uid.clone(),
+            workload: Arc::clone(&plan.workload),
             addresses: plan.addresses.clone(),
             enrolment: plan.enrolment.clone(),
             problem: pods.problem(id).cloned(),

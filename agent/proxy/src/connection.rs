@@ -10,7 +10,7 @@ use crate::{
     carry::carry,
     clusters::Clusters,
     exchange::{Connection, Ended, Policy},
-    record::{Ledger, Tally},
+    record::{Ledger, Opened, Tally},
     reset_stream::ResetStream,
     route::{Protocol, protocol, route},
 };
@@ -86,6 +86,8 @@ impl Proxy {
             entry.upstream = Some(route.to);
             entry.would_deny = route.would_deny;
         });
+        let workload = by.workload;
+        self.seams.records.opened(Opened { workload, origin, upstream: route.to });
         self.carry(&client, read, route.to, ledger).await?;
         client.close().map_err(Failure::Client)
     }

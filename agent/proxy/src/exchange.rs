@@ -59,8 +59,8 @@ use client::Client;
 use decide::Outcome;
 use failed::{Failed, Local};
 pub use flags::{Flag, Flags};
-pub use story::Exchanged;
 use story::Story;
+pub use story::{Exchanged, RequestProtocol};
 
 /// One client connection.
 pub(crate) struct Connection<'a> {
@@ -111,6 +111,7 @@ impl Exchange<'_> {
             workload: *workload,
             client: *peer,
             origin: policy.origin,
+            protocol: asked.protocol(),
             method: asked.method().to_owned(),
             authority: asked.authority().to_owned(),
             path: asked.target().to_owned(),
@@ -139,6 +140,7 @@ impl Exchange<'_> {
         let Connection { seams, workload, peer, policy, .. } = self.on;
         seams.records.exchanged(Exchanged::refused(
             (*workload, *peer, policy.origin),
+            asked.protocol(),
             (status, flags, bytes_received),
         ));
     }

@@ -38,8 +38,22 @@ pub struct Record {
     pub failure: Option<Failure>,
 }
 
+/// A connection that is carried as it is, from its beginning on.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    /// Who opened it.
+    pub workload: WorkloadId,
+    /// What it dialled, and by which rule it came.
+    pub origin: Origin,
+    /// What the proxy dials.
+    pub upstream: UpstreamAddr,
+}
+
 /// Takes the records. Called on the connection's task: it must not wait.
 pub trait Records: Send + Sync {
+    /// A connection begins; one whose requests are served never does.
+    fn opened(&self, opened: Opened);
+
     /// Takes one.
     fn record(&self, record: Record);
 

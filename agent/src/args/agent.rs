@@ -12,7 +12,7 @@ use super::{
     cni,
     credentials::Credentials,
 };
-use crate::observe::log::LogFormat;
+use crate::observe::{log::LogFormat, service_metrics::SETS};
 
 /// `sekisho agent`.
 #[derive(Clone, Debug, clap::Args)]
@@ -78,6 +78,10 @@ pub(crate) struct AgentArgs {
     /// Also serve /healthz, /readyz and /metrics on this TCP address
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) admin: Option<SocketAddr>,
+    /// How many label sets the metrics of requests have at the most, and those of connections; what is
+    /// beyond is counted together, in a series whose labels are `overflow`
+    #[arg(long, value_name = "N", default_value_t = SETS)]
+    pub(crate) metric_label_sets: usize,
     /// The name server to ask what names resolve to; may be given several times [default: those of
     /// /etc/resolv.conf]
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = name_server)]

@@ -2,12 +2,17 @@
 
 use std::fmt;
 
-use agent_proxy::Exchanged;
+use agent_proxy::{Exchanged, RequestProtocol};
 use serde::{Deserialize, Serialize};
+
+use super::status::Text;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FlowRequest {
+    /// In what it came: `http`, `http2` or `grpc`.
+    #[serde(default)]
+    pub(crate) protocol: Text,
     /// The method; empty where no head could be read.
     pub(crate) method: String,
     /// The host.
@@ -28,11 +33,31 @@ pub(crate) struct FlowRequest {
     pub(crate) tries: u32,
 }
 
+/// The name that users see.
+const fn name(protocol: RequestProtocol) -> &'static str {
+    match protocol {
+        RequestProtocol::Http1 => "http",
+        RequestProtocol::Http2 => "http2",
+        RequestProtocol::Grpc => "grpc",
+    }
+}
+
 impl From<&Exchanged> for FlowRequest {
     fn from(exchanged: &Exchanged) -> Self {
-        let Exchanged { method, authority, path, route, cluster, status, flags, tries, .. } =
-            exchanged;
+        let Exchanged {
+            protocol,
+            method,
+            authority,
+            path,
+            route,
+            cluster,
+            status,
+            flags,
+            tries,
+            ..
+        } = exchanged;
         Self {
+            protocol: name(*protocol).into(),
             method: method.clone(),
             host: authority.clone(),
             path: path.clone(),

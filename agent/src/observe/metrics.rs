@@ -1,4 +1,5 @@
-//! Metrics in the `OpenMetrics` text format, named `sekisho_<room>_<noun>_<unit>`.
+//! Metrics in the `OpenMetrics` text format, named `sekisho_<room>_<noun>_<unit>`, and beside them those
+//! of [`super::service_metrics`] under Istio's names.
 //!
 //! What the agent's [`Status`] already knows is read from it at each scrape, so that both never
 //! disagree; only durations are collected as they happen. Label values are from fixed lists, kinds
@@ -25,7 +26,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::status::{Enrolment, Pod, State, Status};
+use super::{
+    service_metrics::{FromServices, ServiceMetrics},
+    status::{Enrolment, Pod, State, Status},
+};
 
 /// The content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -45,7 +49,16 @@ type Phases = Family<[(&'static str, &'static str); 1], Histogram>;
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("sekisho");
+        Self::new(Arc::default())
+    }
+}
+
+impl Metrics {
+    /// Of an agent, with what it counts by service.
+    pub(crate) fn new(services: Arc<ServiceMetrics>) -> Self {
+        let mut all = Registry::default();
+        all.register_collector(Box::new(FromServices(services)));
+        let registry = all.sub_registry_with_prefix("sekisho");
         // A millisecond to half a minute: a small change up to 100,000 rules on a busy node.
         let publish = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         registry.register_with_unit(
@@ -64,11 +77,9 @@ impl Default for Metrics {
         );
         let scraped = Arc::new(Mutex::new(Status::default()));
         registry.register_collector(Box::new(FromStatus(Arc::clone(&scraped))));
-        Self { registry, publish, phases, scraped }
+        Self { registry: all, publish, phases, scraped }
     }
-}
 
-impl Metrics {
     /// Counts a generation that took this long to be in force.
     pub(crate) fn published(&self, took: Duration) {
         self.publish.observe(took.as_secs_f64());

@@ -27,9 +27,13 @@ const fn key(
 #[rustfmt::skip]
 pub const ALL: &[Key] = &[
     key("app.kubernetes.io/managed-by", "label of a CustomResourceDefinition", "`sekisho`", "`sekisho crds install` has made it"),
+    key("app.kubernetes.io/name", "label of a Pod", "any", "The service that the pod is a part of, in metrics; `service.istio.io/canonical-name` counts first, the label `app` last"),
+    key("app.kubernetes.io/version", "label of a Pod", "any", "Which revision of it; `service.istio.io/canonical-revision` counts first, the label `version` last"),
     key("appmesh.k8s.aws/egressIgnoredIPs", "annotation of a Pod", "CIDRs, separated by commas", "Destinations that the pod's App Mesh allowlist leaves alone, unless `--pod-exclusions ignore`"),
     key("appmesh.k8s.aws/egressIgnoredPorts", "annotation of a Pod", "ports, separated by commas", "Ports that the pod's App Mesh allowlist leaves alone (22 where it does not say), unless `--pod-exclusions ignore`"),
     key("appmesh.k8s.aws/sidecarInjectorWebhook", "label of a Namespace, annotation of a Pod", "`enabled`, `disabled`", "Whether pods are in their App Mesh; the pod's own value counts"),
+    key("apps.kubernetes.io/pod-index", "label of a Pod", "a number", "The pod is a StatefulSet's, which metrics name by the rest of its name"),
+    key("batch.kubernetes.io/job-name", "label of a Pod", "a Job", "The pod is the Job's, which metrics name"),
     key("internal.istio.io/parent-namespace", "annotation of an object of Istio's", "none", "Refused: it is for Istio's control plane alone"),
     key("internal.istio.io/parents", "annotation of an object of Istio's", "none", "Refused: it is for Istio's control plane alone"),
     key("internal.istio.io/webhook-always-reject", "annotation of an object of Istio's", "none", "Refused: it is for Istio's control plane alone"),
@@ -49,6 +53,8 @@ pub const ALL: &[Key] = &[
     key("sekisho.dev/lease", "label of a Lease", "written by the agent", "Tells the Leases of nodes from others"),
     key("sekisho.dev/netns", "annotation of a Pod", "a path", "Where the pod's network namespace is, on a directory of manifests"),
     key("sekisho.dev/nodes", "annotation of the status writer's Lease", "written by the agent", "How many nodes it counts"),
+    key("service.istio.io/canonical-name", "label of a Pod", "any", "The service that the pod is a part of, in metrics"),
+    key("service.istio.io/canonical-revision", "label of a Pod", "any", "Which revision of it"),
     key("sidecar.istio.io/inject", "label of a Namespace, label or annotation of a Pod", "`true`, `false`", "Whether pods are in Istio's mesh; the pod's own value counts"),
     key("traffic.sidecar.istio.io/excludeOutboundIPRanges", "annotation of a Pod", "CIDRs, separated by commas", "Destinations that are not judged, unless `--pod-exclusions ignore`"),
     key("traffic.sidecar.istio.io/excludeOutboundPorts", "annotation of a Pod", "ports, separated by commas", "Ports that are not judged, unless `--pod-exclusions ignore`"),

@@ -21,6 +21,7 @@ use super::{
     requests::{Member, Mesh},
     revisions::{Governed, Revisions},
     sidecars::{self, Sidecars},
+    workload_name::workload_name,
 };
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule},
@@ -183,7 +184,8 @@ impl<'a> Planner<'a> {
         };
         let mirrored = pod.metadata.annotation(MIRROR).map(str::to_owned);
         let uid = mirrored.or_else(|| pod.metadata.uid.clone()).unwrap_or_default();
-        Some((id, PodPlan { uid, addresses, netns, enrolment }))
+        let workload = Arc::new(workload_name(pod));
+        Some((id, PodPlan { uid, workload, addresses, netns, enrolment }))
     }
 
     /// The policy of a pod that is in a mesh.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use agent_model::requests;
 use http::{HeaderName, HeaderValue, request::Parts};
 
+use super::story::RequestProtocol;
 use crate::{
     http1::{
         body::Framing,
@@ -130,6 +131,15 @@ impl<'a> AskedFor<'a> {
     /// Whether it came by HTTP/2.
     pub(super) const fn is_http2(&self) -> bool {
         matches!(self.came, Came::Http2 { .. })
+    }
+
+    /// In what it came.
+    pub(super) fn protocol(&self) -> RequestProtocol {
+        match &self.came {
+            _ if self.is_grpc() => RequestProtocol::Grpc,
+            Came::Http1 { .. } => RequestProtocol::Http1,
+            Came::Http2 { .. } => RequestProtocol::Http2,
+        }
     }
 
     /// Whether the client's connection may carry another request.

@@ -13,7 +13,7 @@ use super::{
     failed::{Form, Local},
     flags::{Flag, Flags},
     flow::Source,
-    story::Exchanged,
+    story::{Exchanged, RequestProtocol},
 };
 use crate::{
     Failure,
@@ -125,6 +125,7 @@ impl Connection<'_> {
         flags.add(Flag::DownstreamProtocolError);
         self.seams.records.exchanged(Exchanged::refused(
             (self.workload, self.peer, self.policy.origin),
+            RequestProtocol::Http1,
             (local.status, flags, bytes.len() as u64),
         ));
         Ok(false)

@@ -7,6 +7,17 @@ use agent_model::requests::backend::Backend;
 use super::flags::Flags;
 use crate::{Origin, PeerAddr, UpstreamAddr, WorkloadId};
 
+/// In what a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestProtocol {
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// A call of gRPC.
+    Grpc,
+}
+
 /// What became of a request.
 #[derive(Clone, Debug)]
 pub struct Exchanged {
@@ -16,6 +27,8 @@ pub struct Exchanged {
     pub client: PeerAddr,
     /// What the client dialled, and by which rule it came.
     pub origin: Origin,
+    /// In what it came.
+    pub protocol: RequestProtocol,
     /// The method; empty where no head could be read.
     pub method: String,
     /// The host.
@@ -50,12 +63,14 @@ impl Exchanged {
     /// Of what was no request.
     pub(super) fn refused(
         (workload, client, origin): (WorkloadId, PeerAddr, Origin),
+        protocol: RequestProtocol,
         (status, flags, bytes_received): (u16, Flags, u64),
     ) -> Self {
         Self {
             workload,
             client,
             origin,
+            protocol,
             method: String::new(),
             authority: String::new(),
             path: String::new(),

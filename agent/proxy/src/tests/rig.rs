@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,9 +21,9 @@ use tokio::{
 };
 
 use crate::{
-    Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Origin, OriginError,
-    OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, UpstreamAddr, Workload,
-    WorkloadId, drain, serve,
+    Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Opened, Origin,
+    OriginError, OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, UpstreamAddr,
+    Workload, WorkloadId, drain, serve,
 };
 
 pub(super) const WORKLOAD: WorkloadId = WorkloadId(7);
@@ -61,6 +64,7 @@ struct Fixed {
     upstream: SocketAddr,
     records: Mutex<mpsc::UnboundedSender<Record>>,
     exchanged: mpsc::UnboundedSender<Exchanged>,
+    opened: Arc<AtomicUsize>,
 }
 
 impl Origins for Fixed {
@@ -103,6 +107,11 @@ impl Dial for Fixed {
 }
 
 impl Records for Fixed {
+    fn opened(&self, opened: Opened) {
+        assert_eq!((opened.workload, opened.origin.rule), (WORKLOAD, 3));
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn record(&self, record: Record) {
         // A test that has ended listens no more.
         let _ = self.records.lock().unwrap().send(record);
@@ -124,6 +133,7 @@ pub(super) struct Rig {
     pub(super) tasks: JoinSet<()>,
     records: mpsc::UnboundedReceiver<Record>,
     exchanged: mpsc::UnboundedReceiver<Exchanged>,
+    opened: Arc<AtomicUsize>,
 }
 
 impl Rig {
@@ -140,10 +150,12 @@ impl Rig {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (sender, records) = mpsc::unbounded_channel();
         let (told, exchanged) = mpsc::unbounded_channel();
+        let opened = Arc::<AtomicUsize>::default();
         let fixed = Arc::new(Fixed {
             upstream: upstream.local_addr().unwrap(),
             records: Mutex::new(sender),
             exchanged: told,
+            opened: Arc::clone(&opened),
             answers: answers.clone(),
         });
         let seams = Seams {
@@ -158,7 +170,18 @@ impl Rig {
         let mut tasks = JoinSet::new();
         let serving = tasks.spawn(async {});
         (
-            Self { proxy, workload, upstream, addr, trigger, serving, tasks, records, exchanged },
+            Self {
+                proxy,
+                workload,
+                upstream,
+                addr,
+                trigger,
+                serving,
+                tasks,
+                records,
+                exchanged,
+                opened,
+            },
             drain,
         )
     }
@@ -176,6 +199,11 @@ impl Rig {
 
     pub(super) async fn record(&mut self) -> Record {
         soon(self.records.recv()).await.unwrap()
+    }
+
+    /// How many connections were carried as they are.
+    pub(super) fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// What became of the next request.

@@ -2,6 +2,7 @@
 
 use std::{
     hash::Hash,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -13,6 +14,7 @@ use super::{
     id_of, sidecars, workload,
 };
 use crate::{
+    pod::WorkloadName,
     requests::backend::{Backend, LoadAssignment},
     resource::{Kind, app_mesh::VirtualNode},
 };
@@ -194,6 +196,10 @@ impl Requests for RequestModel {
 
     fn load_assignment(&self, backend: &Backend) -> LoadAssignment {
         self.assignment(backend)
+    }
+
+    fn workload_at(&self, address: IpAddr) -> Option<Arc<WorkloadName>> {
+        Some(Arc::clone(&self.workloads.at(address)?.name))
     }
 
     fn server(&self, id: &PodId) -> Option<Arc<Server>> {
