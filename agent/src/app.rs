@@ -60,8 +60,8 @@ use crate::{
     cni::{admission, install},
     members::Members,
     observe::{
-        events, flows::FlowLog, log::FlowLines, metrics::Metrics, service_metrics::ServiceMetrics,
-        status::Cni,
+        access_log::AccessLog, events, flows::FlowLog, log::FlowLines, metrics::Metrics,
+        service_metrics::ServiceMetrics, status::Cni,
     },
     proxied::Borrowed,
     publisher::{self, Publisher},
@@ -78,6 +78,7 @@ struct Shared {
     worker: Arc<Worker>,
     flows: Arc<FlowLog>,
     services: Arc<ServiceMetrics>,
+    access_log: Arc<AccessLog>,
     members: Arc<ArcSwap<Members>>,
     link_changes: Arc<LinkChanges>,
 }
@@ -95,8 +96,12 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
     let mut tasks = Tasks::new();
-    let shared = shared(&args, (Arc::new(kernel), worker), &mut tasks);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&shared.services)));
+    let (access_log, end_of_log) = AccessLog::start(args.access_log.clone().into())?;
+    let access_log = Arc::new(access_log);
+    reopen_on_hangup(&mut tasks, Arc::clone(&access_log))?;
+    let metrics_of = access_log.lost();
+    let shared = shared(&args, Arc::new(kernel), worker, access_log, &mut tasks);
+    let metrics = Arc::new(Metrics::new(Arc::clone(&shared.services), metrics_of));
     let (status_writer, reporter) =
         start_status_writer(&mut tasks, &args, &source, &reader).unzip();
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
@@ -139,13 +144,17 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let parts = publisher::Parts { context, sync, evidence, admissions, report, metrics, reporter };
     tasks.spawn(Publisher::new(parts).run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
-    until_signal(&mut tasks).await
+    let ended = until_signal(&mut tasks).await;
+    end_of_log.wait();
+    ended
 }
 
 /// What sees flows, and what they are of.
 fn shared(
     args: &AgentArgs,
-    (kernel, worker): (Arc<Kernel>, Arc<Worker>),
+    kernel: Arc<Kernel>,
+    worker: Arc<Worker>,
+    access_log: Arc<AccessLog>,
     tasks: &mut Tasks,
 ) -> Shared {
     let members: Arc<ArcSwap<Members>> = Arc::default();
@@ -157,7 +166,19 @@ fn shared(
         Ok(())
     });
     let (flows, link_changes) = (Arc::new(flows), Arc::default());
-    Shared { kernel, worker, flows, services, members, link_changes }
+    Shared { kernel, worker, flows, services, access_log, members, link_changes }
+}
+
+/// A program that rotates logs says so by SIGHUP.
+fn reopen_on_hangup(tasks: &mut Tasks, log: Arc<AccessLog>) -> anyhow::Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    tasks.spawn(async move {
+        while hangups.recv().await.is_some() {
+            log.reopen();
+        }
+        Ok(())
+    });
+    Ok(())
 }
 
 /// Starts what tells the authors of objects, on an API server.
@@ -286,7 +307,7 @@ fn start_sync(
     shared: &Shared,
     (evidence, leavers): (Evidence, Leavers),
 ) -> anyhow::Result<Sync> {
-    let Shared { kernel, worker, flows, services, members, link_changes } = shared;
+    let Shared { kernel, worker, flows, services, access_log, members, link_changes } = shared;
     let maps: &Arc<Maps> = &kernel.maps;
     let planner = Planner::new(found::found(maps)?);
     let ring = EventRing::open(&kernel.maps_directory())?;
@@ -303,6 +324,7 @@ fn start_sync(
         names: planner.names(),
         flows: Arc::clone(flows),
         services: Arc::clone(services),
+        access_log: Arc::clone(access_log),
     });
     let seams = Seams {
         origins: Arc::clone(&borrowed) as _,

@@ -2,6 +2,7 @@
 //! its metrics and its log. Nothing here decides anything.
 
 pub(crate) mod abi_names;
+pub(crate) mod access_log;
 pub(crate) mod events;
 pub(crate) mod flow_record;
 pub(crate) mod flow_request;

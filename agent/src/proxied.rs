@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use crate::{
     members::Members,
     observe::{
+        access_log::AccessLog,
         flow_record::{Carried, Direction, FlowReason, FlowRecord, Layer, Protocol, Source, ip},
         flow_request::FlowRequest,
         flows::FlowLog,
@@ -42,6 +43,7 @@ pub(crate) struct Borrowed {
     pub(crate) names: RuleNames,
     pub(crate) flows: Arc<FlowLog>,
     pub(crate) services: Arc<ServiceMetrics>,
+    pub(crate) access_log: Arc<AccessLog>,
 }
 
 impl Borrowed {
@@ -178,7 +180,7 @@ impl Records for Borrowed {
         let members = self.members.load();
         let pod = members.pods.in_netns(workload.0);
         let destination = origin.dst.0;
-        self.flows.record(FlowRecord {
+        let record = Arc::new(FlowRecord {
             time: Timestamp::now(),
             connection: None,
             direction: Direction::Outbound,
@@ -210,5 +212,7 @@ impl Records for Borrowed {
             }),
             request: Some(Box::new(FlowRequest::from(&exchanged))),
         });
+        self.access_log.take(&record, pod.and_then(|pod| pod.access_log));
+        self.flows.record(record);
     }
 }

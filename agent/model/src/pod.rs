@@ -1,8 +1,12 @@
 //! How a pod is named, and what it is a part of.
 
+mod access_log;
+
 use std::fmt;
 
 use crate::object::{Kind, ObjectKey};
+
+pub use access_log::{ALL, AccessLog, AccessLogError};
 
 /// A pod by its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,7 +14,7 @@ use crate::{
 pub use crate::{
     endpoints::{Endpoint, Endpoints, NamedEndpoint},
     finding::{Finding, Severity, code},
-    pod::{PodId, WorkloadName},
+    pod::{AccessLog, PodId, WorkloadName},
 };
 
 /// A pod of this node, and what is to be done about it.
@@ -29,6 +29,8 @@ pub struct PodPlan {
     pub addresses: Vec<IpAddr>,
     /// The annotation `sekisho.dev/netns`.
     pub netns: Option<PathBuf>,
+    /// Which of its requests are logged, where it or its namespace says so.
+    pub access_log: Option<AccessLog>,
     /// Whether the pod is judged.
     pub enrolment: Enrolment,
 }

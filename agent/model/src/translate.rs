@@ -10,6 +10,7 @@
 //!                      └► + what is exempt ─► RuleSet, shared       exempt, intern
 //! ```
 
+mod access_log;
 mod aliases;
 mod annotation;
 mod app_mesh;

@@ -9,7 +9,7 @@ use std::{collections::HashMap, net::IpAddr, num::NonZeroU16, sync::Arc};
 use agent_kernel::{netns::NetNs, plan::Desired};
 use agent_model::{
     egress::EgressPolicy,
-    pod::WorkloadName,
+    pod::{AccessLog, WorkloadName},
     snapshot::{Enrolment, PodId, PodPlan, Snapshot},
     tables,
 };
@@ -30,6 +30,8 @@ pub struct PodView {
     pub workload: Arc<WorkloadName>,
     /// The Pod's `status.podIPs`.
     pub addresses: Vec<IpAddr>,
+    /// Which of its requests are logged, where it or its namespace says so.
+    pub access_log: Option<AccessLog>,
     /// What its plan says.
     pub enrolment: Enrolment,
     /// Why it is not enrolled whole, where that is known.
@@ -89,6 +91,7 @@ impl PodView {
             uid: plan.uid.clone(),
             workload: Arc::clone(&plan.workload),
             addresses: plan.addresses.clone(),
+            access_log: plan.access_log,
             enrolment: plan.enrolment.clone(),
             problem: pods.problem(id).cloned(),
             opened: pods.known().get(id).map(open),

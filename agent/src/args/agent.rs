@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
+    access_log::AccessLogArgs,
     choices::{KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, UnknownPods},
     cni,
     credentials::Credentials,
@@ -97,6 +98,9 @@ pub(crate) struct AgentArgs {
     /// left its Service; one that is only not ready has not left
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) endpoint_grace: Duration,
+    /// The access log.
+    #[command(flatten)]
+    pub(crate) access_log: AccessLogArgs,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
     #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = DEFAULT_LOG)]
     pub(crate) log: String,

@@ -19,6 +19,14 @@ pub(crate) struct FlowRequest {
     pub(crate) host: String,
     /// The path with its query.
     pub(crate) path: String,
+    /// What tells it from others, by its header `x-request-id`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) request_id: String,
+    /// Its headers `user-agent` and `x-forwarded-for`: for the access log alone.
+    #[serde(skip)]
+    pub(crate) user_agent: Option<String>,
+    #[serde(skip)]
+    pub(crate) forwarded_for: Option<String>,
     /// The route's name, where it has one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) route: String,
@@ -56,17 +64,28 @@ impl From<&Exchanged> for FlowRequest {
             tries,
             ..
         } = exchanged;
+        let Exchanged { request_id, user_agent, forwarded_for, .. } = exchanged;
         Self {
             protocol: name(*protocol).into(),
             method: method.clone(),
             host: authority.clone(),
             path: path.clone(),
+            request_id: request_id.clone().unwrap_or_default(),
+            user_agent: user_agent.clone(),
+            forwarded_for: forwarded_for.clone(),
             route: route.clone(),
             cluster: cluster.clone(),
             status: *status,
             flags: flags.to_string(),
             tries: *tries,
         }
+    }
+}
+
+impl FlowRequest {
+    /// Whether something went wrong: it has such a status, or none, or one of Envoy's flags.
+    pub(crate) fn is_error(&self) -> bool {
+        matches!(self.status, 0 | 400..) || self.flags != "-"
     }
 }
 

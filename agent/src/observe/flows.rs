@@ -80,8 +80,8 @@ impl FlowLog {
     }
 
     /// Keeps a record, and hands it to the followers and subscribers.
-    pub(crate) fn record(&self, record: FlowRecord) {
-        let record = Arc::new(record);
+    pub(crate) fn record(&self, record: impl Into<Arc<FlowRecord>>) {
+        let record = record.into();
         {
             let mut ring = lock(&self.ring);
             if ring.len() == RING {

@@ -7,7 +7,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -49,13 +52,13 @@ type Phases = Family<[(&'static str, &'static str); 1], Histogram>;
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(Arc::default())
+        Self::new(Arc::default(), Arc::default())
     }
 }
 
 impl Metrics {
-    /// Of an agent, with what it counts by service.
-    pub(crate) fn new(services: Arc<ServiceMetrics>) -> Self {
+    /// Of an agent, with what it counts by service and the lines that its access log lost.
+    pub(crate) fn new(services: Arc<ServiceMetrics>, log_lost: Arc<AtomicU64>) -> Self {
         let mut all = Registry::default();
         all.register_collector(Box::new(FromServices(services)));
         let registry = all.sub_registry_with_prefix("sekisho");
@@ -75,6 +78,7 @@ impl Metrics {
             Unit::Seconds,
             phases.clone(),
         );
+        registry.register_collector(Box::new(LogLost(log_lost)));
         let scraped = Arc::new(Mutex::new(Status::default()));
         registry.register_collector(Box::new(FromStatus(Arc::clone(&scraped))));
         Self { registry: all, publish, phases, scraped }
@@ -98,6 +102,19 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+#[derive(Debug)]
+struct LogLost(Arc<AtomicU64>);
+
+impl Collector for LogLost {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help =
+            "Lines of the access log that were not written: its reader is slow, or its disk full";
+        let lost = ConstCounter::new(self.0.load(Ordering::Relaxed));
+        let name = "observe_access_log_lost";
+        lost.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 }
 

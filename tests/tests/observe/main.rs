@@ -1,5 +1,6 @@
-//! What operators see of requests and connections: metrics under Istio's names.
+//! What operators see of requests and connections: metrics under Istio's names, and the access log.
 
+mod access_log;
 mod scene;
 
 use anyhow::{Result, ensure};

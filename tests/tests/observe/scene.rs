@@ -109,6 +109,11 @@ impl Scene {
         SocketAddr::new(address, DB_PORT)
     }
 
+    /// Where requests are sent in the end.
+    pub(crate) fn upstream(&self) -> SocketAddr {
+        SocketAddr::new(self.database().ip(), PORT)
+    }
+
     /// The address that stands for it.
     pub(crate) fn moved(&self) -> SocketAddr {
         SocketAddr::new(self.net.moved(), DB_PORT)

@@ -48,6 +48,7 @@ pub const ALL: &[Key] = &[
     key("kubernetes.io/service-name", "label of an EndpointSlice", "a Service", "The Service that the endpoints are of"),
     key("networking.istio.io/exportTo", "annotation of a Service", "`.`, `*`, `~` or namespaces", "Which namespaces see the Service"),
     key("security.istio.io/tlsMode", "label of a Pod or an endpoint", "`istio`", "The endpoint takes mutual TLS"),
+    key("sekisho.dev/access-log", "annotation of a Pod or a Namespace", "`off`, `on`, `errors`, `sampled=PERCENT`", "Which requests have a line in the access log; the pod's own value counts, and `--access-log` where neither has one"),
     key("sekisho.dev/audit", "annotation of a Pod or a Namespace", "`true`, `false`", "Let through and report what the allowlist would deny; the pod's own value counts"),
     key("sekisho.dev/in-force", "annotation of a node's Lease", "written by the agent", "What the node has in force"),
     key("sekisho.dev/lease", "label of a Lease", "written by the agent", "Tells the Leases of nodes from others"),

@@ -9,6 +9,7 @@ use std::{
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
+    access_log::access_log,
     annotation::{self, AUDIT, MIRROR, NETNS},
     app_mesh::{self, AppMesh},
     context::{NetnsAnnotation, NodeContext},
@@ -185,7 +186,8 @@ impl<'a> Planner<'a> {
         let mirrored = pod.metadata.annotation(MIRROR).map(str::to_owned);
         let uid = mirrored.or_else(|| pod.metadata.uid.clone()).unwrap_or_default();
         let workload = Arc::new(workload_name(pod));
-        Some((id, PodPlan { uid, workload, addresses, netns, enrolment }))
+        let access_log = access_log((pod, &id), namespace, findings);
+        Some((id, PodPlan { uid, workload, addresses, netns, access_log, enrolment }))
     }
 
     /// The policy of a pod that is in a mesh.

@@ -25,6 +25,7 @@ fn plan(uid: &str, netns: Option<&str>) -> PodPlan {
         }),
         addresses: Vec::new(),
         netns: netns.map(PathBuf::from),
+        access_log: None,
         enrolment: Enrolment::NotEnrolled(String::new()),
     }
 }

@@ -94,6 +94,12 @@ impl<'a> AskedFor<'a> {
         self.shown(|request| request.header(name))
     }
 
+    /// The first value of a header that is not empty.
+    pub(super) fn first(&self, name: &str) -> Option<&str> {
+        let mut own = self.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
+        own.find_map(|(_, value)| Some(value.trim()).filter(|value| !value.is_empty()))
+    }
+
     /// The first value of a parameter of the query.
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         self.shown(|request| request.parameter(name).map(str::to_owned))

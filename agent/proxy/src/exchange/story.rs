@@ -35,6 +35,12 @@ pub struct Exchanged {
     pub authority: String,
     /// The path with its query.
     pub path: String,
+    /// The header `x-request-id`.
+    pub request_id: Option<String>,
+    /// The header `user-agent`.
+    pub user_agent: Option<String>,
+    /// The header `x-forwarded-for`.
+    pub forwarded_for: Option<String>,
     /// The route's name, where it has one.
     pub route: String,
     /// The destination, as Istio names clusters.
@@ -74,6 +80,9 @@ impl Exchanged {
             method: String::new(),
             authority: String::new(),
             path: String::new(),
+            request_id: None,
+            user_agent: None,
+            forwarded_for: None,
             route: String::new(),
             cluster: None,
             upstream: None,

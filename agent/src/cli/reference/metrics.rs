@@ -61,7 +61,7 @@ fn label(name: &str, values: &BTreeSet<String>) -> String {
 fn scrape() -> anyhow::Result<String> {
     let services = Arc::new(ServiceMetrics::default());
     some_traffic(&services)?;
-    let metrics = Metrics::new(services);
+    let metrics = Metrics::new(services, Arc::default());
     metrics.published(Duration::ZERO);
     let mut laps = Laps::default();
     for phase in Phase::ALL {

@@ -53,6 +53,7 @@ fn view(uid: &str, enrolment: Enrolment) -> PodView {
         uid: uid.into(),
         workload: workload(),
         addresses: Vec::new(),
+        access_log: None,
         enrolment,
         problem: None,
         opened: Some(opened),
@@ -141,6 +142,7 @@ fn snapshot(enrolment: Enrolment) -> Snapshot {
         workload: workload(),
         addresses: Vec::new(),
         netns: None,
+        access_log: None,
         enrolment,
     };
     Snapshot { pods: [(id(), plan)].into(), ..Snapshot::default() }
