@@ -331,6 +331,7 @@ fn start_sync(
         judge: Arc::clone(&borrowed) as _,
         dial: Arc::clone(&borrowed) as _,
         records: borrowed,
+        tracing: None,
     };
     let proxy = Proxy::new(seams, Limits::default());
     Ok(Sync::new(sync::Parts {

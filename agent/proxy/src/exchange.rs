@@ -3,6 +3,7 @@
 //! ```text
 //! requests   HTTP/1: head by head, one after the other
 //! streams    HTTP/2: streams, side by side
+//! marks      what tells a request from others: its id, its trace
 //! decide     what the model says of a request, and what is done then
 //! asked      a request as the model asks about it, and as it is sent on
 //! client     the client's side of a request
@@ -36,6 +37,7 @@ mod failed;
 mod flags;
 mod flow;
 mod forward;
+mod marks;
 mod mirror;
 mod requests;
 mod retry;
@@ -59,6 +61,7 @@ use client::Client;
 use decide::Outcome;
 use failed::{Failed, Local};
 pub use flags::{Flag, Flags};
+pub use marks::{Span, Tracing};
 use story::Story;
 pub use story::{Exchanged, RequestProtocol};
 
@@ -115,7 +118,8 @@ impl Exchange<'_> {
             method: asked.method().to_owned(),
             authority: asked.authority().to_owned(),
             path: asked.target().to_owned(),
-            request_id: asked.first("x-request-id").map(str::to_owned),
+            request_id: asked.marks().request_id.clone(),
+            span: asked.marks().span,
             user_agent: asked.first("user-agent").map(str::to_owned),
             forwarded_for: asked.first("x-forwarded-for").map(str::to_owned),
             route: story.route,

@@ -48,7 +48,7 @@ pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};
 pub use connection::Proxy;
 pub use dial::{Dial, DialError, Dialling};
 pub use drain::{Drain, DrainTrigger, drain};
-pub use exchange::{Exchanged, Flag, Flags, RequestProtocol};
+pub use exchange::{Exchanged, Flag, Flags, RequestProtocol, Span, Tracing};
 pub use failure::{Blame, Failure};
 pub use judge::{Judge, Ruling};
 pub use limits::Limits;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Dial, Judge, Origins, Records};
+use crate::{Dial, Judge, Origins, Records, Tracing};
 
 /// What the program lends to the proxy.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct Seams {
     pub dial: Arc<dyn Dial>,
     /// What became of connections.
     pub records: Arc<dyn Records>,
+    /// Which requests have a span; none where no one takes spans.
+    pub tracing: Option<Tracing>,
 }
 
 impl fmt::Debug for Seams {

@@ -70,7 +70,7 @@ impl From<&Exchanged> for FlowRequest {
             method: method.clone(),
             host: authority.clone(),
             path: path.clone(),
-            request_id: request_id.clone().unwrap_or_default(),
+            request_id: request_id.clone(),
             user_agent: user_agent.clone(),
             forwarded_for: forwarded_for.clone(),
             route: route.clone(),

@@ -131,6 +131,12 @@ impl Scene {
         self.web_client.answer(PATIENCE)
     }
 
+    /// The one answer to a request.
+    pub(crate) fn ask(&mut self, lines: &[&str]) -> Result<String> {
+        let said = self.send(lines, 1)?;
+        Ok(said.only().with_context(|| format!("{said:?}"))?.to_owned())
+    }
+
     /// Waits until the sum of the samples whose lines have all of these parts is this.
     pub(crate) fn is_counted(&mut self, parts: &[&str], wanted: f64) -> Result<()> {
         let what = format!("{parts:?} is {wanted}");

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use agent_model::requests;
 use http::{HeaderName, HeaderValue, request::Parts};
 
-use super::story::RequestProtocol;
+use super::{
+    marks::{self, Marks, Tracing},
+    story::RequestProtocol,
+};
 use crate::{
     http1::{
         body::Framing,
@@ -24,6 +27,7 @@ pub(super) struct AskedFor<'a> {
     authority: Cow<'a, str>,
     target: Cow<'a, str>,
     headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    marks: Marks,
 }
 
 /// How it came.
@@ -40,22 +44,28 @@ pub(super) enum RequestHead {
 
 impl<'a> AskedFor<'a> {
     /// What a head of HTTP/2 says.
-    pub(super) fn of_http2(parts: &'a Parts, checked: &'a Checked) -> Self {
+    pub(super) fn of_http2(
+        parts: &'a Parts,
+        checked: &'a Checked,
+        tracing: Option<Tracing>,
+    ) -> Self {
         let field = |(name, value): (&'a HeaderName, &'a HeaderValue)| {
             (Cow::Borrowed(name.as_str()), String::from_utf8_lossy(value.as_bytes()))
         };
+        let headers: Vec<_> = parts.headers.iter().map(field).collect();
         Self {
             came: Came::Http2 { parts, framing: checked.framing },
             method: Cow::Borrowed(parts.method.as_str()),
             authority: Cow::Borrowed(&checked.authority),
             target: Cow::Borrowed(&checked.target),
-            headers: parts.headers.iter().map(field).collect(),
+            marks: Marks::of(&headers, tracing),
+            headers,
         }
     }
 
     /// What a head of HTTP/1 says. Bytes that are no text are replaced where texts are held against them;
     /// what is sent on stays as it came.
-    pub(super) fn of_http1(head: &'a [u8], request: &'a Request) -> Self {
+    pub(super) fn of_http1(head: &'a [u8], request: &'a Request, tracing: Option<Tracing>) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes);
         let field = |field: &crate::http1::head::Field| {
             (text(field.name.of(head)), text(field.value.of(head)))
@@ -67,12 +77,14 @@ impl<'a> AskedFor<'a> {
             None if !is_connect && request.target.of(head).contains(&b':') => &b"/"[..],
             None => request.target.of(head),
         };
+        let headers: Vec<_> = request.fields.iter().map(field).collect();
         Self {
             came: Came::Http1 { head, request },
             method: text(request.method.of(head)),
             authority: request.authority.map_or(Cow::Borrowed(""), |span| text(span.of(head))),
             target: text(target),
-            headers: request.fields.iter().map(field).collect(),
+            marks: Marks::of(&headers, tracing),
+            headers,
         }
     }
 
@@ -96,8 +108,12 @@ impl<'a> AskedFor<'a> {
 
     /// The first value of a header that is not empty.
     pub(super) fn first(&self, name: &str) -> Option<&str> {
-        let mut own = self.headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name));
-        own.find_map(|(_, value)| Some(value.trim()).filter(|value| !value.is_empty()))
+        marks::first(&self.headers, name)
+    }
+
+    /// What tells it from others.
+    pub(super) const fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// The first value of a parameter of the query.

@@ -105,7 +105,7 @@ impl Connection<'_> {
         inbox: &mut Vec<u8>,
     ) -> Result<bool, Failure> {
         let head: Vec<u8> = inbox.drain(..request.length).collect();
-        let asked = AskedFor::of_http1(&head, &request);
+        let asked = AskedFor::of_http1(&head, &request, self.seams.tracing);
         let source = Source::Http1 { from: client, inbox, body: Body::new(request.framing) };
         let upload = Upload::new(source, request.framing);
         let client = Client::Http1 { stream: client, version: request.version };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_model::requests::backend::Backend;
 
-use super::flags::Flags;
+use super::{flags::Flags, marks::Span};
 use crate::{Origin, PeerAddr, UpstreamAddr, WorkloadId};
 
 /// In what a request came.
@@ -35,8 +35,10 @@ pub struct Exchanged {
     pub authority: String,
     /// The path with its query.
     pub path: String,
-    /// The header `x-request-id`.
-    pub request_id: Option<String>,
+    /// The header `x-request-id`, which is made here where it did not come.
+    pub request_id: String,
+    /// Its span, where it is traced.
+    pub span: Option<Span>,
     /// The header `user-agent`.
     pub user_agent: Option<String>,
     /// The header `x-forwarded-for`.
@@ -80,7 +82,8 @@ impl Exchanged {
             method: String::new(),
             authority: String::new(),
             path: String::new(),
-            request_id: None,
+            request_id: String::new(),
+            span: None,
             user_agent: None,
             forwarded_for: None,
             route: String::new(),

@@ -22,8 +22,8 @@ use tokio::{
 
 use crate::{
     Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Opened, Origin,
-    OriginError, OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, UpstreamAddr,
-    Workload, WorkloadId, drain, serve,
+    OriginError, OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, Tracing,
+    UpstreamAddr, Workload, WorkloadId, drain, serve,
 };
 
 pub(super) const WORKLOAD: WorkloadId = WorkloadId(7);
@@ -36,6 +36,7 @@ pub(super) struct Answers {
     pub(super) ruling: Option<Ruling>,
     pub(super) dial: How,
     pub(super) limits: Limits,
+    pub(super) tracing: Option<Tracing>,
     /// What the workload may dial; a test may change it.
     pub(super) outbound: Arc<Mutex<Option<Arc<Outbound>>>>,
 }
@@ -54,6 +55,7 @@ impl Answers {
             ruling: Some(Ruling { duty, default_action, upstream: None }),
             dial: How::Connect,
             limits: Limits::default(),
+            tracing: None,
             outbound: Arc::default(),
         }
     }
@@ -163,6 +165,7 @@ impl Rig {
             judge: Arc::clone(&fixed) as Arc<dyn Judge>,
             dial: Arc::clone(&fixed) as Arc<dyn Dial>,
             records: fixed,
+            tracing: answers.tracing,
         };
         let proxy = Proxy::new(seams, answers.limits);
         let workload = Workload::new(WORKLOAD, &proxy);
