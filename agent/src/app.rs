@@ -60,8 +60,14 @@ use crate::{
     cni::{admission, install},
     members::Members,
     observe::{
-        access_log::AccessLog, events, flows::FlowLog, log::FlowLines, metrics::Metrics,
-        service_metrics::ServiceMetrics, status::Cni,
+        access_log::AccessLog,
+        events,
+        flows::{FlowLog, Subscriber},
+        log::FlowLines,
+        metrics::{Lost, Metrics},
+        service_metrics::ServiceMetrics,
+        status::Cni,
+        traces::Traces,
     },
     proxied::Borrowed,
     publisher::{self, Publisher},
@@ -83,6 +89,12 @@ struct Shared {
     link_changes: Arc<LinkChanges>,
 }
 
+/// Where what becomes of requests is written or sent.
+struct Sinks {
+    access_log: Arc<AccessLog>,
+    traces: Option<Arc<Traces>>,
+}
+
 /// Runs the agent until a signal ends it.
 pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     raise_descriptor_limit();
@@ -99,9 +111,14 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let (access_log, end_of_log) = AccessLog::start(args.access_log.clone().into())?;
     let access_log = Arc::new(access_log);
     reopen_on_hangup(&mut tasks, Arc::clone(&access_log))?;
-    let metrics_of = access_log.lost();
-    let shared = shared(&args, Arc::new(kernel), worker, access_log, &mut tasks);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&shared.services), metrics_of));
+    let mut lost = Lost { access_log: access_log.lost(), ..Lost::default() };
+    let traces = send_spans(&mut tasks, &args)?;
+    if let Some(traces) = &traces {
+        lost.spans = traces.lost();
+    }
+    let sinks = Sinks { access_log, traces };
+    let shared = shared(&args, Arc::new(kernel), worker, sinks, &mut tasks);
+    let metrics = Arc::new(Metrics::new(Arc::clone(&shared.services), lost));
     let (status_writer, reporter) =
         start_status_writer(&mut tasks, &args, &source, &reader).unzip();
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
@@ -154,12 +171,16 @@ fn shared(
     args: &AgentArgs,
     kernel: Arc<Kernel>,
     worker: Arc<Worker>,
-    access_log: Arc<AccessLog>,
+    sinks: Sinks,
     tasks: &mut Tasks,
 ) -> Shared {
+    let Sinks { access_log, traces } = sinks;
     let members: Arc<ArcSwap<Members>> = Arc::default();
     let services = Arc::new(ServiceMetrics::new(Arc::clone(&members), args.metric_label_sets));
-    let flows = FlowLog::new(vec![Arc::new(FlowLines::default()), Arc::clone(&services) as _]);
+    let mut subscribers: Vec<Arc<dyn Subscriber>> =
+        vec![Arc::new(FlowLines::default()), Arc::clone(&services) as _];
+    subscribers.extend(traces.map(|traces| traces as Arc<dyn Subscriber>));
+    let flows = FlowLog::new(subscribers);
     let counting = Arc::clone(&services);
     tasks.spawn(async move {
         counting.run().await;
@@ -167,6 +188,18 @@ fn shared(
     });
     let (flows, link_changes) = (Arc::new(flows), Arc::default());
     Shared { kernel, worker, flows, services, access_log, members, link_changes }
+}
+
+/// Sends the spans of requests to a collector, where there is one.
+fn send_spans(tasks: &mut Tasks, args: &AgentArgs) -> anyhow::Result<Option<Arc<Traces>>> {
+    let Some(endpoint) = &args.otlp_endpoint else { return Ok(None) };
+    let traces = Arc::new(Traces::new(endpoint, &args.node_name)?);
+    let sending = Arc::clone(&traces);
+    tasks.spawn(async move {
+        sending.run().await;
+        Ok(())
+    });
+    Ok(Some(traces))
 }
 
 /// A program that rotates logs says so by SIGHUP.
@@ -331,7 +364,7 @@ fn start_sync(
         judge: Arc::clone(&borrowed) as _,
         dial: Arc::clone(&borrowed) as _,
         records: borrowed,
-        tracing: None,
+        tracing: args.otlp_endpoint.is_some().then_some(args.trace_sampling),
     };
     let proxy = Proxy::new(seams, Limits::default());
     Ok(Sync::new(sync::Parts {

@@ -13,4 +13,5 @@ pub(crate) mod log_fields;
 pub(crate) mod metrics;
 pub(crate) mod service_metrics;
 pub(crate) mod status;
+pub(crate) mod traces;
 mod views;

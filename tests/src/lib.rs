@@ -26,6 +26,7 @@ pub mod attached;
 pub mod burden;
 pub mod chain;
 pub mod client;
+pub mod collector;
 pub mod control_plane;
 pub mod dns;
 pub mod gate;

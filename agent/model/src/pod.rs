@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::object::{Kind, ObjectKey};
 
-pub use access_log::{ALL, AccessLog, AccessLogError};
+pub use access_log::{ALL, AccessLog, AccessLogError, share};
 
 /// A pod by its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

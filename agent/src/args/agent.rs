@@ -101,6 +101,12 @@ pub(crate) struct AgentArgs {
     /// The access log.
     #[command(flatten)]
     pub(crate) access_log: AccessLogArgs,
+    /// The OTLP/gRPC port of a collector: requests that the proxy serves are sent there as spans
+    #[arg(long, value_name = "http://HOST:PORT")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// How many of a hundred requests begin a trace where the client has not decided; with --otlp-endpoint
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = share, requires = "otlp_endpoint")]
+    pub(crate) trace_sampling: Tracing,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
     #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = DEFAULT_LOG)]
     pub(crate) log: String,
@@ -140,6 +146,16 @@ struct NameServerError;
 fn name_server(text: &str) -> Result<SocketAddr, NameServerError> {
     let bare = text.parse::<IpAddr>().map(|addr| SocketAddr::new(addr, 53));
     bare.or_else(|_| text.parse()).map_err(|_| NameServerError)
+}
+
+/// Why a percentage was not understood.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("give a percentage from 0 to 100, for instance 0.5")]
+struct PercentageError;
+
+fn share(text: &str) -> Result<Tracing, PercentageError> {
+    let share = agent_model::pod::share(text).ok_or(PercentageError)?;
+    Ok(Tracing { share })
 }
 
 fn at_least_one(text: &str) -> Result<Duration, std::num::ParseIntError> {

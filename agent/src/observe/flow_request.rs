@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use agent_proxy::{Exchanged, RequestProtocol};
+use agent_proxy::{Exchanged, RequestProtocol, Span};
 use serde::{Deserialize, Serialize};
 
 use super::status::Text;
@@ -27,6 +27,9 @@ pub(crate) struct FlowRequest {
     pub(crate) user_agent: Option<String>,
     #[serde(skip)]
     pub(crate) forwarded_for: Option<String>,
+    /// Its span, where it is traced.
+    #[serde(skip)]
+    pub(crate) span: Option<Span>,
     /// The route's name, where it has one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) route: String,
@@ -64,7 +67,7 @@ impl From<&Exchanged> for FlowRequest {
             tries,
             ..
         } = exchanged;
-        let Exchanged { request_id, user_agent, forwarded_for, .. } = exchanged;
+        let Exchanged { request_id, user_agent, forwarded_for, span, .. } = exchanged;
         Self {
             protocol: name(*protocol).into(),
             method: method.clone(),
@@ -73,6 +76,7 @@ impl From<&Exchanged> for FlowRequest {
             request_id: request_id.clone(),
             user_agent: user_agent.clone(),
             forwarded_for: forwarded_for.clone(),
+            span: *span,
             route: route.clone(),
             cluster: cluster.clone(),
             status: *status,

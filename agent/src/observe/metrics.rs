@@ -52,13 +52,13 @@ type Phases = Family<[(&'static str, &'static str); 1], Histogram>;
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(Arc::default(), Arc::default())
+        Self::new(Arc::default(), Lost::default())
     }
 }
 
 impl Metrics {
-    /// Of an agent, with what it counts by service and the lines that its access log lost.
-    pub(crate) fn new(services: Arc<ServiceMetrics>, log_lost: Arc<AtomicU64>) -> Self {
+    /// Of an agent, with what it counts by service.
+    pub(crate) fn new(services: Arc<ServiceMetrics>, lost: Lost) -> Self {
         let mut all = Registry::default();
         all.register_collector(Box::new(FromServices(services)));
         let registry = all.sub_registry_with_prefix("sekisho");
@@ -78,7 +78,7 @@ impl Metrics {
             Unit::Seconds,
             phases.clone(),
         );
-        registry.register_collector(Box::new(LogLost(log_lost)));
+        registry.register_collector(Box::new(lost));
         let scraped = Arc::new(Mutex::new(Status::default()));
         registry.register_collector(Box::new(FromStatus(Arc::clone(&scraped))));
         Self { registry: all, publish, phases, scraped }
@@ -105,16 +105,28 @@ impl Metrics {
     }
 }
 
-#[derive(Debug)]
-struct LogLost(Arc<AtomicU64>);
+/// What did not reach those who wanted it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lost {
+    /// Lines of the access log.
+    pub(crate) access_log: Arc<AtomicU64>,
+    /// Spans of requests.
+    pub(crate) spans: Arc<AtomicU64>,
+}
 
-impl Collector for LogLost {
+impl Collector for Lost {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help =
+        let lines =
             "Lines of the access log that were not written: its reader is slow, or its disk full";
-        let lost = ConstCounter::new(self.0.load(Ordering::Relaxed));
-        let name = "observe_access_log_lost";
-        lost.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
+        let spans = "Spans of requests that the collector did not take";
+        for (name, help, count) in [
+            ("observe_access_log_lost", lines, &self.access_log),
+            ("observe_spans_lost", spans, &self.spans),
+        ] {
+            let lost = ConstCounter::new(count.load(Ordering::Relaxed));
+            lost.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 mod access_log;
 mod marks;
 mod scene;
+mod traces;
 
 use anyhow::{Result, ensure};
 use rstest::rstest;

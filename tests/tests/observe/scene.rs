@@ -62,10 +62,19 @@ impl Scene {
 
     /// With an agent that is started otherwise.
     pub(crate) fn with(net: Net, prepare: impl FnOnce(Agent) -> Result<Agent>) -> Result<Self> {
+        Self::prepared(net, |_, agent| prepare(agent))
+    }
+
+    /// The same, with something else in its world.
+    pub(crate) fn prepared(
+        net: Net,
+        prepare: impl FnOnce(&World, Agent) -> Result<Agent>,
+    ) -> Result<Self> {
         let world = World::new(Wiring::Routed)?;
         let (pod, v1) = (world.pod("app")?, world.far("v1")?);
         let servers = (Web::start(&v1, PORT, "v1")?, Echo::start(&v1, DB_PORT, &[])?);
-        let agent = prepare(Agent::new(&world)?)?;
+        let agent = Agent::new(&world)?;
+        let agent = prepare(&world, agent)?;
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
         agent.config().write("reviews", &reviews(&v1))?;

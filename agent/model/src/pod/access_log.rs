@@ -35,21 +35,22 @@ impl FromStr for AccessLog {
             "errors" => Ok(Self::Errors),
             other => {
                 let percent = other.strip_prefix("sampled=").ok_or(AccessLogError)?;
-                share(percent).map(Self::Sampled).ok_or(AccessLogError)
+                let share = share(percent).filter(|share| *share > 0);
+                share.map(Self::Sampled).ok_or(AccessLogError)
             }
         }
     }
 }
 
-/// A percentage, exactly: digits, and at most four more behind a point.
-fn share(percent: &str) -> Option<u32> {
+/// A percentage as a part of [`ALL`], exactly: digits, and at most four more behind a point.
+pub fn share(percent: &str) -> Option<u32> {
     let (whole, rest) = percent.split_once('.').unwrap_or((percent, "0"));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
     if !is_number(whole) || !is_number(rest) || rest.len() > 4 || whole.len() > 3 {
         return None;
     }
     let share = format!("{whole}{rest:0<4}").parse().ok()?;
-    (1..=ALL).contains(&share).then_some(share)
+    (share <= ALL).then_some(share)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::observe::{
     flow_record::{FlowRecord, Known},
     flow_request::FlowRequest,
     flows::Subscriber as _,
-    metrics::Metrics,
+    metrics::{Lost, Metrics},
     service_metrics::ServiceMetrics,
     status::{Canary, Enrolment, Pod, Status},
 };
@@ -61,7 +61,7 @@ fn label(name: &str, values: &BTreeSet<String>) -> String {
 fn scrape() -> anyhow::Result<String> {
     let services = Arc::new(ServiceMetrics::default());
     some_traffic(&services)?;
-    let metrics = Metrics::new(services, Arc::default());
+    let metrics = Metrics::new(services, Lost::default());
     metrics.published(Duration::ZERO);
     let mut laps = Laps::default();
     for phase in Phase::ALL {
