@@ -4,6 +4,7 @@
 pub(crate) mod abi_names;
 pub(crate) mod access_log;
 pub(crate) mod events;
+pub(crate) mod flow_filter;
 pub(crate) mod flow_record;
 pub(crate) mod flow_request;
 pub(crate) mod flow_view;

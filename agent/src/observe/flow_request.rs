@@ -95,8 +95,11 @@ impl FlowRequest {
 
 impl fmt::Display for FlowRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { method, host, path, status, flags, tries, .. } = self;
+        let Self { method, host, path, route, status, flags, tries, .. } = self;
         write!(f, "{method} {host}{path} {status} {flags}")?;
+        if !route.is_empty() {
+            write!(f, ", route {route}")?;
+        }
         if *tries > 1 { write!(f, ", {tries} tries") } else { Ok(()) }
     }
 }
