@@ -1,6 +1,7 @@
 //! What operators see of requests and connections: metrics under Istio's names, and the access log.
 
 mod access_log;
+mod dashboards;
 mod marks;
 mod scene;
 mod traces;
