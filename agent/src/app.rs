@@ -11,6 +11,7 @@
 //!
 //! A signal ends the process and nothing else: the pinned programs judge on.
 
+mod observing;
 mod source;
 
 use std::{
@@ -59,21 +60,13 @@ use crate::{
     args::{AgentArgs, OnRevoke, PodExclusions, PodNamespaces},
     cni::{admission, install},
     members::Members,
-    observe::{
-        access_log::AccessLog,
-        events,
-        flows::{FlowLog, Subscriber},
-        log::FlowLines,
-        metrics::{Lost, Metrics},
-        service_metrics::ServiceMetrics,
-        status::Cni,
-        traces::Traces,
-    },
+    observe::{events, status::Cni},
     proxied::Borrowed,
     publisher::{self, Publisher},
     report::{self, Report, Views},
     sync::{self, Sync},
 };
+use observing::Observing;
 use source::Source;
 
 type Tasks = JoinSet<anyhow::Result<()>>;
@@ -82,17 +75,8 @@ type Tasks = JoinSet<anyhow::Result<()>>;
 struct Shared {
     kernel: Arc<Kernel>,
     worker: Arc<Worker>,
-    flows: Arc<FlowLog>,
-    services: Arc<ServiceMetrics>,
-    access_log: Arc<AccessLog>,
-    members: Arc<ArcSwap<Members>>,
+    observing: Observing,
     link_changes: Arc<LinkChanges>,
-}
-
-/// Where what becomes of requests is written or sent.
-struct Sinks {
-    access_log: Arc<AccessLog>,
-    traces: Option<Arc<Traces>>,
 }
 
 /// Runs the agent until a signal ends it.
@@ -108,17 +92,10 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
     let mut tasks = Tasks::new();
-    let (access_log, end_of_log) = AccessLog::start(args.access_log.clone().into())?;
-    let access_log = Arc::new(access_log);
-    reopen_on_hangup(&mut tasks, Arc::clone(&access_log))?;
-    let mut lost = Lost { access_log: access_log.lost(), ..Lost::default() };
-    let traces = send_spans(&mut tasks, &args)?;
-    if let Some(traces) = &traces {
-        lost.spans = traces.lost();
-    }
-    let sinks = Sinks { access_log, traces };
-    let shared = shared(&args, Arc::new(kernel), worker, sinks, &mut tasks);
-    let metrics = Arc::new(Metrics::new(Arc::clone(&shared.services), lost));
+    let (observing, end_of_log) = Observing::start(&args, &mut tasks)?;
+    let metrics = Arc::clone(&observing.metrics);
+    let (kernel, link_changes) = (Arc::new(kernel), Arc::default());
+    let shared = Shared { kernel, worker, observing, link_changes };
     let (status_writer, reporter) =
         start_status_writer(&mut tasks, &args, &source, &reader).unzip();
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
@@ -140,7 +117,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     }
     let admin = Admin {
         answers: Arc::clone(&report) as _,
-        flows: Arc::clone(&shared.flows),
+        flows: Arc::clone(&shared.observing.flows),
         metrics: Arc::clone(&metrics),
     };
     serve_admin(&mut tasks, admin, socket, port);
@@ -164,54 +141,6 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let ended = until_signal(&mut tasks).await;
     end_of_log.wait();
     ended
-}
-
-/// What sees flows, and what they are of.
-fn shared(
-    args: &AgentArgs,
-    kernel: Arc<Kernel>,
-    worker: Arc<Worker>,
-    sinks: Sinks,
-    tasks: &mut Tasks,
-) -> Shared {
-    let Sinks { access_log, traces } = sinks;
-    let members: Arc<ArcSwap<Members>> = Arc::default();
-    let services = Arc::new(ServiceMetrics::new(Arc::clone(&members), args.metric_label_sets));
-    let mut subscribers: Vec<Arc<dyn Subscriber>> =
-        vec![Arc::new(FlowLines::default()), Arc::clone(&services) as _];
-    subscribers.extend(traces.map(|traces| traces as Arc<dyn Subscriber>));
-    let flows = FlowLog::new(subscribers);
-    let counting = Arc::clone(&services);
-    tasks.spawn(async move {
-        counting.run().await;
-        Ok(())
-    });
-    let (flows, link_changes) = (Arc::new(flows), Arc::default());
-    Shared { kernel, worker, flows, services, access_log, members, link_changes }
-}
-
-/// Sends the spans of requests to a collector, where there is one.
-fn send_spans(tasks: &mut Tasks, args: &AgentArgs) -> anyhow::Result<Option<Arc<Traces>>> {
-    let Some(endpoint) = &args.otlp_endpoint else { return Ok(None) };
-    let traces = Arc::new(Traces::new(endpoint, &args.node_name)?);
-    let sending = Arc::clone(&traces);
-    tasks.spawn(async move {
-        sending.run().await;
-        Ok(())
-    });
-    Ok(Some(traces))
-}
-
-/// A program that rotates logs says so by SIGHUP.
-fn reopen_on_hangup(tasks: &mut Tasks, log: Arc<AccessLog>) -> anyhow::Result<()> {
-    let mut hangups = signal(SignalKind::hangup())?;
-    tasks.spawn(async move {
-        while hangups.recv().await.is_some() {
-            log.reopen();
-        }
-        Ok(())
-    });
-    Ok(())
 }
 
 /// Starts what tells the authors of objects, on an API server.
@@ -340,7 +269,8 @@ fn start_sync(
     shared: &Shared,
     (evidence, leavers): (Evidence, Leavers),
 ) -> anyhow::Result<Sync> {
-    let Shared { kernel, worker, flows, services, access_log, members, link_changes } = shared;
+    let Shared { kernel, worker, observing, link_changes } = shared;
+    let Observing { members, flows, services, access_log, metrics: _ } = observing;
     let maps: &Arc<Maps> = &kernel.maps;
     let planner = Planner::new(found::found(maps)?);
     let ring = EventRing::open(&kernel.maps_directory())?;

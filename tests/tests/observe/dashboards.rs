@@ -6,8 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use promql_parser::parser::{Expr, VectorSelector, parse};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::scene::{Net, Scene};
@@ -62,51 +61,116 @@ fn plain(expression: &str) -> String {
     expression.replace("$__rate_interval", "5m").replace('$', "any-")
 }
 
-/// Looks at each metric of an expression, and returns the labels that all of them together have.
-fn check(expression: &Expr, exported: &Exported) -> Result<BTreeSet<String>> {
-    let both = |one: &Expr, other: &Expr| -> Result<BTreeSet<String>> {
-        Ok(check(one, exported)?.into_iter().chain(check(other, exported)?).collect())
+/// What an expression asks for.
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    /// Metrics, each with the labels that it is held against.
+    metrics: Vec<(String, Vec<String>)>,
+    /// Labels that something is grouped by.
+    grouped: Vec<String>,
+}
+
+/// Words that a list of labels follows.
+const LISTS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
+/// Words between two values, and aggregations whose list of labels comes before what they are of.
+const WORDS: [&str; 10] =
+    ["and", "or", "unless", "bool", "offset", "sum", "count", "max", "min", "avg"];
+
+/// Reads the words of an expression of `PromQL`, as far as metrics and labels go.
+fn asked(expression: &str) -> Result<Asked> {
+    let mut found = Asked::default();
+    let mut rest = expression;
+    let mut depth = 0_i32;
+    while let Some(first) = rest.chars().next() {
+        if first.is_ascii_alphabetic() || first == '_' {
+            let (word, after) = rest.split_at(word_end(rest));
+            rest = after.trim_start();
+            if LISTS.contains(&word) {
+                let (list, after) = enclosed(rest, '(', ')').context("a list of labels")?;
+                found.grouped.extend(list.split(',').map(|label| label.trim().to_owned()));
+                rest = after;
+            } else if !WORDS.contains(&word) && !rest.starts_with('(') {
+                let (matchers, after) = enclosed(rest, '{', '}').unwrap_or(("", rest));
+                found.metrics.push((word.to_owned(), labels(matchers)));
+                rest = after;
+            }
+            continue;
+        }
+        depth += i32::from(first == '(') - i32::from(first == ')');
+        rest = match first {
+            '"' => text_end(rest)?,
+            '[' => enclosed(rest, '[', ']').context("a range without an end")?.1,
+            // With its unit, of a duration.
+            '0'..='9' => rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '.'),
+            _ => &rest[first.len_utf8()..],
+        };
+    }
+    ensure!(depth == 0 && !found.metrics.is_empty(), "it has no metric, or half a bracket");
+    Ok(found)
+}
+
+fn word_end(text: &str) -> usize {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    text.find(|c| !is_word(c)).unwrap_or(text.len())
+}
+
+/// What follows a text in quotes.
+fn text_end(text: &str) -> Result<&str> {
+    let end = text[1..].find('"').context("a text without an end")?;
+    Ok(&text[end + 2..])
+}
+
+/// What is between two brackets, and what follows; brackets in quotes do not count.
+fn enclosed(text: &str, open: char, close: char) -> Option<(&str, &str)> {
+    let inner = text.strip_prefix(open)?;
+    let mut quoted = false;
+    let end = inner.find(|c| {
+        quoted ^= c == '"';
+        c == close && !quoted
+    })?;
+    Some((&inner[..end], &inner[end + 1..]))
+}
+
+/// The labels of `a="x", b=~"y,z"`.
+fn labels(matchers: &str) -> Vec<String> {
+    let mut parts = matchers.split('"');
+    let mut names = Vec::new();
+    // Every other part is a value.
+    while let Some(before) = parts.next() {
+        let name = before.trim_matches([',', ' ', '=', '~', '!']);
+        names.extend((!name.is_empty()).then(|| name.to_owned()));
+        parts.next();
+    }
+    names
+}
+
+fn checked(text: &str, exported: &Exported) -> Result<()> {
+    let Asked { metrics, grouped } = asked(&plain(text)).with_context(|| text.to_owned())?;
+    let mut known: BTreeSet<&str> = ADDED.into();
+    for (name, labels) in &metrics {
+        let own = exported.get(name).with_context(|| format!("no metric {name}: {text}"))?;
+        for label in labels {
+            let has = own.contains(label) || ADDED.contains(&label.as_str());
+            ensure!(has, "{name} has no label {label}: {text}");
+        }
+        known.extend(own.iter().map(String::as_str));
+    }
+    for label in &grouped {
+        ensure!(known.contains(label.as_str()), "no metric has the label {label}: {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_expression_is_read_as_far_as_metrics_and_labels_go() -> Result<()> {
+    let text = "histogram_quantile(0.99, sum by (le, a) (rate(x_bucket{b=~\"c{,}|d\", e!=\"f\"}[5m]))) \
+                / max(y) > 1e3 or absent(z{g=\"h\"} offset 5m)";
+    let metric = |name: &str, labels: &[&str]| {
+        (name.to_owned(), labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>())
     };
-    match expression {
-        Expr::VectorSelector(selector) => check_selector(selector, exported),
-        Expr::MatrixSelector(matrix) => check_selector(&matrix.vs, exported),
-        Expr::Aggregate(aggregate) => {
-            let has = check(&aggregate.expr, exported)?;
-            let named = aggregate.modifier.iter().flat_map(|by| &by.labels().labels);
-            for label in named {
-                ensure!(has.contains(label), "the label {label} is of no metric of it");
-            }
-            Ok(has)
-        }
-        Expr::Binary(binary) => both(&binary.lhs, &binary.rhs),
-        Expr::Paren(paren) => check(&paren.expr, exported),
-        Expr::Unary(unary) => check(&unary.expr, exported),
-        Expr::Subquery(subquery) => check(&subquery.expr, exported),
-        Expr::Call(call) => {
-            let mut has = BTreeSet::new();
-            for argument in &call.args.args {
-                has.extend(check(argument, exported)?);
-            }
-            Ok(has)
-        }
-        Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => Ok(BTreeSet::new()),
-    }
-}
-
-fn check_selector(selector: &VectorSelector, exported: &Exported) -> Result<BTreeSet<String>> {
-    let name = selector.name.as_ref().context("a selector without a name")?;
-    let own = exported.get(name).with_context(|| format!("no metric {name}"))?;
-    let mut has = own.clone();
-    has.extend(ADDED.map(str::to_owned));
-    for matcher in &selector.matchers.matchers {
-        ensure!(has.contains(&matcher.name), "{name} has no label {}", matcher.name);
-    }
-    Ok(has)
-}
-
-fn checked(text: &str, exported: &Exported) -> Result<BTreeSet<String>> {
-    let parsed = parse(&plain(text)).map_err(|error| anyhow!("{error}"));
-    parsed.and_then(|parsed| check(&parsed, exported)).with_context(|| text.to_owned())
+    let metrics = vec![metric("x_bucket", &["b", "e"]), metric("y", &[]), metric("z", &["g"])];
+    ensure!(asked(text)? == Asked { metrics, grouped: vec!["le".into(), "a".into()] }, "{text}");
+    Ok(())
 }
 
 #[test]
