@@ -59,7 +59,6 @@ use crate::{
     admin::{Admin, rundir::RunDir, server},
     args::{AgentArgs, OnRevoke, PodExclusions, PodNamespaces},
     cni::{admission, install},
-    members::Members,
     observe::{events, status::Cni},
     proxied::Borrowed,
     publisher::{self, Publisher},

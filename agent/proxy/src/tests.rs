@@ -3,6 +3,7 @@
 mod beside;
 mod carrying;
 mod ending;
+mod marks;
 mod policies;
 mod refusing;
 mod requests;

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use agent_proxy::Tracing;
+
 use super::{
     DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
     access_log::AccessLogArgs,

@@ -281,13 +281,13 @@ impl fmt::Display for OfVerdict {
 }
 
 /// `--protocol`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) struct OfProtocol(&'static str);
+pub(crate) struct OfProtocol(String);
 
 impl OfProtocol {
-    fn has(self, record: &FlowRecord, request: Option<&FlowRequest>) -> bool {
-        match (self.0, request) {
+    fn has(&self, record: &FlowRecord, request: Option<&FlowRequest>) -> bool {
+        match (self.0.as_str(), request) {
             ("http", request) => request.is_some(),
             ("http2", Some(request)) => request.protocol == "http2" || request.protocol == "grpc",
             (wanted, Some(request)) => request.protocol == wanted,
@@ -302,13 +302,13 @@ impl FromStr for OfProtocol {
     fn from_str(text: &str) -> Result<Self, FilterError> {
         let all = ["tcp", "udp", "icmp", "icmpv6", "http", "http2", "grpc"];
         let found = all.into_iter().find(|one| *one == text);
-        found.map(Self).ok_or(FilterError::Protocol)
+        found.map(|one| Self(one.to_owned())).ok_or(FilterError::Protocol)
     }
 }
 
 impl fmt::Display for OfProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
+        f.write_str(&self.0)
     }
 }
 

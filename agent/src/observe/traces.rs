@@ -126,7 +126,7 @@ impl Subscriber for Traces {
 /// The spans of requests, by their pods.
 fn request(batch: &[Arc<FlowRecord>], node: &str) -> ExportTraceServiceRequest {
     let mut by_pod = BTreeMap::<_, (&FlowRecord, Vec<Span>)>::new();
-    for record in batch {
+    for record in batch.iter().map(Arc::as_ref) {
         let Some(span) = record.request.as_ref().and_then(|request| span(record, request)) else {
             continue;
         };

@@ -1,7 +1,9 @@
-//! What operators see of requests and connections: metrics under Istio's names, and the access log.
+//! What operators see: metrics under Istio's names, the access log, ids and spans of requests, flows, and
+//! that dashboards ask for what there is.
 
 mod access_log;
 mod dashboards;
+mod flows;
 mod marks;
 mod scene;
 mod traces;

@@ -19,7 +19,7 @@ use std::{
 use super::{AccessLogError, Message, Shared, line::Format};
 
 /// How often it is looked whether the file is still where it was.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
 /// Lines that are written at once.
 const BATCH: usize = 256;
 /// Paths and addresses are for those who may read logs.
@@ -55,10 +55,13 @@ impl Target {
     /// Opens the file once more where it was asked for, or where it was moved or removed.
     fn renew(&mut self, is_asked: bool) {
         let Self::File { path, file, looked } = self else { return };
-        if !is_asked && (looked.elapsed() < LOOK || is_at(file, path)) {
+        if !is_asked && looked.elapsed() < LOOK {
             return;
         }
         *looked = Instant::now();
+        if !is_asked && is_at(file, path) {
+            return;
+        }
         match open(path) {
             Ok(new) => *file = new,
             // Lines still go to the old one.
