@@ -7,7 +7,7 @@ pub const LAYER_CONNECT: u32 = 1;
 /// Seen as a packet that leaves a socket.
 pub const LAYER_PACKET: u32 = 2;
 /// Seen as a frame on the host's end of the pod's link.
-pub const LAYER_WIRE: u32 = 3;
+pub const LAYER_LINK: u32 = 3;
 
 /// What an [`Event`] reports: values of [`Event::kind`].
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ impl EventKind {
 pub struct Event {
     /// A value of [`EventKind`].
     pub kind: u32,
-    /// [`LAYER_CONNECT`], [`LAYER_PACKET`] or [`LAYER_WIRE`].
+    /// [`LAYER_CONNECT`], [`LAYER_PACKET`] or [`LAYER_LINK`].
     pub layer: u32,
     /// When, in nanoseconds of the monotonic clock.
     pub time_ns: u64,
@@ -76,7 +76,7 @@ pub mod counter {
     /// Packets refused by layer 2.
     pub const DENY_PACKET: u32 = 3;
     /// Frames refused by layer 3.
-    pub const DENY_WIRE: u32 = 4;
+    pub const DENY_LINK: u32 = 4;
     /// Calls and packets held because the pod is not known.
     pub const HOLD: u32 = 5;
     /// What an audit let out and a registry would deny.
@@ -95,7 +95,7 @@ pub mod counter {
         "proxy",
         "deny_connect",
         "deny_packet",
-        "deny_wire",
+        "deny_link",
         "hold",
         "would_deny",
         "events_lost",

@@ -24,7 +24,7 @@ mod tables;
 mod verdict;
 
 pub use addr::{Addr, FAMILY_V4, FAMILY_V6};
-pub use event::{Event, EventKind, LAYER_CONNECT, LAYER_PACKET, LAYER_WIRE, counter};
+pub use event::{Event, EventKind, LAYER_CONNECT, LAYER_LINK, LAYER_PACKET, counter};
 pub use judge::{Flow, Judgement, Standing, Tables, decide};
 pub use limits::{
     MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_PROOFS, MAX_RULES,

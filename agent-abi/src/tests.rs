@@ -114,7 +114,7 @@ fn namespaces_that_are_not_ours_are_let_be_or_held() {
 }
 
 #[test]
-fn a_held_namespace_reaches_itself_and_nobody_else() {
+fn a_held_namespace_reaches_only_itself() {
     let mut tables = enrolled(policy_default::REGISTRY_ONLY);
     tables.flags = node_flag::HOLD_UNKNOWN;
     let v4 = |octets| Addr::v4(u32::from_ne_bytes(octets));

@@ -5,7 +5,7 @@
 //! `TCX_NEXT` and goes on to the next filter too, `TC_ACT_SHOT` is `TCX_DROP`. Detached, frames of
 //! packet sockets leave unjudged.
 
-use agent_abi::{LAYER_WIRE, Reason, Standing};
+use agent_abi::{LAYER_LINK, Reason, Standing};
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
     macros::classifier,
@@ -23,13 +23,13 @@ const ARP_BE: u32 = 0x0806_u16.to_be() as u32;
 
 /// Frames from the pod. An allowed one goes on to whatever else is attached here.
 #[classifier]
-pub(crate) fn wire_from_pod(ctx: TcContext) -> i32 {
+pub(crate) fn link_from_pod(ctx: TcContext) -> i32 {
     if judge(&ctx) { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
 }
 
 /// Frames to the pod: never refused, only learnt from.
 #[classifier]
-pub(crate) fn wire_to_pod(ctx: TcContext) -> i32 {
+pub(crate) fn link_to_pod(ctx: TcContext) -> i32 {
     learn(&ctx);
     TC_ACT_UNSPEC
 }
@@ -50,7 +50,7 @@ fn judge(ctx: &TcContext) -> bool {
     // SAFETY: words of the context.
     let (ether_type, tagged) = unsafe { ((*raw).protocol, (*raw).vlan_present != 0) };
     let context = PacketContext {
-        layer: LAYER_WIRE,
+        layer: LAYER_LINK,
         netns,
         standing: Standing::of(&tables, netns),
         skb: &ctx.skb,

@@ -76,7 +76,7 @@ fn index_of(layer: u32, judgement: &Judgement) -> u32 {
         Verdict::Hold => counter::HOLD,
         Verdict::Deny if layer == LAYER_CONNECT => counter::DENY_CONNECT,
         Verdict::Deny if layer == LAYER_PACKET => counter::DENY_PACKET,
-        Verdict::Deny => counter::DENY_WIRE,
+        Verdict::Deny => counter::DENY_LINK,
     }
 }
 

@@ -12,7 +12,7 @@
 //! A pod can write to none of it, so it cannot make its own traffic an answer by sending.
 
 use agent_abi::{
-    Addr, FAMILY_V4, Flow, FlowKey, FlowState, FragmentKey, Judgement, LAYER_WIRE, OpenedBy,
+    Addr, FAMILY_V4, Flow, FlowKey, FlowState, FragmentKey, Judgement, LAYER_LINK, OpenedBy,
     Reason, Standing, Tables, Verdict, canary::hook, node_flag, policy_default, protocol,
 };
 use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::sk_buff::SkBuff};
@@ -130,14 +130,14 @@ impl PacketContext<'_> {
     #[inline(always)]
     fn is_outside(&self) -> bool {
         // SAFETY: a word of the context.
-        self.layer == LAYER_WIRE || unsafe { (*self.skb.skb).ifindex } != LOOPBACK
+        self.layer == LAYER_LINK || unsafe { (*self.skb.skb).ifindex } != LOOPBACK
     }
 
     /// How a canary's proof names this place.
     #[inline(always)]
     fn hook(&self, dst: &Addr) -> (u32, u32) {
         let is_v4 = dst.family == FAMILY_V4;
-        if self.layer != LAYER_WIRE {
+        if self.layer != LAYER_LINK {
             return (if is_v4 { hook::PACKET4 } else { hook::PACKET6 }, 0);
         }
         // SAFETY: a word of the context.
@@ -228,7 +228,7 @@ fn whole(context: &PacketContext<'_>, tables: &Live, packet: &Packet) -> Leave {
     }
     let key = key_of(context.netns, packet);
     if judgement.verdict == Verdict::Direct {
-        if context.layer == LAYER_WIRE && packet.protocol == protocol::UDP {
+        if context.layer == LAYER_LINK && packet.protocol == protocol::UDP {
             claim(&key, judgement.generation);
         }
         if !has_ports && judgement.reason == Reason::WouldDeny {

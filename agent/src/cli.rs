@@ -116,7 +116,7 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-/// Whether whoever reads the standard output is still there.
+/// Whether the reader of the standard output is still there.
 fn print_and_go_on(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()

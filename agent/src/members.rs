@@ -1,4 +1,4 @@
-//! What the generation in force says of this node's pods, for whoever is handed one by the cookie of
+//! What the generation in force says of this node's pods, for what is handed one by the cookie of
 //! its namespace: the proxy, and the reader of the kernel's events.
 
 use std::{
@@ -11,8 +11,9 @@ use agent_base::lock::lock;
 use agent_model::{
     egress::RuleSource,
     pod::WorkloadName,
+    endpoints::Endpoints,
     requests::{NoRequests, Requests, backend::Backend, outbound::Outbound},
-    snapshot::{Endpoints, Snapshot},
+    snapshot::Snapshot,
 };
 use agent_pods::view::PodViews;
 
@@ -45,7 +46,7 @@ impl Members {
         if let Some(known) = lock(&self.outbound).get(&netns) {
             return known.clone();
         }
-        // Worked out without the lock, and kept by the model: whoever asks at the same time gets it too.
+        // Worked out without the lock, and kept by the model: a second caller at the same time gets it too.
         let found = self.pods.in_netns(netns).and_then(|pod| self.requests.outbound(&pod.id));
         lock(&self.outbound).insert(netns, found.clone());
         found

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey, Reason, Verdict};
+use agent_base::error::chain;
 use agent_kernel::{
     maps::Maps,
     netns::{NetNs, Worker},
@@ -164,6 +165,8 @@ impl Records for Borrowed {
             rule: rule.map(|decision| decision.source),
             pid: None,
             upstream: record.upstream.map(|upstream| upstream.0),
+            server_name: Some(record.server_name.clone()).filter(|name| !name.is_empty()),
+            error: record.failure.as_ref().map(|failure| chain(failure)),
             carried: Some(Carried {
                 bytes_sent: record.bytes_sent,
                 bytes_received: record.bytes_received,
@@ -204,6 +207,8 @@ impl Records for Borrowed {
             rule: self.names.get(origin.rule).map(|decision| decision.source),
             pid: None,
             upstream: upstream.map(|upstream| upstream.0),
+            server_name: None,
+            error: exchanged.error.as_deref().map(|error| chain(error)),
             carried: Some(Carried {
                 bytes_sent: exchanged.bytes_sent,
                 bytes_received: exchanged.bytes_received,

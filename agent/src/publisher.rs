@@ -1,4 +1,4 @@
-//! From a change of objects to a generation in force. What is refused stays refused until
+//! Reconciles: from a change of objects to a generation in force. What is refused stays refused until
 //! something changes or the next look, and the generation before stays.
 
 use std::{future::ready, sync::Arc, time::Duration};
@@ -8,7 +8,8 @@ use agent_base::{
     laps::{Laps, Phase},
 };
 use agent_model::{
-    snapshot::{PodId, Snapshot},
+    pod::PodId,
+    snapshot::Snapshot,
     translate::{Interner, NodeContext, translate},
 };
 use agent_pods::{evidence::Evidence, link_watch::LinkChanges, runtime::RuntimeOnly};
@@ -39,7 +40,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 const LOOK_AT_LINKS: Duration = Duration::from_mins(1);
 
 /// How long at least between two publications for changes of links, and how many times longer than
-/// they take: whoever changes links all the time must not have the agent do nothing else.
+/// they take: a process that changes links all the time must not take all of the agent's time.
 const REST: Duration = Duration::from_millis(100);
 const TIMES_AS_LONG: u32 = 3;
 
@@ -140,7 +141,7 @@ impl Publisher {
                     }
                 }
                 is_open = self.admissions.arrival() => {
-                    anyhow::ensure!(is_open, "nobody listens to the CNI plugin");
+                    anyhow::ensure!(is_open, "the CNI gate is gone");
                     self.admit().await;
                 }
                 news = self.sandboxes.changed() => {
@@ -287,7 +288,7 @@ impl Publisher {
         published.is_ok_and(|published| published.writes > 0)
     }
 
-    /// Answers who waits for the generation, and then does what nobody has to wait for.
+    /// Replies to what waits for the generation, and then does what nothing waits for.
     fn finish(&mut self, laps: &mut Laps) {
         let is_judged = |netns| self.sync.is_judged(netns);
         let pods = Some(&**self.sync.views());

@@ -1,6 +1,6 @@
 //! What the agent says of itself: made after each publication, with the parts that change by
-//! themselves (counters, what is attached where) asked of the kernel when somebody wants to know. It
-//! is read, and decides nothing.
+//! themselves (counters, what is attached where) asked of the kernel when it is read. It
+//! decides nothing.
 
 use std::{
     collections::BTreeMap,
@@ -85,12 +85,12 @@ pub(crate) struct Settings {
     pub(crate) layer3: Layer3,
 }
 
-/// What is asked when somebody wants to know.
+/// What is asked when the report is read.
 #[derive(Debug)]
 pub(crate) struct Views {
     /// How far an API server is followed; none on a directory.
     pub(crate) source: Option<Arc<Progress>>,
-    /// Who tells the authors of objects; none where nobody does.
+    /// Who tells the authors of objects; none without a status writer.
     pub(crate) status_writer: Option<Arc<state::State>>,
     /// What names resolve to.
     pub(crate) names: Known,

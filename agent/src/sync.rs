@@ -6,7 +6,7 @@
 //! widen     new tables beside the old ones        fails: stay at N-1 everywhere, report, retry
 //! publish   the proxy's members, then one store in the kernel
 //! revoke    open connections that are denied now are reset
-//! narrow    after a grace period what no hook reads any more goes; nobody waits for it
+//! narrow    after a grace period what no hook reads any more goes; nothing waits for it
 //! ```
 
 use std::{
@@ -25,10 +25,7 @@ use agent_kernel::{
     plan::{Desired, PlanError, Planner},
     sys::{self, SysError},
 };
-use agent_model::{
-    snapshot::{PodId, Snapshot},
-    tables,
-};
+use agent_model::{pod::PodId, snapshot::Snapshot, tables};
 use agent_pods::{
     connections::{self, Change},
     departed::{Kept, Leavers, losers},
@@ -143,7 +140,7 @@ impl Sync {
         self.planner.prefix_count()
     }
 
-    /// The pods of the generation in force, for whoever proves that they are judged.
+    /// The pods of the generation in force, for the proof that they are judged.
     pub(crate) fn in_force(&self) -> watch::Receiver<Arc<PodViews>> {
         self.in_force.subscribe()
     }
@@ -170,7 +167,7 @@ impl Sync {
         self.pods.want_another_look() || self.leavers.are_due()
     }
 
-    /// True when somebody has taken a hook away.
+    /// True when another program has taken a hook away.
     pub(crate) fn is_amiss(&self) -> bool {
         let is_amiss = || self.kernel.is_amiss() || self.pods.has_lost_a_link(&self.kernel);
         self.attached && block_in_place(is_amiss)
@@ -234,7 +231,7 @@ impl Sync {
         Ok(published)
     }
 
-    /// Puts back what somebody else took, and attaches layer 3 to links that lack it.
+    /// Puts back what another program took, and attaches layer 3 to links that lack it.
     fn attach_links(&mut self) -> Result<(), SyncError> {
         let reattached = block_in_place(|| self.kernel.mend())?;
         if reattached {
@@ -298,7 +295,7 @@ impl Sync {
     }
 
     /// Completes layer 3 of young pods, and removes what the generation in force does not
-    /// need. To be called after each publication; it takes tens of milliseconds, for which whoever
+    /// need. To be called after each publication; it takes tens of milliseconds, for which what
     /// waits for the generation does not wait.
     pub(crate) fn narrow(&mut self) {
         block_in_place(|| self.pods.finish_links(&self.kernel));
@@ -326,7 +323,7 @@ impl Sync {
         self.pods.look_at_links(pod).await;
     }
 
-    /// Writes what somebody else took from PODS. The pod was held meanwhile, or not judged.
+    /// Writes what another program took from PODS. The pod was held meanwhile, or not judged.
     fn mend_pods(&self) -> Result<(), SysError> {
         let pods = &self.kernel.maps.pods;
         let mut mended = BTreeSet::new();

@@ -136,7 +136,7 @@ fn datagrams(socket: &UdpSocket, zone: &Mutex<Zone>, ends: &AtomicBool) {
     while !ends.load(Ordering::Acquire) {
         let Ok((length, peer)) = socket.recv_from(&mut buffer) else { continue };
         if let Some(answer) = answer(&buffer[..length], zone, DATAGRAM) {
-            // Nobody there any more is nobody's loss.
+            // A client that is gone loses nothing.
             let _ = socket.send_to(&answer, peer);
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! dns, named                     a name server that says what a test tells it, and who asks it
-//! stage, client                  a pod, a far host, an agent, and somebody to talk through them
+//! stage, client                  a pod, a far host, an agent, and a client to talk through them
 //! pod, burden                    what else runs inside a pod, such as many connections at once
 //! kubernetes                     its programs, and whether tests with it were left out
 //! control_plane, gate, scene     a real API server with its etcd, what stands before it, and a stage
@@ -15,14 +15,16 @@
 //! attached                       what the kernel says is attached to a hook
 //! maps                           the agent's own maps, written behind its back
 //! linked, spare                  a pod whose links change while it runs, and such links
-//! stranger                       somebody else's programs on the same hooks
+//! stranger                       other owners' programs on the same hooks
 //! pace                           limits of wall time, held against a control in the same run
-//! web                            a web server that says its version
+//! web                            a web server that says its version, also over TLS
+//! authority                      signs certificates
 //! raw                            the few calls that need `unsafe`
 //! ```
 
 pub mod app_mesh;
 pub mod attached;
+pub mod authority;
 pub mod burden;
 pub mod chain;
 pub mod client;

@@ -152,7 +152,7 @@ impl Case {
     }
 
     /// Gives the pod a veth to the bridge.
-    pub fn wire(&self, outside: &str, inside: &str) -> Result<()> {
-        spare::wire(&self.world, self.pod.netns(), outside, inside)
+    pub fn add_link(&self, outside: &str, inside: &str) -> Result<()> {
+        spare::add_link(&self.world, self.pod.netns(), outside, inside)
     }
 }

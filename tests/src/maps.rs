@@ -97,7 +97,7 @@ impl Policies {
         pin(pins, "PODS").map(Self)
     }
 
-    /// Makes every hook forget a pod: its namespace is nobody's from here on.
+    /// Makes every hook forget a pod: its namespace is unknown from here on.
     pub fn forget(&self, netns: u64) -> Result<()> {
         for slot in [0, 1] {
             match delete(&self.0, &key(netns, slot)) {

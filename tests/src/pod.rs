@@ -5,7 +5,7 @@
 //! skt-probe load LOAD      many connections at once
 //! skt-probe http           requests, a line of its input at a time
 //! skt-probe serve P PORT   an echo server in the pod; P is tcp, tcp4, udp or as in `serve`
-//! skt-probe strangers CGROUP LINK...   programs of somebody else on the hooks of a node
+//! skt-probe strangers CGROUP LINK...   programs of another owner on the hooks of a node
 //! skt-probe ...            what the probe does
 //! ```
 

@@ -172,7 +172,7 @@ async fn answer(request: Request<h2::RecvStream>, respond: SendResponse<Message>
         }
         _ => ("12", Vec::new()),
     };
-    // Whoever asked may have gone.
+    // The client may have gone.
     let _ = send(respond, status, &message);
 }
 

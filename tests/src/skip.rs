@@ -17,7 +17,7 @@ pub fn say(reason: &str) {
     let thread = thread::current();
     let line = format!("{SKIPPED}{}: {reason}\n", thread.name().unwrap_or("a test"));
     // What `println!` prints of a test that passes is not shown. A line that cannot be written is one
-    // that nobody reads.
+    // that has no reader.
     let _ = io::stdout().write_all(line.as_bytes());
 }
 

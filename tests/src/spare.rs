@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 const ROW: u32 = 5;
 
 /// A veth between a namespace and the bridge of a node; both ends are up.
-pub fn wire(world: &World, into: &Netns, outside: &str, inside: &str) -> Result<()> {
+pub fn add_link(world: &World, into: &Netns, outside: &str, inside: &str) -> Result<()> {
     wire_down(world, into, outside, inside)?;
     into.ip(&format!("link set {inside} up\n"))
 }

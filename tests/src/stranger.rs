@@ -1,4 +1,4 @@
-//! Somebody else's programs on the same hooks: they must be left alone, and keep running.
+//! Another owner's programs on the same hooks: they must be left alone, and keep running.
 
 use std::{
     fs::File,
@@ -28,7 +28,7 @@ const INFO: usize = 208;
 const RUN_TIME: usize = 192;
 const RUN_COUNT: usize = 200;
 
-/// A hook of somebody else's: a program's type, where it is attached, and the answer that lets
+/// A hook of another owner: a program's type, where it is attached, and the answer that lets
 /// everything pass (`linux/bpf.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
@@ -48,7 +48,7 @@ const CGROUP: [Hook; 4] =
     [EGRESS, hook("sock_ops", 13, 3, 1), hook("connect4", 18, 10, 1), hook("connect6", 18, 11, 1)];
 /// It goes on to the next program.
 const TCX: Hook = hook("tcx_ingress", 3, 46, -1);
-/// These let the frame pass, and nobody after them sees it (`TCX_PASS`).
+/// These let the frame pass, and no program after them sees it (`TCX_PASS`).
 const PASSING: [Hook; 2] = [hook("tcx_ingress", 3, 46, 0), hook("tcx_egress", 3, 47, 0)];
 /// Before everybody who is there.
 const BPF_F_BEFORE: u32 = 8;

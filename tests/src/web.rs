@@ -1,10 +1,11 @@
-//! A small web server that says its version, in a thread inside a host's namespace.
+//! A small web server that says its version, in a thread inside a host's namespace, also over TLS.
 //!
 //! ```text
 //! /show      200, and the request's head as it came
 //! /half      200, and the connection breaks off in the middle of the body
 //! /gone      the connection ends without an answer
 //! /silent    no answer
+//! /tls       200, and what TLS was agreed on: server name, protocol, whose certificate the client has
 //! /NNN       that status, where NNN is a number
 //! anything   200
 //! ```
@@ -13,19 +14,22 @@
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
+use rustls::{ServerConfig, ServerConnection};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     runtime::Builder,
     sync::oneshot,
     task::JoinSet,
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::world::Host;
 
@@ -39,6 +43,20 @@ pub struct Web {
 impl Web {
     /// Serves on a port of a host, in both families.
     pub fn start(host: &Host, port: u16, version: &'static str) -> Result<Self> {
+        Self::of(host, port, Says { version, tls: None })
+    }
+
+    /// The same over TLS.
+    pub fn secured(
+        host: &Host,
+        port: u16,
+        version: &'static str,
+        tls: Arc<ServerConfig>,
+    ) -> Result<Self> {
+        Self::of(host, port, Says { version, tls: Some(tls) })
+    }
+
+    fn of(host: &Host, port: u16, says: Says) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let listeners = host.netns().enter(|| {
             let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -52,7 +70,7 @@ impl Web {
                 let mut tasks = JoinSet::new();
                 for listener in listeners {
                     if let Ok(listener) = TcpListener::from_std(listener) {
-                        tasks.spawn(accept(listener, version));
+                        tasks.spawn(accept(listener, says.clone()));
                     }
                 }
                 // The sender is only ever dropped, which is the signal.
@@ -85,16 +103,68 @@ fn listen(address: SocketAddr) -> Result<StdListener> {
     Ok(socket.into())
 }
 
-async fn accept(listener: TcpListener, version: &'static str) {
+/// What a server says, and over what.
+#[derive(Clone, Debug)]
+struct Says {
+    version: &'static str,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+async fn accept(listener: TcpListener, says: Says) {
     let mut streams = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        streams.spawn(serve(stream, version));
+        let says = says.clone();
+        streams.spawn(async move {
+            match says.tls {
+                None => serve(stream, says.version).await,
+                Some(tls) => {
+                    if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
+                        serve(stream, says.version).await;
+                    }
+                }
+            }
+        });
         while streams.try_join_next().is_some() {}
     }
 }
 
+/// A client's connection.
+trait Stream: AsyncRead + AsyncWrite + Unpin {
+    fn tcp(&self) -> &TcpStream;
+
+    fn tls(&self) -> Option<&ServerConnection>;
+}
+
+impl Stream for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+
+    fn tls(&self) -> Option<&ServerConnection> {
+        None
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+
+    fn tls(&self) -> Option<&ServerConnection> {
+        Some(self.get_ref().1)
+    }
+}
+
+fn agreed(stream: &impl Stream) -> String {
+    let Some(tls) = stream.tls() else { return "none".to_owned() };
+    let name = tls.server_name().unwrap_or("-");
+    let protocol = tls.alpn_protocol().map_or("-".into(), String::from_utf8_lossy);
+    let client = tls.peer_certificates().map_or(0, <[_]>::len);
+    format!("{name} {protocol} {client}")
+}
+
 /// Answers requests one after the other, as long as they come.
-async fn serve(mut stream: TcpStream, version: &'static str) {
+async fn serve(mut stream: impl Stream, version: &'static str) {
     let mut bytes = Vec::new();
     loop {
         let Some(end) = find(&bytes, b"\r\n\r\n") else {
@@ -122,10 +192,11 @@ async fn serve(mut stream: TcpStream, version: &'static str) {
                 let half = format!("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{version}");
                 let _ = stream.write_all(half.as_bytes()).await;
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+                let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
                 return;
             }
             "/show" => answer(200, &head),
+            "/tls" => answer(200, &agreed(&stream)),
             path => {
                 let status = path.trim_start_matches('/').parse().unwrap_or(200);
                 let body =

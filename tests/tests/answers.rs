@@ -22,7 +22,7 @@ use sekisho_tests::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 const PORT: u16 = 8_080;
-/// Where nobody listens.
+/// Without a listener.
 const SHUT_PORT: u16 = 8_081;
 /// Where each peer gets a socket of its own.
 const PEERS_PORT: u16 = 7_101;
@@ -160,13 +160,13 @@ fn the_kernel_answers_for_the_pod(
 ) -> Result<()> {
     let case = Case::by(layer3, net)?;
     assert!(case.ping()?, "an echo reply");
-    // A port where nobody listens: a reset, and an ICMP error.
-    let refused = case.visit(SHUT_PORT).expect_err("nobody listens there");
+    // A port without a listener: a reset, and an ICMP error.
+    let refused = case.visit(SHUT_PORT).expect_err("the port has no listener");
     let kind = refused.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
     assert_eq!(kind, Some(std::io::ErrorKind::ConnectionRefused), "{refused:#}");
     let socket = case.ask(SHUT_PORT)?;
-    socket.send(b"anybody?")?;
-    let error = socket.recv(&mut [0; 16]).expect_err("nobody listens there");
+    socket.send(b"hello?")?;
+    let error = socket.recv(&mut [0; 16]).expect_err("the port has no listener");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{error}");
     Ok(())
 }
@@ -200,8 +200,8 @@ fn answers_stop_where_nothing_is_learnt(#[values(Net::V4, Net::V6)] net: Net) ->
     }
     let socket = case.ask(PORT)?;
     socket.send(b"hello?")?;
-    assert!(socket.recv(&mut [0; 16]).is_err(), "an answer nobody could know");
-    assert!(!case.ping()?, "an echo reply nobody could know");
+    assert!(socket.recv(&mut [0; 16]).is_err(), "an answer to no known request");
+    assert!(!case.ping()?, "an echo reply to no known request");
     Ok(())
 }
 
@@ -294,7 +294,7 @@ fn a_datagram_socket_connects_to_who_has_sent_to_its_port_alone(
     }
     // The far end writes first; then that one socket may be connected to it, and no other.
     let second = case.ask(PEERS_PORT)?;
-    second.send(b"anybody?")?;
+    second.send(b"hello?")?;
     let to = form(second.local_addr()?);
     let start = std::time::Instant::now();
     while client.tell(&format!("meet {} {to}", own(PEERS_PORT)))?.is_refused() {
@@ -302,7 +302,7 @@ fn a_datagram_socket_connects_to_who_has_sent_to_its_port_alone(
     }
     client.must("send hello")?;
     let mut answer = [0; 16];
-    // Nobody held the port when it sent, so an error may have come back first.
+    // The port was closed when it sent, so an error may have come back first.
     let length = second.recv(&mut answer).or_else(|_| second.recv(&mut answer))?;
     assert_eq!(&answer[..length], b"hello");
     let said = client.tell(&format!("meet {} {to}", own(SHUT_PORT)))?;

@@ -1,5 +1,5 @@
-//! Proof that pods are judged: a canary from inside each, refused by every live hook. What somebody
-//! else takes away is found, put back and reported; a pod that is paired with another pod's
+//! Proof that pods are judged: a canary from inside each, refused by every live hook. What another
+//! program takes away is found, put back and reported; a pod that is paired with another pod's
 //! namespace is reported.
 
 use std::{
@@ -60,7 +60,7 @@ fn leaked(capture: &Capture) -> usize {
     frames.iter().filter(|f| holds(f.bytes(), &v4) || holds(f.bytes(), &v6)).count()
 }
 
-/// Whatever a policy lets out, it never lets out a canary; and nobody sees one.
+/// Whatever a policy lets out, it never lets out a canary; and no host receives one.
 #[rstest]
 #[case::nothing("REGISTRY_ONLY")]
 #[case::anything("ALLOW_ANY")]
@@ -89,7 +89,7 @@ fn a_pod_is_proved_at_enrolment_under_every_policy(
     let flows = agent.flows()?;
     let named = |flow: &&Value| flow["dst"] == "192.0.0.8" || flow["dst"] == "100:0:0:1::1";
     assert_eq!(flows.iter().filter(named).count(), 0, "{flows:?}");
-    for counter in ["deny_connect", "deny_packet", "deny_wire"] {
+    for counter in ["deny_connect", "deny_packet", "deny_link"] {
         assert_eq!(agent.status()?["counters"][counter], 0, "{counter}");
     }
     assert_eq!(leaked(&capture), 0, "canaries at the far end");
@@ -126,7 +126,7 @@ fn a_hook_that_is_taken_away_is_found_and_put_back(
     Ok(())
 }
 
-/// Hooks that are all attached and judge nothing: only a canary tells. With nobody to stop it, still
+/// Hooks that are all attached and judge nothing: only a canary tells. With no hook to stop it, still
 /// nothing of it leaves the node.
 #[rstest]
 fn hooks_that_do_not_judge_are_found_and_nothing_leaves(
@@ -174,7 +174,7 @@ fn hooks_that_do_not_judge_are_found_and_nothing_leaves(
     Ok(())
 }
 
-/// Somebody removes the pins, and with them the last holders of the links: they are made again, and
+/// The pins are removed, and with them the last holders of the links: they are made again, and
 /// what comes after the agent finds them.
 #[rstest]
 fn a_pin_directory_that_is_removed_is_made_again() -> Result<()> {
@@ -204,7 +204,7 @@ fn a_pin_directory_that_is_removed_is_made_again() -> Result<()> {
 
 /// What the link check cannot see: a hook that is attached and does not know whose link it is.
 #[rstest]
-fn a_failing_canary_has_everything_hung_again() -> Result<()> {
+fn a_failing_canary_has_everything_attached_again() -> Result<()> {
     let mut stage = Stage::set()?;
     stage.agent.set("--canary-interval", "1");
     stage.start()?;

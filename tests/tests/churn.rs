@@ -200,7 +200,7 @@ fn inode(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path)?.ino())
 }
 
-/// How often another number is tried for, where somebody else has got the one that was wanted.
+/// How often another number is tried for, where the one that was wanted is taken.
 const TRIES: u32 = 10;
 /// How long a number is tried for.
 const PATIENCE: Duration = Duration::from_secs(5);

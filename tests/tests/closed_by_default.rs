@@ -1,5 +1,5 @@
 //! What cannot be read or found opens nothing, from a fresh start on and on a real API server:
-//! objects that restrict and are refused, and revisions that nobody knows.
+//! objects that restrict and are refused, and revisions that do not exist.
 
 use std::time::Duration;
 

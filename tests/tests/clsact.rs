@@ -117,7 +117,7 @@ fn filters(stage: &Stage) -> Result<[Vec<String>; 2]> {
 }
 
 /// One program of the agent's on either side, attached in one mode.
-fn check_hung(stage: &Stage, layer3: &str) -> Result<()> {
+fn check_attached(stage: &Stage, layer3: &str) -> Result<()> {
     let by_link = u32::from(layer3 == "tcx");
     for hook in ["tcx_ingress", "tcx_egress"] {
         let count = attached::count_at_link(stage.world.node(), stage.pod.port(), hook)?;
@@ -156,10 +156,10 @@ fn a_filter_outlives_its_agent_and_is_adopted(#[values(Net::V4, Net::V6)] net: N
     let load = Burden::over(net, &stage, (50, 200), SECONDS)?;
     for _ in 0..2 {
         stage.agent.kill()?;
-        check_hung(&stage, "clsact")?;
+        check_attached(&stage, "clsact")?;
         thread::sleep(Duration::from_millis(300));
         stage.start()?;
-        check_hung(&stage, "clsact")?;
+        check_attached(&stage, "clsact")?;
     }
     println!("{net:?}: {:?}", load.end()?);
     assert_eq!(leaked(&capture, net), 0, "frames to the denied port");
@@ -178,7 +178,7 @@ fn a_change_of_manner_leaves_no_gap_and_no_double(
         stage.agent.kill()?;
         switch(&mut stage, layer3);
         stage.start()?;
-        check_hung(&stage, layer3)?;
+        check_attached(&stage, layer3)?;
     }
     println!("{net:?}: {:?}", load.end()?);
     assert_eq!(leaked(&capture, net), 0, "frames to the denied port");
@@ -205,16 +205,16 @@ fn what_another_manner_left_is_taken_away(#[case] before: &str, #[case] after: &
     Ok(())
 }
 
-/// Filters need no pins, so they stay when somebody removes those.
+/// Filters need no pins, so they stay when the pins are removed.
 #[rstest]
 fn filters_without_pins_are_found(#[values("clsact", "tcx")] after: &str) -> Result<()> {
     let mut stage = stage("clsact")?;
     stage.agent.kill()?;
     std::fs::remove_dir_all(stage.agent.pins())?;
-    check_hung(&stage, "clsact")?;
+    check_attached(&stage, "clsact")?;
     switch(&mut stage, after);
     stage.start()?;
-    check_hung(&stage, after)?;
+    check_attached(&stage, after)?;
     stage.check_verdicts()?;
     stage.agent.kill()?;
     std::fs::remove_dir_all(stage.agent.pins())?;
@@ -259,7 +259,7 @@ fn uninstalling_from_elsewhere_is_refused() -> Result<()> {
     let output = command.arg("--pin-dir").arg(stage.agent.pins()).output()?;
     let complaint = String::from_utf8(output.stderr)?;
     assert!(!output.status.success() && complaint.contains("nsenter"), "{complaint}");
-    check_hung(&stage, "clsact")?;
+    check_attached(&stage, "clsact")?;
     stage.agent.uninstall()?;
     assert_eq!(filters(&stage)?, [vec![], vec![] as Vec<String>]);
     Ok(())

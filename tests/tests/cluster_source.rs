@@ -56,7 +56,7 @@ fn what_is_applied_is_enforced_within_a_second() -> Result<()> {
     Ok(())
 }
 
-/// Away, killed, started again, gone without a word while nobody listened.
+/// Away, killed, started again, gone without a word while no watch was open.
 #[test]
 fn an_outage_changes_nothing_and_what_happened_meanwhile_is_noticed() -> Result<()> {
     if is_left_out() {
@@ -137,7 +137,7 @@ fn a_kind_that_is_installed_later_is_picked_up() -> Result<()> {
     let picked_up = scene.wait_allowed(true, Duration::from_secs(10))?;
     println!("installed later: in force after {picked_up:?}");
     assert_eq!(scene.followed(entries)?.0, "current");
-    // This one is still not there, and keeps nobody waiting.
+    // This one is still not there, and delays nothing.
     assert_eq!(scene.followed("workloadentries.networking.istio.io")?.0, "not-installed");
     scene.kubectl(&["delete", "crd", entries])?;
     scene.wait_allowed(false, Duration::from_secs(10))?;
@@ -227,7 +227,7 @@ fn a_pod_is_held_until_its_namespace_is_known() -> Result<()> {
     Ok(())
 }
 
-/// What the entry of the next test stands for; nobody has it.
+/// What the entry of the next test stands for; no host has it.
 const REPLICAS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 250)), DIRECT);
 
 fn replicas_answer(scene: &Scene, yes: bool) -> Result<Duration> {
@@ -258,7 +258,7 @@ fn an_entry_chooses_among_the_pods_of_other_nodes() -> Result<()> {
     }
     let mut scene = Scene::ready()?;
     let elsewhere = format!("pods of {NAMESPACE} on other nodes");
-    ensure!(scene.followed(&elsewhere).is_err(), "nobody has asked for them");
+    ensure!(scene.followed(&elsewhere).is_err(), "no entry needs them");
     scene.apply(&format!(
         "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
          metadata: {{name: replicas, namespace: {NAMESPACE}}}\n\

@@ -62,7 +62,7 @@ impl Case {
         self.chain.ask(&self.stage.world, verb, (&Chain::environment(&self.pod, "u1"), before))
     }
 
-    /// How long the plugin takes to start and to answer what it need ask nobody about.
+    /// How long the plugin takes to start and to answer a question for which it needs no agent.
     fn start_takes(&self) -> Result<Duration> {
         let took = |_| self.ask("VERSION", &Value::Null).map(|said| said.took);
         (0..3).map(took).collect::<Result<_>>().map(pace::median)
@@ -80,7 +80,7 @@ impl Case {
             Ok(said.took)
         };
         let took = pace::by_turns(|| ask("ADD"), || ask("VERSION"))?;
-        println!("{took:?} for a question that nobody else is asked");
+        println!("{took:?} for a question without the agent");
         ensure!(took.subject < took.control * 3 + LITTLE, "{took:?}");
         Ok(())
     }
@@ -310,7 +310,7 @@ fn a_restarted_agent_knows_the_pod() -> Result<()> {
     case.check_judged()
 }
 
-/// A namespace that is another one to the agent than to the runtime is nobody's.
+/// A namespace that is another one to the agent than to the runtime is no pod's.
 #[rstest]
 fn another_namespace_under_the_same_name_is_refused() -> Result<()> {
     let case = Case::announced("1.0.0")?;

@@ -21,7 +21,8 @@ fn the_end_of_a_sandbox_never_fails() -> Result<()> {
         let output = child.wait_with_output()?;
         Ok((output.status.success(), String::from_utf8(output.stdout)?))
     };
-    let nobody = r#"{"cniVersion": "1.0.0", "type": "sekisho-cni", "socket": "/nowhere/cni.sock"}"#;
+    let no_agent =
+        r#"{"cniVersion": "1.0.0", "type": "sekisho-cni", "socket": "/nowhere/cni.sock"}"#;
     let inputs: [&[u8]; 9] = [
         b"",
         b"{",
@@ -31,7 +32,7 @@ fn the_end_of_a_sandbox_never_fails() -> Result<()> {
         br#"{"cniVersion": "9.0.0", "socket": "/nowhere/cni.sock"}"#,
         br#"{"cniVersion": "1.0.0", "socket": 7, "deadlineSeconds": "x"}"#,
         br#"{"cniVersion": "1.0.0", "socket": "", "deadlineSeconds": 18446744073709551615}"#,
-        nobody.as_bytes(),
+        no_agent.as_bytes(),
     ];
     let whole = [("CNI_CONTAINERID", "c1"), ("CNI_IFNAME", "eth0"), ("CNI_PATH", "/opt/cni/bin")];
     let odd = [("CNI_CONTAINERID", "../c1"), ("CNI_ARGS", "x"), ("CNI_NETNS", "/nowhere")];

@@ -1,5 +1,5 @@
 //! The definitions in `deploy/crds`, on a real API server: it takes them, stores what the cases
-//! write, refuses what is invalid, and nobody's own definitions are overwritten.
+//! write, refuses what is invalid, and definitions of other owners are not overwritten.
 
 use std::{
     fs,
@@ -45,7 +45,7 @@ impl Scene {
         self.plane.kubectl(&self.world, arguments, input)
     }
 
-    /// `sekisho crds install`, as somebody with the administrator's kubeconfig.
+    /// `sekisho crds install`, as a user with the administrator's kubeconfig.
     fn install(&self) -> Result<Output> {
         let mut command = Command::new(Agent::new(&self.world)?.command().get_program());
         command.args(["crds", "install", "--kubeconfig"]).arg(self.plane.admin());
@@ -222,7 +222,7 @@ fn a_server_takes_the_definitions_stores_the_cases_and_refuses_what_is_invalid()
     Ok(())
 }
 
-/// A definition as somebody else installs it.
+/// A definition as another tool installs it.
 const THEIRS: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition

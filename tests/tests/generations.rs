@@ -133,7 +133,7 @@ fn a_hundred_flips_a_second_contradict_no_verdict(
     Ok(())
 }
 
-/// While nobody reads them, events are lost and counted, and verdicts go on.
+/// While they have no reader, events are lost and counted, and verdicts go on.
 #[test]
 fn a_full_ring_counts_what_it_loses() -> Result<()> {
     let stage = Stage::ready()?;
@@ -161,7 +161,7 @@ fn storm(stage: &Stage, allowed: SocketAddr, denied: SocketAddr) -> Result<Proce
     Ok(storm)
 }
 
-/// What is followed up to now. A connect that nobody else makes comes after everything before it; it
+/// What is followed up to now. A connect that only this test makes comes after everything before it; it
 /// is made again, since what is followed may leave some out.
 fn read_all(stage: &Stage, follower: &mut Process) -> Result<Vec<String>> {
     let (mut client, mut lines) = (stage.client()?, Vec::new());

@@ -1,4 +1,4 @@
-//! A pod that nobody has named, under an agent that holds such pods: it talks to itself and answers
+//! A pod that no object has named, under an agent that holds such pods: it talks to itself and answers
 //! those who connect to it, as a kubelet's probes do. What it begins with others it does not.
 
 use std::{
@@ -74,7 +74,7 @@ fn is_held(client: &mut Client, line: &str) -> Result<()> {
 }
 
 #[rstest]
-fn a_held_pod_reaches_itself_and_nobody_else(
+fn a_held_pod_reaches_only_itself(
     #[values(Family::V4, Family::V6, Family::Mapped)] family: Family,
 ) -> Result<()> {
     let case = Case::new()?;

@@ -35,9 +35,9 @@ fn a_policy_lets_out_what_it_names_and_no_frame_more(
     Ok(())
 }
 
-/// A pod that nobody has named gets nowhere, and is told to try again.
+/// A pod that no object has named gets nowhere, and is told to try again.
 #[rstest]
-fn a_pod_that_nobody_knows_is_held(
+fn a_pod_that_is_not_known_is_held(
     #[values(Family::V4, Family::V6, Family::Mapped)] family: Family,
 ) -> Result<()> {
     let ground = Ground::new(Wiring::Bridged)?;
@@ -92,8 +92,8 @@ fn a_change_holds_for_what_is_open_and_for_what_comes(
 #[case::sendmsg6("sendmsg6", Family::V6, Way::UdpSendTo)]
 #[case::packets("skb_egress", Family::V4, Way::PingSendTo)]
 #[case::packets("skb_egress", Family::V6, Way::RawIcmp)]
-#[case::wire("tcx_ingress", Family::V4, Way::PacketUdp)]
-#[case::wire("tcx_ingress", Family::V6, Way::ForeignTcp)]
+#[case::link("tcx_ingress", Family::V4, Way::PacketUdp)]
+#[case::link("tcx_ingress", Family::V6, Way::ForeignTcp)]
 fn a_detached_hook_is_found(
     #[case] hook: &str,
     #[case] family: Family,

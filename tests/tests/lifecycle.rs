@@ -38,11 +38,11 @@ fn check_hooks(stage: &Stage, each: u32) -> Result<()> {
     for (hook, count) in attached::count_at(stage.world.cgroup().path())? {
         ensure!(count == each, "{count} programs at {hook}, and not {each}");
     }
-    let mut wires = Vec::new();
+    let mut at_link = Vec::new();
     for hook in ["tcx_ingress", "tcx_egress"] {
-        wires.push(attached::count_at_link(stage.world.node(), stage.pod.port(), hook)?);
+        at_link.push(attached::count_at_link(stage.world.node(), stage.pod.port(), hook)?);
     }
-    ensure!(wires == [each, each], "{wires:?} programs at the pod's link, and not {each}");
+    ensure!(at_link == [each, each], "{at_link:?} programs at the pod's link, and not {each}");
     Ok(())
 }
 
@@ -240,7 +240,7 @@ fn an_agent_in_namespaces_of_its_own_lets_its_own_sockets_out() -> Result<()> {
 
 /// A pod whose namespace goes: its entry says so, and the others are judged as before.
 #[rstest]
-fn a_namespace_that_vanishes_takes_nobody_along() -> Result<()> {
+fn a_namespace_that_vanishes_takes_no_other_along() -> Result<()> {
     let mut stage = Stage::ready()?;
     let gone = stage.world.pod("gone")?;
     stage.change(|stage| stage.agent.config().pod(&gone))?;

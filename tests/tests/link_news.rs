@@ -16,37 +16,37 @@ use sekisho_tests::{
 
 /// What an agent finds when it starts is what another would have been told.
 #[rstest]
-fn a_link_that_came_while_nobody_was_there_is_judged(
+fn a_link_that_came_while_no_agent_ran_is_judged(
     #[values("tcx", "clsact")] layer3: &str,
     #[values(false, true)] came_before: bool,
 ) -> Result<()> {
     let mut case = Case::new(layer3)?;
     if came_before {
-        case.wire("spare", "net1")?;
+        case.add_link("spare", "net1")?;
         case.closes(Net::V4, "net1")?;
     }
     case.agent.kill()?;
     if !came_before {
-        case.wire("spare", "net1")?;
-        ensure!(case.beacon(Net::V4, "net1").arrives()?, "nobody judges it");
+        case.add_link("spare", "net1")?;
+        ensure!(case.beacon(Net::V4, "net1").arrives()?, "no hook judges it");
     }
     case.agent.start(&case.world)?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
     ensure!(!case.beacon(Net::V6, "net1").arrives()?);
     // And it hears of the next one.
     thread::sleep(REST);
-    case.wire("spare2", "net2")?;
+    case.add_link("spare2", "net2")?;
     case.closes(Net::V6, "net2")?;
     case.within("so is the next", |case| case.is_judged("net2"))
 }
 
-/// A pod that leaves the mesh and returns is one that nobody has judged before.
+/// A pod that leaves the mesh and returns is as new to the hooks as one that starts.
 #[rstest]
 fn a_pod_that_returns_to_the_mesh_is_judged_by_all_its_links(
     #[values("tcx", "clsact")] layer3: &str,
 ) -> Result<()> {
     let mut case = Case::new(layer3)?;
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
     case.agent.config().namespace(false)?;
     case.within("it has left", |case| {
@@ -54,10 +54,10 @@ fn a_pod_that_returns_to_the_mesh_is_judged_by_all_its_links(
             && case.agent.status()?["state"]["state"] == "ready")
     })?;
     for link in ["eth0", "net1"] {
-        ensure!(case.beacon(Net::V4, link).arrives()?, "nobody judges {link}");
+        ensure!(case.beacon(Net::V4, link).arrives()?, "no hook judges {link}");
     }
-    // Of this one nobody is told.
-    case.wire("spare2", "net2")?;
+    // Of this one the agent hears nothing.
+    case.add_link("spare2", "net2")?;
     case.agent.config().namespace(true)?;
     case.within("it is back", |case| Ok(case.shown("app")?["enrolment"] == "enrolled"))?;
     for (net, link) in [(Net::V6, "eth0"), (Net::V6, "net1"), (Net::V4, "net2")] {
@@ -65,7 +65,7 @@ fn a_pod_that_returns_to_the_mesh_is_judged_by_all_its_links(
     }
     case.within("all are proved", |case| case.is_proved(3))?;
     thread::sleep(REST);
-    case.wire("spare3", "net3")?;
+    case.add_link("spare3", "net3")?;
     case.closes(Net::V6, "net3")
 }
 
@@ -83,7 +83,7 @@ fn news_that_is_lost_costs_a_look_at_everything(#[case] in_pod: bool) -> Result<
         case.on_node(&churn)?;
     }
     // What is said of this one finds no room.
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.agent.resume()?;
     case.closes(Net::V4, "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
@@ -91,14 +91,14 @@ fn news_that_is_lost_costs_a_look_at_everything(#[case] in_pod: bool) -> Result<
     ensure!(overruns > Some(0), "nothing was lost: {overruns:?}");
     // It hears on.
     thread::sleep(REST);
-    case.wire("spare2", "net2")?;
+    case.add_link("spare2", "net2")?;
     case.closes(Net::V6, "net2")?;
     case.within("so is the next", |case| case.is_judged("net2"))
 }
 
-/// Somebody who changes links all the time keeps the agent from nothing.
+/// A process that changes links all the time does not stop the agent.
 #[rstest]
-fn a_pod_that_changes_links_all_the_time_holds_nobody_up() -> Result<()> {
+fn a_pod_that_changes_links_all_the_time_delays_no_other() -> Result<()> {
     let mut case = Case::new("tcx")?;
     let churn = "link add x0 type veth peer name x1\nlink del x0\n".repeat(20);
     let restless = case.world.pod("restless")?;
@@ -126,7 +126,7 @@ fn a_pod_that_changes_links_all_the_time_holds_nobody_up() -> Result<()> {
 }
 
 fn judges_a_new_link(case: &mut Case) -> Result<()> {
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.closes(Net::V4, "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))
 }

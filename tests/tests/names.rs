@@ -68,7 +68,7 @@ fn an_entry_allows_what_its_host_resolves_to(
 fn an_entry_with_an_address_leads_where_its_host_resolves_to(
     #[values(Net::V4, Net::V6)] net: Net,
 ) -> Result<()> {
-    // Nobody has this address, so whoever is served was carried elsewhere.
+    // No host has this address, so a client that is answered was carried elsewhere.
     let text = entry("DNS") + &format!("  addresses: [\"{}\"]\n", at(net, 77));
     let mut case = Case::new(&text)?;
     case.wait((at(net, 77), PORT), true)?;

@@ -48,7 +48,7 @@ fn one_that_goes_before_ours_is_found_and_left_behind() -> Result<()> {
     wait_for_proof(&mut stage)?;
     check(&stage, &first)?;
 
-    // While nobody looks; what starts next goes before it at once.
+    // While no agent looks; what starts next goes before it at once.
     stage.agent.kill()?;
     let second = stranger::passing(&stage.world, &stage.pod, true)?;
     stage.start()?;
@@ -73,7 +73,7 @@ fn judges_before_and_after_a_start(stage: &mut Stage, strangers: &[Stranger]) ->
     stage.start()?;
     wait_for_proof(stage)?;
     check(stage, strangers)?;
-    assert_eq!(stage.agent.status()?["mended"]["count"], 0, "nobody took anything away");
+    assert_eq!(stage.agent.status()?["mended"]["count"], 0, "nothing was taken away");
     Ok(())
 }
 

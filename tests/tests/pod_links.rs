@@ -13,7 +13,7 @@ use sekisho_tests::{
     stage::Net,
 };
 
-/// A link that nobody judges lets frames out, which is what the others are held against.
+/// A link without a hook lets frames out, which is what the others are held against.
 #[rstest]
 fn a_new_veth_is_judged(
     #[values("tcx", "clsact")] layer3: &str,
@@ -21,10 +21,10 @@ fn a_new_veth_is_judged(
 ) -> Result<()> {
     let mut case = Case::new(layer3)?;
     let beside = case.world.far("beside")?;
-    spare::wire(&case.world, beside.netns(), "control", "net1")?;
+    spare::add_link(&case.world, beside.netns(), "control", "net1")?;
     ensure!(case.beacon_of(beside.netns(), net, "net1").arrives()?, "a frame that may leave");
 
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.closes(net, "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
     case.within("the pod is", |case| case.is_proved(2))?;
@@ -182,7 +182,7 @@ fn a_link_with_another_name_is_the_same_link(
     #[values(Net::V4, Net::V6)] net: Net,
 ) -> Result<()> {
     let mut case = Case::new(layer3)?;
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
     case.in_pod("link set net1 down\nlink set net1 name data\nlink set data up\n")?;
     case.within("it has another name inside", |case| case.is_judged("data"))?;
@@ -193,7 +193,7 @@ fn a_link_with_another_name_is_the_same_link(
         Ok(case.is_judged("data")? && shown.is_some_and(|it| it["host_end"] == "moved"))
     })?;
     ensure!(!case.beacon(net, "data").arrives()?);
-    assert_eq!(case.agent.status()?["mended"]["count"], 0, "nobody took anything away");
+    assert_eq!(case.agent.status()?["mended"]["count"], 0, "nothing was taken away");
     Ok(())
 }
 
@@ -204,7 +204,7 @@ fn a_link_that_comes_back_is_judged_again(
     #[values(false, true)] at_once: bool,
 ) -> Result<()> {
     let mut case = Case::new(layer3)?;
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
     let third = Netns::new(&format!("{}-third", case.world.name()))?;
     let (away, back) = (third.path(), case.pod.netns().path());
@@ -287,7 +287,7 @@ fn a_link_of_another_pod_is_judged_as_this_pods(
     let mut case = Case::new(layer3)?;
     let other = case.world.pod("other")?;
     case.agent.config().pod(&other)?;
-    case.wire("spare", "net1")?;
+    case.add_link("spare", "net1")?;
     case.within("it is proved", |case| case.is_judged("net1"))?;
     case.within("so is the other pod", |case| case.is_judged_of("other", "eth0"))?;
     let paths = [case.pod.netns().path(), other.netns().path()];

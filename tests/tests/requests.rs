@@ -26,7 +26,7 @@ enum Net {
 }
 
 impl Net {
-    /// The Service's address. Nobody has it: only the proxy knows where it leads.
+    /// The Service's address. No host has it: only the proxy knows where it leads.
     fn service(self) -> SocketAddr {
         let address = match self {
             Self::V4 => "10.96.7.7",
@@ -115,7 +115,7 @@ impl Case {
             lines.insert(1, format!("Host: reviews:{PORT}"));
         }
         let (to, body) = (self.net.service(), String::new());
-        Requests { to, lines, body, count, millis: 0, each: 10 }
+        Requests { to, lines, body, count, millis: 0, each: 10, tls: None }
     }
 
     /// What the agent's flows say of the last request for a path; they say it once it has ended, which
@@ -251,7 +251,7 @@ fn weights_that_change_under_load_fail_no_request(
 #[rstest]
 fn failures_are_told_as_envoy_tells_them(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
     let rules = format!(
-        "{{match: [{{uri: {{prefix: /nobody}}}}], route: [{}]}}, \
+        "{{match: [{{uri: {{prefix: /empty}}}}], route: [{}]}}, \
          {{match: [{{uri: {{prefix: /late}}}}], rewrite: {{uri: /silent}}, timeout: 0.3s, route: [{one}]}}, \
          {{match: [{{uri: {{prefix: /missing}}}}], route: [{{destination: {{host: nowhere}}}}]}}, \
          {{match: [{{uri: {{prefix: /again}}}}], rewrite: {{uri: /503}}, \
@@ -274,7 +274,7 @@ fn failures_are_told_as_envoy_tells_them(#[values(Net::V4, Net::V6)] net: Net) -
     for (path, said, status, flags, tries) in [
         // On a connection that had been idle it would be sent once more.
         ("/gone", "503", "503", "UC", 1),
-        ("/nobody", "503", "503", "UH", 1),
+        ("/empty", "503", "503", "UH", 1),
         ("/late", "504", "504", "UT", 1),
         ("/missing", "503", "503", "NC", 0),
         ("/again", "503", "503", "URX", 3),
@@ -320,7 +320,7 @@ fn a_route_changes_what_it_says_and_answers_by_itself(
 }
 
 #[rstest]
-fn s0_2_under_registry_only_a_host_that_nobody_declares_is_a_502(
+fn s0_2_under_registry_only_a_host_that_is_not_declared_is_a_502(
     #[values(Net::V4, Net::V6)] net: Net,
 ) -> Result<()> {
     let mut case = Case::new(net, &format!("{{route: [{}]}}", to("v1")))?;

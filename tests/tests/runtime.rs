@@ -1,4 +1,4 @@
-//! What the container runtime knows of pods is enough to judge them, also while nobody else can be
+//! What the container runtime knows of pods is enough to judge them, also while no other source can be
 //! asked.
 
 use std::time::Instant;
@@ -79,7 +79,7 @@ fn a_pod_that_only_the_runtime_knows_is_judged_as_its_namespace_is() -> Result<(
     let said = Client::start(&out)?.dial(case.stage.at(Net::V4, DENIED))?;
     ensure!(said.errno.is_none(), "not enrolled: {said:?}");
 
-    // Nobody else says anything, and the agent starts again.
+    // No other source says anything, and the agent starts again.
     case.stage.agent.kill()?;
     case.check_judged(&fixed)?;
     case.stage.start()?;

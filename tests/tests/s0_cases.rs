@@ -155,7 +155,7 @@ enum Named {
     One(u8),
     /// All of them, by a prefix.
     Prefix,
-    /// Addresses of somebody else.
+    /// Addresses of other hosts.
     Elsewhere,
 }
 
@@ -237,7 +237,7 @@ fn s0_11_an_exclusion_of_the_pod_lets_it_out(
 
 /// A node's operator has the last word.
 #[rstest]
-fn s0_11_a_node_that_ignores_exclusions_lets_nobody_out(
+fn s0_11_a_node_that_ignores_exclusions_lets_no_pod_out(
     #[values(Source::Directory, Source::Server)] source: Source,
 ) -> Result<()> {
     if source.is_left_out() {

@@ -1,4 +1,4 @@
-//! App Mesh (S4) at the socket: who is in a mesh, and what becomes of a pod where nobody can tell.
+//! App Mesh (S4) at the socket: which pods are in a mesh, and what becomes of one where it is not clear.
 
 use anyhow::{Context as _, Result, ensure};
 use sekisho_tests::{
@@ -99,7 +99,7 @@ fn a_pod_in_two_meshes_is_judged_by_the_one_that_denies() -> Result<()> {
 
 /// The same is so of two meshes, and of a selector that breaks the rules.
 #[test]
-fn a_pod_of_which_nobody_can_tell_what_it_is_lets_nothing_out() -> Result<()> {
+fn a_pod_of_which_it_is_not_clear_what_it_is_lets_nothing_out() -> Result<()> {
     let mut case = Case::ready("ALLOW_ALL")?;
     case.is_open()?;
     let all = "podSelector: {matchLabels: {app: caller}}";

@@ -121,7 +121,7 @@ fn streamed_lists(metrics: &str) -> BTreeMap<String, u64> {
 /// No packet comes back, and no RST says so; or the other end is there and does nothing.
 #[rstest]
 #[case::no_way_back(true)]
-#[case::nobody_reads(false)]
+#[case::without_a_reader(false)]
 fn a_server_that_is_cut_off_is_noticed_and_heard_again(#[case] far: bool) -> Result<()> {
     if is_left_out() {
         return Ok(());
@@ -157,7 +157,7 @@ fn a_server_that_is_cut_off_is_noticed_and_heard_again(#[case] far: bool) -> Res
 /// What the agent has seen last is forgotten (410): by a server without a cache, whose etcd was
 /// compacted. Such a server does not stream lists either.
 #[test]
-fn a_compacted_server_is_listed_anew_once() -> Result<()> {
+fn a_compacted_server_is_listed_again_once() -> Result<()> {
     if is_left_out() {
         return Ok(());
     }
@@ -195,7 +195,7 @@ fn a_server_that_asks_to_be_left_alone_is_left_alone() -> Result<()> {
     gated.scene.stage.check_verdicts()?;
     // The first answer comes when others are asking already.
     let mut log = gated.gate.log();
-    let first = log.first().context("nobody asked")?.at;
+    let first = log.first().context("no request came")?.at;
     let late = |one: &Request| one.at - first > UNDER_WAY;
     println!("{} under way", log.iter().filter(|one| !late(one)).count());
     let before = log.remove(0);
@@ -203,7 +203,7 @@ fn a_server_that_asks_to_be_left_alone_is_left_alone() -> Result<()> {
     log.insert(0, before);
     let gaps = log.windows(2).map(|pair| pair[1].at - pair[0].at);
     println!("{} requests: {:?}", log.len(), gaps.clone().collect::<Vec<_>>());
-    ensure!(log.len() >= 2, "nobody asked again");
+    ensure!(log.len() >= 2, "no request came again");
     for gap in gaps {
         assert!(gap >= pause, "asked again after {gap:?}: {log:?}");
     }
@@ -261,7 +261,7 @@ fn a_watch_that_goes_silent_is_begun_again_where_it_was() -> Result<()> {
 
 /// A token that is of no use any more: its Secret is gone. Another one is in the file later.
 #[test]
-fn a_token_that_expires_is_read_anew() -> Result<()> {
+fn a_token_that_expires_is_read_again() -> Result<()> {
     if is_left_out() {
         return Ok(());
     }

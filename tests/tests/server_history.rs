@@ -30,7 +30,7 @@ const MANY: u32 = 300;
 enum Told {
     /// It has not counted as far as before.
     Version,
-    /// It has counted further, with nobody listening, and the node's Lease is an older one.
+    /// It has counted further, while no agent watched, and the node's Lease is an older one.
     Lease,
     /// The same, and the Lease was not made yet.
     NoLease,
@@ -84,7 +84,7 @@ fn a_server_that_is_restored_from_a_backup_is_taken_at_its_word(
     scene.plane.restore("early")?;
     scene.plane.start_again(&scene.stage.world)?;
     if told != Told::Version {
-        // Somebody else watches them already; the server would know of no version before else.
+        // Another client watches them already; the server would know of no version before else.
         scene.kubectl(&["get", "serviceentries", "-A"])?;
         write_many(&scene, "since")?;
     }

@@ -146,11 +146,11 @@ fn a_proxy_that_does_not_know_where_to_refuses(#[values(Net::V4, Net::V6)] net: 
     case.client.echoes(direct)
 }
 
-/// The port of the proxy's listeners belongs to nobody in the pod.
+/// No process of the pod has the port of the proxy's listeners.
 #[rstest]
 #[case(Net::V4, "bind4")]
 #[case(Net::V6, "bind6")]
-fn nobody_in_a_pod_takes_the_proxys_port(#[case] net: Net, #[case] hook: &str) -> Result<()> {
+fn no_process_of_a_pod_takes_the_proxys_port(#[case] net: Net, #[case] hook: &str) -> Result<()> {
     let mut case = Case::new(net)?;
     let status = case.stage.agent.status()?;
     let port = status["pods"][0]["proxy_port"].as_u64().context("no proxy port in the status")?;

@@ -216,7 +216,7 @@ fn an_object_means_the_same_from_a_file_and_from_a_server() -> Result<()> {
             let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let (api, word) = (text(&object["apiVersion"]), text(&object["kind"]));
             let Some(kind) = Kind::read(&api, &word) else {
-                // The node's own description, and kinds that nobody reads.
+                // The node's own description, and kinds that the agent does not read.
                 from_file.push(object.clone());
                 from_server.push(object);
                 continue;

@@ -12,7 +12,7 @@ use sekisho_tests::{
 };
 
 #[rstest]
-fn every_way_reaches_the_far_end_where_nobody_judges(
+fn every_way_reaches_the_far_end_without_hooks(
     #[values(Wiring::Bridged, Wiring::Routed)] wiring: Wiring,
     #[values(Family::V4, Family::V6, Family::Mapped)] family: Family,
 ) -> Result<()> {

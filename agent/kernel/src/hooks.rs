@@ -58,15 +58,15 @@ pub const CGROUP: [Hook; 12] = [
 /// On the host's end of an enrolled pod's link, by links of the kernel's. What learns comes before
 /// what judges.
 pub(crate) const TCX: [Hook; 2] = [
-    hook("tcx_egress", "wire_to_pod", BPF_TCX_EGRESS, 3),
-    hook("tcx_ingress", "wire_from_pod", BPF_TCX_INGRESS, 3),
+    hook("tcx_egress", "link_to_pod", BPF_TCX_EGRESS, 3),
+    hook("tcx_ingress", "link_from_pod", BPF_TCX_INGRESS, 3),
 ];
 
 /// The same two programs as filters of a clsact queueing discipline, for kernels without tcx. What
 /// they return means the same: `TC_ACT_UNSPEC` is `TCX_NEXT`, `TC_ACT_SHOT` is `TCX_DROP`.
 pub(crate) const CLSACT: [Hook; 2] = [
-    Hook { number: CLSACT_EGRESS, ..hook("clsact_egress", "wire_to_pod", BPF_TCX_EGRESS, 3) },
-    Hook { number: CLSACT_INGRESS, ..hook("clsact_ingress", "wire_from_pod", BPF_TCX_INGRESS, 3) },
+    Hook { number: CLSACT_EGRESS, ..hook("clsact_egress", "link_to_pod", BPF_TCX_EGRESS, 3) },
+    Hook { number: CLSACT_INGRESS, ..hook("clsact_ingress", "link_from_pod", BPF_TCX_INGRESS, 3) },
 ];
 
 /// Parents of filters: `TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS)` of `linux/pkt_sched.h`, and its twin.

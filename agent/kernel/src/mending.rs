@@ -57,7 +57,7 @@ impl Mending {
 
     /// Notes a hook that was put back.
     pub fn note(&self, hook: &str, place: &str) {
-        tracing::warn!(hook, place, "a hook was taken away by somebody else, and is put back");
+        tracing::warn!(hook, place, "a hook was taken away by another program, and is put back");
         let mut done = lock(&self.done);
         done.count += 1;
         let (hook, place) = (hook.to_owned(), place.to_owned());

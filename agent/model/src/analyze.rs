@@ -14,8 +14,8 @@ mod tests;
 use std::collections::BTreeSet;
 
 use crate::{
+    finding::{Finding, Severity},
     resource::{ObjectKey, Objects, validate},
-    snapshot::{Finding, Severity},
     translate,
 };
 

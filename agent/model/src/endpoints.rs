@@ -129,7 +129,7 @@ impl fmt::Display for Endpoints {
             Self::Named { names, .. } => {
                 f.write_str(&names.iter().map(named).collect::<Vec<_>>().join(", "))
             }
-            Self::Listed(endpoints) if endpoints.is_empty() => f.write_str("nobody"),
+            Self::Listed(endpoints) if endpoints.is_empty() => f.write_str("none"),
             Self::Listed(endpoints) => {
                 let socket = |one: &Endpoint| {
                     let address = std::net::SocketAddr::new(one.address, one.port.get());

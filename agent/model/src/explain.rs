@@ -1,7 +1,7 @@
 //! Why a connection is allowed or not: the rule that decides, or what comes near and what in it does
 //! not match, and the entry that is missing.
 //!
-//! Pure: it answers for a [`Snapshot`]. Whoever asks about a running node holds the answer against
+//! Pure: it answers for a [`Snapshot`]. The caller that asks about a running node holds the answer against
 //! the live maps, and a difference is a finding of its own. The answer is plain data, so it can go
 //! over a socket as it is.
 
@@ -20,7 +20,8 @@ pub use named::{AnswerAge, NameText, addresses};
 use crate::{
     compile::{addr_of, scan},
     egress::{Class, DefaultAction, EgressPolicy, Protocol, Rule},
-    snapshot::{Enrolment, PodId, Snapshot},
+    pod::PodId,
+    snapshot::{Enrolment, Snapshot},
 };
 
 /// The question.

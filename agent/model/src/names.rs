@@ -1,6 +1,6 @@
 //! What names resolve to: an input of a translation, as objects are.
 //!
-//! A translation says which names it wants ([`Wanted`]); somebody else asks a name server and hands
+//! A translation says which names it wants ([`Wanted`]); the resolver asks a name server and hands
 //! the [`Answers`] in with the next one. Nothing here asks, and nothing here has a clock: when an
 //! address stops being current or lingering is decided where the answers are kept.
 

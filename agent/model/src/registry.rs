@@ -1,4 +1,4 @@
-//! What is declared, whoever may see it, and what of it one client sees.
+//! What is declared, who may see it, and what of it one client sees.
 //!
 //! A [`Service`] is what one object declares: names, addresses, ports with their protocols and
 //! endpoints, and the rules that are folded from them. The listeners of requests are folded from the
@@ -70,9 +70,9 @@ pub struct Service {
 /// Who vouches for a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Authority {
-    /// The cluster itself; nobody squats its names, and nothing is taken together with it.
+    /// The cluster itself: no object may claim its names, and nothing is taken together with it.
     Cluster,
-    /// An object that anybody with write access to a namespace may create.
+    /// An object that every user with write access to a namespace may create.
     Declared,
 }
 
@@ -92,7 +92,7 @@ pub struct Likeness {
 pub enum Exposure {
     /// Everybody.
     All,
-    /// Some namespaces; nobody when there is none.
+    /// Some namespaces; none when it is not exported.
     Only {
         /// The service's own.
         own: bool,
@@ -127,7 +127,7 @@ pub struct ServicePort {
     pub protocol: Option<AppProtocol>,
     /// Its name, by which endpoints say what they serve it on.
     pub name: Short,
-    /// Where it is; `None` is at the endpoints of the Kubernetes Service, which whoever needs them
+    /// Where it is; `None` is at the endpoints of the Kubernetes Service, which the reader of them
     /// looks up: a large cluster has a hundred thousand.
     pub endpoints: Option<Endpoints>,
 }
@@ -148,8 +148,11 @@ impl ServicePort {
     pub fn redirect(&self) -> Option<&Endpoints> {
         let endpoints = self.endpoints.as_ref()?;
         let stays = matches!(endpoints, Endpoints::Dialled { port, .. } if *port == self.dialled());
-        let is_proxied = self.rules.iter().any(|rule| rule.action != Action::Direct);
-        (is_proxied && !stays).then_some(endpoints)
+        (self.is_proxied() && !stays).then_some(endpoints)
+    }
+
+    fn is_proxied(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action != Action::Direct)
     }
 
     /// Why its connections are proxied or go out directly.
@@ -160,7 +163,7 @@ impl ServicePort {
             Some(Family::Http) => PathReason::ByHost,
             Some(Family::Tls) => PathReason::ByServerName,
             Some(Family::Auto) => PathReason::Detected,
-            Some(Family::Opaque) if self.redirect().is_some() => PathReason::Redirected,
+            Some(Family::Opaque) if self.is_proxied() => PathReason::Redirected,
             Some(Family::Opaque) => PathReason::AsDialled,
         }
     }
@@ -179,7 +182,8 @@ pub enum PathReason {
     ByServerName,
     /// Proxied: what is spoken is told from the first bytes.
     Detected,
-    /// Proxied: it is carried to another address or port than was dialled.
+    /// Proxied: it is carried to another address or port than was dialled, or an object says more of
+    /// how.
     Redirected,
     /// Direct: it goes where it was dialled, and nothing in it decides anything.
     AsDialled,

@@ -39,7 +39,7 @@ use gateway::Gateway;
 use outbound::Outbound;
 use server::Server;
 
-/// Where the requests of a node's pods lead: each answer is worked out when somebody asks for it,
+/// Where the requests of a node's pods lead: each answer is worked out when it is first asked for,
 /// and shared by all pods that see the same.
 pub trait Requests: fmt::Debug + Send + Sync {
     /// The pods that it knows.

@@ -6,15 +6,12 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, sync::Arc};
 
 use crate::{
     egress::{EgressPolicy, RuleSource},
+    endpoints::Endpoints,
+    finding::Finding,
     names::{Answers, Wanted},
+    pod::{AccessLog, PodId, WorkloadName},
     registry::Registry,
     requests::{NoRequests, Requests},
-};
-
-pub use crate::{
-    endpoints::{Endpoint, Endpoints, NamedEndpoint},
-    finding::{Finding, Severity, code},
-    pod::{AccessLog, PodId, WorkloadName},
 };
 
 /// A pod of this node, and what is to be done about it.
@@ -50,7 +47,7 @@ pub enum Enrolment {
     /// Not judged, and why.
     NotEnrolled(String),
     /// Neither, until it can be told, and what is missing: the kernel is told nothing about it, and
-    /// holds it as it does a pod that nobody has named.
+    /// holds it as it does a pod that no object has named.
     Pending(String),
 }
 
@@ -64,7 +61,7 @@ pub struct Snapshot {
     pub upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
     /// Where the pods' requests lead.
     pub requests: Arc<dyn Requests>,
-    /// All that is declared, whoever may see it: what `why` searches.
+    /// All that is declared, exported or not: what `why` searches.
     pub registry: Arc<Registry>,
     /// The names that have to be resolved for this.
     pub wanted: Wanted,

@@ -3,7 +3,7 @@
 //! ```text
 //! Service, ServiceEntry ─► registry::Service, read once            define_*, kept between generations
 //!                           ├► its rules                            egress
-//!                           └► listeners, when somebody asks        requests
+//!                           └► listeners, when first asked for        requests
 //! VirtualService of App Mesh ─► the same, with its rules            app_mesh
 //! what is refused ─► the strictest that may have been meant           resource
 //! Pod ─► in a mesh? ─► Scope (what it sees, or what it lists)       enrol, registry
@@ -43,10 +43,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     egress::DefaultAction,
+    finding::Finding,
     names::Wanted,
+    pod::PodId,
     registry::{Registry, Service},
     resource::{Object, Objects},
-    snapshot::{Finding, PodId, PodPlan, Snapshot},
+    snapshot::{PodPlan, Snapshot},
 };
 
 use app_mesh::AppMesh;
@@ -104,7 +106,7 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
     Snapshot { pods, upstreams, requests, registry, wanted, answers, findings }
 }
 
-/// The domain of Services' names where nobody says another.
+/// The default domain of Services' names.
 pub(crate) const CLUSTER_DOMAIN: &str = "cluster.local";
 
 /// What of a translation does not depend on a node.
@@ -143,11 +145,12 @@ fn define(
     node: &NodeContext,
     interner: &mut Interner,
 ) -> Vec<Arc<Service>> {
-    interner.look_at(objects);
+    interner.look_at(objects, &node.cluster_domain);
     let (endpoints, workloads) = (interner.endpoints(), interner.workloads());
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
     let answers = &*node.answers;
-    let inputs = egress::Inputs { endpoints: &endpoints, answers };
+    let steered = interner.steered();
+    let inputs = egress::Inputs { endpoints: &endpoints, answers, steered: &steered };
     interner.begin(objects, (&node.cluster_domain, answers), |object| {
         let (mut defined, depends) = match object {
             Object::Service(service) => {
@@ -183,12 +186,12 @@ impl<'a> Notes<'a> {
     }
 
     fn tell(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
-        let severity = crate::snapshot::Severity::Info;
+        let severity = crate::finding::Severity::Info;
         self.findings.push(Finding::new(severity, code, self.key, field, message));
     }
 
     fn warn(&mut self, code: &'static str, field: &str, message: impl Into<String>) {
-        let severity = crate::snapshot::Severity::Warning;
+        let severity = crate::finding::Severity::Warning;
         self.findings.push(Finding::new(severity, code, self.key, field, message));
     }
 }

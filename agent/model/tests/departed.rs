@@ -7,8 +7,8 @@ mod cluster;
 use std::{sync::Arc, time::Duration};
 
 use agent_model::{
+    pod::PodId,
     registry::{Registry, departed::Departed},
-    snapshot::PodId,
 };
 use cluster::Cluster;
 
@@ -160,7 +160,7 @@ fn an_address_that_a_service_has_no_more_is_kept_and_no_other() {
 }
 
 #[test]
-fn whoever_narrows_a_view_takes_back_what_is_kept() {
+fn a_narrower_view_takes_back_what_is_kept() {
     let sidecar = |hosts: &str| {
         format!(
             "apiVersion: networking.istio.io/v1\nkind: Sidecar\n\
@@ -269,7 +269,7 @@ fn a_backend_that_is_listed_keeps_what_its_name_led_to() {
     assert_eq!(rig.step(&with(&left, BACKEND)), ["10.1.0.1"]);
     assert_eq!(rig.step(&with(HEADLESS, BACKEND)), ["10.1.0.1", "10.1.0.2"]);
     assert_eq!(rig.step(&with("", BACKEND)), ["10.1.0.1", "10.1.0.2"], "without the Service");
-    // Not listed any more, or no longer led there by whoever says so.
+    // Not listed any more, or no longer led there by any object.
     assert_eq!(rig.step(&with("", "")), none());
     assert_eq!(rig.step(&with("", BACKEND)), ["10.1.0.1", "10.1.0.2"], "listed again");
     let elsewhere = with("", BACKEND).replace("db.data.svc", "other.data.svc");

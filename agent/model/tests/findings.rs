@@ -6,8 +6,8 @@ mod requests;
 
 use agent_model::{
     analyze::analyze,
+    finding::code,
     resource::{documents, parse},
-    snapshot::code,
 };
 use requests::{mesh_config, namespace, object, objects, service};
 
@@ -63,7 +63,7 @@ fn a_destination_that_is_missing_is_told_by_host_subset_and_port() {
         .replace("port: 9080}]}\n---", "port: 9080}, {name: tcp, port: 1}]}\n---");
     assert_eq!(found(&several), [format!("{field}.port").replace("IST0101", "IST0112")]);
     let alone = routes("r", "hosts: [reviews], http: [{route: [{destination: {host: nowhere}}]}]");
-    assert_eq!(found(&alone), [""; 0], "without any Service nobody can tell");
+    assert_eq!(found(&alone), [""; 0], "without any Service it is not known");
     let mirror = shop()
         + &routes(
             "r",
@@ -143,11 +143,11 @@ fn a_subset_that_a_rule_lacks_is_told_without_any_service() {
     assert_eq!(found(&(rule.clone() + &to("v1"))), [""; 0]);
     let field = "spec.http[0].route[0].destination.subset";
     assert_eq!(found(&(rule + &to("v9"))), [format!("IST0101 shop/r {field}")]);
-    assert_eq!(found(&to("v9")), [""; 0], "without a rule nobody can tell");
+    assert_eq!(found(&to("v9")), [""; 0], "without a rule it is not known");
 }
 
 #[test]
-fn a_policy_that_names_nobody_is_told() {
+fn a_policy_that_names_no_host_is_reported() {
     let policy = |spec: &str| object("AuthorizationPolicy", "shop/p", 1, spec);
     let hosts =
         "rules: [{to: [{operation: {hosts: ['reviews', 'reviews:9080', '*.x', nowhere]}}]}]";

@@ -319,7 +319,7 @@ fn what_is_kept_changes_nothing_about_the_outcome() {
             let kept = translate(&objects, &node, &mut interner);
             let fresh = translate(&objects, &node, &mut Interner::default());
             assert_eq!(kept.to_string(), fresh.to_string(), "seed {seed}, turn {turn}");
-            // Requests with it, which are kept for each view once somebody has asked.
+            // Requests with it, which are kept for each view once they were asked for.
             assert_eq!(kept, fresh, "seed {seed}, turn {turn}");
             dialled += outbound_ports(&kept);
             enrolled += check_tables(&before, &kept);

@@ -1,4 +1,4 @@
-//! Every message is in the words of whoever writes manifests: none has those of the library that reads
+//! Every message is in the words of the manifest's author: none has those of the library that reads
 //! them, such as the names of its types and options.
 
 #[path = "support/bad_values.rs"]

@@ -10,8 +10,8 @@ mod judged;
 use std::sync::Arc;
 
 use agent_model::{
+    finding::Severity,
     resource::{Kind, ObjectKey, Refused, documents, parse, validate},
-    snapshot::Severity,
 };
 use cluster::Cluster;
 use judged::{entry, istio, judged, namespace, object, pod, settings};
@@ -124,7 +124,7 @@ fn a_refused_sidecar_shows_nothing_to_whom_it_selects() {
         let named = "denies; Sidecar shop/s";
         check(&istio(&own), &[("a", named), ("b", named), ("c", "allows db")]);
     }
-    // What nobody can read may be for a pod that an older one does not select, and not for others.
+    // What cannot be read may be for a pod that an older one does not select, and not for others.
     let good = "{workloadSelector: {labels: {app: a}}, egress: [{hosts: ['*/*']}]}";
     let all = sidecar("name: a, namespace: shop", good) + &sidecar("name: s, namespace: shop", "7");
     check(&istio(&all), &[("a", "allows db"), ("b", "denies; Sidecar shop/s")]);
@@ -226,7 +226,7 @@ fn an_object_that_is_mended_governs_no_more_than_it_says() {
 }
 
 #[test]
-fn objects_that_restrict_nobody_leave_nothing_behind() {
+fn objects_that_restrict_no_pod_leave_nothing_behind() {
     let broken = object(ISTIO, "ServiceEntry", "name: x, namespace: shop", "7")
         + &object(ISTIO, "VirtualService", "name: x, namespace: shop", "7")
         + "---\napiVersion: v1\nkind: ConfigMap\n\

@@ -175,7 +175,7 @@ fn edge_66_a_caller_without_the_backend_has_nothing_of_it() {
 }
 
 #[test]
-fn s4_8_a_node_answers_by_itself_and_s4_17_nobody_is_503() {
+fn s4_8_a_node_answers_by_itself_and_s4_17_no_provider_is_503() {
     let ask =
         |text: &str| Ask { pod: "callers/x", port: 80, host: SVC_V, ..Ask::default() }.of(text);
     let text = AppMesh::default().text();
@@ -226,7 +226,7 @@ fn edge_65_a_pod_of_two_nodes_or_a_namespace_of_two_meshes_is_in_none() {
 }
 
 #[test]
-fn edge_67_traffic_follows_discovery_and_the_selector_says_who_somebody_is() {
+fn edge_67_traffic_follows_discovery_and_the_selector_gives_the_identity() {
     let text = AppMesh::default().text().replace("hostname: svc-1.", "hostname: svc-2.");
     let (_, found) = requests::served(&text, "callers/x", "");
     let Endpoints::Listed(listed) = &found.endpoints else { panic!() };

@@ -29,7 +29,7 @@ fn edge_47_a_subset_that_is_missing_or_empty_is_503() {
             "hosts: [ratings], http: [{route: [{destination: {host: ratings, subset: none}}]}]",
         );
     let ask = Ask { host: "ratings", ..reviews() };
-    assert_eq!(ask.of(&empty), "1x 503 nobody at ratings.default:9080/none", "S3-4");
+    assert_eq!(ask.of(&empty), "1x 503 none at ratings.default:9080/none", "S3-4");
     let port = routed("[{route: [{destination: {host: reviews, port: {number: 1}}}]}]");
     assert_eq!(reviews().of(&port), "1x 503 Port(\"reviews.default.svc.cluster.local\", 1)");
 }

@@ -106,6 +106,98 @@ fn a_rules_source_says_why_a_connection_is_proxied_or_not() {
     }
 }
 
+/// An entry for TLS.
+fn tls(name: &str, spec: &str) -> String {
+    let spec = format!("{spec}, ports: [{{number: 443, name: tls, protocol: TLS}}]");
+    object("ServiceEntry", &format!("default/{name}"), 1, &spec)
+}
+
+#[test]
+fn the_most_specific_server_name_decides_whatever_the_order() {
+    let text = shop()
+        + &tls("a", "hosts: ['*.com']")
+        + &tls("b", "hosts: ['*.example.com']")
+        + &tls("c", "hosts: [api.example.com]");
+    let found = outbound(&text, "default/client");
+    for (name, leads) in [
+        ("api.example.com", "1x api.example.com:443"),
+        ("x.example.com", "1x *.example.com:443"),
+        ("y.x.example.com", "1x *.example.com:443"),
+        ("example.com", "1x *.com:443"),
+        ("com", "not served"),
+        ("", "not served"),
+    ] {
+        assert_eq!(ask(&found, Some("198.51.100.1"), 443, Sent::Tls(name)), leads, "{name}");
+    }
+}
+
+#[test]
+fn edge_4_a_name_is_looked_for_where_the_address_is_and_nowhere_else() {
+    let text = shop()
+        + &tls("wide", "hosts: [wide.example.com], addresses: [203.0.0.0/8]")
+        + &tls("narrow", "hosts: [narrow.example.com], addresses: [203.0.113.0/24]")
+        + &tls("any", "hosts: [any.example.com]");
+    let found = outbound(&text, "default/client");
+    let ask = |to, name| ask(&found, Some(to), 443, Sent::Tls(name));
+    assert_eq!(ask("203.0.113.1", "narrow.example.com"), "1x narrow.example.com:443");
+    assert_eq!(ask("203.0.113.1", "wide.example.com"), "not served");
+    assert_eq!(ask("203.0.113.1", "any.example.com"), "not served");
+    assert_eq!(ask("203.0.1.1", "wide.example.com"), "1x wide.example.com:443");
+}
+
+#[test]
+fn server_names_are_read_where_they_are_told_apart() {
+    let text = shop()
+        + &tls("dialled", "hosts: ['*.example.com']")
+        + &tls("one", "hosts: [one.example.com], addresses: [203.0.113.7]");
+    let told = |needed| Reading::Names { needed };
+    assert_eq!(reading(&text, "198.51.100.1", 443), told(false), "all go where they are dialled");
+    assert_eq!(reading(&text, "203.0.113.7", 443), Reading::Opaque, "its own address");
+    let routes = "hosts: ['a.example.com'], tls: [{match: [{port: 443, sniHosts: \
+                  [a.example.com]}], route: [{destination: {host: one.example.com}}]}]";
+    let routed = text.clone()
+        + &tls("a", "hosts: [a.example.com]")
+        + &object("VirtualService", "default/a", 1, routes);
+    assert_eq!(reading(&routed, "198.51.100.1", 443), told(true), "a route");
+    let found = outbound(&routed, "default/client");
+    let a = Sent::Tls("a.example.com");
+    assert_eq!(ask(&found, Some("198.51.100.1"), 443, a), "1x one.example.com:443");
+    let rule = "host: '*.example.com', trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}";
+    let ruled = text + &object("DestinationRule", "default/all", 1, rule);
+    assert_eq!(reading(&ruled, "198.51.100.1", 443), told(true), "a rule");
+}
+
+#[test]
+fn a_stream_is_plain_where_it_goes_as_it_would_without_an_object() {
+    let db = || shop() + &service("default/db", "10.96.0.7", (5432, "tcp"), &["10.0.0.7"]);
+    let is_plain = |text: &str| {
+        let (found, at) = (outbound(text, "default/client"), "10.96.0.7".parse().unwrap());
+        match found.decide(Some(at), 5432, Sent::Bytes) {
+            Decided::Stream(route) => route.is_plain(at, 5432),
+            other => panic!("{other:?}"),
+        }
+    };
+    let rule = |spec: &str| {
+        let spec = format!("host: db, trafficPolicy: {{{spec}}}");
+        db() + &object("DestinationRule", "default/db", 1, &spec)
+    };
+    let route = |to: &str| {
+        let spec = format!("hosts: [db], tcp: [{{route: [{to}]}}]");
+        db() + &object("VirtualService", "default/db", 1, &spec)
+    };
+    assert!(is_plain(&db()));
+    assert!(is_plain(&rule("tls: {mode: ISTIO_MUTUAL}")));
+    assert!(is_plain(&route("{destination: {host: db}}")));
+    for other in [
+        rule("tls: {mode: SIMPLE}"),
+        route("{destination: {host: ratings}}"),
+        route("{destination: {host: db, subset: v1}}"),
+        route("{destination: {host: db}, weight: 1}, {destination: {host: ratings}, weight: 1}"),
+    ] {
+        assert!(!is_plain(&other), "{other}");
+    }
+}
+
 /// Pods that see the same share it, and so do generations in which it did not change.
 #[test]
 fn what_pods_may_dial_is_worked_out_once() {
@@ -160,7 +252,7 @@ fn requests_are_read_only_where_an_object_has_a_say_in_them() {
     assert_eq!(reading(&text, "198.51.100.1", 9080), Reading::Plain, "every host has an address");
     assert_eq!(reading(&text, "10.96.0.7", 5432), Reading::Opaque, "a database's");
     assert_eq!(reading(&text, "203.0.113.7", 443), Reading::Opaque, "TLS");
-    assert_eq!(reading(&text, "10.96.0.1", 81), Reading::Opaque, "nobody's");
+    assert_eq!(reading(&text, "10.96.0.1", 81), Reading::Opaque, "no service");
 }
 
 #[test]
@@ -184,6 +276,7 @@ fn what_a_rule_says_beyond_the_defaults_is_a_say() {
         "trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}",
         "trafficPolicy: {outlierDetection: {}}",
         "trafficPolicy: {proxyProtocol: {version: V1}}",
+        "trafficPolicy: {tls: {mode: SIMPLE}}",
     ] {
         assert_eq!(with(needed), Reading::Needed, "{needed}");
     }

@@ -210,7 +210,7 @@ fn server(text: &str, pod: &str) -> Server {
 }
 
 #[test]
-fn edge_43_a_selector_in_the_root_namespace_is_for_nobody() {
+fn edge_43_a_selector_in_the_root_namespace_selects_no_pod() {
     let one =
         peers("istio-system/a", 1, "selector: {matchLabels: {app: client}}, mtls: {mode: STRICT}");
     for pod in ["shop/client", "istio-system/gateway"] {

@@ -51,7 +51,11 @@ fn a_client_dials_by_the_settings_of_its_own_revision() {
     assert_eq!(connect_timeout(&text, "shop/new"), Some(Duration::from_secs(7)));
     let private = meshes("defaultServiceExportTo: [\".\"]", "");
     assert!(connect_timeout(&private, "shop/old").is_some());
-    assert_eq!(connect_timeout(&private, "shop/new"), None, "nobody else's service is exported");
+    assert_eq!(
+        connect_timeout(&private, "shop/new"),
+        None,
+        "no other namespace's service is exported"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod cluster;
 #[path = "support/judged.rs"]
 mod judged;
 
-use agent_model::snapshot::code;
+use agent_model::finding::code;
 use cluster::Cluster;
 use judged::{entry, errors_on, judged, namespace, object, pod, settings};
 

@@ -252,7 +252,7 @@ fn agree(snapshot: &Snapshot, pod: &PodId, oracle: &Oracle<'_>, text: &str) -> C
                 needed += usize::from(proxied);
             }
             let own = outbound.ports.get(&port).is_some_and(|on| {
-                // Hosts that only routes name have no rule: Istio serves them to whoever gets there.
+                // Hosts that only routes name have no rule: Istio serves them to all that get there.
                 let mut hosts = on.any.hosts.iter().flat_map(|one| &one.domains);
                 let any_name = hosts.any(|one| oracle.declares(one.as_str()));
                 let any_name = any_name || !on.any.tls.is_empty();

@@ -175,7 +175,7 @@ fn sets_of_pods_that_exclude_something_are_kept_too() {
     assert_eq!(sets(&translate(&objects, &node, &mut interner)), sets(&first));
 }
 
-/// What a name resolves to is looked at by those that want it, and by nobody else.
+/// What a name resolves to is looked at by the pods that want it, and by no other.
 #[test]
 fn an_answer_changes_the_rules_of_its_own_name_alone() {
     let entry = |number: usize| {
@@ -264,9 +264,9 @@ fn small_entry(number: u32, port: u16) -> String {
     )
 }
 
-/// Requests cost a generation nothing before somebody asks, and endpoints are not copied.
+/// Requests cost a generation nothing before they are asked for, and endpoints are not copied.
 #[test]
-fn a_large_cluster_costs_no_more_for_requests_that_nobody_asks_about() {
+fn a_large_cluster_costs_no_more_for_requests_before_they_are_asked_for() {
     let mut objects = read(&large());
     let (node, mut interner) = (NodeContext::new("node-1"), Interner::default());
     let first = timed("first", || translate(&objects, &node, &mut interner));

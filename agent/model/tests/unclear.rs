@@ -1,4 +1,4 @@
-//! Where nobody can tell what a pod is in which mesh, it is judged by the stricter reading: several
+//! Where it is not clear what a pod is in which mesh, it is judged by the stricter reading: several
 //! that select it, selectors that break the rules, and pods that cannot be read themselves.
 
 #[allow(dead_code, reason = "shared with other tests")]
@@ -8,7 +8,7 @@ mod cluster;
 #[path = "support/judged.rs"]
 mod judged;
 
-use agent_model::snapshot::code;
+use agent_model::finding::code;
 use cluster::Cluster;
 use judged::{entry, errors_on, judged, namespace, object, pod, settings};
 
@@ -162,7 +162,7 @@ fn a_pod_that_cannot_be_read_is_judged_as_one_of_its_namespace() {
 }
 
 #[test]
-fn a_pod_that_cannot_be_read_is_nobodys_endpoint_and_gives_way_to_a_good_form() {
+fn a_pod_that_cannot_be_read_is_no_endpoint_and_gives_way_to_a_good_form() {
     let plain = "labels: {app: a}, annotations: {sekisho.dev/netns: /run/netns/a}";
     let broken =
         refused_pod("istio-injection: enabled", plain, "{nodeName: node-1, containers: 7}");
@@ -179,7 +179,7 @@ fn a_pod_that_cannot_be_read_is_nobodys_endpoint_and_gives_way_to_a_good_form() 
         format!("{:?}", snapshot.upstreams).contains("10.0.0.1")
     };
     let text = broken.clone() + &selecting + &closed;
-    assert!(!allowed(&text), "an address that nobody vouches for");
+    assert!(!allowed(&text), "an address without a pod of the service");
     let good = refused_pod("istio-injection: enabled", plain, "{nodeName: node-1, containers: []}");
     assert!(allowed(&(good.clone() + &selecting + &closed)));
     assert_eq!(judged(&(good + &broken))["a"], "allows db");

@@ -2,8 +2,8 @@
 //! and the severity that it gives.
 
 use agent_model::{
+    finding::code,
     resource::{Objects, documents, parse, validate},
-    snapshot::code,
     translate::{Interner, NodeContext, translate},
 };
 
@@ -217,7 +217,7 @@ fn a_service_entry_is_held_against_each_rule() {
     }
 }
 
-/// Whoever forgets to validate gets fewer rules and no crash.
+/// A caller that forgets to validate gets fewer rules and no crash.
 #[test]
 fn invalid_entries_translate_to_what_of_them_makes_sense() {
     for (fields, _) in ENTRIES {

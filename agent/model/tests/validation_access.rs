@@ -225,7 +225,7 @@ const TOKENS: &[Row] = &[
         ],
     ),
     (
-        "a private key is for nobody",
+        "a private key has no place in a policy",
         "jwtRules: [{issuer: a, jwks: '{\"keys\": [{\"kty\": \"RSA\", \"n\": \"AQ\", \"e\": \"AQAB\", \"d\": \"AQ\"}]}'}]",
         &["warning SK0231 spec.jwtRules[0].jwks"],
     ),

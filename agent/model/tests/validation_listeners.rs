@@ -268,7 +268,7 @@ const SIDECARS: &[Row] = &[
         "egress: [{hosts: ['*/*', '~a/*']}]",
         &["error SK0219 spec.egress[0].hosts[1]"],
     ),
-    ("nobody's namespace has no hosts", "egress: [{hosts: ['~/*']}]", &[]),
+    ("no namespace has no hosts", "egress: [{hosts: ['~/*']}]", &[]),
     (
         "an abstract socket",
         "egress: [{port: {protocol: HTTP}, bind: 'unix://@a', hosts: ['*/*']}]",

@@ -221,7 +221,7 @@ fn a_policy_is_held_against_each_rule() {
 const RULES: &[Row] = &[
     ("an IP is no host of a rule", "host: 203.0.113.1", &["error SK0202 spec.host"]),
     ("a label of digits is a name", "host: '80'", &[]),
-    ("said to nobody", "host: a, exportTo: ['~']", &["error SK0217 spec.exportTo[0]"]),
+    ("exported to no namespace", "host: a, exportTo: ['~']", &["error SK0217 spec.exportTo[0]"]),
     (
         "for some pods, so for their namespace",
         "host: a, exportTo: ['*'], workloadSelector: {matchLabels: {a: b}}",

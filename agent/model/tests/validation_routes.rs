@@ -9,7 +9,11 @@ use rows::{Row, found, object};
 const API: &str = "networking.istio.io/v1";
 
 const SERVICES: &[Row] = &[
-    ("said to nobody", "hosts: [a], exportTo: ['~'], TCP", &["error SK0217 spec.exportTo[0]"]),
+    (
+        "exported to no namespace",
+        "hosts: [a], exportTo: ['~'], TCP",
+        &["error SK0217 spec.exportTo[0]"],
+    ),
     (
         "a gateway's name has no dots",
         "hosts: [a], gateways: [b/c.d], TCP",

@@ -8,7 +8,7 @@ use std::{fs, net::SocketAddr, num::NonZeroU16, path::Path};
 use agent_model::{
     egress::Protocol,
     explain::{Decision, Explanation, Query, explain},
-    snapshot::PodId,
+    pod::PodId,
 };
 use cluster::Cluster;
 

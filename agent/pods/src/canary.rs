@@ -19,7 +19,7 @@ use std::{
 use agent_abi::{Proof, ProofKey};
 use agent_base::{error::chain, lock::lock};
 use agent_kernel::{lifecycle::Kernel, netns::Worker};
-use agent_model::snapshot::PodId;
+use agent_model::pod::PodId;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use socket2::Socket;

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use agent_abi::{FlowKey, FlowState, OpenedBy};
 use agent_base::error::chain;
 use agent_kernel::maps::Maps;
-use agent_model::{egress::Rule, snapshot::PodId};
+use agent_model::{egress::Rule, pod::PodId};
 
 use super::{
     departed::Kept,

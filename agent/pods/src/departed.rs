@@ -14,8 +14,8 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use agent_base::{error::chain, sealed};
 use agent_model::{
     egress::Rule,
+    pod::PodId,
     registry::{Registry, Scope, departed::Departed},
-    snapshot::PodId,
 };
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;

@@ -17,7 +17,10 @@ use agent_kernel::{
     maps::Maps,
     netns::{NetNs, Worker},
 };
-use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
+use agent_model::{
+    pod::PodId,
+    snapshot::{Enrolment, PodPlan, Snapshot},
+};
 use agent_proxy::Proxy;
 use tokio::task::JoinSet;
 

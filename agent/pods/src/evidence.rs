@@ -11,11 +11,7 @@
 use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use agent_kernel::netns::NetNs;
-use agent_model::{
-    resource::Objects,
-    snapshot::{PodId, PodPlan},
-    translate::RuntimeOnlyPod,
-};
+use agent_model::{pod::PodId, resource::Objects, snapshot::PodPlan, translate::RuntimeOnlyPod};
 use thiserror::Error;
 use tokio::sync::watch::error::RecvError;
 

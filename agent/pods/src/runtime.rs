@@ -64,7 +64,7 @@ pub fn default_socket() -> PathBuf {
 pub(crate) mod testing {
     //! Sandboxes that no runtime made.
 
-    use agent_model::snapshot::PodId;
+    use agent_model::pod::PodId;
 
     use super::{Network, Sandbox};
 

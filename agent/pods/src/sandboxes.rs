@@ -15,7 +15,7 @@ use std::{
 };
 
 use agent_base::{file::Draft, lock::lock};
-use agent_model::snapshot::PodId;
+use agent_model::pod::PodId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 

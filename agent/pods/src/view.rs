@@ -9,8 +9,8 @@ use std::{collections::HashMap, net::IpAddr, num::NonZeroU16, sync::Arc};
 use agent_kernel::{netns::NetNs, plan::Desired};
 use agent_model::{
     egress::EgressPolicy,
-    pod::{AccessLog, WorkloadName},
-    snapshot::{Enrolment, PodId, PodPlan, Snapshot},
+    pod::{AccessLog, PodId, WorkloadName},
+    snapshot::{Enrolment, PodPlan, Snapshot},
     tables,
 };
 

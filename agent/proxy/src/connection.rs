@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use agent_model::requests::{Reading, policy::Keepalive};
+use agent_model::requests::Sent;
 use tokio::net::TcpStream;
 
 use crate::{
-    DialError, Drain, Failure, Limits, Origin, PeerAddr, Ruling, Seams, UpstreamAddr, WorkloadId,
+    Drain, Failure, Limits, PeerAddr, Ruling, Seams, WorkloadId,
     carry::carry,
     clusters::Clusters,
     exchange::{Connection, Ended, Policy},
-    record::{Ledger, Opened, Tally},
+    first::First,
+    record::{Ledger, Tally},
     reset_stream::ResetStream,
-    route::{Protocol, protocol, route},
+    route::{Case, Lead, Protocol},
+    stream::Reached,
 };
 
 /// The node's proxy: one for all workloads.
@@ -31,6 +33,10 @@ impl Proxy {
     /// Its bounds.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    pub(crate) fn seams(&self) -> &Seams {
+        &self.seams
     }
 
     /// Carries an accepted connection to its end.
@@ -65,31 +71,106 @@ impl Proxy {
     ) -> Result<(), Failure> {
         // From here on every way out that is not the last line resets the client.
         let client = ResetStream::accepted(accepted).map_err(Failure::Client)?;
+        // Boxed, since what is only carried from here on has to stay cheap.
+        let ready = Box::pin(self.prepare(&client, by, ledger)).await?;
+        if let Some(Ready { upstream, read }) = ready {
+            upstream.stream.write_all(&read, &ledger.tally.sent).await.map_err(Failure::Upstream)?;
+            drop(read);
+            carry(&client, &upstream.stream, &ledger.tally).await?;
+            upstream.stream.close().map_err(Failure::Upstream)?;
+        }
+        client.close().map_err(Failure::Client)
+    }
+
+    /// Serves a connection's requests; or finds and makes the upstream's connection that its bytes are
+    /// carried to.
+    async fn prepare(
+        &self,
+        client: &ResetStream,
+        by: &Accepted,
+        ledger: &mut Ledger,
+    ) -> Result<Option<Ready>, Failure> {
         let origin = self.seams.origins.origin(by.workload, client.stream())?;
         ledger.note(|entry| entry.origin = Some(origin));
         let ruling = self.seams.judge.judge(by.workload, &origin);
-        let protocol = protocol(ruling.as_ref(), self.reading(by.workload, &origin));
+        let outbound = self.seams.judge.outbound(by.workload);
+        let case = Case { origin, ruling, outbound };
+        let protocol = case.protocol();
         ledger.note(|entry| entry.protocol = protocol);
         let mut read = Vec::new();
-        if let (Protocol::Http, Some(Ruling { duty, default_action, .. })) = (protocol, &ruling) {
-            let policy = Policy { origin, duty: *duty, default_action: *default_action };
-            // Boxed, since connections that are carried as they are have to stay cheap.
-            let requests = Box::pin(self.requests(&client, by, policy, &ledger.tally));
-            match requests.await? {
-                Ended::Closed => return client.close().map_err(Failure::Client),
-                Ended::Other(bytes) => read = bytes,
+        let mut first = First::Bytes;
+        match (protocol, &case.ruling) {
+            (Protocol::Http, Some(Ruling { duty, default_action, .. })) => {
+                let policy = Policy { origin, duty: *duty, default_action: *default_action };
+                match self.requests(client, by, policy, &ledger.tally).await? {
+                    Ended::Closed => return Ok(None),
+                    Ended::Other(bytes) => read = bytes,
+                }
             }
+            (Protocol::Tls, _) => first = self.first(client, by, &case, &mut read).await?,
+            _ => {}
         }
-        let route = route(&origin, ruling, fastrand::u64(..))?;
+        let upstream = self.reached(client, by, (&case, first), ledger).await?;
+        Ok(Some(Ready { upstream, read }))
+    }
+
+    /// The first bytes of a connection that a server name may lead elsewhere.
+    async fn first(
+        &self,
+        client: &ResetStream,
+        by: &Accepted,
+        case: &Case,
+        read: &mut Vec<u8>,
+    ) -> Result<First, Failure> {
+        // Where it may go nowhere without a name, only the client can say one.
+        let Ok(silent) = case.lead(Sent::Bytes) else {
+            return First::of_client(client, read).await;
+        };
+        if let Some(first) = First::of_client_soon(client, read).await? {
+            return Ok(first);
+        }
+        let server = tokio::select! {
+            reached = self.reach(&silent, by, &case.origin) => reached?,
+            error = client.broken() => return Err(Failure::Client(error)),
+        };
+        First::of_both(client, read, server).await
+    }
+
+    /// The upstream's connection, of which the record tells.
+    async fn reached(
+        &self,
+        client: &ResetStream,
+        by: &Accepted,
+        (case, first): (&Case, First),
+        ledger: &mut Ledger,
+    ) -> Result<Reached, Failure> {
+        let sent = match &first {
+            First::Hello(name) => Sent::Tls(name),
+            First::Bytes | First::Server(_) => Sent::Bytes,
+        };
+        let lead = case.lead(sent);
         ledger.note(|entry| {
-            entry.protocol = Protocol::Opaque;
-            entry.upstream = Some(route.to);
-            entry.would_deny = route.would_deny;
+            if let First::Hello(name) = &first {
+                entry.server_name.clone_from(name);
+            } else {
+                entry.protocol = Protocol::Opaque;
+            }
+            if let Ok(Lead::Dialled(route)) = &lead {
+                entry.upstream = Some(route.to);
+                entry.would_deny = route.would_deny;
+            }
         });
-        let workload = by.workload;
-        self.seams.records.opened(Opened { workload, origin, upstream: route.to });
-        self.carry(&client, read, route.to, ledger).await?;
-        client.close().map_err(Failure::Client)
+        let lead = lead?;
+        if let First::Server(reached) = first {
+            ledger.note(|entry| entry.upstream = Some(reached.to));
+            return Ok(reached);
+        }
+        let reached = tokio::select! {
+            reached = self.reach(&lead, by, &case.origin) => reached?,
+            error = client.broken() => return Err(Failure::Client(error)),
+        };
+        ledger.note(|entry| entry.upstream = Some(reached.to));
+        Ok(reached)
     }
 
     /// Serves a connection's requests.
@@ -111,34 +192,12 @@ impl Proxy {
         };
         connection.serve(client, tally).await
     }
+}
 
-    /// What requests are to a connection.
-    fn reading(&self, workload: WorkloadId, origin: &Origin) -> Reading {
-        let outbound = self.seams.judge.outbound(workload);
-        let dst = origin.dst.0;
-        outbound.map_or(Reading::Opaque, |outbound| outbound.reading(dst.ip(), dst.port()))
-    }
-
-    /// Carries bytes as they are, those first that were read already.
-    async fn carry(
-        &self,
-        client: &ResetStream,
-        read: Vec<u8>,
-        to: UpstreamAddr,
-        ledger: &Ledger,
-    ) -> Result<(), Failure> {
-        let Ledger { workload, tally, .. } = ledger;
-        let dialled = tokio::select! {
-            dialled = self.seams.dial.dial(*workload, to, self.limits.connect) => dialled?,
-            error = client.broken() => return Err(Failure::Client(error)),
-        };
-        let upstream = ResetStream::dialled(dialled, Keepalive::default())
-            .map_err(|error| DialError::Local(error.into()))?;
-        upstream.write_all(&read, &tally.sent).await.map_err(Failure::Upstream)?;
-        drop(read);
-        carry(client, &upstream, tally).await?;
-        upstream.close().map_err(Failure::Upstream)
-    }
+/// An upstream's connection, and what of the client's bytes was read already.
+struct Ready {
+    upstream: Reached,
+    read: Vec<u8>,
 }
 
 /// Who opened a connection, and what that workload has.

@@ -1,6 +1,6 @@
 //! Stopping in good order.
 //!
-//! Whoever holds the [`DrainTrigger`] decides; whoever holds a [`Drain`] stops taking on new work
+//! The holder of the [`DrainTrigger`] decides; a holder of a [`Drain`] stops taking on new work
 //! when it is asked to and has until the deadline to finish what it has. A trigger that is dropped
 //! asks for an end at once.
 

@@ -17,7 +17,7 @@
 //! upstream   the upstream's side of a try
 //! retry      what is tried again
 //! failed     why a try came to nothing, and the answers that are made here
-//! bytes      bodies of HTTP/1 from one connection to another
+//! bytes      what is kept of a body for another try
 //! flow       bodies of either version
 //! story      what became of a request; flags: what went wrong with it
 //! ```
@@ -46,7 +46,10 @@ mod story;
 mod streams;
 mod upstream;
 
-use std::{io, sync::atomic::Ordering};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
 
 use agent_model::egress::{DefaultAction, ProxyDuty};
 use tokio::time::Instant;
@@ -133,6 +136,7 @@ impl Exchange<'_> {
             duration: began.elapsed(),
             would_deny: story.would_deny,
             is_denied: story.is_denied,
+            error: story.error,
         });
         result
     }
@@ -173,6 +177,9 @@ impl Exchange<'_> {
             story.flags.add(flag);
         }
         if let Some(local) = failed.answer() {
+            if let Failed::Dial(error) = failed {
+                story.error = Some(Arc::new(error));
+            }
             return (local.status, self.client.tell(asked, &local, &[], self).await);
         }
         let failure = match failed {

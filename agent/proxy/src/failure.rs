@@ -19,12 +19,30 @@ pub enum Failure {
     /// The rule or the workload has gone since the connection was opened.
     #[error("refused: the rule that sent this connection to the proxy is gone")]
     UnknownRule,
-    /// Only a Host or an SNI could allow it, and the proxy cannot read those yet.
+    /// Only a Host or a server name could allow it, and it has neither.
     #[error(
-        "refused: no rule allows this address, and routing by host name is not supported yet; \
-         add a ServiceEntry with this address and a TCP port"
+        "refused: no rule allows this address, and the connection says no host: it is no TLS with a \
+         server name; add a ServiceEntry with this address and a TCP port"
     )]
     NeedsHostRouting,
+    /// Only a server name could allow it, and nothing declares the one that it has.
+    #[error(
+        "refused: nothing that the workload sees declares the server name {name:?} on this port; add a \
+         ServiceEntry for TLS with this host, or mend the client's"
+    )]
+    UnknownServerName {
+        /// The name.
+        name: String,
+    },
+    /// The route leads to what is not there.
+    #[error("refused: the route leads to a service, port or subset that is not there")]
+    NoCluster,
+    /// The destination asks for TLS that is not spoken yet.
+    #[error("refused: the destination asks for TLS, which is not spoken here yet")]
+    NeedsTls,
+    /// The destination allows no more connections.
+    #[error("refused: the destination's connectionPool allows this workload no more connections")]
+    Overflow,
     /// The rule sends the connection to endpoints, and there are none.
     #[error(
         "refused: the service has no endpoints; give its ServiceEntry endpoints, or label pods"
@@ -83,6 +101,10 @@ impl Failure {
             Self::OriginLookup(_) => "origin-lookup",
             Self::UnknownRule => "unknown-rule",
             Self::NeedsHostRouting => "needs-host-routing",
+            Self::UnknownServerName { .. } => "unknown-server-name",
+            Self::NoCluster => "no-cluster",
+            Self::NeedsTls => "needs-tls",
+            Self::Overflow => "upstream-overflow",
             Self::NoEndpoints => "no-endpoints",
             Self::TooManyConnections { .. } => "too-many-connections",
             Self::Dial(DialError::Refused { .. }) => "upstream-refused",
@@ -99,19 +121,28 @@ impl Failure {
     pub const fn blame(&self) -> Blame {
         match self {
             Self::NoOrigin | Self::TooManyConnections { .. } | Self::Client(_) => Blame::Client,
-            Self::UnknownRule | Self::NeedsHostRouting => Blame::Policy,
+            Self::UnknownRule
+            | Self::NeedsHostRouting
+            | Self::UnknownServerName { .. }
+            | Self::NoCluster
+            | Self::NeedsTls => Blame::Policy,
             Self::Dial(DialError::Local(_)) | Self::OriginLookup(_) | Self::Stopped => Blame::Us,
-            Self::Dial(_) | Self::Upstream(_) | Self::NoEndpoints => Blame::Upstream,
+            Self::Dial(_) | Self::Upstream(_) | Self::NoEndpoints | Self::Overflow => {
+                Blame::Upstream
+            }
         }
     }
 
     /// True where the same connection may succeed when it is opened once more.
     pub const fn retry(&self) -> bool {
         match self {
-            Self::NoOrigin | Self::NeedsHostRouting => false,
+            Self::NoOrigin | Self::NeedsHostRouting | Self::UnknownServerName { .. } => false,
             Self::OriginLookup(_)
             | Self::UnknownRule
             | Self::NoEndpoints
+            | Self::NoCluster
+            | Self::NeedsTls
+            | Self::Overflow
             | Self::TooManyConnections { .. }
             | Self::Dial(_)
             | Self::Client(_)

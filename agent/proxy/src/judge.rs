@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
+    endpoints::Endpoints,
     requests::{backend::Backend, outbound::Outbound},
-    snapshot::Endpoints,
 };
 
 use crate::{Origin, WorkloadId};

@@ -10,9 +10,12 @@
 //!    ▼
 //! route                  route       pure: carry or refuse, and the protocol to speak
 //!    ▼
-//! upstream               dial        a socket in the same namespace
+//! server name            first       where names of TLS are told apart: hello reads them
+//!    ▼
+//! upstream               dial, reach a socket in the same namespace
 //!    ▼
 //! bytes both ways        carry       half-close, back-pressure, reset on failure
+//!  to routes' shares     stream      clusters: where the model says
 //!  or requests           exchange    http1, clusters: each where the model says
 //!    ▼
 //! record                 record      one a connection, also when it is cut short
@@ -31,17 +34,21 @@ mod dial;
 mod drain;
 mod exchange;
 mod failure;
+mod first;
+mod hello;
 pub mod http1;
 pub mod http2;
 mod judge;
 mod limits;
 mod origin;
+mod reach;
 mod record;
 mod reset_stream;
 mod route;
 mod seams;
 mod serve;
 mod share;
+mod stream;
 mod wire;
 
 pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};

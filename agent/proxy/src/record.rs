@@ -26,6 +26,8 @@ pub struct Record {
     pub upstream: Option<UpstreamAddr>,
     /// How its bytes were treated.
     pub protocol: Protocol,
+    /// The server name that its TLS asks for, where that was read; else empty.
+    pub server_name: String,
     /// Only an audit let it pass.
     pub would_deny: bool,
     /// Bytes from the client to the far end.
@@ -70,11 +72,12 @@ pub(crate) struct Tally {
 
 /// The record of a connection that is still open.
 pub(crate) struct Ledger {
-    pub(crate) workload: WorkloadId,
     records: Arc<dyn Records>,
     opened: Instant,
     pub(crate) tally: Tally,
     entry: Option<Record>,
+    /// Whether its beginning was told of.
+    is_told: bool,
 }
 
 impl Ledger {
@@ -85,6 +88,7 @@ impl Ledger {
             origin: None,
             upstream: None,
             protocol: Protocol::Opaque,
+            server_name: String::new(),
             would_deny: false,
             bytes_sent: 0,
             bytes_received: 0,
@@ -92,18 +96,22 @@ impl Ledger {
             failure: Some(Failure::Stopped),
         };
         Self {
-            workload,
             records,
             opened: Instant::now(),
             tally: Tally::default(),
             entry: Some(entry),
+            is_told: false,
         }
     }
 
-    /// Notes what has been learnt.
+    /// Notes what has been learnt. A connection whose upstream is known is carried.
     pub(crate) fn note(&mut self, learn: impl FnOnce(&mut Record)) {
-        if let Some(entry) = &mut self.entry {
-            learn(entry);
+        let Some(entry) = &mut self.entry else { return };
+        learn(entry);
+        if let (Some(origin), Some(upstream), false) = (entry.origin, entry.upstream, self.is_told) {
+            self.is_told = true;
+            let workload = entry.workload;
+            self.records.opened(Opened { workload, origin, upstream });
         }
     }
 

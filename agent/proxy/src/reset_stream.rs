@@ -15,6 +15,11 @@ use agent_model::requests::policy::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
 
+/// One read: most messages fit.
+const SMALL: usize = 8 * 1024;
+/// One read of what keeps coming.
+const LARGE: usize = 64 * 1024;
+
 /// The first probe of an idle upstream. Clients cannot probe it: theirs end at the proxy. Short
 /// enough to keep the state of the usual balancers and NATs (350 s on AWS) alive.
 const KEEPALIVE: Duration = Duration::from_mins(1);
@@ -67,6 +72,29 @@ impl ResetStream {
         };
         // A reader that was quicker has taken the error; the connection is gone all the same.
         error.ok().flatten().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Reads what there is, after waiting for it; 0 is the end. Nothing is lost when it is given up.
+    pub(crate) async fn read_some(&self, inbox: &mut Vec<u8>) -> io::Result<usize> {
+        loop {
+            let room = if inbox.capacity() > SMALL { LARGE } else { SMALL };
+            inbox.reserve(room);
+            match self.0.try_read_buf(inbox) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A buffer is held only while there is something in it.
+                    if inbox.is_empty() {
+                        *inbox = Vec::new();
+                    }
+                    self.0.readable().await?;
+                }
+                read => return read,
+            }
+        }
+    }
+
+    /// Waits until there is something to read, or the end. Readiness alone may be a false alarm.
+    pub(crate) async fn heard(&self) -> io::Result<()> {
+        self.0.peek(&mut [0]).await.map(drop)
     }
 
     /// Writes all of it, and counts what is written.

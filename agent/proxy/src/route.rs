@@ -1,15 +1,21 @@
 //! Where a connection goes, and in which protocol. Pure.
 //!
-//! This is the seam for TLS as well: a [`Protocol`] is chosen here from what the port declares, and
-//! `connection` carries the bytes as that protocol demands. Nothing is read before the choice: a port
-//! that is declared as TCP must not wait for the client (the server may speak first).
+//! A [`Protocol`] is chosen here from what the port declares, and `connection` treats the bytes as it
+//! demands. Nothing is read before the choice: a port that is declared as TCP must not wait for the
+//! client (the server may speak first).
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use agent_model::{
     egress::{DefaultAction, ProxyDuty},
-    requests::Reading,
-    snapshot::{Endpoint, Endpoints, NamedEndpoint},
+    endpoints::{Endpoint, Endpoints, NamedEndpoint},
+    requests::{
+        Decided, Reading, Sent,
+        outbound::{Outbound, StreamRoute},
+    },
 };
 
 use crate::{Failure, Origin, Ruling, UpstreamAddr, share::by_share};
@@ -19,8 +25,10 @@ use crate::{Failure, Origin, Ruling, UpstreamAddr, share::by_share};
 pub enum Protocol {
     /// Carried as they are.
     Opaque,
-    /// HTTP/1, request by request.
+    /// HTTP, request by request.
     Http,
+    /// TLS that is carried as it is, by the server name that it asks for.
+    Tls,
 }
 
 impl Protocol {
@@ -29,6 +37,7 @@ impl Protocol {
         match self {
             Self::Opaque => "opaque",
             Self::Http => "http",
+            Self::Tls => "tls",
         }
     }
 }
@@ -41,16 +50,86 @@ pub(crate) struct Route {
     pub(crate) would_deny: bool,
 }
 
-/// Chooses the protocol. Requests are read where an object has a say in them, and where a name is all
-/// that may let them out.
+/// Where a connection leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lead<'a> {
+    /// Where its rule says.
+    Dialled(Route),
+    /// To one of the destinations of a route.
+    Routed(&'a StreamRoute),
+}
+
+/// What is known of a connection before anything is read of it.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) origin: Origin,
+    pub(crate) ruling: Option<Ruling>,
+    /// What its workload may dial.
+    pub(crate) outbound: Option<Arc<Outbound>>,
+}
+
+impl Case {
+    /// How its bytes are treated.
+    pub(crate) fn protocol(&self) -> Protocol {
+        protocol(self.ruling.as_ref(), self.reading())
+    }
+
+    fn reading(&self) -> Reading {
+        let dst = self.origin.dst.0;
+        let reading = |outbound: &Arc<Outbound>| outbound.reading(dst.ip(), dst.port());
+        self.outbound.as_ref().map_or(Reading::Opaque, reading)
+    }
+
+    /// Where it leads, once its first bytes are known; or why nowhere.
+    ///
+    /// A route that gives it nothing to do leaves that to the rule. What only a name may let out, a name
+    /// lets out alone. Where names are told apart, one that nothing declares is not let out by its
+    /// address either: many names share one.
+    pub(crate) fn lead(&self, sent: Sent<'_>) -> Result<Lead<'_>, Failure> {
+        let dst = self.origin.dst.0;
+        let Some(mut ruling) = self.ruling.clone() else { return Err(Failure::UnknownRule) };
+        let by_name = needs_name(&ruling);
+        let decided = self.outbound.as_ref().map(|all| all.decide(Some(dst.ip()), dst.port(), sent));
+        let routed = match decided {
+            Some(Decided::Stream(route)) if !by_name || !route.names.is_empty() => Some(route),
+            _ => None,
+        };
+        match routed {
+            Some(route) if by_name || !route.is_plain(dst.ip(), dst.port()) => {
+                return Ok(Lead::Routed(route));
+            }
+            None if matches!(self.reading(), Reading::Names { .. }) => {
+                ruling.duty = ProxyDuty::NameRequired;
+            }
+            _ => {}
+        }
+        let ruled = route(&self.origin, Some(ruling), fastrand::u64(..));
+        ruled.map(Lead::Dialled).map_err(|failure| match (failure, sent) {
+            (Failure::NeedsHostRouting, Sent::Tls(name)) if !name.is_empty() => {
+                Failure::UnknownServerName { name: name.to_owned() }
+            }
+            (other, _) => other,
+        })
+    }
+}
+
+/// Whether only a name may let a connection out.
+fn needs_name(ruling: &Ruling) -> bool {
+    ruling.duty == ProxyDuty::NameRequired && ruling.default_action != DefaultAction::AllowAny
+}
+
+/// Chooses the protocol. Requests and server names are read where an object has a say in them, and
+/// where a name is all that may let them out.
 pub(crate) fn protocol(ruling: Option<&Ruling>, reading: Reading) -> Protocol {
     let Some(ruling) = ruling else { return Protocol::Opaque };
-    let by_name =
-        ruling.duty == ProxyDuty::NameRequired && ruling.default_action != DefaultAction::AllowAny;
+    let by_name = needs_name(ruling);
     match reading {
         Reading::Needed => Protocol::Http,
         Reading::Plain if by_name => Protocol::Http,
-        Reading::Plain | Reading::Opaque => Protocol::Opaque,
+        Reading::Names { needed } if needed || ruling.default_action != DefaultAction::AllowAny => {
+            Protocol::Tls
+        }
+        Reading::Plain | Reading::Names { .. } | Reading::Opaque => Protocol::Opaque,
     }
 }
 

@@ -118,7 +118,7 @@ impl Server {
     }
 }
 
-/// A connection that was reset while it waited is nobody's trouble; anything else passes by
+/// A connection that was reset while it waited is no trouble; anything else passes by
 /// waiting, since the connections stay in the queue meanwhile.
 async fn pause_after(error: &io::Error) {
     if matches!(

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use agent_model::snapshot::{Finding, Severity};
+use agent_model::finding::{Finding, Severity};
 use tokio::sync::watch;
 
 use crate::{note::Note, observed::Observed};

@@ -126,7 +126,7 @@ impl Cluster {
         (self.client.clone(), Arc::clone(&self.presence))
     }
 
-    /// Publishes the first state, and then each other one, until nobody reads.
+    /// Publishes the first state, and then each other one, until the receiver is dropped.
     pub async fn run(mut self) {
         let saved = self.take_saved();
         let (sender, mut news) = unbounded_channel();

@@ -1,6 +1,6 @@
 //! Codes of notes about where objects come from.
 
-use agent_model::snapshot::{
+use agent_model::finding::{
     Severity::{Error, Info, Warning},
     code::Code,
 };

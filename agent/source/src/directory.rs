@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use agent_model::snapshot::Severity;
+use agent_model::finding::Severity;
 use tokio::{
     sync::{mpsc::UnboundedReceiver, watch},
     task, time,
@@ -33,7 +33,7 @@ use crate::{
     statement::Statement,
 };
 
-/// How long a change may stay unseen that the kernel told nobody about.
+/// How long a change may stay unseen of which the kernel sent no notice.
 pub(crate) const RESCAN: Duration = Duration::from_secs(30);
 /// The same where the kernel does not watch.
 pub(crate) const POLL: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ impl Directory {
         Ok((Self { state, publisher, watch }, reader))
     }
 
-    /// Publishes the first state, and then each other one, until nobody reads.
+    /// Publishes the first state, and then each other one, until the receiver is dropped.
     pub async fn run(self) {
         let Self { mut state, publisher, mut watch } = self;
         let mut changes = Vec::new();

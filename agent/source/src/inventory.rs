@@ -24,8 +24,8 @@ use std::{
 
 use agent_base::lock::lock;
 use agent_model::{
+    finding::Finding,
     resource::{Described, Kind, Object, ObjectKey, Objects},
-    snapshot::Finding,
 };
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};

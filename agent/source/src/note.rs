@@ -1,8 +1,8 @@
 //! Something about an object or a file that a person should know: a finding, and where it is.
 
 use agent_model::{
+    finding::{Finding, Severity},
     resource::Short,
-    snapshot::{Finding, Severity},
 };
 
 /// See the module.

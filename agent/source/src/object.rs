@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use agent_model::{
+    finding::{Finding, Severity, code as model_code},
     resource::{
         Kind, MayBe, Object, ObjectKey, Parsed, Refused, ResourceError, Short, may_be, parse,
         validate,
     },
-    snapshot::{Finding, Severity, code as model_code},
 };
 use serde_json::Value;
 

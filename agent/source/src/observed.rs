@@ -19,7 +19,7 @@ pub struct Observed {
     pub spots: Arc<Spots>,
     /// The same for other nodes to read; only while an API server says it.
     pub digests: Option<Arc<Digests>>,
-    /// Since what is new of it arrived; `None` once somebody has seen it.
+    /// Since what is new of it arrived; `None` once it was read.
     pub laps: Option<Laps>,
 }
 

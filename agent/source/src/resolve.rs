@@ -60,7 +60,7 @@ pub trait Ask: Send + Sync + 'static {
     fn ask(&self, name: Arc<str>) -> BoxFuture<'static, Reply>;
 }
 
-/// What is known of names, for whoever wants to look.
+/// What is known of names, for commands and metrics.
 #[derive(Clone, Debug)]
 pub struct Known(Arc<Mutex<Cache>>);
 
@@ -145,7 +145,7 @@ impl Resolver {
         self.known.clone()
     }
 
-    /// Keeps answers until nobody wants any.
+    /// Keeps answers until none is wanted any more.
     pub async fn run(mut self) {
         let (contents, written) = watch::channel(Vec::new());
         let mut keeper = JoinSet::new();

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agent_model::{resource::Objects, snapshot::PodId};
+use agent_model::{pod::PodId, resource::Objects};
 
 /// Where the agent's own name servers are named.
 pub(crate) const OWN: &str = "/etc/resolv.conf";

@@ -83,7 +83,7 @@ impl Scanner {
     /// All files by place. A subdirectory that cannot be listed keeps the files that it had.
     fn files(&mut self, store: &mut Store) -> io::Result<Found> {
         let Tree { files, mut unlisted, skipped, dangling, .. } = Tree::of(&self.root)?;
-        // A link to a folder is trouble once there was a folder: somebody replaces it.
+        // A link to a folder is trouble once there was a folder: it is being replaced.
         let below = |place: &Place, above: &Place| {
             place.strip_prefix(&**above).is_some_and(|rest| rest.starts_with('/'))
         };
@@ -152,7 +152,7 @@ pub(crate) fn is_manifest(path: &Path) -> bool {
 /// A file's text; `None` when it is gone or is no file (a pipe would block for ever).
 fn text(path: &Path) -> io::Result<Option<String>> {
     let metadata = match fs::metadata(path) {
-        // A dangling link is trouble, not absence: somebody replaces what it points to.
+        // A dangling link is trouble, not absence: what it points to is being replaced.
         Err(error)
             if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() =>
         {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use agent_model::{
+    finding::Finding,
     resource::{ObjectKey, Short},
-    snapshot::Finding,
 };
 
 /// Where objects are, for people: `far.yaml, document 2 (line 14)`.

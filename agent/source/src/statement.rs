@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use agent_model::{
+    finding::Finding,
     resource::{Object, ObjectKey, Refused, Short},
-    snapshot::Finding,
 };
 
 use crate::note::Note;

@@ -15,8 +15,8 @@ use std::{
 };
 
 use agent_model::{
+    finding::{Finding, Severity},
     resource::{Object, ObjectKey, Objects, Refused},
-    snapshot::{Finding, Severity},
 };
 use hashbrown::{HashMap, HashSet};
 
@@ -270,7 +270,7 @@ fn take_over(old: Statement, new: &mut Statement) {
     }
     if new.partial {
         old.retain(|_, claim| !claim.is_guess);
-        // What was good here before is what cannot be told now, as far as anybody knows.
+        // What was good here before is what cannot be told now, as far as is known.
         let is_known = |guess: &Claim| {
             old.values().any(|one| one.form.is_some() && one.key.kind == guess.key.kind)
         };

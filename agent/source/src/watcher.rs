@@ -136,7 +136,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// A send fails only when nobody listens any more.
+/// A send fails only when the receiver is gone.
 fn tell(
     sender: &UnboundedSender<Change>,
     event: notify::Result<Event>,
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_went_is_watched_anew_whatever_its_inode() {
+    fn a_directory_that_went_is_watched_again_whatever_its_inode() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().canonicalize().unwrap();
         let inner = path.join("inner");

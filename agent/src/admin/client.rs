@@ -22,7 +22,7 @@ use super::rundir;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// Nobody listens.
+    /// No agent listens.
     #[error(
         "no agent answers on {}; start one with `sekisho agent`, or say which with \
          --run-dir", socket.display()

@@ -156,7 +156,7 @@ pub(super) fn answer(answers: &dyn Answers, pod: &PodRef, view: View) -> Result<
     Ok(rows(&snapshot, &pod, view))
 }
 
-fn rows(snapshot: &Snapshot, pod: &agent_model::snapshot::PodId, view: View) -> Rows {
+fn rows(snapshot: &Snapshot, pod: &agent_model::pod::PodId, view: View) -> Rows {
     let (outbound, gateway) = (snapshot.requests.outbound(pod), snapshot.requests.gateway(pod));
     let (outbound, gateway) = (outbound.as_deref(), gateway.as_deref());
     let clusters = || {

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use agent_model::{
     explain,
+    pod::PodId,
     requests::{Decided, Request, Sent, Verdict},
-    snapshot::{PodId, Snapshot},
+    snapshot::Snapshot,
 };
 use serde::{Deserialize, Serialize};
 

@@ -42,7 +42,7 @@ pub(crate) enum BindError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Somebody answers there although the run directory's lock is free.
+    /// Another process answers there although the run directory's lock is free.
     #[error(
         "another agent answers on {}, although its lock was removed; stop that agent, or give \
          this one a --run-dir of its own", path.display()
@@ -77,7 +77,7 @@ pub(crate) async fn bind(path: PathBuf) -> Result<UnixListener, BindError> {
     if UnixStream::connect(&path).await.is_ok() {
         return Err(BindError::Answered { path });
     }
-    // It gets its mode under another name first: under its own, nobody else can ever connect.
+    // It gets its mode under another name first: under its own, no other user can ever connect.
     let early = path.with_extension("new");
     bind_private(&early)
         .and_then(|listener| fs::rename(&early, &path).map(|()| listener))

@@ -18,7 +18,7 @@ impl Answers for Fixed {
     }
 
     fn judge(&self, _: &Flow) -> Judgement {
-        unreachable!("nobody asks about a flow here")
+        unreachable!("no test asks about a flow here")
     }
 
     fn snapshot(&self) -> Option<Arc<Snapshot>> {
@@ -155,7 +155,7 @@ async fn a_dead_agents_socket_is_replaced_and_a_live_ones_is_not() {
     let first = agent(dir.path(), State::Ready).await;
     assert_eq!(Client::new(dir.path()).ask::<Status>("/status").await.unwrap().generation, 5);
 
-    // Somebody removes the lock under a live agent.
+    // The lock is removed under a live agent.
     std::fs::remove_file(dir.path().join("agent.lock")).unwrap();
     let second = RunDir::claim(dir.path()).unwrap();
     let error = server::bind_socket(&second).await.unwrap_err();

@@ -8,7 +8,8 @@ use agent_model::{
     compile::addr_of,
     egress::Protocol,
     explain::{self, Decision, Explanation, Query, explain},
-    snapshot::{PodId, Snapshot},
+    pod::PodId,
+    snapshot::Snapshot,
 };
 use serde::{Deserialize, Serialize};
 

@@ -17,7 +17,7 @@ pub(crate) struct AccessLogArgs {
     /// How the lines of the access log look
     #[arg(long, value_enum, default_value_t = Format::Text)]
     access_log_format: Format,
-    /// Append the access log to this file, and open it anew on SIGHUP or when it was moved [default: the
+    /// Append the access log to this file, and open it again on SIGHUP or when it was moved [default: the
     /// standard output]
     #[arg(long, value_name = "PATH")]
     access_log_file: Option<PathBuf>,

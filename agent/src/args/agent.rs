@@ -130,7 +130,7 @@ impl AgentArgs {
         }
     }
 
-    /// Whom to believe about namespaces: in a cluster whoever may make a pod writes its
+    /// Whom to believe about namespaces: in a cluster every user who may make a pod writes its
     /// annotations.
     pub(crate) fn namespaces_from(&self) -> PodNamespaces {
         self.pod_namespaces.unwrap_or(match self.config_dir {

@@ -33,7 +33,7 @@ pub(crate) enum OnRevoke {
 /// Whom the agent believes about where a pod's network namespace is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PodNamespaces {
-    /// The Pod's annotation sekisho.dev/netns: whoever writes the Pod is believed
+    /// The Pod's annotation sekisho.dev/netns: every user who may write the Pod is believed
     Annotation,
     /// The container runtime of this node
     Runtime,

@@ -220,7 +220,7 @@ pub(crate) struct CrdsArgs {
 /// What to do about definitions.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum CrdsVerb {
-    /// Create those that are absent; one that is there is left as it is, whoever made it
+    /// Create those that are absent; one that exists is kept, whichever client made it
     #[command(after_help = "\
 Needs get and create on customresourcedefinitions, which the agent itself has not.
 Exit codes: 0 each one is there now, 1 the server refused or does not answer")]

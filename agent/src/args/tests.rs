@@ -76,7 +76,7 @@ fn what_becomes_of_objects_is_written_unless_it_is_turned_off() {
     };
     assert!(writes("sekisho agent --node-name n").unwrap());
     assert!(!writes("sekisho agent --node-name n --write-status false").unwrap());
-    // On a directory there is nobody to write to.
+    // On a directory there is no server to write to.
     assert!(writes("sekisho agent --node-name n --config-dir c").is_ok());
     assert!(writes("sekisho agent --node-name n --config-dir c --write-status true").is_err());
 }

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use agent_model::{analyze::analyze, snapshot::Severity};
+use agent_model::{analyze::analyze, finding::Severity};
 use agent_source::{
     cluster::{self, Credentials, LeftOut, Listing},
     code, manifest,

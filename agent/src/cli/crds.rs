@@ -94,13 +94,13 @@ async fn create(api: &Api<DynamicObject>, definition: &DynamicObject) -> anyhow:
         Ok(_) => Ok(Outcome::Installed { name }),
         Err(kube::Error::Api(refused)) if refused.code == CONFLICT => {
             let by = api.get(&name).await.map(|there| maker(&there));
-            Ok(Outcome::Kept { by: by.unwrap_or_else(|_| "somebody".to_owned()), name })
+            Ok(Outcome::Kept { by: by.unwrap_or_else(|_| "an unknown client".to_owned()), name })
         }
         Err(error) => bail!("{name} cannot be created: {error}"),
     }
 }
 
-/// Who wrote a definition: by its label, else by whoever sent it first.
+/// Who wrote a definition: by its label, else the first field manager.
 fn maker(there: &DynamicObject) -> String {
     let labels = there.metadata.labels.as_ref();
     let label = labels.and_then(|labels| labels.get(MANAGED_BY));
@@ -109,7 +109,7 @@ fn maker(there: &DynamicObject) -> String {
     }
     let fields = there.metadata.managed_fields.as_ref().and_then(|all| all.first());
     let sender = fields.and_then(|fields| fields.manager.clone());
-    label.cloned().or(sender).unwrap_or_else(|| "somebody".to_owned())
+    label.cloned().or(sender).unwrap_or_else(|| "an unknown client".to_owned())
 }
 
 fn line(outcome: &Outcome) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use agent_model::snapshot::Severity;
+use agent_model::finding::Severity;
 
 use super::output::{Paint, Tone};
 use crate::observe::status::Note;

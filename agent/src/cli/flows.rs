@@ -103,6 +103,9 @@ fn detail(flow: &FlowView) -> String {
     if let Some(upstream) = flow.upstream {
         let _ = write!(detail, " by {upstream}");
     }
+    if let Some(name) = &flow.server_name {
+        let _ = write!(detail, " for {name}");
+    }
     if let (Some(request), Some(carried)) = (&flow.request, flow.carried) {
         let _ = write!(detail, "; {request} after {}", duration(carried.duration_us));
     } else if let Some(carried) = flow.carried {
@@ -112,6 +115,9 @@ fn detail(flow: &FlowView) -> String {
         if carried.rtt_us > 0 {
             let _ = write!(detail, ", rtt {}", duration(carried.rtt_us.into()));
         }
+    }
+    if let Some(error) = &flow.error {
+        let _ = write!(detail, "; {error}");
     }
     detail
 }

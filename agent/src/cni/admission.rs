@@ -147,7 +147,7 @@ impl Server {
         }
     }
 
-    /// Changes what is known of sandboxes, where a write to the disk makes nobody wait.
+    /// Changes what is known of sandboxes; no pod start waits for the write to the disk.
     async fn write(
         &self,
         change: impl FnOnce(&Sandboxes) -> io::Result<()> + Send + 'static,

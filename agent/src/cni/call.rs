@@ -225,7 +225,7 @@ fn arguments(environment: &Environment) -> Result<BTreeMap<&str, &str>, Failure>
     pairs.collect()
 }
 
-/// The addresses of a result, whose lengths nobody needs here.
+/// The addresses of a result, whose prefix lengths are not needed here.
 fn addresses(result: &Value) -> Vec<IpAddr> {
     let entries = result["ips"].as_array().map(Vec::as_slice).unwrap_or_default();
     let address = |entry: &Value| {

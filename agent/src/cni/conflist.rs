@@ -136,7 +136,7 @@ impl<'a> List<'a> {
         &self.text[self.plugins[at].clone()]
     }
 
-    /// Where our entry is: once, unless somebody has written it twice.
+    /// Where our entry is: once, unless the file was edited to have it twice.
     fn ours(&self) -> Vec<usize> {
         #[derive(Deserialize)]
         struct Plugin {

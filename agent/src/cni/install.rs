@@ -315,7 +315,7 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, Seen)> {
     Ok((fs::read(path)?, before))
 }
 
-/// Writes a file that is there, unless somebody else has just done so: then the next look finds it.
+/// Writes a file that is there, unless another process has just done so: then the next look finds it.
 fn replace(path: &Path, text: &[u8], before: Seen) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
     let mut draft = draft(path, text, metadata.permissions().mode())?;
@@ -333,7 +333,7 @@ fn write(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     draft(path, text, mode)?.commit()
 }
 
-/// Writes a file whole, under a name that nobody reads, so that a rename makes it the other's.
+/// Writes a file whole, under a name that no program reads, so that a rename makes it the other's.
 fn draft(path: &Path, text: &[u8], mode: u32) -> io::Result<Draft> {
     let mut draft = Draft::named(path, DRAFT, mode & 0o7777)?;
     draft.file().write_all(text)?;

@@ -156,7 +156,7 @@ impl Agent {
     }
 
     /// Waits for an agent that is away, and for its answer, until the deadline. A refusal has a
-    /// code of its own; that nobody answers is for another time.
+    /// code of its own; that no agent answers is for another time.
     async fn patiently<Q: Serialize + Sync, A: DeserializeOwned>(
         &self,
         path: &str,

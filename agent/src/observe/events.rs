@@ -87,7 +87,7 @@ impl Sink {
     }
 }
 
-/// How long an event that wakes nobody may lie in the ring: only refusals wake the reader. At
+/// How long an event that does not wake the reader may lie in the ring: only refusals do. At
 /// 80,000 connections a second the ring is full after this long.
 const LOOK: Duration = Duration::from_millis(100);
 

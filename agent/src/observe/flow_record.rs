@@ -9,10 +9,13 @@ use std::{
 };
 
 use agent_abi::{
-    Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_PACKET, LAYER_WIRE, Reason, Verdict,
+    Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_LINK, LAYER_PACKET, Reason, Verdict,
     protocol,
 };
-use agent_model::{egress::RuleSource, pod::WorkloadName, snapshot::PodId};
+use agent_model::{
+    egress::RuleSource,
+    pod::{PodId, WorkloadName},
+};
 use agent_pods::connections::Reset;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -55,6 +58,10 @@ pub(crate) struct FlowRecord {
     pub(crate) pid: Option<u32>,
     /// What the proxy dialled.
     pub(crate) upstream: Option<SocketAddr>,
+    /// The server name that its TLS asks for, where the proxy read it.
+    pub(crate) server_name: Option<String>,
+    /// What went wrong, with its causes.
+    pub(crate) error: Option<String>,
     /// For the end of a connection: what it carried.
     pub(crate) carried: Option<Carried>,
     /// The request that this tells of, and not its connection.
@@ -98,7 +105,7 @@ pub(crate) enum Layer {
     /// A hook on packets that leave a socket.
     Packet,
     /// A hook on the host's end of the pod's link.
-    Wire,
+    Link,
     /// The proxy.
     Proxy,
 }
@@ -121,7 +128,7 @@ pub(crate) struct Carried {
     pub(crate) bytes_received: u64,
     /// How long it was open, in microseconds.
     pub(crate) duration_us: u64,
-    /// The smoothed round-trip time in microseconds; 0 where nobody measured it.
+    /// The smoothed round-trip time in microseconds; 0 where it was not measured.
     pub(crate) rtt_us: u32,
 }
 
@@ -164,6 +171,8 @@ impl FlowRecord {
             rule: known.rule,
             pid: (event.pid != 0).then_some(event.pid),
             upstream: None,
+            server_name: None,
+            error: None,
             carried,
             request: None,
         })
@@ -190,6 +199,8 @@ impl FlowRecord {
             rule: None,
             pid: None,
             upstream: None,
+            server_name: None,
+            error: None,
             carried: None,
             request: None,
         }
@@ -221,7 +232,7 @@ impl Layer {
         match word {
             LAYER_CONNECT => Some(Self::Connect),
             LAYER_PACKET => Some(Self::Packet),
-            LAYER_WIRE => Some(Self::Wire),
+            LAYER_LINK => Some(Self::Link),
             _ => None,
         }
     }
@@ -231,7 +242,7 @@ impl Layer {
         match self {
             Self::Connect => "connect",
             Self::Packet => "packet",
-            Self::Wire => "wire",
+            Self::Link => "link",
             Self::Proxy => "proxy",
         }
     }

@@ -48,9 +48,15 @@ pub(crate) struct FlowView {
     /// What the proxy dialled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upstream: Option<SocketAddr>,
+    /// The server name that its TLS asks for, where the proxy read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server_name: Option<String>,
+    /// What went wrong, with its causes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
     /// `tcp`, `udp`, `icmp`, `icmpv6`, or the number.
     pub(crate) protocol: String,
-    /// `connect`, `packet`, `wire`, or `proxy`.
+    /// `connect`, `packet`, `link`, or `proxy`.
     pub(crate) layer: Text,
     /// What was decided.
     #[serde(with = "abi_names::verdict")]
@@ -122,6 +128,8 @@ impl From<&FlowRecord> for FlowView {
             dst_port: record.destination.port,
             service: record.service().map(str::to_owned),
             upstream: record.upstream,
+            server_name: record.server_name.clone(),
+            error: record.error.clone(),
             protocol: record.protocol.to_string(),
             layer: record.layer.name().into(),
             verdict: record.verdict,

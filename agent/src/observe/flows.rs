@@ -36,7 +36,7 @@ pub(crate) struct FlowLog {
     ring: Mutex<VecDeque<Arc<FlowRecord>>>,
     subscribers: Vec<Arc<dyn Subscriber>>,
     sender: broadcast::Sender<Arc<FlowRecord>>,
-    /// Somebody wants what the kernel has not handed over yet.
+    /// A client wants what the kernel has not handed over yet.
     asked: Notify,
     /// It has been handed over.
     handed: Notify,
@@ -69,7 +69,7 @@ impl FlowLog {
         let _ = tokio::time::timeout(PATIENCE, handed).await;
     }
 
-    /// For the reader: waits until somebody wants what it has not read yet.
+    /// For the reader: waits until a client wants what it has not read yet.
     pub(crate) async fn asked(&self) {
         self.asked.notified().await;
     }
@@ -88,7 +88,7 @@ impl FlowLog {
                 ring.pop_front();
             }
             ring.push_back(Arc::clone(&record));
-            // A send fails only when nobody follows. It happens under the lock so that a new
+            // A send fails only without any follower. It happens under the lock so that a new
             // follower gets each flow once: from the ring or from the channel.
             let _ = self.sender.send(Arc::clone(&record));
         }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use agent_base::{laps::Laps, lock::lock};
-use agent_model::snapshot::Severity;
+use agent_model::finding::Severity;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
@@ -172,7 +172,7 @@ impl Writer<'_, '_> {
         let lost = ConstCounter::new(lost);
         let help = "Events that found the ring full";
         lost.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)?;
-        let help = "Hooks that somebody else took away and that were put back";
+        let help = "Hooks that another program took away and that were put back";
         let mended = ConstCounter::new(status.mended.count);
         let name = "kernel_hooks_mended";
         mended.encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)?;
@@ -316,8 +316,8 @@ impl Writer<'_, '_> {
 #[cfg(test)]
 mod tests {
     use agent_model::{
+        finding::Finding,
         resource::{Kind, ObjectKey},
-        snapshot::Finding,
     };
 
     use super::*;

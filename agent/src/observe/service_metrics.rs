@@ -5,7 +5,7 @@
 //! ```
 //!
 //! What serves a request puts a pointer into a queue and goes on. A queue that is full is emptied by
-//! whoever finds it full, unless that is being done already: then the flow is lost here, and counted.
+//! what finds it full, unless that is being done already: then the flow is lost here, and counted.
 //! Series are bounded in number ([`table`]), and those of workloads that left the node go.
 
 mod distribution;

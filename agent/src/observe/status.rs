@@ -73,7 +73,7 @@ pub(crate) struct Status {
     /// The API server that is followed; none on a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Source>,
-    /// Who tells the authors of objects what becomes of them; none where nobody does.
+    /// Who tells the authors of objects what becomes of them; none without a status writer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) status_writer: Option<StatusWriter>,
 }
@@ -229,7 +229,7 @@ pub(crate) struct Hook {
     pub(crate) note: Option<String>,
 }
 
-/// Hooks that somebody else took away.
+/// Hooks that another program took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mended {
     /// How often one was put back since the agent started.

@@ -69,7 +69,7 @@ impl Failure {
         }
     }
 
-    /// Somebody else wrote first, or what is to be made is there.
+    /// Another client wrote first, or what is to be made is there.
     pub(super) fn is_conflict(&self) -> bool {
         self.code() == Some(409)
     }

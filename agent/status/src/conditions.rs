@@ -104,7 +104,7 @@ fn condition(
 
 #[cfg(test)]
 mod tests {
-    use agent_model::snapshot::Severity;
+    use agent_model::finding::Severity;
     use agent_source::note::Note;
 
     use super::*;

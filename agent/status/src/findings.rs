@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use agent_model::{
     analyze::analyze,
+    finding::{Finding, Severity, code},
     resource::{Kind, ObjectKey, Objects},
-    snapshot::{Finding, Severity, code},
 };
 use agent_source::{inventory::key_of, note::Note, observed::Observed};
 use tokio::{

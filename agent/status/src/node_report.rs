@@ -102,7 +102,7 @@ impl Left {
         Self { uid: lease.metadata.uid, version: lease.metadata.resource_version }
     }
 
-    /// Whether this is the same Lease, or what somebody has made of it since.
+    /// Whether this is the same Lease, or a later version of it.
     fn is_since(&self, left: &Self) -> bool {
         let number = |one: &Self| one.version.as_ref().and_then(|text| text.parse::<u64>().ok());
         self.uid == left.uid && number(self) >= number(left)

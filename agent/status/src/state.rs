@@ -8,7 +8,7 @@ use std::{
 };
 
 use agent_base::{error::chain, lock::lock};
-use agent_model::snapshot::Severity;
+use agent_model::finding::Severity;
 use agent_source::{cluster::Presence, code, note::Note};
 
 use tokio::sync::watch;
@@ -247,10 +247,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_verb_is_named_until_it_is_there() {
-        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| {
+        let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
             std::future::pending::<Result<http::Response<kube::client::Body>, Infallible>>()
         });
-        let presence = Presence::new(kube::Client::new(nobody, "mesh"));
+        let presence = Presence::new(kube::Client::new(silent, "mesh"));
         let state = State::new("mesh", Arc::new(presence));
         let status = r#"{"status":"Failure","message":"no","reason":"Forbidden","code":403}"#;
         let failure = Failure::Refused(Box::new(serde_json::from_str(status).unwrap()));

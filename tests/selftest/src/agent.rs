@@ -165,7 +165,7 @@ impl Agent {
         self.process.take().context("the agent does not run")?.kill()
     }
 
-    /// Stops its process, as a debugger would: the kernel judges on, and nobody mends anything.
+    /// Stops its process, as a debugger would: the kernel judges on, and nothing is mended.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)
     }
@@ -306,7 +306,7 @@ impl Drop for Agent {
 // Two tests may find it missing at once: the second mount would hide the first's pins.
 static MOUNTING: Mutex<()> = Mutex::new(());
 
-/// Mounts the BPF file system where every system has it, if nobody has yet.
+/// Mounts the BPF file system where every system has it, if it is not mounted yet.
 pub fn mount_bpf() -> Result<()> {
     let _guard = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
     if statfs(name::BPF_DIR).is_ok_and(|fs| fs.f_type == libc::BPF_FS_MAGIC) {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! name, netns, cgroup, process   guards for what a run makes; each undoes itself when dropped
-//! world                          a node, its pods, and hosts far away, wired up
+//! world                          a node, its pods, and hosts far away, connected
 //! way, errand                    a way out of a pod, and what the probe is told about it
 //! probe                          what runs inside a pod and tries
 //! packet, frame, capture         frames: built by the probe, read at the far end

@@ -28,7 +28,7 @@ pub enum Mode {
 /// A port of a `ServiceEntry`: its number and its protocol, which may be empty (detected).
 pub type Port<'a> = (u16, &'a str);
 
-/// Whoever has the same objects as a directory, such as an API server.
+/// A second place for the same objects as the directory's, such as an API server.
 pub trait Mirror: fmt::Debug + Send + Sync {
     /// Takes what was written; with the name and the status of a pod, which come apart.
     fn apply(&self, manifests: &str, status: Option<(&str, &str)>) -> Result<()>;

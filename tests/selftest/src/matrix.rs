@@ -5,7 +5,7 @@
 //! refused   no rule            a fresh try fails, no frame arrives
 //! allowed   a rule comes       the same tries get their answer
 //! revoked   the rule goes      what is open ends, fresh tries fail, no frame arrives
-//! held      nobody knows the pod yet: calls fail with EAGAIN, no frame arrives
+//! held      the pod is not known yet: calls fail with EAGAIN, no frame arrives
 //! ```
 
 use std::{
@@ -137,7 +137,7 @@ fn judge(
         layer: match row.way.profile().layer {
             Layer::Connect => "connect",
             Layer::Packet => "packet",
-            Layer::Wire => "wire",
+            Layer::Link => "link",
         },
         saw: row.report.fresh.to_string(),
         frames: row.frames.len(),

@@ -27,7 +27,7 @@ pub enum Posture {
     /// Only what a rule names is let out, and none names any destination but the honest ones.
     Closed,
     /// No manifest names it, and the agent holds what it does not know. Only the hooks of sockets
-    /// see such a pod: on whose link to sit is what nobody knows yet.
+    /// see such a pod: which link is its own is not known yet.
     Unknown,
 }
 
@@ -82,9 +82,9 @@ impl Posture {
         }
     }
 
-    /// The ways that are tried: of an unknown pod nobody watches the link.
+    /// The ways that are tried: no hook is on the link of an unknown pod.
     pub fn ways(self) -> Vec<Way> {
-        let is_seen = |way: &Way| self != Self::Unknown || way.profile().layer != Layer::Wire;
+        let is_seen = |way: &Way| self != Self::Unknown || way.profile().layer != Layer::Link;
         Way::ALL.iter().copied().filter(is_seen).collect()
     }
 
@@ -223,7 +223,7 @@ const fn layer_name(layer: Layer) -> &'static str {
     match layer {
         Layer::Connect => "connect",
         Layer::Packet => "packet",
-        Layer::Wire => "wire",
+        Layer::Link => "link",
     }
 }
 

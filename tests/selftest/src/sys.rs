@@ -132,7 +132,7 @@ pub fn bpf(command: u32, attributes: &mut [u8]) -> io::Result<i64> {
 /// Takes a descriptor that a system call has just returned.
 pub fn own(descriptor: i64) -> io::Result<OwnedFd> {
     let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
-    // SAFETY: the callers pass what a call has just made, so nobody else owns it.
+    // SAFETY: the callers pass what a call has just made, so it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 

@@ -60,7 +60,7 @@ pub enum Layer {
     /// The hook where packets leave a socket.
     Packet,
     /// The host's end of the pod's link.
-    Wire,
+    Link,
 }
 
 /// Where the process runs that tries a way.
@@ -170,51 +170,51 @@ ways! {
     /// `sendmsg()` by `io_uring`.
     UringSendMsg: Sockets Rule Errno Connect Pod;
     /// A packet socket: a TCP SYN.
-    PacketTcpSyn: Plain Rule Silent Wire Pod;
+    PacketTcpSyn: Plain Rule Silent Link Pod;
     /// A packet socket: a TCP segment with data that belongs to no connection.
-    PacketTcpData: Plain Rule Silent Wire Pod;
+    PacketTcpData: Plain Rule Silent Link Pod;
     /// A packet socket: a UDP datagram.
-    PacketUdp: Plain Rule Silent Wire Pod;
+    PacketUdp: Plain Rule Silent Link Pod;
     /// A packet socket whose link header the kernel writes.
-    PacketCooked: Plain Rule Silent Wire Pod;
+    PacketCooked: Plain Rule Silent Link Pod;
     /// A packet socket that skips the queueing discipline.
-    PacketBypass: Plain Rule Silent Wire Pod;
+    PacketBypass: Plain Rule Silent Link Pod;
     /// A packet socket: an echo request.
-    PacketIcmp: Plain AnyPolicy Silent Wire Pod;
+    PacketIcmp: Plain AnyPolicy Silent Link Pod;
     /// A packet socket: an ICMP error about a datagram of a flow that was allowed once.
-    PacketIcmpError: Plain Rule Silent Wire Pod;
+    PacketIcmpError: Plain Rule Silent Link Pod;
     /// A packet socket: UDP behind IPv4 options.
-    PacketOptions: OnlyV4 Rule Silent Wire Pod;
+    PacketOptions: OnlyV4 Rule Silent Link Pod;
     /// A packet socket: UDP behind a hop-by-hop header.
-    PacketHopByHop: OnlyV6 Rule Silent Wire Pod;
+    PacketHopByHop: OnlyV6 Rule Silent Link Pod;
     /// A packet socket: UDP behind a routing header with no segment left.
-    PacketRouting: OnlyV6 Rule Silent Wire Pod;
+    PacketRouting: OnlyV6 Rule Silent Link Pod;
     /// A packet socket: UDP behind a routing header that names another destination.
-    PacketSegmentsLeft: OnlyV6 AnyPolicy Silent Wire Pod;
+    PacketSegmentsLeft: OnlyV6 AnyPolicy Silent Link Pod;
     /// A packet socket: UDP behind destination options.
-    PacketDestinationOptions: OnlyV6 Rule Silent Wire Pod;
+    PacketDestinationOptions: OnlyV6 Rule Silent Link Pod;
     /// A packet socket: UDP behind a fragment header that says it is whole.
-    PacketAtomicFragment: OnlyV6 Rule Silent Wire Pod;
-    /// A packet socket: UDP behind more extension headers than anybody needs.
-    PacketDeepHeaders: OnlyV6 AnyPolicy Silent Wire Pod;
+    PacketAtomicFragment: OnlyV6 Rule Silent Link Pod;
+    /// A packet socket: UDP behind more extension headers than any real packet has.
+    PacketDeepHeaders: OnlyV6 AnyPolicy Silent Link Pod;
     /// A packet socket: a UDP datagram in two fragments.
-    PacketFragments: Plain Rule Silent Wire Pod;
+    PacketFragments: Plain Rule Silent Link Pod;
     /// A packet socket: a later fragment without its first.
-    PacketLaterFragment: Plain AnyPolicy Silent Wire Pod;
+    PacketLaterFragment: Plain AnyPolicy Silent Link Pod;
     /// A packet socket: a first fragment too short to hold a TCP header.
-    PacketTinyFragment: Plain AnyPolicy Silent Wire Pod;
+    PacketTinyFragment: Plain AnyPolicy Silent Link Pod;
     /// A packet socket: UDP behind a VLAN tag.
-    PacketTagged: Plain AnyPolicy Silent Wire Pod;
+    PacketTagged: Plain AnyPolicy Silent Link Pod;
     /// A packet socket: an ethertype set aside for experiments.
-    PacketUnknown: Plain AnyPolicy Silent Wire Pod;
+    PacketUnknown: Plain AnyPolicy Silent Link Pod;
     /// A packet socket: a packet of one family under the ethertype of the other.
-    PacketWrongFamily: Plain AnyPolicy Silent Wire Pod;
+    PacketWrongFamily: Plain AnyPolicy Silent Link Pod;
     /// A packet socket: a UDP datagram for loopback, to the far host's station.
-    PacketLoopback: Plain AnyPolicy Silent Wire Pod;
+    PacketLoopback: Plain AnyPolicy Silent Link Pod;
     /// A TCP socket made in a group that no hook sees, passed in by `SCM_RIGHTS`.
-    ForeignTcp: Plain Rule Silent Wire ForeignGroup;
+    ForeignTcp: Plain Rule Silent Link ForeignGroup;
     /// A UDP socket made in a group that no hook sees, passed in by `SCM_RIGHTS`.
-    ForeignUdp: Plain Rule Silent Wire ForeignGroup;
+    ForeignUdp: Plain Rule Silent Link ForeignGroup;
     /// A TCP socket made in another pod's group, passed in by `SCM_RIGHTS`.
     SiblingTcp: Plain Rule Errno Connect SiblingGroup;
     /// A UDP socket made in another pod's group, passed in by `SCM_RIGHTS`.
@@ -261,7 +261,7 @@ impl Way {
 
     /// Whether the probe alone decides every byte of what it sends.
     pub fn is_hand_made(self) -> bool {
-        self.profile().layer as u8 == Layer::Wire as u8
+        self.profile().layer as u8 == Layer::Link as u8
             && self.profile().stand as u8 == Stand::Pod as u8
     }
 

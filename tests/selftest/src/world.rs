@@ -1,4 +1,4 @@
-//! A node, pods on it and hosts far away: namespaces wired up, both families, nothing else.
+//! A node, pods on it and hosts far away: namespaces connected, both families, nothing else.
 //!
 //! ```text
 //!  pod ── veth ──┐                  ┌── veth ── far host (a database, a resolver …)
@@ -236,7 +236,7 @@ impl World {
         self.node.ip(&outside)
     }
 
-    /// Nothing of a far host comes back any more, and nobody is told: what it is sent arrives, and
+    /// Nothing of a far host comes back any more, without any error: what it is sent arrives, and
     /// it has no way to answer.
     pub fn cut(&self, host: &Host) -> Result<()> {
         ensure!(self.wiring == Wiring::Routed, "only a routed host is cut off");

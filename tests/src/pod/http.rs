@@ -2,12 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead as _, Read as _, Write as _},
+    io::{self, BufRead as _},
     net::{SocketAddr, TcpStream},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::web::field;
@@ -30,6 +37,9 @@ pub struct Requests {
     pub millis: u64,
     /// How many each connection has.
     pub each: u32,
+    /// The server name, where they are sent over TLS; whose certificate comes is not looked at.
+    #[serde(default)]
+    pub tls: Option<String>,
 }
 
 /// What came of them.
@@ -87,13 +97,13 @@ fn run(requests: &Requests) -> Answers {
     found
 }
 
-fn once(requests: &Requests, kept: &mut Option<TcpStream>) -> io::Result<String> {
-    let mut stream = kept.take().map_or_else(|| connect(requests.to), Ok)?;
+fn once(requests: &Requests, kept: &mut Option<Box<dyn Stream>>) -> io::Result<String> {
+    let mut stream = kept.take().map_or_else(|| connect(requests), Ok)?;
     let mut request = requests.lines.join("\r\n");
     request.push_str("\r\n\r\n");
     request.push_str(&requests.body);
     stream.write_all(request.as_bytes())?;
-    let (head, body) = read(&mut stream)?;
+    let (head, body) = read(&mut *stream)?;
     let status = head.split(' ').nth(1).unwrap_or_default();
     let closes = field(&head, "connection").is_some_and(|value| value == "close");
     if !closes {
@@ -103,18 +113,72 @@ fn once(requests: &Requests, kept: &mut Option<TcpStream>) -> io::Result<String>
     Ok(format!("{status} {location}{body}").trim_end().to_owned())
 }
 
-fn connect(to: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+trait Stream: io::Read + io::Write {}
+
+impl<S: io::Read + io::Write> Stream for S {}
+
+fn connect(requests: &Requests) -> io::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect_timeout(&requests.to, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
-    Ok(stream)
+    let Some(name) = &requests.tls else { return Ok(Box::new(stream)) };
+    let name = ServerName::try_from(name.clone()).map_err(io::Error::other)?;
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+        .with_no_client_auth();
+    let session =
+        ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    Ok(Box::new(StreamOwned::new(session, stream)))
+}
+
+/// Whoever answers is believed: where connections lead is what is tested.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// A head, and as much of a body as it says.
-fn read(stream: &mut TcpStream) -> io::Result<(String, String)> {
+fn read(stream: &mut dyn Stream) -> io::Result<(String, String)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16_384];
-    let more = |bytes: &mut Vec<u8>, buffer: &mut [u8], stream: &mut TcpStream| match stream
+    let more = |bytes: &mut Vec<u8>, buffer: &mut [u8], stream: &mut dyn Stream| match stream
         .read(buffer)?
     {
         0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),

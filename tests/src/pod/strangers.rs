@@ -1,4 +1,4 @@
-//! Somebody else's programs on a node's hooks, for as long as there is input; says for each line how
+//! Another owner's programs on a node's hooks, for as long as there is input; says for each line how
 //! often each has run, by the hook's name.
 
 use std::{

@@ -1,4 +1,4 @@
-//! What takes an address out of the rules although nobody revoked it: an endpoint that is not ready, or
+//! What takes an address out of the rules although it was not revoked: an endpoint that is not ready, or
 //! left, a Service's address that moved, a list that comes back shorter. Open connections go on, new
 //! ones are refused. What a person takes back ends at once.
 

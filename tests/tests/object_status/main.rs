@@ -86,7 +86,7 @@ fn another_agent_takes_over_and_a_silent_node_does_not_count() -> Result<()> {
     scene.wait("a", "Enforced", "True", &["2 of 2"])?;
     let before = scene.wait_events("b", 1)?;
     scene.wait("b", "Accepted", "False", &["SK0204"])?;
-    // Who cannot renew it lets go before anybody else can have it.
+    // A leader that cannot renew its Lease steps down before another one can have it.
     let before_pause = scene.wait_leader(SOON)?;
     scene.plane.pause_server(true)?;
     scene.agents[before_pause].wait_until("it lets go", |agent| {
@@ -224,7 +224,7 @@ fn a_hundred_changes_are_no_storm() -> Result<()> {
     let written = scene.statuses_written()?;
     thread::sleep(Duration::from_secs(12));
     assert_eq!(scene.statuses_written()?, written, "written though nothing happens");
-    // A status that somebody writes is no new generation.
+    // Another client's write to the status is no new generation.
     let patch =
         json!({"status": {"conditions": [{"type": "Theirs", "status": "True"}]}}).to_string();
     let patch = ["--subresource=status", "--type=merge", "-p", &patch];

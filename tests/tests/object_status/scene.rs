@@ -208,7 +208,7 @@ impl Scene {
                 println!("elected after {:?}", start.elapsed());
                 return Ok(leader);
             }
-            ensure!(start.elapsed() < patience, "nobody is elected: {}", self.agents[0].words());
+            ensure!(start.elapsed() < patience, "no agent is elected: {}", self.agents[0].words());
             thread::sleep(Duration::from_millis(100));
         }
     }

@@ -30,7 +30,7 @@ pub(crate) enum Net {
 }
 
 impl Net {
-    /// The Service's address. Nobody has it: only the proxy knows where it leads.
+    /// The Service's address. No host has it: only the proxy knows where it leads.
     fn service(self) -> SocketAddr {
         let address = if matches!(self, Self::V4) { "10.96.7.7" } else { "2001:db8:96::7" };
         SocketAddr::new(address.parse().expect("an address"), PORT)

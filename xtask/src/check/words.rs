@@ -62,11 +62,10 @@ const RULES: [Rule; 3] = [
     },
 ];
 
-/// Words that a comment says more exactly: which process, which caller, which object.
-const VAGUE: [&str; 4] = ["anybody", "nobody", "somebody", "whoever"];
-/// Where comments have none of them.
-const EXACT: [&str; 6] =
-    ["agent-abi/", "agent-ebpf/", "agent/base/", "agent/kernel/", "agent/pods/", "xtask/"];
+/// Words that comments and documents say more exactly: which process, which caller, which object.
+const VAGUE: [&str; 7] = ["anew", "anybody", "hung", "let be", "nobody", "somebody", "whoever"];
+/// The one document that has them: it names this rule.
+const NAMES_THE_RULE: &str = "CONTRIBUTING.md";
 
 pub(crate) fn check() -> anyhow::Result<()> {
     let listed = quiet(Command::new("git").args(["ls-files", "*.rs"]).current_dir(workspace()))?;
@@ -75,6 +74,11 @@ pub(crate) fn check() -> anyhow::Result<()> {
         // A file that is deleted but not yet committed is still listed.
         let Ok(text) = fs::read_to_string(workspace().join(&path)) else { continue };
         problems.extend(problems_of(&path, &text));
+    }
+    let listed = quiet(Command::new("git").args(["ls-files", "*.md"]).current_dir(workspace()))?;
+    for path in listed.lines().filter(|path| *path != NAMES_THE_RULE) {
+        let Ok(text) = fs::read_to_string(workspace().join(path)) else { continue };
+        problems.extend(vague(path, text.lines().map(Some)));
     }
     if problems.is_empty() { Ok(()) } else { bail!("\n  {}", problems.join("\n  ")) }
 }
@@ -92,22 +96,20 @@ fn problems_of(path: &Path, text: &str) -> Vec<String> {
     if !is_test(&shown.to_string()) && !text.starts_with("//!") {
         problems.push(format!("{shown}: no `//!` header that states its one job"));
     }
-    problems.extend(vague(&shown.to_string(), text));
+    problems.extend(vague(&shown.to_string(), text.lines().map(comment)));
     for rule in &RULES {
         problems.extend(rule.problems(&shown.to_string(), text));
     }
     problems
 }
 
-fn vague(path: &str, text: &str) -> Vec<String> {
-    if !EXACT.iter().any(|part| path.starts_with(part)) {
-        return Vec::new();
-    }
-    let comments = text.lines().enumerate().filter_map(|(at, line)| Some((at, comment(line)?)));
-    comments
-        .filter_map(|(at, comment)| {
-            let comment = comment.to_lowercase();
-            let word = VAGUE.iter().find(|word| names(&comment, word))?;
+/// The vague words of a file, of whose lines `prose` has what is meant for readers.
+fn vague<'a>(path: &str, prose: impl Iterator<Item = Option<&'a str>>) -> Vec<String> {
+    prose
+        .enumerate()
+        .filter_map(|(at, prose)| {
+            let prose = prose?.to_lowercase();
+            let word = VAGUE.iter().find(|word| names(&prose, word))?;
             Some(format!("{path}:{}: {word}: say which process, caller or object", at + 1))
         })
         .collect()
@@ -185,14 +187,25 @@ mod tests {
     }
 
     #[test]
-    fn a_vague_word_is_found_in_comments_of_rooms_without_them() {
+    fn a_vague_word_is_found_in_comments_of_every_room() {
         // This file has none of them in comments either.
-        let text = "//! Job.\n@ Nobody waits.\nfn f() {} @ whoever asks\nlet nobody = 1;\n";
+        let text =
+            "//! Job.\n@ Nobody waits.\nfn f() {} @ whoever asks\nlet nobody = 1;\n@ Let be.\n";
         let text = &text.replace('@', "//");
-        let found = problems_of(Path::new("agent/kernel/src/a.rs"), text);
-        assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[1].starts_with("agent/kernel/src/a.rs:3: whoever"), "{found:?}");
-        assert_eq!(problems_of(Path::new("agent/proxy/src/a.rs"), text), [""; 0]);
+        for room in
+            ["agent/kernel/src", "agent/model/src", "agent/proxy/src", "agent/src", "tests/src"]
+        {
+            let found = problems_of(&Path::new(room).join("a.rs"), text);
+            assert_eq!(found.len(), 3, "{found:?}");
+            assert!(found[1].starts_with(&format!("{room}/a.rs:3: whoever")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_vague_word_is_found_in_documents() {
+        let text = "# Nobody\n\nA nobodyish word is another one.\n";
+        let found = vague("docs/a.md", text.lines().map(Some));
+        assert_eq!(found, ["docs/a.md:1: nobody: say which process, caller or object"]);
     }
 
     #[test]

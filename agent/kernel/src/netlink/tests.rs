@@ -63,7 +63,7 @@ fn attributes_come_back_as_they_were_packed() {
 }
 
 #[test]
-fn nobody_but_the_kernel_reaches_the_socket() {
+fn only_the_kernel_reaches_the_socket() {
     let ours = Socket::open(libc::NETLINK_ROUTE).unwrap();
     let mut address = SocketAddr::new(0, 0);
     ours.inner.get_address(&mut address).unwrap();

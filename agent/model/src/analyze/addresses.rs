@@ -10,8 +10,8 @@ use std::{
 use k8s_openapi::{api::core::v1::ServicePort, apimachinery::pkg::util::intstr::IntOrString};
 
 use crate::{
+    finding::{Finding, Severity, code},
     resource::{Described as _, EndpointSlice, Metadata, Object, Objects, Service},
-    snapshot::{Finding, Severity, code},
 };
 
 /// The prefix that leads nowhere, RFC 6666: no manifest names its addresses.

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    finding::{Finding, Severity, code},
     resource::{Object, ObjectKey, Objects, security::AuthorizationPolicy},
-    snapshot::{Finding, Severity, code},
 };
 
 pub(super) fn find(objects: &Objects) -> Vec<Finding> {

@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use crate::{
     address,
     egress::DefaultAction,
+    finding::{Finding, Severity, code},
     registry::{Authority, Registry},
     resource::{Objects, traffic::OutboundMode},
-    snapshot::{Finding, Severity, code},
     translate::pod_addresses,
 };
 

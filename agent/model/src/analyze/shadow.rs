@@ -8,9 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
     egress::{Action, ProxyDuty, Rule, RuleSource},
+    finding::{Finding, Severity, code},
     registry::{Hidden, Registry, Scope, Service, ServicePort, Visibility},
     resource::Objects,
-    snapshot::{Finding, Severity, code},
 };
 
 pub(super) fn find(objects: &Objects, registry: &Registry) -> Vec<Finding> {
@@ -111,7 +111,7 @@ fn overruled(
     }
     holder.map(|by| {
         format!(
-            "nobody sees it: {by} has the same host and comes first; entries of one host are taken \
+            "no pod sees it: {by} has the same host and comes first; entries of one host are taken \
              together only if namespace, resolution, labels, selector and exportTo are equal, and \
              a port number counts once"
         )

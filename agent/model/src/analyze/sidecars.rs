@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
+    finding::{Finding, Severity, code},
     resource::{Kind, Object, ObjectKey, Objects, sidecar::Sidecar},
-    snapshot::{Finding, Severity, code},
     translate::is_for_all,
 };
 

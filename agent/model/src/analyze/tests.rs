@@ -1,6 +1,6 @@
 use super::*;
+use crate::finding::code;
 use crate::resource::{documents, parse};
-use crate::snapshot::code;
 
 /// The findings as `severity code object field`, and their messages.
 fn analysed(text: &str) -> (Vec<String>, String) {

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     names::{Answer, canonical},
+    pod::PodId,
     registry::Service,
     resource::Kind,
-    snapshot::{PodId, Snapshot},
+    snapshot::Snapshot,
 };
 
 /// A name that an address belongs to.

@@ -1,10 +1,10 @@
-//! What left the registry although nobody revoked it: an endpoint that is gone, an address that moved, a
+//! What left the registry although it was not revoked: an endpoint that is gone, an address that moved, a
 //! Service that is not there for a moment. New connections are refused at once, and open ones go on for
 //! a grace.
 //!
 //! - *The cluster's own services* (Services with their endpoints): all that leaves.
 //! - *What only those see who list it*: the addresses behind a name, as long as the name is listed.
-//! - *What people declare* (entries, names outside): nothing. Whoever takes it back means it.
+//! - *What people declare* (entries, names outside): nothing. Its author takes it back on purpose.
 //!
 //! Who may see a service decides here too, by what is said now: narrowing it, or the client's own view,
 //! ends the grace. An endpoint that is there and not ready has not left ([`ServicePort::outlived`]), and
@@ -181,7 +181,7 @@ fn difference<'a>(
     }
 }
 
-/// What a service had and its next form has not; `None` where nothing left, or somebody took it back.
+/// What a service had and its next form has not; `None` where nothing left, or its author took it back.
 fn what_left(gone: &Service, fresh: Option<&Service>, listed: bool) -> Option<Service> {
     let is_clusters = gone.authority == Authority::Cluster && !gone.external;
     if !listed && !is_clusters || listed && fresh.is_none() {

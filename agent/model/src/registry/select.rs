@@ -264,7 +264,7 @@ fn alike(holder: &Service, other: &Service) -> bool {
         && holder.likeness == other.likeness
 }
 
-/// Those of the ports whose numbers nobody has taken yet; they are taken now.
+/// Those of the ports whose numbers are not taken yet; they are taken now.
 fn unclaimed(service: &Service, ports: &Ports, taken: &mut Vec<u16>) -> Ports {
     let mut free = Ports::none(service);
     free.add(service, |index, port| ports.contains(index) && !taken.contains(&port.number));

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     num::NonZeroU16,
     sync::Arc,
     time::Duration,
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::{change::HeaderChanges, policy::ClientPolicy};
 use crate::{
-    endpoints::Endpoints,
+    endpoints::{Endpoints, NamedEndpoint},
     registry::Service,
     resource::{ObjectKey, protocol::AppProtocol},
 };
@@ -94,6 +95,23 @@ impl Backend {
         }
     }
 
+    /// Whether a connection to this address and port is one to this anyway.
+    pub(super) fn is_at(&self, address: IpAddr, port: u16) -> bool {
+        if self.is_where_dialled(port) {
+            return true;
+        }
+        let Members::OfPort { port: of, .. } = &self.members else { return false };
+        let has = |name: &NamedEndpoint| {
+            name.current.contains(&address) || name.lingering.contains(&address)
+        };
+        let resolved = match &of.service.ports[of.index].endpoints {
+            Some(Endpoints::Named { names, .. }) => names.iter().any(has),
+            _ => false,
+        };
+        let own = || of.service.addresses.iter().any(|net| net.contains(&address));
+        self.port == port && (resolved || own())
+    }
+
     /// Its endpoints, where they do not change.
     pub fn stated_endpoints(&self) -> Option<&Endpoints> {
         match &self.members {
@@ -160,7 +178,7 @@ pub struct LoadAssignment {
 }
 
 impl LoadAssignment {
-    /// Of nobody.
+    /// Without any endpoint.
     pub fn nobody() -> Self {
         Self { endpoints: Endpoints::Listed([].into()), identities: BTreeSet::new() }
     }

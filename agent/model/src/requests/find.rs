@@ -121,10 +121,17 @@ impl Outbound {
     /// What becomes of a connection; without an address, one that is dialled by a name which no
     /// listener's address stands for.
     pub fn decide(&self, address: Option<IpAddr>, port: u16, sent: Sent<'_>) -> Decided<'_> {
-        let listeners = match address {
+        let mut listeners = match address {
             Some(address) => self.serving(address, port),
             None => self.ports.get(&port).map(|on| &on.any).into_iter().collect(),
         };
+        // Envoy looks for the address first, and among what is there for the name: a name that is not
+        // there is not looked for elsewhere.
+        if let (Sent::Tls(_), Some(first)) = (sent, listeners.first())
+            && !first.tls.is_empty()
+        {
+            listeners.truncate(1);
+        }
         let decided = listeners.into_iter().map(|listener| listener.decide(sent));
         let mut served = decided.filter(|decided| *decided != Decided::NotServed);
         served.next().unwrap_or(Decided::NotServed)
@@ -148,11 +155,12 @@ impl Listener {
                 verdict => Decided::Requests(verdict),
             },
             Sent::Tls(name) => {
-                let name = Domain::new(name);
-                let asked = |route: &&StreamRoute| {
-                    route.names.is_empty() || route.names.iter().any(|own| own.covers(&name))
-                };
-                self.stream(self.tls.iter().find(asked))
+                let named = self.tls.iter();
+                let named = named.flat_map(|route| route.names.iter().map(move |own| (own, route)));
+                // Of a hello without a name no name is the right one, not even a wildcard.
+                let found = most_specific(named, &Domain::new(name)).filter(|_| !name.is_empty());
+                let any_name = || self.tls.iter().find(|route| route.names.is_empty());
+                self.stream(found.or_else(any_name))
             }
             Sent::Request(_) | Sent::Bytes => self.stream(None),
         }

@@ -1,5 +1,5 @@
-//! Where requests have to be read: a connection is carried as it is wherever no object gives its
-//! requests something to do.
+//! Where requests, and server names of TLS, have to be read: a connection is carried as it is wherever
+//! no object gives it something to do.
 
 use std::net::IpAddr;
 
@@ -7,15 +7,22 @@ use super::{
     backend::{Backend, Target, Weighted},
     change::{HeaderChanges, Rewrite},
     host::Domain,
-    outbound::{Listener, Outbound},
-    policy::{Balance, ClientPolicy, Limits},
+    outbound::{Listener, Outbound, StreamRoute},
+    policy::{Balance, ClientPolicy, ClientTls, Limits},
     route::{Action, Fault, Forward, Retries, Route, VirtualHost},
 };
-/// What requests are to a connection.
+
+/// What a connection's first bytes are to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// The port is not declared as HTTP, or nothing is declared there.
+    /// Nothing: the address decides, or nothing is declared there.
     Opaque,
+    /// It is TLS, and server names are told apart there.
+    Names {
+        /// Whether some object has a say in where connections go or how; else all would go where they
+        /// go anyway.
+        needed: bool,
+    },
     /// It is HTTP, and all requests would go where the connection goes anyway.
     Plain,
     /// It is HTTP, and some object has a say in where its requests go or how.
@@ -23,13 +30,18 @@ pub enum Reading {
 }
 
 impl Outbound {
-    /// What requests are to a connection to this address and port.
+    /// What its first bytes are to a connection to this address and port.
     ///
     /// Where a host has the address as one of its names, the connection is for that host, and the
     /// others on the port don't count. Else it may be for any host that has no address.
     pub fn reading(&self, address: IpAddr, port: u16) -> Reading {
         let serving = self.serving(address, port);
-        if !serving.first().is_some_and(|listener| listener.is_declared_http()) {
+        let Some(first) = serving.first() else { return Reading::Opaque };
+        if first.tls.iter().any(|route| !route.names.is_empty()) {
+            let mut all = first.tls.iter().chain(&first.tcp);
+            return Reading::Names { needed: !all.all(|route| route.is_plain(address, port)) };
+        }
+        if !first.is_declared_http() {
             return Reading::Opaque;
         }
         let dialled = Domain::from(address);
@@ -45,6 +57,15 @@ impl Outbound {
 impl Listener {
     fn is_declared_http(&self) -> bool {
         !self.hosts.is_empty() && self.tls.is_empty() && self.tcp.is_none()
+    }
+}
+
+impl StreamRoute {
+    /// Whether a connection to this address and port goes where it goes anyway, and as it is.
+    pub fn is_plain(&self, address: IpAddr, port: u16) -> bool {
+        let Self { names: _, to, idle: _ } = self;
+        let [only] = &to[..] else { return false };
+        only.plain_target().is_some_and(|to| to.is_at(address, port))
     }
 }
 
@@ -100,8 +121,8 @@ impl Weighted {
 }
 
 impl ClientPolicy {
-    /// Whether a connection that the kernel makes is dialled alike. What TLS is spoken is told by
-    /// the endpoints.
+    /// Whether a connection that the kernel makes is dialled alike. What TLS of the mesh is spoken is
+    /// told by the endpoints.
     fn is_usual(&self) -> bool {
         let Self {
             balance,
@@ -109,7 +130,7 @@ impl ClientPolicy {
             warmup,
             limits,
             ejection,
-            tls: _,
+            tls,
             tunnel,
             proxy_protocol,
             retry_budget,
@@ -119,6 +140,7 @@ impl ClientPolicy {
             && warmup.is_none()
             && *limits == Limits::none(limits.connect_timeout)
             && ejection.is_none()
+            && !matches!(tls, ClientTls::Own(_))
             && tunnel.is_none()
             && proxy_protocol.is_none()
             && retry_budget.is_none()

@@ -31,7 +31,7 @@ pub struct Port {
 pub struct Listener {
     /// HTTP, by its host.
     pub hosts: Vec<VirtualHost>,
-    /// TLS that is not ended here; the first that matches decides.
+    /// TLS that is not ended here; the most specific name decides, of equal ones the first.
     pub tls: Vec<StreamRoute>,
     /// Everything else.
     pub tcp: Option<StreamRoute>,

@@ -189,7 +189,7 @@ pub struct Ejection {
     pub base: Duration,
     /// How many at most, in per cent; at least one.
     pub most_percent: u32,
-    /// With fewer healthy ones than this, in per cent, nobody is left out; 0 is never.
+    /// With fewer healthy ones than this, in per cent, ejected ones are used too; 0 is never.
     pub panic_percent: u32,
 }
 
@@ -209,7 +209,7 @@ pub enum ClientTls {
 /// TLS with the mesh's certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MeshTls {
-    /// Who may answer, where an object says; none is whoever serves it.
+    /// Which identities the peer may have, where an object says; none is any identity of an endpoint.
     pub names: Vec<String>,
     /// The server name that is sent.
     pub server_name: String,

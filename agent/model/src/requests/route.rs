@@ -34,7 +34,7 @@ pub struct Route {
     pub then: Action,
     /// What goes wrong on purpose; it comes before timeouts and retries, which do not see it.
     pub fault: Fault,
-    /// Copies, whose answers nobody waits for.
+    /// Copies, whose responses are discarded.
     pub mirrors: Vec<Mirror>,
     /// What browsers may do across origins.
     pub cors: Option<Cors>,
@@ -128,10 +128,10 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// The wait before the first retry where nobody says.
+    /// The default wait before the first retry.
     pub const BACKOFF: Duration = Duration::from_millis(25);
 
-    /// What is tried again where nobody says: failures to connect, never an answer.
+    /// What is retried by default: failures to connect, never a response.
     pub fn usual() -> Self {
         let on = [
             RetryOn::ConnectFailure,

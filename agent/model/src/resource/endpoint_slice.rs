@@ -17,7 +17,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub struct EndpointSlice {
     /// Without labels and owners.
     pub metadata: Metadata,
-    /// The name of the Service; `None` for a slice that is nobody's.
+    /// The name of the Service; `None` for a slice without one.
     pub service: Option<String>,
     /// `IPv4`, `IPv6` or `FQDN`.
     pub address_type: String,

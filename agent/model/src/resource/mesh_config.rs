@@ -1,7 +1,7 @@
 //! The mesh's own settings: the `ConfigMap` `istio` in `istio-system`, whose key `mesh` is YAML, and
 //! those of each other revision in `istio-REVISION`.
 //!
-//! Only the fields below are read; each other one becomes a finding, so nobody believes that it has
+//! Only the fields below are read; each other one becomes a finding, so no reader believes that it has
 //! an effect here.
 
 use serde::Deserialize;
@@ -80,7 +80,7 @@ pub struct MeshConfig {
     pub default_virtual_service_export_to: Vec<String>,
     /// Who sees `DestinationRule`s that do not say so themselves.
     pub default_destination_rule_export_to: Vec<String>,
-    /// Whether mutual TLS is spoken where both sides can and nobody says otherwise.
+    /// Whether mutual TLS is spoken where both sides can and no object says otherwise.
     pub enable_auto_mtls: bool,
     /// The first part of every identity.
     pub trust_domain: String,

@@ -30,7 +30,7 @@ pub struct Refused {
     pub stand_in: Object,
     /// Whom it is for.
     pub reach: Reach,
-    /// Whether it may be in any namespace; a Namespace, whether it may be any that nobody has.
+    /// Whether it may be in any namespace; a Namespace, whether it may be any that has no object.
     pub anywhere: bool,
 }
 
@@ -39,7 +39,7 @@ pub struct Refused {
 pub enum Reach {
     /// Whom the stand-in selects.
     Selected,
-    /// Nobody can tell: anything that an object of its kind and namespace may select.
+    /// Not known: anything that an object of its kind and namespace may select.
     Unknown,
 }
 
@@ -70,7 +70,7 @@ enum Rest {
     OfPod(Box<Pod>),
 }
 
-/// The field that selects; `None` for kinds that restrict nobody.
+/// The field that selects; `None` for kinds that restrict no pod.
 const fn selecting_field(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::VirtualNode | Kind::VirtualGateway => Some("podSelector"),
@@ -104,7 +104,7 @@ impl Refused {
     }
 
     /// Of something that may be an object of a kind, of which no more is known. A pod without a name
-    /// is nobody that could be judged.
+    /// cannot be judged.
     pub fn unnamed(key: &ObjectKey, anywhere: bool) -> Option<Self> {
         selecting_field(key.kind).filter(|_| key.kind != Kind::Pod)?;
         Some(Self { anywhere, ..Parts::lost().stricter(key)? })

@@ -143,6 +143,6 @@ pub enum Action {
     Deny,
     /// Noted.
     Audit,
-    /// Somebody else decides.
+    /// An external authorizer decides.
     Custom,
 }

@@ -1,5 +1,5 @@
 //! A value as typed objects are read from it: a mapping, a list and a scalar each only where it
-//! belongs, and what is wrong in the words of whoever wrote the manifest.
+//! belongs, and what is wrong in the words of the manifest's author.
 //!
 //! What serde derives takes a list for a structure and reads it by position, which no API server
 //! does. A whole number may be written as `443.0`, which API servers take as well.

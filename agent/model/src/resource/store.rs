@@ -25,8 +25,8 @@ use super::{
 /// Each kind has a map of its own, which clones share until one of them changes it: a large
 /// cluster's objects are copied with every change of one of them.
 ///
-/// Beside them are those that are refused, never were good, and restrict: no object to anybody but
-/// to [`Objects::stricter`].
+/// Beside them are those that are refused, never were good, and restrict: they are handed out only by
+/// [`Objects::stricter`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Objects(BTreeMap<Kind, Arc<OfKind>>, Arc<BTreeMap<Arc<ObjectKey>, Arc<Refused>>>);
 
@@ -39,7 +39,7 @@ impl Objects {
         self.put(Arc::new(object.key()), object)
     }
 
-    /// The same, with a key that somebody else has, too.
+    /// The same, with a key that is shared with another holder.
     pub fn put(&mut self, key: Arc<ObjectKey>, object: Object) -> Option<Object> {
         Arc::make_mut(self.0.entry(key.kind).or_default()).insert(key, object)
     }
@@ -82,7 +82,7 @@ impl Objects {
         Arc::ptr_eq(&self.1, &other.1) || self.1 == other.1
     }
 
-    /// Whether nobody can tell whom a refused object is for.
+    /// Whether it is not known what a refused object selects.
     pub fn is_reach_unknown(&self, key: &ObjectKey) -> bool {
         self.refused(key).is_some_and(|refused| refused.reach == Reach::Unknown)
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a text that is no YAML, in the words of whoever writes manifests: the parser
+//! What is wrong with a text that is no YAML, in the words of the manifest's author: the parser
 //! speaks of its own types and options.
 
 use serde_saphyr::{Error, MessageFormatter as _, UserMessageFormatter};

@@ -3,7 +3,7 @@
 //! Istio of today takes every `ExternalName` for an alias, Istio before 1.22 for a service of its
 //! own that DNS resolves. Both are right about something: where the name is declared, its own rules
 //! know better than the alias's ports; where it is not, an alias of nothing would be reachable by
-//! nobody under `REGISTRY_ONLY`.
+//! no pod under `REGISTRY_ONLY`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ pub(super) enum AliasTarget {
 }
 
 impl Aliases {
-    /// Without an `ExternalName` nobody asks, and then nothing is collected.
+    /// Without an `ExternalName` it is never asked, and then nothing is collected.
     pub(super) fn new(objects: &Objects, domain: &str) -> Self {
         let mut found = Self::default();
         for service in objects.services() {

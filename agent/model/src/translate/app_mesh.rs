@@ -8,11 +8,12 @@
 //!
 //! Decisions where the dialect assumes an Envoy on every path:
 //!
-//! - A declared name is reached at the addresses that it resolves to and at those of its nodes, on
-//!   the ports of its listeners, straight out: requests are not routed yet.
+//! - A declared name is reached at the addresses that it resolves to, by the proxy where its listener
+//!   speaks HTTP, HTTP/2 or gRPC. Its nodes' own addresses are reached straight: routes are for the
+//!   name.
 //! - The mesh's filter is about TCP there, since only TCP gets to the Envoy. Here `DROP_ALL` also
 //!   stops datagrams, but for the resolvers': an allowlist that half of the protocols ignore is none.
-//! - The instance's metadata (169.254.169.254) is not ignored by default as it is there: whoever
+//! - The instance's metadata (169.254.169.254) is not ignored by default as it is there: a pod that
 //!   reaches it has the node's credentials. `appmesh.k8s.aws/egressIgnoredIPs` lets a pod do so.
 //! - The same pod may be in Istio's mesh too, see [`super::enrol`].
 
@@ -31,13 +32,13 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use super::{Notes, endpoints::Index};
 use crate::{
     egress::{DefaultAction, RuleSource},
+    finding::{Finding, Severity, code},
     names::Answers,
     registry::{List, Service},
     resource::{
         Described as _, Governing, Kind, Object, ObjectKey, Objects, Short,
         app_mesh::{EgressFilterType, Enrolment, MembershipError, Mesh, Reference, VirtualService},
     },
-    snapshot::{Finding, Severity, code},
 };
 
 pub(super) use within::{enrolment_within, mesh_within};
@@ -72,7 +73,7 @@ pub(super) struct Member {
     pub(super) default: DefaultAction,
     /// The refused objects that this follows from.
     pub(super) refused: Governing,
-    /// Why nobody can tell what it is in which mesh.
+    /// Why it is not clear what it is in which mesh.
     pub(super) undecided: Option<MembershipError>,
 }
 
@@ -142,7 +143,7 @@ impl<'a> AppMesh<'a> {
     pub(super) fn member(&self, pod: &Pod) -> Result<Member, MembershipError> {
         let own = pod.metadata.namespace.as_deref().unwrap_or_default();
         let Some(namespace) = self.namespaces.get(own) else {
-            // Whether anybody wants it in a mesh, only the namespace would say.
+            // Only the namespace's labels would say whether it is wanted in a mesh.
             let name = pod.metadata.name.as_deref().unwrap_or_default();
             return Err(MembershipError::NotEnabled { pod: format!("{own}/{name}") });
         };
@@ -150,7 +151,7 @@ impl<'a> AppMesh<'a> {
         let of_pod = ObjectKey::new(Kind::Pod, own, pod.metadata.name());
         let enrolment = match enrolment_within(objects, pod, namespace) {
             Err(error) if error.is_ambiguous() => return Ok(self.undecided(own, error)),
-            // Without its labels a pod may be anybody's of its namespace.
+            // Without its labels a pod may belong to any workload of its namespace.
             Ok(_) | Err(MembershipError::NoWorkload { .. })
                 if objects.is_reach_unknown(&of_pod) && self.has_workloads(own) =>
             {

@@ -11,7 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use crate::{names::Answers, snapshot::PodId};
+use crate::{names::Answers, pod::PodId};
 
 /// The node that a snapshot is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub enum UnknownPods {
     Hold,
 }
 
-/// Whether the annotations `traffic.sidecar.istio.io/excludeOutbound*` count. They let whoever may
+/// Whether the annotations `traffic.sidecar.istio.io/excludeOutbound*` count. They let every user who may
 /// create a pod leave the allowlist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Exclusions {
@@ -107,7 +107,7 @@ pub enum Exclusions {
     Ignore,
 }
 
-/// Whether the annotation `sekisho.dev/netns` counts. It lets whoever may write a pod put its policy
+/// Whether the annotation `sekisho.dev/netns` counts. It lets every user who may write a pod put its policy
 /// on another's namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NetnsAnnotation {

@@ -43,7 +43,7 @@ pub(super) fn define(
         ReachedAt::Alias(of) => Some(of.clone()),
         _ => None,
     };
-    // An alias's own ports say nothing, and neither do those of what is reached by nobody.
+    // An alias's own ports say nothing, and neither do those of a Service without any address.
     let is_reached = !matches!(reached_at, ReachedAt::Alias(_) | ReachedAt::Nowhere);
     let ports = if is_reached { &*service.ports } else { &[] };
     let mut define = |(index, port): (usize, &v1::ServicePort)| {
@@ -94,7 +94,7 @@ enum ReachedAt {
     Outside(NamedEndpoint),
     /// Where another service is.
     Alias(String),
-    /// By nobody.
+    /// Nowhere.
     Nowhere,
 }
 
@@ -122,7 +122,7 @@ fn outside(
         Some(AliasTarget::Declared(of)) => return ReachedAt::Alias(of),
         Some(AliasTarget::Outside(name)) if is_domain(&name) => name,
         Some(AliasTarget::Loop) => {
-            let message = "the name leads back to this Service: it is reached by nobody";
+            let message = "the name leads back to this Service: no pod reaches it";
             notes.warn(code::ALIAS_LOOP, FIELD, message);
             return ReachedAt::Nowhere;
         }

@@ -14,6 +14,7 @@
 //! - Plain TCP with addresses goes out directly where the address dialled is the address reached.
 //!   A `targetPort` that differs (NONE), or endpoints that are not just that address (STATIC),
 //!   change where the bytes go, so they go by the proxy and the port's [`Endpoints`] say where to.
+//!   So does what an object routes or adds TLS to ([`super::requests::Steered`]).
 //! - With DNS resolution and no addresses, plain TCP is allowed to what the hosts resolve to, and
 //!   goes there directly: "any address on that port" would take the connections to every other
 //!   service on the port. With addresses, those are what clients dial and the proxy carries them to
@@ -30,6 +31,7 @@ use ipnet::IpNet;
 use super::{
     Notes,
     endpoints::Index,
+    requests::Steered,
     rules::{ALLOWED, BY_NAME, PortRules},
 };
 use crate::{
@@ -47,6 +49,7 @@ use crate::{
 pub(super) struct Inputs<'a> {
     pub(super) endpoints: &'a Index,
     pub(super) answers: &'a Answers,
+    pub(super) steered: &'a Steered,
 }
 
 /// Gives each port of a service its rules.
@@ -78,11 +81,17 @@ impl Fold<'_> {
         self.port.protocol.map(crate::resource::protocol::AppProtocol::family)
     }
 
+    /// The way of plain TCP.
+    fn straight(&self) -> Action {
+        let steered = self.inputs.steered.takes(&self.service.hosts, self.port.number);
+        if steered { ALLOWED } else { Action::Direct }
+    }
+
     fn cluster(&self, rules: &mut PortRules) {
         let (protocol, action) = match self.family() {
             None => return,
             Some(Family::Datagram) => (Protocol::Udp, Action::Direct),
-            Some(Family::Opaque) => (Protocol::Tcp, Action::Direct),
+            Some(Family::Opaque) => (Protocol::Tcp, self.straight()),
             Some(Family::Http | Family::Tls | Family::Auto) => (Protocol::Tcp, ALLOWED),
         };
         let by_host = self.family() == Some(Family::Http);
@@ -116,7 +125,7 @@ impl Fold<'_> {
         match self.family() {
             None => {}
             Some(Family::Datagram) => self.datagrams(rules, notes),
-            Some(Family::Opaque) => self.opaque(rules, Action::Direct, notes),
+            Some(Family::Opaque) => self.opaque(rules, self.straight(), notes),
             Some(Family::Auto) => self.opaque(rules, ALLOWED, notes),
             Some(Family::Http) => rules.tcp_everywhere(BY_NAME),
             Some(Family::Tls) => self.tls(rules),
@@ -141,7 +150,7 @@ impl Fold<'_> {
                 // Istio's sidecar takes whatever is dialled on the port to the name.
                 Some(named @ Endpoints::Named { .. }) if self.service.resolves_hosts => {
                     notes.tell(code::RESOLVED_ALONE, "spec.addresses", resolved_alone(number));
-                    if straight == ALLOWED {
+                    if self.family() == Some(Family::Auto) {
                         rules.tcp_everywhere(BY_NAME);
                     }
                     let action = if named.keeps(number) { straight } else { ALLOWED };

@@ -35,7 +35,7 @@ pub(super) struct Served {
 }
 
 /// Endpoints by Service. Most Services are reached at their own address, so nothing is collected
-/// before somebody asks, and then what the Service's namespace has.
+/// before the first lookup, and then what the Service's namespace has.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     objects: Objects,

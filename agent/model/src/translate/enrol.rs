@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     egress::DefaultAction,
+    finding::{Severity, code},
+    pod::PodId,
     resource::{Described as _, app_mesh::MembershipError, tag::REVISION},
-    snapshot::{PodId, Severity, code},
 };
 
 /// The value of the label that enrols without a sidecar.
@@ -23,7 +24,7 @@ const AMBIENT: &str = "ambient";
 /// On a pod: its namespace's value is not for it.
 const NOT_AMBIENT: &str = "none";
 
-/// What becomes of a pod that nobody can tell the place of in App Mesh.
+/// What becomes of a pod whose place in App Mesh is not clear.
 pub(super) const MAY_DIAL_NOTHING: &str =
     "until only one selects, the pod is judged by DROP_ALL without backends";
 
@@ -92,7 +93,7 @@ fn both(member: Member, istio: DefaultAction) -> (Membership, PodNotice) {
     (membership, (Severity::Warning, code::TWO_MESHES, message))
 }
 
-/// Whether somebody wanted the pod in a mesh, and it cannot be.
+/// Whether a pod was wanted in a mesh, and it cannot be.
 const fn is_mistake(error: &MembershipError) -> bool {
     match error {
         MembershipError::NoMesh { .. }

@@ -18,8 +18,9 @@ use super::{
 use crate::{
     address,
     egress::{Action, Class, Protocol, Rule, RuleSource},
+    finding::{Finding, Severity, code},
+    pod::PodId,
     resource::{Described as _, Kind, Object, Objects, Service, Short},
-    snapshot::{Finding, PodId, Severity, code},
 };
 
 const DNS_PORT: NonZeroU16 = NonZeroU16::new(53).expect("53 is not zero");
@@ -67,7 +68,7 @@ fn is_reachable(admin: &SocketAddr) -> bool {
 }
 
 /// The cluster's resolver by its usual name or its usual label; both live in `kube-system` only, so
-/// nobody else can open port 53 by a label.
+/// a label in another namespace cannot open port 53.
 fn is_cluster_dns(service: &Service) -> bool {
     let metadata = &service.metadata;
     metadata.namespace.as_deref() == Some(SYSTEM)

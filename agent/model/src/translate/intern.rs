@@ -26,16 +26,16 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule, RuleSet, RuleSource},
     endpoints::Endpoints,
+    finding::Finding,
     names::Answers,
     pod::PodId,
     registry::{Exposure, Ports, Registry, Scope, Selected, Service},
     resource::{Kind, Object, ObjectKey, Objects},
-    snapshot::Finding,
 };
 
 use super::{
     endpoints::Index,
-    requests::{Inputs, Member, RequestModel},
+    requests::{Inputs, Member, RequestModel, Steered},
     workloads::Workloads,
 };
 pub(super) use services::Defined;
@@ -60,6 +60,9 @@ pub struct Interner {
     objects: Objects,
     endpoints: Arc<Index>,
     workloads: Arc<Workloads>,
+    steered: Arc<Steered>,
+    /// That of the translation before, where it is another.
+    formerly: Option<Arc<Steered>>,
     requests: Option<Arc<RequestModel>>,
 }
 
@@ -79,14 +82,26 @@ struct Findings {
 }
 
 impl Interner {
-    /// Takes in the objects of a translation, for whoever looks endpoints and workloads up.
-    pub(super) fn look_at(&mut self, objects: &Objects) {
+    /// Takes in the objects of a translation, for lookups of endpoints and workloads.
+    pub(super) fn look_at(&mut self, objects: &Objects, cluster_domain: &str) {
         self.endpoints = Arc::new(self.endpoints.follow(objects));
         let kinds = [Kind::Namespace, Kind::Pod, Kind::WorkloadEntry];
         if !kinds.iter().all(|kind| objects.shares(&self.objects, *kind)) {
             self.workloads = Arc::new(Workloads::new(objects));
         }
+        let kinds = [Kind::VirtualService, Kind::DestinationRule];
+        if !kinds.iter().all(|kind| objects.shares(&self.objects, *kind)) {
+            let steered = Steered::read(objects, cluster_domain);
+            if *self.steered != steered {
+                self.formerly = Some(std::mem::replace(&mut self.steered, Arc::new(steered)));
+            }
+        }
         self.objects = objects.clone();
+    }
+
+    /// Which ports go by the proxy for what objects say of them.
+    pub(super) fn steered(&self) -> Arc<Steered> {
+        Arc::clone(&self.steered)
     }
 
     /// The endpoints of Services.
@@ -131,11 +146,18 @@ impl Interner {
                 objects: std::mem::take(&mut self.objects),
                 endpoints: std::mem::take(&mut self.endpoints),
                 workloads: std::mem::take(&mut self.workloads),
+                steered: Arc::new(Steered::read(objects, cluster_domain)),
                 ..Self::default()
             };
         }
         self.round += 1;
-        self.delta = self.services.update(objects, answers, define);
+        let (formerly, now) = (self.formerly.take(), Arc::clone(&self.steered));
+        let is_moved = |service: &Service| {
+            formerly.as_ref().is_some_and(|before| {
+                before.concerns(&service.hosts) || now.concerns(&service.hosts)
+            })
+        };
+        self.delta = self.services.update(objects, (answers, &is_moved), define);
     }
 
     /// The registry of all services that may be exported.
@@ -193,7 +215,7 @@ impl Interner {
         self.views.view(key, scope, (registry, &self.delta), self.round)
     }
 
-    /// Ends a translation: forgets what nobody uses any more.
+    /// Ends a translation: forgets what is not used any more.
     pub(super) fn end(&mut self) {
         self.delta = Delta::default();
         self.listed.retain(|_, (_, seen)| *seen == self.round);

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// How long dialling may take where nobody says.
+/// The default connect timeout.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the settings say, with what is usual where they say nothing.

@@ -26,11 +26,13 @@ use super::{
 };
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule},
+    finding::{Finding, Severity, code},
+    pod::PodId,
     registry::{List, Registry, Scope, Visibility},
     resource::{
         Described as _, Governing, Kind, ObjectKey, Objects, sidecar::Sidecar, tag::REVISION,
     },
-    snapshot::{Enrolment, Finding, PodId, PodPlan, Severity, code},
+    snapshot::{Enrolment, PodPlan},
 };
 
 /// Plans one pod after another.

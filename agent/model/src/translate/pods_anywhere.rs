@@ -13,11 +13,12 @@ use super::{
     sidecars::Sidecars,
 };
 use crate::{
+    finding::{Finding, Severity, code},
+    pod::PodId,
     resource::{
         Objects,
         app_mesh::{MembershipError, workload_of},
     },
-    snapshot::{Finding, PodId, Severity, code},
 };
 
 pub(super) fn find(
@@ -55,7 +56,7 @@ pub(super) fn find(
     findings
 }
 
-/// That several nodes or gateways select a pod: in a mesh, nobody can tell what it is.
+/// That several nodes or gateways select a pod: in a mesh, it is not clear what it is.
 fn selected_twice(objects: &Objects, pod: &Pod, id: &PodId) -> Option<Finding> {
     let nodes = objects.virtual_nodes().map(|one| &**one);
     let gateways = objects.virtual_gateways().map(|one| &**one);

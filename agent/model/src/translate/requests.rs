@@ -9,7 +9,7 @@
 //!
 //! Each revision of the mesh has settings of its own, and under each a pod sees another model.
 //!
-//! Nothing is worked out before somebody asks. What was is shared by all pods that see the same,
+//! Nothing is worked out before it is asked for. What was is shared by all pods that see the same,
 //! and by the generations after for as long as nothing that it follows from changes.
 
 mod actions;
@@ -27,6 +27,7 @@ mod named;
 mod outbound;
 mod peers;
 mod policy;
+mod steered;
 mod stream;
 mod views;
 mod virtual_service;
@@ -58,6 +59,7 @@ use crate::{
 };
 use destination::DestinationRules;
 use peers::Peers;
+pub(super) use steered::Steered;
 use views::Views;
 pub(super) use views::{Member, Mesh};
 use virtual_service::VirtualServices;
@@ -95,7 +97,7 @@ pub struct RequestModel {
     views: Views,
 }
 
-/// Something that is made when somebody asks for it, and kept by the generations after.
+/// Something that is made when it is first asked for, and kept by the generations after.
 type Lazy<T> = Arc<OnceLock<T>>;
 
 /// Who asks.

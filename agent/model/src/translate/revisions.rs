@@ -33,7 +33,7 @@ pub(super) struct Revisions {
     unknown: Arc<MeshSettings>,
 }
 
-/// The settings that govern somebody.
+/// The settings that apply to at least one pod.
 #[derive(Debug)]
 pub(super) struct Governed<'a> {
     pub(super) settings: &'a Arc<MeshSettings>,
@@ -112,7 +112,7 @@ impl Revisions {
         self.resolve(wanted.unwrap_or(DEFAULT_REVISION))
     }
 
-    /// Namespaces that name a revision which nobody knows.
+    /// Namespaces that name a revision which does not exist.
     pub(super) fn unresolved(&self, objects: &Objects) -> Vec<Finding> {
         // One that says no names none for its pods; a pod that says yes by itself is told by itself.
         let is_in = |namespace: &Arc<Namespace>| {

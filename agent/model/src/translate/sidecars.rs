@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Sidecars {
     by_namespace: BTreeMap<String, Vec<Arc<Sidecar>>>,
-    /// Those of which nobody can tell whom they select: they may select anything.
+    /// Those of which it is not known what they select: they may select anything.
     unknown: BTreeSet<ObjectKey>,
     /// For namespaces and pods of which not even the labels can be read.
     closed: BTreeMap<ObjectKey, Arc<Sidecar>>,

@@ -36,8 +36,8 @@ pub(super) struct Selectable {
     pub(super) spec: WorkloadEntrySpec,
 }
 
-/// All workloads. Nothing is collected before somebody asks: most clusters have no entry that
-/// selects, and most agents nobody who asks where requests lead.
+/// All workloads. Nothing is collected before the first lookup: most clusters have no entry that
+/// selects, and most agents are never asked where requests lead.
 #[derive(Debug, Default)]
 pub(super) struct Workloads {
     objects: Objects,

@@ -1,8 +1,8 @@
 //! What reading and checking find wrong with one object.
 
 use agent_model::{
+    finding::code,
     resource::{documents, parse, validate},
-    snapshot::code,
 };
 
 /// `code field` of all that is found but for what is only not applied yet; `unreadable field` where

@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use agent_model::{
+    finding::{Finding, Severity},
     names::{Answer, Trouble},
+    pod::PodId,
     resource::{self, ObjectKey, Objects, Refused, validate},
-    snapshot::{Finding, PodId, Severity, Snapshot},
+    snapshot::Snapshot,
     translate::{Exclusions, Interner, NodeContext, RuntimeOnlyPod, UnknownPods, translate},
 };
 use serde::Deserialize;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use agent_model::{
     egress::DefaultAction,
-    snapshot::{Enrolment, Severity, code},
+    finding::{Severity, code},
+    snapshot::Enrolment,
 };
 
 use super::cluster::Cluster;

@@ -59,7 +59,7 @@ fn name(backend: &Value) -> String {
     format!("{service}:{}{slash}{subset}", backend["port"])
 }
 
-/// What is tried again where nobody says, and how much at once.
+/// The defaults of retries and of limits.
 fn usual() -> [(&'static str, Value); 2] {
     let on = ["ConnectFailure", "RefusedStream", "GrpcCancelled", "GrpcUnavailable"];
     let retries = json!({"attempts": 2, "on": on, "backoff": "25ms", "elsewhere": true});
@@ -81,7 +81,7 @@ fn reduced(value: Value) -> Option<Value> {
             let mut kept = Map::new();
             for (key, value) in map {
                 let empty_endpoints = key == "Listed" && value == json!([]);
-                let value = if empty_endpoints { Some(json!("nobody")) } else { reduced(value) };
+                let value = if empty_endpoints { Some(json!("none")) } else { reduced(value) };
                 let Some(value) = value else { continue };
                 if !usual().iter().any(|(name, usual)| *name == key && *usual == value) {
                     kept.insert(key, value);

@@ -2,6 +2,8 @@
 
 use agent_model::{
     endpoints::Endpoints,
+    finding::Severity,
+    pod::PodId,
     requests::{
         Request, Requests as _, Verdict,
         backend::{Backend, LoadAssignment, Target, Weighted},
@@ -10,7 +12,6 @@ use agent_model::{
         route::{Action, Route, VirtualHost},
     },
     resource::{Objects, documents, parse, validate},
-    snapshot::{PodId, Severity},
     translate::requests::RequestModel,
 };
 
@@ -158,7 +159,7 @@ impl<'a> Ask<'a> {
         self.told(hosts.unwrap_or_default(), &|one| share_served(&model, one))
     }
 
-    /// The same of hosts, whoever serves their backends.
+    /// The same of hosts, whatever serves their backends.
     pub(crate) fn among(&self, hosts: &[VirtualHost]) -> String {
         self.told(hosts, &share)
     }
@@ -188,7 +189,7 @@ fn shown(route: &Route, request: &Request<'_>, share: &dyn Fn(&Weighted) -> Stri
 fn share_served(model: &RequestModel, one: &Weighted) -> String {
     match &one.target {
         Target::Backend(to) if model.load_assignment(to) == LoadAssignment::nobody() => {
-            format!("{}x 503 nobody at {}", one.weight, named(to))
+            format!("{}x 503 none at {}", one.weight, named(to))
         }
         _ => share(one),
     }

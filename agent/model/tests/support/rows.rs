@@ -1,7 +1,7 @@
 //! Rows of a table: what a rule means, an object that breaks it, and what is found of it.
 
+use agent_model::finding::{Severity, code};
 use agent_model::resource::{documents, parse, validate};
-use agent_model::snapshot::{Severity, code};
 
 /// What a rule means, the object's `spec` as one breaks it, and all that is found: severity, code
 /// and field.

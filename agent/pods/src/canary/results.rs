@@ -73,7 +73,7 @@ impl ProbeResults {
         match (&probe.reply, proof) {
             (Reply::NoWay, _) | (Reply::Stuck, None) => None,
             (Reply::Failed(error), None) => Some(format!("{name} did not judge it ({error})")),
-            (_, None) if refused => Some(format!("{name}: somebody else refused it")),
+            (_, None) if refused => Some(format!("{name}: another program refused it")),
             (_, None) => Some(format!("{name} did not judge it")),
             (_, Some(proof)) if proof.generation < self.generation => Some(format!(
                 "{name} judges by generation {}, and {} is in force",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use agent_base::error::chain;
 use agent_kernel::lifecycle::Kernel;
-use agent_model::snapshot::PodId;
+use agent_model::pod::PodId;
 
 use super::{Pod, Pods, problem::EnrolError};
 use crate::{

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use agent_kernel::{links::LinkError, netns::NetNsError, sys::SysError};
-use agent_model::snapshot::PodId;
+use agent_model::pod::PodId;
 use thiserror::Error;
 
 use crate::{evidence::NoNamespace, link_watch::WatchError, sockets::SocketError, veth::VethError};

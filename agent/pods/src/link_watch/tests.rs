@@ -88,7 +88,7 @@ async fn what_is_lost_makes_everything_suspect() {
 
 /// What listens to a pod must not keep its namespace alive.
 #[tokio::test]
-async fn nobody_listens_to_a_pod_that_is_let_go() {
+async fn a_pod_that_is_let_go_has_no_listener() {
     let [host, pod] = [(); 2].map(|()| Sandbox::new());
     let worker = worker_in(&host);
     let mut watch = LinkWatch::new(Arc::default());

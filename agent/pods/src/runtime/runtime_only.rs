@@ -64,7 +64,7 @@ fn pod_of(sandbox: &Sandbox) -> RuntimeOnlyPod {
 mod tests {
     use std::sync::Arc;
 
-    use agent_model::{resource::Object, snapshot::PodId};
+    use agent_model::{pod::PodId, resource::Object};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     use super::*;

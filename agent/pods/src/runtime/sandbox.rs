@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use agent_model::snapshot::PodId;
+use agent_model::pod::PodId;
 use serde::Deserialize;
 
 use super::cri::{PodSandbox, PodSandboxStatusResponse};

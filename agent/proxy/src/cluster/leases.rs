@@ -162,7 +162,7 @@ impl Cluster {
     }
 
     /// A place for a connection to an endpoint, if there is one.
-    pub(super) fn lease_for(self: &Arc<Self>, at: SocketAddr) -> Result<Lease, Overflow> {
+    pub(crate) fn lease_for(self: &Arc<Self>, at: SocketAddr) -> Result<Lease, Overflow> {
         let mut state = self.lock();
         let is_full = is_reached(state.connections, self.most_connections());
         if is_full && state.host(at).connections > 0 {

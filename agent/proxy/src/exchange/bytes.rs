@@ -1,17 +1,11 @@
-//! Bytes of messages from one connection to another: read where there are any, framed again, written
-//! before more is read. A buffer is held only while there is something in it.
+//! Why a message did not get from one connection to another, and what is kept of it for another try.
 
 use std::{
     io,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::{http1::Refusal, http2::trailers::Trailers, reset_stream::ResetStream};
-
-/// One read: most messages fit.
-const SMALL: usize = 8 * 1024;
-/// One read of a body that keeps coming.
-const LARGE: usize = 64 * 1024;
+use crate::{http1::Refusal, http2::trailers::Trailers};
 
 /// The most of a request's body that is kept for another try.
 pub(super) const MOST_KEPT: usize = 64 * 1024;
@@ -25,27 +19,6 @@ pub(super) enum Broken {
     Malformed(Refusal),
     /// Where it goes failed.
     Sink(io::Error),
-}
-
-/// Reads what there is, after waiting for it; 0 is the end. Nothing is lost when it is given up.
-pub(super) async fn read_some(from: &ResetStream, inbox: &mut Vec<u8>) -> io::Result<usize> {
-    loop {
-        match try_read(from, inbox) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if inbox.is_empty() {
-                    *inbox = Vec::new();
-                }
-                from.stream().readable().await?;
-            }
-            read => return read,
-        }
-    }
-}
-
-fn try_read(from: &ResetStream, inbox: &mut Vec<u8>) -> io::Result<usize> {
-    let room = if inbox.capacity() > SMALL { LARGE } else { SMALL };
-    inbox.reserve(room);
-    from.stream().try_read_buf(inbox)
 }
 
 /// What is kept of a body for another try.

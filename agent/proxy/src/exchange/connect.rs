@@ -12,6 +12,7 @@ use super::{
 use crate::{
     DialError, UpstreamAddr,
     cluster::{NoStream, Obtained, Overflow, Seen, Upstream, Wanted},
+    reach::Reach,
     reset_stream::ResetStream,
 };
 
@@ -85,12 +86,12 @@ impl Exchange<'_> {
         tries: &Tries<'_>,
         end: Option<Instant>,
     ) -> Result<ResetStream, Failed> {
-        let limits = tries.limits();
-        let patience = limits.map_or(self.on.limits.connect, |limits| limits.connect_timeout);
-        let probes = limits.and_then(|limits| limits.keepalive).unwrap_or_default();
-        let dialled =
-            self.within(end, self.on.seams.dial.dial(self.on.workload, to, patience)).await?;
-        let local = |error: std::io::Error| Failed::Dial(DialError::Local(error.into()));
-        ResetStream::dialled(dialled.map_err(Failed::Dial)?, probes).map_err(local)
+        let reach = Reach {
+            seams: self.on.seams,
+            from: self.on.workload,
+            policy: tries.cluster.backend().map(|backend| &backend.policy),
+            patience: self.on.limits.connect,
+        };
+        self.within(end, reach.connect(to)).await?.map_err(Failed::Dial)
     }
 }

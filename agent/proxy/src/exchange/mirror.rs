@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent_model::{
     endpoints::Endpoints,
-    requests::{
-        policy::Keepalive,
-        route::{Mirror, Route},
-    },
+    requests::route::{Mirror, Route},
 };
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
@@ -26,6 +23,7 @@ use crate::{
     cluster::{Cluster, Obtained, USUAL_IDLE, Upstream, Wanted},
     http1::{body::Framing, edit::Edits, response::Asked},
     http2::trailers::Trailers,
+    reach::Reach,
     record::Tally,
     reset_stream::ResetStream,
 };
@@ -40,7 +38,6 @@ pub(super) struct Copy {
     origin: Origin,
     cluster: Arc<Cluster>,
     endpoints: Endpoints,
-    connect: Duration,
     head: RequestHead,
     /// The body, once it is known, and how it is delimited.
     body: Option<(Bytes, Framing)>,
@@ -66,7 +63,6 @@ impl Exchange<'_> {
             origin: self.on.policy.origin,
             cluster: self.on.clusters.of(backend),
             endpoints: self.on.seams.judge.endpoints(backend),
-            connect: backend.policy.limits.connect_timeout,
             head: request_head(request, Some(backend), (&target, host), &edits).ok()?,
             body: None,
             asked: request.asked(),
@@ -98,8 +94,14 @@ impl Copy {
     }
 
     async fn dial(&self, to: UpstreamAddr) -> Option<ResetStream> {
-        let dialled = self.seams.dial.dial(self.workload, to, self.connect).await.ok()?;
-        ResetStream::dialled(dialled, Keepalive::default()).ok()
+        let backend = self.cluster.backend()?;
+        let reach = Reach {
+            seams: &self.seams,
+            from: self.workload,
+            policy: Some(&backend.policy),
+            patience: PATIENCE,
+        };
+        reach.connect(to).await.ok()
     }
 
     /// Sends it on a connection, and reads its answer to the end. Says whether the connection may carry

@@ -8,7 +8,6 @@ use super::{
     Connection, Ended, Exchange,
     asked::AskedFor,
     attempt::Upload,
-    bytes::read_some,
     client::Client,
     failed::{Form, Local},
     flags::{Flag, Flags},
@@ -160,7 +159,7 @@ async fn next(client: &ResetStream, inbox: &mut Vec<u8>, is_first: bool) -> io::
             }
             (false, Some(since)) => HEAD.saturating_sub(Instant::now() - since),
         };
-        match timeout(patience, read_some(client, inbox)).await {
+        match timeout(patience, client.read_some(inbox)).await {
             Ok(Ok(0)) => return Ok(Next::End),
             Ok(read) => _ = read?,
             Err(_) if inbox.is_empty() => return Ok(Next::End),
@@ -178,7 +177,7 @@ async fn linger(client: &ResetStream, inbox: &mut Vec<u8>) {
         let mut taken = 0;
         while taken < MOST_LINGERING {
             inbox.clear();
-            match read_some(client, inbox).await {
+            match client.read_some(inbox).await {
                 Ok(0) | Err(_) => return,
                 Ok(read) => taken += read,
             }

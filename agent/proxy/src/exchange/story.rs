@@ -1,11 +1,11 @@
 //! What became of one request.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agent_model::requests::backend::Backend;
 
 use super::{flags::Flags, marks::Span};
-use crate::{Origin, PeerAddr, UpstreamAddr, WorkloadId};
+use crate::{DialError, Origin, PeerAddr, UpstreamAddr, WorkloadId};
 
 /// In what a request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct Exchanged {
     pub would_deny: bool,
     /// Whether it was refused since nothing declares its host.
     pub is_denied: bool,
+    /// Why no connection could be made.
+    pub error: Option<Arc<DialError>>,
 }
 
 impl Exchanged {
@@ -97,6 +99,7 @@ impl Exchanged {
             duration: Duration::ZERO,
             would_deny: false,
             is_denied: false,
+            error: None,
         }
     }
 }
@@ -111,6 +114,7 @@ pub(super) struct Story {
     pub(super) tries: u32,
     pub(super) would_deny: bool,
     pub(super) is_denied: bool,
+    pub(super) error: Option<Arc<DialError>>,
 }
 
 /// A destination's name, as Istio has it.

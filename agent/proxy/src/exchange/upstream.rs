@@ -16,7 +16,6 @@ use http::{Response, response::Parts};
 
 use super::{
     asked::RequestHead,
-    bytes::read_some,
     failed::Failed,
     flow::{Sink, Source},
 };
@@ -231,7 +230,7 @@ async fn next_head(
                 return Ok(Heard { head: Head::Http1 { bytes, response }, body: None });
             }
         }
-        match read_some(upstream, inbox).await {
+        match upstream.read_some(inbox).await {
             Ok(0) | Err(_) => return Err(None),
             Ok(_) => {}
         }

@@ -77,7 +77,7 @@ fn framing(status: u16, stated: Stated, asked: Asked) -> Result<Framing, Refusal
         (101, Asked::Other { upgrade: true }) | (200..=299, Asked::Connect) => {
             return Ok(Framing::Tunnel);
         }
-        // Nobody asked for another protocol, so what follows would be read as one that it isn't.
+        // The request asked for no other protocol, so what follows would be misread.
         (101, _) => return Err(Refusal::FirstLine),
         (100..=199 | 204 | 304, _) | (_, Asked::Head) => return Ok(Framing::Empty),
         _ => {}

@@ -45,7 +45,7 @@ async fn a_copy_goes_to_the_mirror_and_its_answer_to_nobody() {
         say(&mut copy, FAILS).await;
         let another = tokio::time::timeout(Duration::from_millis(100), mirror.accept()).await;
         assert!(another.is_err(), "one copy, and none of what has no chance");
-        // What it answers reaches nobody: the client's next answer is its own.
+        // Its response is discarded: the client's next response is its own.
         say(&mut client, GET).await;
         hear(&mut server, "\r\n\r\n").await;
         say(&mut server, FINE).await;

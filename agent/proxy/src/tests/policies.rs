@@ -129,7 +129,7 @@ async fn a_queue_moves_on_when_a_connection_breaks_and_is_left_when_the_time_is_
     tokio::time::sleep(Duration::from_millis(50)).await;
     drop(server);
     assert!(hear(&mut first, "answered").await.starts_with("HTTP/1.1 503 "));
-    // The second has a connection of its own now, and nobody answers on it.
+    // The second has a connection of its own now, and no response comes on it.
     let _server = accept(&rig).await;
     let mut third = rig.dial().await;
     say(&mut third, GET).await;

@@ -147,7 +147,7 @@ impl Rig {
         rig
     }
 
-    /// Without anybody who serves.
+    /// Without any server.
     pub(super) async fn idle(answers: Answers, addr: SocketAddr) -> (Self, Drain) {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (sender, records) = mpsc::unbounded_channel();

@@ -1,7 +1,7 @@
 //! Which custom resources a server has: asked once for all kinds of a group, however many followers
 //! want to know.
 //!
-//! While kinds are missing, whoever waits longest asks for all, and the waits grow for as long as
+//! While kinds are missing, the follower that waits longest asks for all, and the waits grow for as long as
 //! nothing changes.
 
 use std::{
@@ -93,7 +93,7 @@ impl Discovery {
         group.question.after(seen, ask).await
     }
 
-    /// Waits until it is worth asking again, or until somebody else has asked.
+    /// Waits until it is worth asking again, or until another follower has asked.
     pub(super) async fn wait(&self, watched: &Watched, served: &Served) {
         let wait = ASK_AGAIN.saturating_mul(2_u32.saturating_pow(served.same)).min(ASK_SELDOM);
         tokio::select! {

@@ -123,7 +123,7 @@ impl Follower {
         }
     }
 
-    /// Follows until nobody reads the news.
+    /// Follows until the receiver of the news is dropped.
     pub(super) async fn run(mut self) {
         let mut replacements = self.common.presence.replacements();
         while !self.common.news.is_closed() {
@@ -355,7 +355,7 @@ impl Follower {
     }
 
     fn tell(&self, news: News) {
-        // Nobody reads any more when the agent ends; `run` sees it.
+        // The receiver is gone when the agent ends; `run` sees it.
         let _ = self.common.news.send((Arc::clone(&self.watched), news));
     }
 }

@@ -1,4 +1,4 @@
-//! All of a cluster's objects at one moment, for somebody who only looks.
+//! All of a cluster's objects at one moment, for a command that only looks.
 //!
 //! Every kind is listed with the credentials at hand, and nothing is written. A kind that may not
 //! be listed is left out and named; the rest goes on.

@@ -82,7 +82,7 @@ impl Presence {
         self.replacements.subscribe()
     }
 
-    /// Waits until something may be asked. Where there was trouble that nobody has seen the end of,
+    /// Waits until something may be asked. Where there was trouble whose end was not seen yet,
     /// returns when: it is for [`Presence::after`] to ask first, once for all.
     pub(super) async fn calm(&self) -> Option<Instant> {
         loop {

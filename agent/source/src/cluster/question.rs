@@ -1,7 +1,7 @@
 //! A question that is asked once for all who want to know.
 //!
 //! Who asks says which answer it has seen, and gets one to a question that was asked later: that of
-//! whoever asks already, or of a request of its own.
+//! a caller that asks already, or of a request of its own.
 
 use std::sync::{Arc, Mutex};
 

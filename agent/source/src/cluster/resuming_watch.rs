@@ -4,7 +4,7 @@
 //! A watch begins after the last version that was seen, so that nothing between two watches is
 //! missed and nothing is listed again. Bookmarks keep that version young; without one for longer
 //! than [`SILENCE`] a watch is taken for dead. An event counts as seen when the next one is asked
-//! for: whoever stops before has it again.
+//! for: a caller that stops before has it again.
 //!
 //! kube's own watcher does most of this, but says nothing when it resumes and keeps bookmarks to
 //! itself: how old the newest news is could not be told, and a status that says "behind" would

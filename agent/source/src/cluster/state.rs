@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) store: Store,
-    /// What the server has, for whoever tells people about it.
+    /// What the server has, for the status writer.
     pub(super) inventory: Arc<Inventory>,
     /// The places of each thing that is watched, by its label.
     pub(super) places: BTreeMap<String, BTreeSet<Place>>,
@@ -39,7 +39,7 @@ pub(super) struct State {
 
 impl State {
     /// Takes in news. True when there is something to publish: every kind has been listed, and
-    /// not all of it is known. Most of what is known comes from a status that somebody wrote.
+    /// not all of it is known. Most of what is known comes from a write to a status.
     pub(super) fn take(&mut self, burst: Vec<Told>) -> bool {
         let mut news_to_us = false;
         for (watched, news) in burst {

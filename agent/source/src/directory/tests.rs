@@ -314,7 +314,7 @@ async fn without_the_kernels_help_it_looks_by_itself_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_nobody_told_is_found_by_the_slow_look() {
+async fn a_change_without_a_notice_is_found_by_the_slow_look() {
     let root = tempfile::tempdir().unwrap();
     let (mut directory, reader) = Directory::open(root.path()).unwrap();
     // The watches are there, and what they say goes nowhere.

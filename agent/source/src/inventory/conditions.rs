@@ -30,7 +30,7 @@ pub struct Condition {
 /// The type of a condition, its status, and since when it has been that.
 type Since = (Box<str>, Box<str>, Timestamp);
 
-/// The conditions of an object, as far as whoever writes ours needs them.
+/// The conditions of an object, as far as the writer of ours needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
     /// What ours say ([`said`]); none where there are none.

@@ -1,4 +1,4 @@
-use agent_model::snapshot::Severity;
+use agent_model::finding::Severity;
 
 use super::*;
 

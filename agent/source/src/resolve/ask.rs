@@ -164,7 +164,7 @@ fn address(data: &RData) -> Option<IpAddr> {
     }
 }
 
-/// Addresses that are nobody's are how name servers block names, or a mistake.
+/// Addresses that no host has are how name servers block names, or a mistake.
 fn heard(found: impl Iterator<Item = IpAddr>, ttl: u32) -> Heard {
     let mut all: Vec<IpAddr> = Vec::new();
     let mut odd = None;
@@ -180,9 +180,7 @@ fn heard(found: impl Iterator<Item = IpAddr>, ttl: u32) -> Heard {
     match (all.is_empty(), odd) {
         (false, _) => Heard::Addresses(all, Duration::from_secs(ttl.into())),
         (true, None) => Heard::Nothing,
-        (true, Some(odd)) => {
-            Heard::Failed(format!("the only address is {odd}, where nobody is reached"))
-        }
+        (true, Some(odd)) => Heard::Failed(format!("the only address is {odd}, which no host has")),
     }
 }
 

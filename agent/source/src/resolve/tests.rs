@@ -271,7 +271,7 @@ async fn a_successor_knows_what_its_predecessor_knew_before_it_has_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_nobody_wants_any_more_is_forgotten() {
+async fn a_name_that_is_not_wanted_any_more_is_forgotten() {
     let rig = Rig::of(Reply { v4: heard(&["203.0.113.1"], TTL), v6: Heard::Nothing }).await;
     rig.want(&[]);
     sleep(Duration::from_secs(1)).await;

@@ -36,7 +36,7 @@ impl Sample {
         self.store.settle()
     }
 
-    /// What somebody sees who has never looked before.
+    /// What a scan without any history sees.
     fn fresh(&self) -> Observed {
         let mut store = Store::default();
         Scanner::new(self.root.path().to_owned()).scan(&mut store).unwrap();
@@ -197,7 +197,7 @@ fn a_link_to_a_folder_that_is_being_replaced_keeps_its_objects() {
     assert_eq!(names(&sample.scan()), Vec::<String>::new());
 }
 
-/// What somebody does to a directory.
+/// What a user does to a directory.
 #[derive(Clone, Debug)]
 enum Edit {
     Write { file: usize, objects: Vec<(u8, u8)> },
@@ -249,7 +249,7 @@ proptest! {
             sample.apply(edit);
         }
         for (number, file) in FILES.iter().enumerate() {
-            // What is broken in the end keeps older objects, which nobody sees for the first time.
+            // What is broken in the end keeps older objects, which a first scan does not see.
             let text = fs::read_to_string(sample.root.path().join(file)).unwrap_or_default();
             if text.contains("kind: [") {
                 sample.apply(&Edit::Remove { file: number });

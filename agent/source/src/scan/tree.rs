@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agent_model::snapshot::Severity;
+use agent_model::finding::Severity;
 
 use super::{is_manifest, links::hops};
 use crate::{store::Place, watcher::Watched};

@@ -1,4 +1,4 @@
-use agent_model::snapshot::PodId;
+use agent_model::pod::PodId;
 
 use super::*;
 use crate::admin::testing::{BOOKINFO, snapshot};

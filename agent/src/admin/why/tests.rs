@@ -159,10 +159,10 @@ fn a_pod_is_found_by_its_name_where_it_is_the_only_one() {
     let sample = Sample::new(CLUSTER, CLUSTER);
     let ambiguous = sample.ask("web", "203.0.113.7:3306").unwrap_err().to_string();
     assert!(ambiguous.contains("mail/web, shop/web"), "{ambiguous}");
-    let nobody = sample.ask("shop/nobody", "203.0.113.7:3306").unwrap_err().to_string();
+    let missing = sample.ask("shop/nobody", "203.0.113.7:3306").unwrap_err().to_string();
     assert!(
-        nobody.contains("node-1 has no pod shop/nobody; it has mail/web, shop/late"),
-        "{nobody}"
+        missing.contains("node-1 has no pod shop/nobody; it has mail/web, shop/late"),
+        "{missing}"
     );
 }
 

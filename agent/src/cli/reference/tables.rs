@@ -1,7 +1,7 @@
 //! The pages that are one table each.
 
 use agent_model::{
-    snapshot::code::{self as model, Code},
+    finding::code::{self as model, Code},
     translate::labels,
 };
 use agent_source::code as source;

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use agent_model::snapshot::{Enrolment, PodId, PodPlan, Snapshot};
+use agent_model::{
+    pod::PodId,
+    snapshot::{Enrolment, PodPlan, Snapshot},
+};
 use agent_pods::{
     enrol::ProblemKind,
     sandboxes::{Sandbox, Sandboxes},

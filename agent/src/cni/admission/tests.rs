@@ -3,8 +3,8 @@ use std::path::Path;
 use agent_kernel::netns::NetNs;
 use agent_model::{
     egress::{DefaultAction, EgressPolicy},
-    pod::WorkloadName,
-    snapshot::{Enrolment, PodId, PodPlan, Snapshot},
+    pod::{PodId, WorkloadName},
+    snapshot::{Enrolment, PodPlan, Snapshot},
 };
 use agent_pods::{
     enrol::{Problem, ProblemKind},

@@ -68,7 +68,7 @@ fn a_pods_sandbox_is_read_in_every_version() {
 }
 
 #[test]
-fn a_container_that_is_no_pod_is_nobodys() {
+fn a_container_that_is_no_pod_belongs_to_none() {
     let mut environment = environment("ADD");
     for arguments in ["", "IgnoreUnknown=1", "K8S_POD_NAME=web-0;"] {
         environment.insert("CNI_ARGS".into(), arguments.into());

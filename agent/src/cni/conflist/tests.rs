@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-/// As kindnet writes it, with a field that nobody knows and numbers that JSON does not mind.
+/// As kindnet writes it, with an unknown field and numbers that JSON does not mind.
 const LIST: &str = r#"{
   "cniVersion": "0.3.1",
   "name": "kindnet",

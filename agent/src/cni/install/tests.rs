@@ -158,7 +158,7 @@ fn what_is_missing_or_broken_is_said_and_left_alone() {
 }
 
 #[test]
-fn what_somebody_has_just_written_is_not_overwritten() {
+fn what_another_process_has_just_written_is_not_overwritten() {
     let node = Node::with(&[("10-a.conflist", LIST)]);
     let path = node.directories.conf.join("10-a.conflist");
     let (_, before) = read(&path).unwrap();
@@ -179,7 +179,7 @@ async fn comes(what: &str, holds: impl Fn() -> bool) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_that_is_written_anew_gets_its_entry_back_at_once() {
+async fn a_list_that_is_written_again_gets_its_entry_back_at_once() {
     let node = Node::with(&[]);
     let state: Arc<ArcSwap<Cni>> = Arc::default();
     let mut keeping = JoinSet::new();

@@ -66,7 +66,7 @@ impl Target {
             Ok(new) => *file = new,
             // Lines still go to the old one.
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the access log was not opened anew");
+                tracing::warn!(path = %path.display(), %error, "the access log was not opened again");
             }
         }
     }

@@ -23,7 +23,7 @@ pub(crate) fn test_record(port: u16, verdict: Verdict, reason: Reason) -> FlowRe
 fn an_event_becomes_a_record_with_names() {
     let event = Event {
         kind: EventKind::CLOSE,
-        layer: LAYER_WIRE,
+        layer: LAYER_LINK,
         netns: 9,
         generation: 4,
         verdict: Verdict::Direct as u32,
@@ -52,7 +52,7 @@ fn an_event_becomes_a_record_with_names() {
     let to = End(found.destination.address, found.destination.port).to_string();
     assert_eq!(to, "[2001:db8::5]:443");
     assert_eq!(found.source, Source { address: None, port: Some(40_000) });
-    assert_eq!((found.layer, found.verdict), (Layer::Wire, Verdict::Direct));
+    assert_eq!((found.layer, found.verdict), (Layer::Link, Verdict::Direct));
     assert_eq!((found.protocol.to_string().as_str(), found.pid), ("udp", Some(42)));
     assert_eq!((found.service(), found.connection), (Some("db.example"), None));
     let carried = found.carried.unwrap();

@@ -1,8 +1,8 @@
 //! A finding as people and other programs read it.
 
 use agent_model::{
+    finding::{Finding, Severity},
     resource::Short,
-    snapshot::{Finding, Severity},
 };
 use serde::{Deserialize, Serialize};
 

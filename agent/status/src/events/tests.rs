@@ -1,4 +1,4 @@
-use agent_model::{resource::Kind, snapshot::Severity};
+use agent_model::{finding::Severity, resource::Kind};
 use agent_source::note::Note;
 use tokio::time::advance;
 

@@ -65,7 +65,7 @@ async fn a_node_counts_for_what_it_has_said() {
     assert_eq!(tally(&mut nodes, &inventory, "b"), (1, vec![Lack::Refused("full".to_owned())]));
     nodes.take(&lease("n-1", &now(&inventory), Timestamp::now()), false);
     assert_eq!(tally(&mut nodes, &inventory, "b"), (2, vec![]));
-    // A change that nobody has in force.
+    // A change that no node has in force.
     apply(&inventory, "a", 2);
     assert_eq!(tally(&mut nodes, &inventory, "a"), (0, vec![Lack::Late, Lack::Late]));
     assert_eq!(tally(&mut nodes, &inventory, "b"), (2, vec![]));

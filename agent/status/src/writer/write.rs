@@ -82,7 +82,7 @@ impl Writer<'_> {
                 let got = Conditions::read(object.data.get("status")).said;
                 self.echoes.insert(key, Echo { wanted: said, got, at: Instant::now() });
             }
-            // Somebody else wrote, and the watch will say what; or it is gone.
+            // Another client wrote, and the watch will say what; or it is gone.
             Err(failure) if failure.is_conflict() || failure.is_missing_object() => {}
             Err(failure) if failure.is_missing_path() => {
                 tracing::info!(target: "config", resource = name, "has no status to write");
@@ -100,7 +100,7 @@ impl Writer<'_> {
         let Some(regarding) = self.regarding(due) else { return };
         match self.say(due, regarding).await {
             Ok((count, ago)) => self.ledger.said(due, count, ago),
-            // Nobody will read it.
+            // It would not be read.
             Err((_, failure)) if failure.is_about_the_end() || failure.is_missing_object() => {
                 self.ledger.said(due, 1, Duration::ZERO);
             }

@@ -59,7 +59,7 @@ pub(crate) fn datagram(
     }
 }
 
-/// Connects; false when nobody answers in time, which is never `EAGAIN`.
+/// Connects; false when no answer comes in time, which is never `EAGAIN`.
 pub(crate) fn connect(socket: &Socket, to: &SockAddr) -> io::Result<bool> {
     match socket.connect(to) {
         Ok(()) => Ok(true),

@@ -1,4 +1,4 @@
-//! Raw IP sockets. Nobody waits for an answer here: that the frame arrives is counted elsewhere.
+//! Raw IP sockets. They wait for no answer: that the frame arrives is counted elsewhere.
 
 use std::{
     io,

@@ -17,7 +17,7 @@ const POLL_IDLE: u32 = 50;
 
 pub(crate) fn connect(errand: &Errand, polled: bool) -> io::Result<Attempt> {
     let socket = exchange::socket(errand, Type::STREAM, Protocol::TCP)?;
-    // Leaked: a connection that nobody answers is still the ring's when this function returns.
+    // Leaked: a connection without an answer is still the ring's when this function returns.
     let to: &'static SockAddr = Box::leak(Box::new(errand.target().into()));
     let file = types::Fd(socket.as_raw_fd());
     let entry = opcode::Connect::new(file, to.as_ptr().cast(), to.len()).build();

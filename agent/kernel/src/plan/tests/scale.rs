@@ -73,9 +73,9 @@ fn a_thousand_pods_with_the_same_rules_hold_the_rules_once() {
 #[test]
 fn past_a_limit_a_generation_is_refused_by_name_and_the_one_before_stays() {
     let (mut planner, mut maps) = (Planner::new(Found::default()), Maps::default());
-    let let_be = Pod { policy: None, addresses: Vec::new(), proxy_port: None };
+    let not_enrolled = Pod { policy: None, addresses: Vec::new(), proxy_port: None };
     let pods = |from: u64, count: u64| -> Desired {
-        (from..from + count).map(|netns| (netns, let_be.clone())).collect()
+        (from..from + count).map(|netns| (netns, not_enrolled.clone())).collect()
     };
     published(&mut planner, &mut maps, &pods(10, 2_000));
     let error = planner.plan(&pods(5_000, 2_100)).unwrap_err().to_string();

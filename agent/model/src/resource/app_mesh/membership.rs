@@ -92,7 +92,7 @@ impl MembershipError {
         matches!(self, Self::Workloads { .. })
     }
 
-    /// Whether somebody is in a mesh, and nobody can tell in which, or as what.
+    /// Whether the pod is in a mesh, and it is not clear in which, or as what.
     pub const fn is_ambiguous(&self) -> bool {
         matches!(self, Self::Meshes { .. } | Self::Workloads { .. })
     }

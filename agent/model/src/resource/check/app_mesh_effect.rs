@@ -1,5 +1,5 @@
-//! What of App Mesh's objects has no effect yet: who may dial whom is honoured, how it is dialled and
-//! which request goes where is not.
+//! What of App Mesh's objects has no effect yet: who may dial whom is honoured, and which request goes
+//! where; plain TCP is not routed, nothing is encrypted, and gateways open no listener.
 
 use super::Report;
 use crate::{
@@ -8,22 +8,23 @@ use crate::{
         Object,
         app_mesh::{
             MeshSpec,
+            common::Protocol,
             node::{Listener, VirtualGatewaySpec, VirtualNodeSpec},
-            route::{GatewayRouteSpec, Route, VirtualRouterSpec},
+            route::{GatewayRouteSpec, TcpRoute, VirtualRouterSpec},
         },
         schema_fields::manifest_name,
     },
 };
 
-const ROUTES: &str = "requests are not routed here yet: a connection goes where the Service of the \
-                      dialled name takes it";
+const STREAMS: &str = "connections of plain TCP are not routed here yet: they go where the Service of \
+                       the dialled name takes them";
 const CLIENTS: &str = "connections are made here without it: no TLS is added";
 const LISTENERS: &str = "what arrives is handed on as it is: nothing is limited, checked or \
                          decrypted here yet";
 const GATEWAYS: &str = "no listener is opened here yet: the gateway's own pods serve it";
 const LOGGING: &str = "requests are not seen here yet: connections are in `sekisho flows`";
-const CLOUD_MAP: &str = "AWS is not asked: the node is reached by the Service of the name that leads \
-                         to it";
+const CLOUD_MAP: &str = "AWS is not asked: requests go to the pods that the node selects, other \
+                         connections where the Service of the dialled name takes them";
 const FAMILIES: &str = "both families are allowed, whichever a name resolves to";
 const OWNER: &str = "accounts of AWS mean nothing here";
 
@@ -53,7 +54,11 @@ fn mesh(spec: &MeshSpec, report: &mut Report<'_>) {
 
 fn node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
     for (index, listener) in spec.listeners.iter().enumerate() {
-        for field in listener.set_fields().into_iter().filter(|field| *field != "port_mapping") {
+        let is_tcp = listener.port_mapping.protocol.is_none_or(|one| one == Protocol::Tcp);
+        // Clients give up and leave endpoints out by these, where they send requests.
+        let is_clients = |field: &str| matches!(field, "outlier_detection" | "timeout") && !is_tcp;
+        let fields = listener.set_fields().into_iter();
+        for field in fields.filter(|field| *field != "port_mapping" && !is_clients(field)) {
             let field = format!("spec.listeners[{index}].{}", manifest_name(field));
             without(report, true, &field, LISTENERS);
         }
@@ -70,31 +75,16 @@ fn node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
 
 fn router(spec: &VirtualRouterSpec, report: &mut Report<'_>) {
     for (index, route) in spec.routes.iter().enumerate() {
-        let does_more = spec.routes.len() > 1 || !is_plain(route);
-        without(report, does_more, &format!("spec.routes[{index}]"), ROUTES);
+        // A route by itself to one node does nothing that its target's Service would not do.
+        let does_more = |tcp: &TcpRoute| {
+            spec.routes.len() > 1
+                || tcp.matches.is_some()
+                || tcp.timeout.is_some()
+                || tcp.action.weighted_targets.len() > 1
+        };
+        let field = format!("spec.routes[{index}].tcpRoute");
+        without(report, route.tcp_route.as_ref().is_some_and(does_more), &field, STREAMS);
     }
-}
-
-/// Whether a route by itself does nothing that its target's Service would not do.
-fn is_plain(route: &Route) -> bool {
-    let Route { name: _, grpc_route, http_route, http2_route, tcp_route, priority: _ } = route;
-    let http = http_route.iter().chain(http2_route).all(|one| {
-        let any =
-            ["prefix"] == *one.matches.set_fields() && one.matches.prefix.as_deref() == Some("/");
-        any && one.retry_policy.is_none()
-            && one.timeout.is_none()
-            && one.action.weighted_targets.len() == 1
-    });
-    let grpc = grpc_route.iter().all(|one| {
-        one.matches.set_fields().is_empty()
-            && one.retry_policy.is_none()
-            && one.timeout.is_none()
-            && one.action.weighted_targets.len() == 1
-    });
-    let tcp = tcp_route.iter().all(|one| {
-        one.matches.is_none() && one.timeout.is_none() && one.action.weighted_targets.len() == 1
-    });
-    http && grpc && tcp
 }
 
 fn gateway(spec: &VirtualGatewaySpec, report: &mut Report<'_>) {
@@ -104,9 +94,9 @@ fn gateway(spec: &VirtualGatewaySpec, report: &mut Report<'_>) {
     without(report, spec.logging.is_some(), "spec.logging", LOGGING);
 }
 
-/// Its target is what the gateway's pods may dial; the rest is for whoever serves the gateway.
+/// Its target is what the gateway's pods may dial; the rest is for what serves the gateway.
 fn gateway_route(spec: &GatewayRouteSpec, report: &mut Report<'_>) {
-    without(report, spec.grpc_route.is_some(), "spec.grpcRoute", ROUTES);
-    without(report, spec.http_route.is_some(), "spec.httpRoute", ROUTES);
-    without(report, spec.http2_route.is_some(), "spec.http2Route", ROUTES);
+    without(report, spec.grpc_route.is_some(), "spec.grpcRoute", GATEWAYS);
+    without(report, spec.http_route.is_some(), "spec.httpRoute", GATEWAYS);
+    without(report, spec.http2_route.is_some(), "spec.http2Route", GATEWAYS);
 }

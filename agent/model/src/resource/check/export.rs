@@ -10,9 +10,9 @@ const EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// What is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exported {
-    /// A service, which may be nobody's: `~`.
+    /// A service, which may be exported to no namespace: `~`.
     Service,
-    /// What is said about services; said to nobody it would be nothing.
+    /// Settings for services; exported to no namespace they would have no effect.
     Settings,
     /// The same for some pods of the namespace alone.
     SettingsOfPods,

@@ -221,7 +221,7 @@ fn check_egress_hosts(hosts: &[String], path: &str, report: &mut Report<'_>) {
             continue;
         }
         if namespace == "~" && name != "*" {
-            let message = format!("{host:?} is in nobody's namespace, so it lets nothing through");
+            let message = format!("{host:?} is in no namespace, so it matches no service");
             report.warn(code::FIELD_WITHOUT_EFFECT, field, message);
             continue;
         }

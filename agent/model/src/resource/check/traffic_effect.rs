@@ -1,5 +1,5 @@
 //! What of routes and of rules for destinations has no effect yet: requests are routed on ports that are
-//! declared as HTTP, HTTP/2 or gRPC; other connections go where the pod dials.
+//! declared as HTTP, HTTP/2 or gRPC, connections on ports that are declared as TLS or TCP.
 
 use super::Report;
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
 
 const REQUESTS: &str = "holds on ports that are declared as HTTP, HTTP/2 or gRPC: ports without a \
                         declared protocol go where the pod dials";
-const STREAMS: &str = "connections are not routed here yet: they go where the pod dials";
 const GATEWAYS: &str = "no listener is opened here yet: the gateway's own pods serve it";
 const TLS: &str = "no TLS is added here yet: requests that are routed are refused with 503 where it \
                    is asked for, other connections are made without it";
@@ -29,14 +28,12 @@ fn without(report: &mut Report<'_>, is_set: bool, field: String, meanwhile: &str
 
 /// Reports what of a `VirtualService` has no effect.
 pub(super) fn routes(spec: &VirtualServiceSpec, report: &mut Report<'_>) {
-    let VirtualServiceSpec { hosts: _, gateways, http, tls, tcp, export_to: _ } = spec;
+    let VirtualServiceSpec { hosts: _, gateways, http, tls: _, tcp: _, export_to: _ } = spec;
     let at_edge = gateways.iter().any(|gateway| gateway != "mesh");
     without(report, at_edge, "spec.gateways".to_owned(), GATEWAYS);
     if !http.is_empty() {
         report.info(code::NOT_SUPPORTED, "spec.http", REQUESTS);
     }
-    without(report, !tls.is_empty(), "spec.tls".to_owned(), STREAMS);
-    without(report, !tcp.is_empty(), "spec.tcp".to_owned(), STREAMS);
 }
 
 /// Reports what of a `DestinationRule` has no effect.

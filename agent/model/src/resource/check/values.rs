@@ -93,7 +93,7 @@ pub(super) fn at_most_one(found: &[&str], field: &str, report: &mut Report<'_>) 
 /// The longest pattern.
 const MAX_PATTERN: usize = 1024;
 
-/// Patterns are RE2's, which the library's own are but for what nobody needs.
+/// Patterns are RE2's. The library's differ only in what manifests do not use.
 pub(super) fn check_pattern(text: &str, field: &str, report: &mut Report<'_>) {
     if text.len() > MAX_PATTERN {
         let message = format!("{} characters: a pattern has up to {MAX_PATTERN}", text.len());
@@ -108,7 +108,7 @@ pub(super) fn check_pattern(text: &str, field: &str, report: &mut Report<'_>) {
     }
 }
 
-/// The same, where whoever gives none gets nothing and is not refused.
+/// The same, where none given means nothing and is not refused.
 pub(super) fn one_or_nothing(found: &[&str], of: &str, field: &str, report: &mut Report<'_>) {
     if found.is_empty() {
         report.warn(code::ONE_OF, field, format!("none of {of} is given, so this does nothing"));

@@ -21,7 +21,7 @@ const ENABLED: &str = "enabled";
 struct Texts {
     read: BTreeMap<String, String>,
     lost: BTreeSet<String>,
-    /// Nobody knows which there are.
+    /// It is not known which there are.
     all_lost: bool,
 }
 

@@ -60,7 +60,7 @@ impl Refused {
 }
 
 impl Refused {
-    /// A Sidecar that shows nothing to anybody in a namespace.
+    /// A Sidecar that shows nothing to any pod of a namespace.
     pub fn nothing_seen(namespace: &str) -> Arc<Sidecar> {
         let metadata = Metadata { namespace: Some(namespace.to_owned()), ..Metadata::default() };
         Arc::new(nothing(metadata, None))
@@ -71,7 +71,7 @@ fn namespace(metadata: Metadata) -> k8s_openapi::api::core::v1::Namespace {
     k8s_openapi::api::core::v1::Namespace { metadata: metadata.into(), ..Default::default() }
 }
 
-/// One that is not ready is nobody's endpoint.
+/// One that is not ready is no service's endpoint.
 fn pod(metadata: Metadata, rest: Rest) -> k8s_openapi::api::core::v1::Pod {
     let mut pod = match rest {
         Rest::OfPod(pod) => *pod,

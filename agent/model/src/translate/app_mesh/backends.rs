@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ARN, AppMesh, Notes, list, not_found, referred, virtual_service};
 use crate::{
+    finding::{Finding, Severity, code},
     registry::List,
     resource::{
         Kind, Object, ObjectKey,
@@ -12,7 +13,6 @@ use crate::{
             route::{RouteAction, TargetService},
         },
     },
-    snapshot::{Finding, Severity, code},
 };
 
 /// The list of each node and gateway that is in a mesh.

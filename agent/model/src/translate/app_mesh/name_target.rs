@@ -55,7 +55,7 @@ pub(super) fn name_target(host: &str, namespace: &str, inputs: &NameInputs<'_>) 
     };
     let key = ObjectKey::new(Kind::Service, of, name);
     let Some(Object::Service(service)) = inputs.objects.get(&key) else {
-        // `name.namespace` may as well be a name of somebody else's.
+        // `name.namespace` may as well be a name outside the cluster.
         return if within.is_some() { NameTarget::Nowhere } else { NameTarget::Outside(host) };
     };
     if let Some(name) = &service.external_name {

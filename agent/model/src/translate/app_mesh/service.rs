@@ -1,7 +1,12 @@
 //! A `VirtualService` as rules: the addresses that its name and its nodes' names lead to, on the
 //! ports of its listeners.
 
-use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    num::NonZeroU16,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 
@@ -12,22 +17,22 @@ use super::{
 };
 use crate::{
     egress::{Action, Protocol},
+    finding::code,
     names::Answer,
     registry::{Authority, Likeness, Service, ServicePort},
     resource::{
         Kind, Object, ObjectKey, Short,
         app_mesh::{
             Provider, VirtualNode, VirtualRouter, VirtualService,
-            common::PortMapping,
+            common::{PortMapping, Protocol as Spoken},
             route::{Route, WeightedTarget},
         },
         protocol::AppProtocol,
     },
-    snapshot::code,
     translate::{
         annotation,
         resolved::Resolved,
-        rules::{PortRules, source},
+        rules::{ALLOWED, BY_NAME, PortRules, source},
     },
 };
 
@@ -39,11 +44,12 @@ pub(super) fn define(service: &VirtualService, inputs: &NameInputs<'_>) -> Servi
     let resolved = Resolved::new(inputs.answers);
     let mut maker =
         Maker { key: &key, created, inputs, resolved, seen: BTreeSet::new(), ports: Vec::new() };
-    if let Some(provided) = provided(service, inputs, &mut notes) {
-        maker.name(&full, &hosts, &provided, &mut notes);
-        for (node, port) in &provided.targets {
-            maker.node(node, *port, provided.field, &mut notes);
-        }
+    let provided = provided(service, inputs, &mut notes)
+        .filter(|provided| !provided.ports.is_empty())
+        .unwrap_or_else(|| nothing(&key, inputs));
+    maker.name(&full, &hosts, &provided, &mut notes);
+    for (node, port) in &provided.targets {
+        maker.node(node, *port, provided.field, &mut notes);
     }
     let Maker { ports, resolved, .. } = maker;
     Service {
@@ -77,12 +83,15 @@ fn names(service: &VirtualService, key: &ObjectKey, domain: &str) -> (String, Ve
     (full, names)
 }
 
+/// Where nothing says which port a name is served on.
+const WEB: NonZeroU16 = NonZeroU16::new(80).expect("not zero");
+
 /// What answers for a name.
 struct Provided<'a> {
     /// Where the name says so.
     field: &'static str,
-    /// The ports that it is dialled on.
-    ports: BTreeSet<NonZeroU16>,
+    /// The ports that it is dialled on, and what becomes of connections to them.
+    ports: BTreeMap<NonZeroU16, Action>,
     /// The nodes behind it, with the port of each that a route gives.
     targets: Vec<(&'a VirtualNode, Option<NonZeroU16>)>,
 }
@@ -94,8 +103,8 @@ fn provided<'a>(
 ) -> Option<Provided<'a>> {
     let own = service.metadata.namespace.as_deref().unwrap_or_default();
     let Some(Provider { virtual_node, virtual_router }) = &service.spec.provider else {
-        let message = "nothing answers for this name, so it allows nothing: give a virtualNode or \
-                       a virtualRouter";
+        let message = "nothing answers for this name, so that its requests get 503: give a \
+                       virtualNode or a virtualRouter";
         notes.warn(code::NO_ADDRESS, "spec.provider", message);
         return None;
     };
@@ -118,6 +127,22 @@ fn provided<'a>(
     let ports = ports(router.spec.listeners.iter().map(|listener| &listener.port_mapping));
     let targets = targets(router, &wanted.namespace, (inputs, field), notes);
     Some(Provided { field, ports, targets })
+}
+
+/// A name that nothing answers for: its requests get 503 from the proxy, on each port that clients
+/// may know it by, and none of them reaches the Service of the same name.
+fn nothing<'a>(key: &ObjectKey, inputs: &NameInputs<'a>) -> Provided<'a> {
+    let own = ObjectKey::new(Kind::Service, &*key.namespace, &*key.name);
+    let stated = match inputs.objects.get(&own) {
+        Some(Object::Service(service)) => {
+            let stated = service.ports.iter().filter_map(|port| port_number(port.port.into()));
+            stated.collect()
+        }
+        _ => BTreeSet::new(),
+    };
+    let ports = if stated.is_empty() { BTreeSet::from([WEB]) } else { stated };
+    let ports = ports.into_iter().map(|port| (port, BY_NAME)).collect();
+    Provided { field: "spec.provider", ports, targets: Vec::new() }
 }
 
 fn node<'a>(
@@ -160,12 +185,41 @@ fn weighted(route: &Route) -> impl Iterator<Item = &WeightedTarget> {
     http.chain(grpc).chain(tcp).flat_map(|action| &action.weighted_targets)
 }
 
-fn ports<'a>(mappings: impl Iterator<Item = &'a PortMapping>) -> BTreeSet<NonZeroU16> {
-    mappings.filter_map(|mapping| port_number(mapping.port)).collect()
+/// What is no plain TCP has routes, or the dialect's own fifteen seconds at least.
+fn ports<'a>(mappings: impl Iterator<Item = &'a PortMapping>) -> BTreeMap<NonZeroU16, Action> {
+    let action = |mapping: &PortMapping| match mapping.protocol.unwrap_or(Spoken::Tcp) {
+        Spoken::Http | Spoken::Http2 | Spoken::Grpc => ALLOWED,
+        Spoken::Tcp => Action::Direct,
+    };
+    let mut found = BTreeMap::new();
+    for mapping in mappings {
+        if let Some(port) = port_number(mapping.port) {
+            found.entry(port).or_insert_with(|| action(mapping));
+        }
+    }
+    found
 }
 
 fn port_number(number: i64) -> Option<NonZeroU16> {
     u16::try_from(number).ok().and_then(NonZeroU16::new)
+}
+
+/// Yields to every other rule for the same address and port.
+const YOUNGEST: u32 = u32::MAX;
+
+/// What some rules lead to.
+struct Led<'a> {
+    host: &'a str,
+    /// Where the name says so.
+    field: &'a str,
+    /// Of two rules for one address and port the older one decides.
+    age: u32,
+}
+
+impl Led<'_> {
+    fn rules(&self, key: &ObjectKey, port: NonZeroU16) -> PortRules {
+        PortRules::new(source(key, self.field, Some(self.host)), self.age, port)
+    }
 }
 
 /// Makes the rules of one name; an address and port that has one gets no other.
@@ -208,10 +262,11 @@ impl Maker<'_> {
                 format!("{full} leads nowhere: make a Service of this name for clients to dial");
             notes.warn(code::NO_ADDRESS, "metadata.name", message);
         }
-        self.rules(full, provided.field, &addresses, &provided.ports);
+        let of = Led { host: full, field: provided.field, age: self.created };
+        self.rules(&of, &addresses, &provided.ports);
         if let Some(name) = outside {
             let answer = self.resolved.look_up(&name, "spec.awsName", notes);
-            self.answer(full, provided.field, &answer, &provided.ports);
+            self.answer(&of, &answer, &provided.ports);
         }
     }
 
@@ -228,18 +283,24 @@ impl Maker<'_> {
             return;
         };
         let namespace = node.metadata.namespace.as_deref().unwrap_or_default();
-        let of_listeners = || ports(node.spec.listeners.iter().map(|one| &one.port_mapping));
-        let ports = port.map_or_else(of_listeners, |port| BTreeSet::from([port]));
+        let of_listeners =
+            || node.spec.listeners.iter().filter_map(|one| port_number(one.port_mapping.port));
+        let ports: BTreeSet<NonZeroU16> =
+            port.map_or_else(|| of_listeners().collect(), |port| BTreeSet::from([port]));
+        // Routes are for the name, and not for what is behind it.
+        let ports = ports.into_iter().map(|port| (port, Action::Direct)).collect();
+        // Where a node is has its own name as well, its routes decide.
+        let of = Led { host: &dns.hostname, field, age: YOUNGEST };
         let found = match name_target(&dns.hostname, namespace, self.inputs) {
             NameTarget::At(found) => found,
             NameTarget::Outside(name) => {
                 let answer = self.resolved.look_up(&name, field, notes);
-                return self.answer(&dns.hostname, field, &answer, &ports);
+                return self.answer(&of, &answer, &ports);
             }
             NameTarget::Nowhere => Addresses::default(),
         };
         // Also without an address: the name is still listed, and its open connections go on.
-        self.rules(&dns.hostname, field, &found, &ports);
+        self.rules(&of, &found, &ports);
         if found.ready.is_empty() {
             let node = ObjectKey::of(Kind::VirtualNode, &node.metadata);
             let message = format!("{} of {node} leads nowhere: it has no Service", dns.hostname);
@@ -247,34 +308,26 @@ impl Maker<'_> {
         }
     }
 
-    fn rules(
-        &mut self,
-        host: &str,
-        field: &str,
-        addresses: &Addresses,
-        ports: &BTreeSet<NonZeroU16>,
-    ) {
-        for port in ports {
-            let mut rules =
-                PortRules::new(source(self.key, field, Some(host)), self.created, *port);
+    fn rules(&mut self, of: &Led<'_>, addresses: &Addresses, ports: &BTreeMap<NonZeroU16, Action>) {
+        for (port, action) in ports {
+            let mut rules = of.rules(self.key, *port);
             for address in &addresses.ready {
                 if self.seen.insert((*address, *port)) {
-                    rules.tcp(IpNet::from(*address), Action::Direct);
+                    rules.tcp(IpNet::from(*address), *action);
                 }
             }
             for address in &addresses.unready {
-                rules.keep(Protocol::Tcp, IpNet::from(*address), *port, Action::Direct);
+                rules.keep(Protocol::Tcp, IpNet::from(*address), *port, *action);
             }
             self.add(rules);
         }
     }
 
     /// The rules of a name outside the cluster.
-    fn answer(&mut self, host: &str, field: &str, answer: &Answer, ports: &BTreeSet<NonZeroU16>) {
-        for port in ports {
-            let mut rules =
-                PortRules::new(source(self.key, field, Some(host)), self.created, *port);
-            rules.answer(Protocol::Tcp, answer, Action::Direct);
+    fn answer(&mut self, of: &Led<'_>, answer: &Answer, ports: &BTreeMap<NonZeroU16, Action>) {
+        for (port, action) in ports {
+            let mut rules = of.rules(self.key, *port);
+            rules.answer(Protocol::Tcp, answer, *action);
             self.add(rules);
         }
     }

@@ -11,8 +11,8 @@ use crate::resource::{
     },
 };
 
-/// The one mesh that selects a namespace; a refused one counts where no other selects. Where nobody
-/// can tell whom it selects, it may be any namespace; and a namespace whose labels cannot be read may
+/// The one mesh that selects a namespace; a refused one counts where no other selects. Where it is not
+/// known what it selects, it may be any namespace; and a namespace whose labels cannot be read may
 /// be in any mesh.
 pub(in crate::translate) fn mesh_within<'a>(
     objects: &'a Objects,

@@ -58,22 +58,27 @@ pub(super) struct Delta {
 pub(in crate::translate) type Defined = (Service, bool);
 
 impl Services {
-    /// Takes in the objects of a translation.
+    /// Takes in the objects of a translation. `is_moved` says of whose rules more has changed than the
+    /// object.
     pub(super) fn update(
         &mut self,
         objects: &Objects,
-        answers: &Answers,
+        (answers, is_moved): (&Answers, &dyn Fn(&Service) -> bool),
         define: impl Fn(&Object) -> Option<Defined>,
     ) -> Delta {
         let mut due = self.restless.clone();
         for kind in KINDS {
             due.extend(objects.changes(&self.before, kind));
         }
+        let moved = self.kept.iter().filter(|(_, kept)| is_moved(&kept.service));
+        due.extend(moved.map(|(key, _)| Arc::clone(key)));
         let mut delta = Delta::default();
         for key in due {
             let defined = objects.get(&key).and_then(|object| {
                 let changed = self.before.get(&key).is_none_or(|before| !before.is_same(object));
-                let kept = self.kept.get(&key).filter(|kept| !changed && !kept.depends);
+                let is_as_before =
+                    |kept: &&Kept| !changed && !kept.depends && !is_moved(&kept.service);
+                let kept = self.kept.get(&key).filter(is_as_before);
                 // The same object, of which only the answers may be other ones.
                 if kept.is_some_and(|kept| kept.answers == of_names(&kept.service, answers)) {
                     return None;

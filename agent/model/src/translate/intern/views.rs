@@ -61,7 +61,7 @@ impl Views {
         }
     }
 
-    /// Forgets views that nobody had in this translation.
+    /// Forgets views that no pod had in this translation.
     pub(super) fn end(&mut self, round: u64) {
         self.kept.retain(|_, (_, seen)| *seen == round);
     }

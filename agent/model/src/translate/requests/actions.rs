@@ -148,7 +148,7 @@ pub(super) fn changes(given: Option<&Headers>) -> HeaderChanges {
         let lower = |map: &BTreeMap<String, String>| {
             map.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect()
         };
-        // Nobody may take the host away, nor what is no header at all.
+        // No route may remove the host, nor what is no header at all.
         let removable =
             |name: &&String| !is_host(&name.to_ascii_lowercase()) && !name.starts_with(':');
         let remove = remove.iter().filter(removable).map(|name| name.to_ascii_lowercase());

@@ -134,7 +134,7 @@ fn both(root: Option<&StringMatch>, leaf: Option<&StringMatch>) -> Option<Option
         | (StringMatch { prefix: Some(one), .. }, StringMatch { prefix: Some(other), .. }) => {
             other.starts_with(one.as_str())
         }
-        // Of patterns nobody can tell.
+        // Whether one pattern covers another is not known.
         _ => false,
     };
     fits.then(|| Some(other.clone()))

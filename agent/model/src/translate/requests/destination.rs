@@ -95,7 +95,7 @@ impl DestinationRules {
         None
     }
 
-    /// Every rule that may be for a host, whoever sees it.
+    /// Every rule that may be for a host, whatever its `exportTo`.
     pub(super) fn for_host(&self, host: &str) -> impl Iterator<Item = &Merged> {
         let host = Domain::new(host);
         let all = self.by_namespace.values().flatten();
@@ -116,7 +116,7 @@ impl DestinationRules {
     }
 }
 
-/// Whether nobody but its own namespace sees it.
+/// Whether only its own namespace sees it.
 fn only_own(rule: &Merged) -> bool {
     match &rule.exposure {
         Exposure::All => false,
@@ -160,7 +160,7 @@ fn merge(rules: &mut Vec<Arc<Merged>>, rule: Merged) {
     }
 }
 
-/// Whether whoever sees what is exposed one way also sees what is exposed the other.
+/// Whether every namespace of the narrow exposure is one of the wide one, too.
 fn covers(wide: &Exposure, narrow: &Exposure) -> bool {
     match (wide, narrow) {
         (Exposure::All, _) => true,

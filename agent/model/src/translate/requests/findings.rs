@@ -1,4 +1,4 @@
-//! How objects about requests stand to each other: what they name and nobody has, what takes the
+//! How objects about requests stand to each other: what they name that does not exist, what takes the
 //! place of what.
 //!
 //! A few manifests by themselves name much that lives elsewhere, so what is missing is told only
@@ -11,6 +11,7 @@ use std::{
 
 use super::{Client, RequestModel, destination::contains, named, virtual_service::Routes};
 use crate::{
+    finding::{Finding, Severity, code},
     requests::host::Domain,
     resource::{
         Kind, Object, ObjectKey, Short,
@@ -18,7 +19,6 @@ use crate::{
         traffic::Destination,
         virtual_service::{HttpRoute, VirtualService},
     },
-    snapshot::{Finding, Severity, code},
 };
 
 impl RequestModel {
@@ -183,7 +183,7 @@ impl RequestModel {
         }
     }
 
-    /// A rule for a host that nobody has is for nobody.
+    /// A rule for a host that does not exist has no effect.
     fn rules_without_service(&self, findings: &mut Vec<Finding>) {
         if !self.has_services() {
             return;
@@ -277,7 +277,7 @@ impl RequestModel {
         }
     }
 
-    /// What is said of peers twice, and what is said where nobody listens.
+    /// What is said of peers twice, and what is said of ports without a listener.
     fn peers_superseded(&self, findings: &mut Vec<Finding>) {
         let root = &self.settings.root_namespace;
         let mut scopes: BTreeMap<Short, ObjectKey> = BTreeMap::new();

@@ -13,7 +13,7 @@ use crate::{
     resource::virtual_service::{HttpMatch, Labels, StringMatch},
 };
 
-/// From where and on which port somebody asks.
+/// From where and on which port a client asks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RouteContext<'a> {
     /// The port that is dialled, or that a gateway serves.

@@ -1,12 +1,12 @@
-//! What objects about requests name and nobody has: subsets without any service, hosts of policies.
+//! What objects about requests name that does not exist: subsets without any service, hosts of policies.
 
 use std::collections::BTreeSet;
 
 use super::{RequestModel, findings::destinations, named};
 use crate::{
+    finding::{Finding, Severity, code},
     requests::host::Domain,
     resource::{Object, security::AuthorizationPolicy},
-    snapshot::{Finding, Severity, code},
 };
 
 impl RequestModel {
@@ -34,7 +34,7 @@ impl RequestModel {
         }
     }
 
-    /// Hosts that a policy names and nobody has.
+    /// Hosts that a policy names and the registry does not have.
     pub(super) fn access_to_nobody(&self, findings: &mut Vec<Finding>) {
         if self.registry.services().is_empty() {
             return;

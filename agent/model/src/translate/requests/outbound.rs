@@ -134,7 +134,7 @@ impl Building<'_> {
         self.tcp(seen, port, routes);
     }
 
-    /// Where nobody serves HTTP at an address yet, this service does, for any host.
+    /// Where no service serves HTTP at an address yet, this one does, for any host.
     fn for_any_host(
         &mut self,
         seen: &VisibleHost,

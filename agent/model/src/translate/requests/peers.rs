@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What a workload accepts where nobody says: both.
+/// What a workload accepts by default: both.
 const USUAL: MtlsMode = MtlsMode::Permissive;
 
 #[derive(Debug)]

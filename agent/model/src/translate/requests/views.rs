@@ -73,7 +73,7 @@ pub(super) struct Views {
     gateways: Arc<Kept<PodId, Option<Arc<Gateway>>>>,
 }
 
-/// Made once for each key, and by nobody who holds the lock.
+/// Made once for each key, never under the lock.
 #[derive(Debug)]
 struct Kept<K, V>(Mutex<HashMap<K, Lazy<Arc<V>>>>);
 

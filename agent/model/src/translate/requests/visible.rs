@@ -43,7 +43,7 @@ impl VisibleHost {
         self.ports.iter().find(|port| port.number() == number)
     }
 
-    /// The names that a client of a namespace may ask for, of whoever serves a port of the host.
+    /// The names by which a client of a namespace may ask for the services that serve a port of the host.
     pub(super) fn domains(&self, service: &Service, client: &str) -> BTreeSet<Domain> {
         let mut domains: BTreeSet<Domain> = [Domain::new(&self.host)].into();
         if service.key.kind == Kind::Service {
@@ -113,8 +113,8 @@ impl RequestModel {
         }
     }
 
-    /// Who is at an endpoint: what its object says, and what is known of a pod. An address that is
-    /// nobody's has no identity.
+    /// Who is at an endpoint: what its object says, and what is known of a pod. An address without
+    /// a known workload has no identity.
     pub(super) fn known(&self, service: &Service, at: &Endpoint) -> KnownEndpoint {
         let Endpoint { address, port, weight, locality, workload: stated, mutual: _ } = at;
         let pod = self.workloads.at(*address);

@@ -35,7 +35,7 @@ fn what_is_wrong_is_said_by_hook() {
     let told = "its canary shows: hook";
     assert_eq!(of(1, Reply::Sent, None), format!("{told} 1 did not judge it"));
     assert_eq!(of(3, Reply::Sent, None), format!("{told} 3 did not judge it"));
-    assert_eq!(of(1, Reply::Refused, None), format!("{told} 1: somebody else refused it"));
+    assert_eq!(of(1, Reply::Refused, None), format!("{told} 1: another program refused it"));
     assert_eq!(
         of(1, Reply::Sent, Some(6)),
         format!("{told} 1 refused it, and another program let it out")

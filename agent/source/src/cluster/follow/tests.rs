@@ -106,7 +106,7 @@ async fn follow_at(kind: Kind, held: bool, script: Vec<Answer>, versions: Vec<u6
     let follower = Follower::new(Arc::clone(watched), common, held);
     let start = Instant::now();
     tokio::select! {
-        () = follower.run() => unreachable!("somebody reads the news"),
+        () = follower.run() => unreachable!("the receiver is there"),
         () = done.notified() => {}
     }
     let took = start.elapsed();
@@ -191,19 +191,19 @@ async fn a_watch_that_ends_goes_on_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_version_that_the_server_has_forgotten_is_listed_anew() {
+async fn a_version_that_the_server_has_forgotten_is_listed_again() {
     for gone in [(200, event("ERROR", &refusal(410, "too old"))), refused(410, "too old")] {
         let script = vec![listed(&["a", "b"], 10), gone, listed(&["b"], 30)];
         let outcome = follow(Kind::Namespace, false, script).await;
         assert_eq!(outcome.news, ["listed namespaces/a namespaces/b", "listed namespaces/b"]);
         assert!(outcome.requests[2].contains("sendInitialEvents=true"), "{:?}", outcome.requests);
-        // It belongs to following; nobody needs to be told.
+        // It belongs to following, and is not reported.
         assert_eq!((outcome.status.state, outcome.status.why), (FollowState::Current, None));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_has_gone_back_is_listed_anew() {
+async fn a_server_that_has_gone_back_is_listed_again() {
     let script = vec![listed(&["a"], 10), (200, bookmark(5, false)), listed(&[], 5)];
     let outcome = follow(Kind::Namespace, false, script).await;
     assert_eq!(outcome.news, ["listed namespaces/a", "listed "]);
@@ -212,7 +212,7 @@ async fn a_server_that_has_gone_back_is_listed_anew() {
 /// With a backup's older version the watch would wait for what is to come, and then leave out what
 /// lies between.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_was_restored_is_listed_anew_before_it_is_watched() {
+async fn a_server_that_was_restored_is_listed_again_before_it_is_watched() {
     let script = || vec![listed(&["a"], 10), listed(&["b"], 6)];
     let outcome = follow_at(Kind::Namespace, false, script(), vec![10, 6]).await;
     assert_eq!(outcome.news, ["listed namespaces/a", "listed namespaces/b"]);
@@ -224,7 +224,7 @@ async fn a_server_that_was_restored_is_listed_anew_before_it_is_watched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_goes_silent_is_begun_again_where_it_was_and_the_second_time_listed_anew() {
+async fn a_watch_that_goes_silent_is_begun_again_where_it_was_and_the_second_time_listed_again() {
     let (_, initial) = listed(&["a"], 10);
     let silent = |text: String| (200, text + HANGS);
     let script = vec![silent(initial), silent(String::new()), listed(&["b"], 20)];

@@ -81,7 +81,7 @@ fn changes_after_a_list_are_taken_one_by_one() {
     assert_eq!(names(&mut state), ["a"]);
 }
 
-/// As it comes after somebody has written its status.
+/// As it comes after a write to its status.
 fn with_status(item: &Item, generation: i64) -> Item {
     let identity =
         Identity { uid: "1".into(), generation, version: "9".into(), ..Identity::default() };
@@ -108,7 +108,7 @@ async fn a_status_that_is_written_is_no_news() {
     assert!(apply(&mut state, good));
     assert!(!apply(&mut state, again()));
     let key = key(Kind::ServiceEntry, &again().place).unwrap();
-    // Whoever writes it is told all the same.
+    // The status writer is told all the same.
     assert_eq!(state.inventory.get(&key).unwrap().identity.version, "9".into());
     // What is mended to what it was before is news.
     assert!(apply(&mut state, broken));
@@ -116,7 +116,7 @@ async fn a_status_that_is_written_is_no_news() {
     assert!(state.store.settle().notes.iter().all(|note| !note.is_error()));
 }
 
-/// What of the pods of other nodes is not wanted any more goes, whoever had it last; and nothing is
+/// Pods of other nodes that are not wanted any more go, whichever watch had them last; and nothing is
 /// published for the first time before all that is wanted is there.
 #[test]
 fn pods_of_other_nodes_are_there_while_they_are_wanted() {

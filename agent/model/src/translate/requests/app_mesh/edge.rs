@@ -62,7 +62,7 @@ impl RequestModel {
         served
     }
 
-    /// A route is for exactly one gateway: one that several select is nobody's.
+    /// A route is for exactly one gateway: one that several select is for none.
     fn belongs(&self, route: &GatewayRoute, mesh: &Mesh, gateway: &VirtualGateway) -> bool {
         let own = space(route.metadata.namespace.as_ref());
         let Some(namespace) = self.namespace(own) else { return false };

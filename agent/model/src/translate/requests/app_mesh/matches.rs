@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// By priority, those without one last; then the whole path before a prefix before a pattern, the
-/// longer text, and whoever asks for more.
+/// longer text, and the route with more conditions.
 type Order = (i64, u8, Reverse<usize>, Reverse<usize>);
 
 pub(super) fn order(one: &route::Route) -> Order {

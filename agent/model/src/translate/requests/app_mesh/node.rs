@@ -26,7 +26,7 @@ use crate::{
     translate::{mesh_config::CONNECT_TIMEOUT, pod_facts},
 };
 
-/// How long a request may take where nobody says: at a route, and at a listener as well.
+/// The default timeout of a request: at a route, and at a listener as well.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A node's listener as a destination, and how soon it gives up by itself.
