@@ -10,8 +10,8 @@ use std::{
 use agent_base::lock::lock;
 use agent_model::{
     egress::RuleSource,
-    pod::WorkloadName,
     endpoints::Endpoints,
+    pod::WorkloadName,
     requests::{NoRequests, Requests, backend::Backend, outbound::Outbound},
     snapshot::Snapshot,
 };

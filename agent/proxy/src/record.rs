@@ -108,7 +108,8 @@ impl Ledger {
     pub(crate) fn note(&mut self, learn: impl FnOnce(&mut Record)) {
         let Some(entry) = &mut self.entry else { return };
         learn(entry);
-        if let (Some(origin), Some(upstream), false) = (entry.origin, entry.upstream, self.is_told) {
+        if let (Some(origin), Some(upstream), false) = (entry.origin, entry.upstream, self.is_told)
+        {
             self.is_told = true;
             let workload = entry.workload;
             self.records.opened(Opened { workload, origin, upstream });
