@@ -74,7 +74,11 @@ impl Proxy {
         // Boxed, since what is only carried from here on has to stay cheap.
         let ready = Box::pin(self.prepare(&client, by, ledger)).await?;
         if let Some(Ready { upstream, read }) = ready {
-            upstream.stream.write_all(&read, &ledger.tally.sent).await.map_err(Failure::Upstream)?;
+            upstream
+                .stream
+                .write_all(&read, &ledger.tally.sent)
+                .await
+                .map_err(Failure::Upstream)?;
             drop(read);
             carry(&client, &upstream.stream, &ledger.tally).await?;
             upstream.stream.close().map_err(Failure::Upstream)?;

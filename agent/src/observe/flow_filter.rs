@@ -174,12 +174,13 @@ impl To {
     }
 }
 
-/// The hosts that something was for: the rule's, and the request's by its own word and its cluster's.
+/// The hosts that something was for: the rule's, TLS's server name, and the request's by its own word
+/// and its cluster's.
 fn hosts(record: &FlowRecord) -> impl Iterator<Item = &str> {
     let request = record.request.as_ref();
     let said = request.map(|request| without_port(&request.host));
     let cluster = request.and_then(|request| request.cluster.as_ref()?.rsplit('|').next());
-    record.service().into_iter().chain(said).chain(cluster)
+    record.service().into_iter().chain(record.server_name.as_deref()).chain(said).chain(cluster)
 }
 
 fn without_port(host: &str) -> &str {

@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::annotation::{self, ACCESS_LOG};
 use crate::{
+    finding::{Finding, Severity, code},
     pod::{AccessLog, PodId},
     resource::{Described as _, Kind, ObjectKey},
-    snapshot::{Finding, Severity, code},
 };
 
 /// What they say; nothing where neither does. What cannot be read means everything: lines that were
