@@ -94,7 +94,7 @@ fn the_chart_loads_dashboard_and_alerts_when_asked() -> Result<()> {
     let text = dashboard["data"]["sekisho.json"].as_str().context("a text")?;
     let loaded: Value = serde_json::from_str(text)?;
     ensure!(loaded == serde_json::from_str::<Value>(&file("dashboard.json")?)?, "{text}");
-    let alerts = documents(&file("alerts.yaml")?).next().context("a document")?.value?;
+    let alerts = documents(&file("alerts.yaml")?).into_iter().next().context("a document")?.value?;
     ensure!(made["PrometheusRule monitoring sekisho"]["spec"] == alerts, "other alerts");
     Ok(())
 }

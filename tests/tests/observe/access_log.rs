@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
-use rustix::process::{Pid, Signal, kill_process};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use sekisho_tests::{agent::Agent, manifest::NAMESPACE};
 use serde_json::Value;
 
@@ -101,13 +104,13 @@ fn a_log_that_was_moved_goes_on_in_a_new_file() -> Result<()> {
     let mut scene = Scene::with(Net::V4, |agent| Ok(to_file(agent)?.with("--access-log", "on")))?;
     let (path, old) = (file(&scene.agent), scene.agent.run_dir().join("old.log"));
     let pid = i32::try_from(scene.agent.pid().context("it runs")?)?;
-    let pid = Pid::from_raw(pid).context("a process")?;
+    let pid = Pid::from_raw(pid);
     for hangup in [false, true] {
         scene.send(&["GET /before HTTP/1.1"], 1)?;
         has_lines(&mut scene, 1)?;
         fs::rename(&path, &old)?;
         if hangup {
-            kill_process(pid, Signal::HUP)?;
+            kill(pid, Signal::SIGHUP)?;
         }
         scene.agent.wait_until("a new file", |_| Ok(path.exists()))?;
         scene.send(&["GET /after HTTP/1.1"], 1)?;

@@ -177,8 +177,8 @@ fn an_expression_is_read_as_far_as_metrics_and_labels_go() -> Result<()> {
 fn what_dashboard_and_alerts_ask_for_is_what_an_agent_exports() -> Result<()> {
     let dashboard: Value = serde_json::from_str(&fs::read_to_string(file("dashboard.json"))?)?;
     let text = fs::read_to_string(file("alerts.yaml"))?;
-    let mut documents = agent_model::resource::documents(&text);
-    let alerts = documents.next().context("a document")?.value?;
+    let documents = agent_model::resource::documents(&text);
+    let alerts = documents.into_iter().next().context("a document")?.value?;
     let mut scene = Scene::new(Net::V4)?;
     scene.send(&["GET / HTTP/1.1"], 2)?;
     let database = scene.database();
