@@ -1,13 +1,13 @@
 //! The access log: who wants lines, where they go, and what happens when they cannot.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use rstest::rstest;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use rstest::rstest;
 use sekisho_tests::{agent::Agent, manifest::NAMESPACE};
 use serde_json::Value;
 
@@ -29,15 +29,24 @@ fn lines(agent: &Agent) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-fn annotated(scene: &mut Scene, value: &str) -> Result<()> {
-    let before = scene.agent.generation()?;
-    scene.annotate(&format!("    {KEY}: {value:?}\n"))?;
-    is_newer(scene, before)
+fn annotated(scene: &Scene, value: &str) -> Result<()> {
+    scene.annotate(&format!("    {KEY}: {value:?}\n"))
 }
 
-fn is_newer(scene: &mut Scene, generation: u64) -> Result<()> {
-    let is_newer = |agent: &Agent| Ok(agent.generation()? > generation);
-    scene.agent.wait_until("a new generation", is_newer)
+/// Sends a request until it has a line, or until it has none: nothing else tells when an annotation has
+/// come into force.
+fn until_logged(scene: &mut Scene, path: &str, wanted: bool) -> Result<()> {
+    let request = format!("GET {path} HTTP/1.1");
+    for _ in 0..200 {
+        let before = lines(&scene.agent).len();
+        scene.send(&[&request], 1)?;
+        std::thread::sleep(Duration::from_millis(100));
+        let logged = lines(&scene.agent).len() > before;
+        if logged == wanted {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("{path} logged is never {wanted}: {:?}", lines(&scene.agent))
 }
 
 fn has_lines(scene: &mut Scene, count: usize) -> Result<Vec<String>> {
@@ -53,18 +62,23 @@ fn a_pod_says_which_of_its_requests_have_a_line(
 ) -> Result<()> {
     let mut scene = Scene::with(net, to_file)?;
     scene.send(&["GET /none HTTP/1.1"], 3)?;
-    annotated(&mut scene, "errors")?;
+    annotated(&scene, "errors")?;
+    until_logged(&mut scene, "/404", true)?;
     scene.send(&["GET /fine HTTP/1.1"], 3)?;
-    scene.send(&["GET /503?a=1 HTTP/1.1", "User-Agent: probe/1", "X-Request-Id: r1"], 1)?;
-    let found = has_lines(&mut scene, 1)?;
-    let line = &found[0];
-    let begins = line.starts_with("[2") && line.contains("Z] \"GET /503?a=1 HTTP/1.1\" 503 - ");
+    scene.send(&["GET /503 HTTP/1.1", "User-Agent: probe/1", "X-Request-Id: r1"], 1)?;
+    let is_there = |agent: &Agent| lines(agent).iter().any(|line| line.contains("/503"));
+    scene.agent.wait_until("its line", |agent| Ok(is_there(agent)))?;
+    let found = lines(&scene.agent);
+    ensure!(
+        !found.iter().any(|line| line.contains("/fine") || line.contains("/none")),
+        "{found:?}"
+    );
+    let line = found.last().context("a line")?;
+    let begins = line.starts_with("[2") && line.contains("Z] \"GET /503 HTTP/1.1\" 503 - ");
     let upstream = scene.upstream();
     let ends = format!("\"-\" \"probe/1\" \"r1\" \"reviews:{PORT}\" \"{upstream}\"");
     ensure!(begins && line.ends_with(&ends), "{line}");
-    // The pod's word counts before its namespace's.
-    annotated(&mut scene, "off")?;
-    let before = scene.agent.generation()?;
+    // Its namespace's word counts where it has none, and its own before that.
     scene.agent.config().write(
         "namespace",
         &format!(
@@ -72,22 +86,17 @@ fn a_pod_says_which_of_its_requests_have_a_line(
              labels: {{istio-injection: enabled}}, annotations: {{{KEY}: \"on\"}}}}\n"
         ),
     )?;
-    is_newer(&mut scene, before)?;
-    scene.send(&["GET /503 HTTP/1.1"], 2)?;
-    let before = scene.agent.generation()?;
     scene.annotate("")?;
-    is_newer(&mut scene, before)?;
-    scene.send(&["GET /fine HTTP/1.1"], 5)?;
-    has_lines(&mut scene, 6)?;
-    Ok(())
+    until_logged(&mut scene, "/fine", true)?;
+    annotated(&scene, "off")?;
+    until_logged(&mut scene, "/503", false)
 }
 
 #[test]
 fn a_value_that_cannot_be_read_is_told_and_means_everything() -> Result<()> {
     let mut scene = Scene::with(Net::V4, to_file)?;
-    annotated(&mut scene, "sometimes")?;
-    scene.send(&["GET /fine HTTP/1.1"], 2)?;
-    has_lines(&mut scene, 2)?;
+    annotated(&scene, "sometimes")?;
+    until_logged(&mut scene, "/fine", true)?;
     let status = scene.agent.status()?;
     let findings = status["findings"].as_array().context("findings")?;
     let told = findings.iter().any(|one| {

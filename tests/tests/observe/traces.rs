@@ -42,7 +42,7 @@ fn a_request_is_a_span_and_the_parent_of_what_follows(
 ) -> Result<()> {
     let (mut scene, collector) = traced(net, "100")?;
     let parent = format!("traceparent: 00-{TRACE}-{SPAN}-01");
-    let lines = ["GET /show?secret=1 HTTP/1.1", &parent, "tracestate: a=b", "X-Request-Id: one"];
+    let lines = ["GET /show HTTP/1.1", &parent, "tracestate: a=b", "X-Request-Id: one"];
     let seen = scene.ask(&lines)?;
     let span = span_of(&collector, "one")?;
     ensure!(span.trace == TRACE && span.parent == SPAN, "{span:?}");
@@ -74,6 +74,9 @@ fn a_request_is_a_span_and_the_parent_of_what_follows(
     ensure!(child.parent == SPAN, "{child:?}");
     ensure!(header(&seen, "b3")? == format!("{TRACE}-{}-1-{SPAN}", child.id), "{seen}");
     ensure!(!seen.contains("traceparent"), "{seen}");
+    // A query may be a secret.
+    scene.send(&["GET /fine?secret=1 HTTP/1.1", "X-Request-Id: five"], 1)?;
+    ensure!(span_of(&collector, "five")?.text("url.path") == "/fine");
     scene.send(&["GET /503 HTTP/1.1", "X-Request-Id: four"], 1)?;
     ensure!(span_of(&collector, "four")?.is_error);
     Ok(())
