@@ -310,6 +310,30 @@ fn an_entry_chooses_among_the_pods_of_other_nodes() -> Result<()> {
     })
 }
 
+const RULES: &str = "destinationrules.networking.istio.io";
+
+/// The subsets of a `DestinationRule` are pods of any node, by their labels.
+#[test]
+fn subsets_choose_among_the_pods_of_other_nodes() -> Result<()> {
+    if is_left_out() {
+        return Ok(());
+    }
+    let scene = Scene::ready()?;
+    let elsewhere = format!("pods of {NAMESPACE} on other nodes");
+    ensure!(scene.followed(&elsewhere).is_err(), "no rule needs them");
+    let kinds = include_str!("../crds/minimal.yaml").split("---\n");
+    let kind = kinds.map(|kind| kind.replace("virtualservice", "destinationrule"));
+    let mut kind = kind.filter(|kind| kind.contains("destinationrules.networking.istio.io"));
+    scene.apply(&kind.next().context("a kind")?.replace("VirtualService", "DestinationRule"))?;
+    scene.kubectl(&["wait", "--for=condition=Established", "crd", RULES])?;
+    scene.apply(&format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+         metadata: {{name: reviews, namespace: {NAMESPACE}}}\n\
+         spec: {{host: reviews, subsets: [{{name: v1, labels: {{version: v1}}}}]}}\n"
+    ))?;
+    scene.wait_followed(&elsewhere, "current")
+}
+
 /// Istio and App Mesh both have a `VirtualService`: two of one name live side by side, on the
 /// server, in the store and in what is saved.
 #[test]

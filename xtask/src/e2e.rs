@@ -4,6 +4,7 @@
 //! The cluster is that of `SEKISHO_CLUSTER` (a script with the verbs `up`, `kubectl`, `world`,
 //! `load`, `enter`, `stop-api`, `start-api` and `down`), else the one beside this tree.
 
+mod bookinfo;
 mod client;
 pub(crate) mod cluster;
 pub(crate) mod manifests;

@@ -30,6 +30,7 @@ mod mesh_config;
 mod pod_facts;
 mod pods;
 mod pods_anywhere;
+mod pods_elsewhere;
 pub mod requests;
 mod resolved;
 mod retries;
@@ -55,6 +56,7 @@ use app_mesh::AppMesh;
 pub use context::{Exclusions, NetnsAnnotation, NodeContext, RuntimeOnlyPod, UnknownPods};
 pub use intern::Interner;
 pub(crate) use pod_facts::pod_addresses;
+pub use pods_elsewhere::chosen_among;
 use revisions::Revisions;
 pub(crate) use sidecars::is_for_all;
 

@@ -89,7 +89,8 @@ impl Case {
         let dst = self.origin.dst.0;
         let Some(mut ruling) = self.ruling.clone() else { return Err(Failure::UnknownRule) };
         let by_name = needs_name(&ruling);
-        let decided = self.outbound.as_ref().map(|all| all.decide(Some(dst.ip()), dst.port(), sent));
+        let decided =
+            self.outbound.as_ref().map(|all| all.decide(Some(dst.ip()), dst.port(), sent));
         let routed = match decided {
             Some(Decided::Stream(route)) if !by_name || !route.names.is_empty() => Some(route),
             _ => None,

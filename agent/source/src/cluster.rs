@@ -41,6 +41,7 @@ mod trouble;
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use agent_base::error::chain;
+use agent_model::translate::chosen_among;
 use jiff::Timestamp;
 use kube::Client;
 use tokio::{
@@ -194,7 +195,7 @@ impl Cluster {
         contents: &watch::Sender<Contents>,
     ) -> bool {
         let mut observed = block_in_place(|| self.state.store.settle());
-        elsewhere.follow(&elsewhere::wanted(&observed.objects));
+        elsewhere.follow(&chosen_among(&observed.objects));
         if self.state.leave(elsewhere.watched()) {
             observed = block_in_place(|| self.state.store.settle());
         }

@@ -130,8 +130,7 @@ fn connect(requests: &Requests) -> io::Result<Box<dyn Stream>> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
         .with_no_client_auth();
-    let session =
-        ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    let session = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
     Ok(Box::new(StreamOwned::new(session, stream)))
 }
 

@@ -54,7 +54,7 @@ fn psql() -> anyhow::Result<String> {
 }
 
 /// The dynamic linker's own list, with itself.
-fn libraries(program: &str) -> anyhow::Result<BTreeSet<String>> {
+pub(super) fn libraries(program: &str) -> anyhow::Result<BTreeSet<String>> {
     let list = quiet(Command::new("ldd").arg(program))?;
     Ok(list.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect())
 }

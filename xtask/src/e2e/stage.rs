@@ -1,10 +1,10 @@
 //! What every step stands on: the cluster, the databases outside it, the names of things.
 
-use std::{cell::RefCell, fs, time::Duration};
+use std::{cell::RefCell, time::Duration};
 
 use anyhow::Context as _;
 
-use super::{client, cluster::Cluster, manifests, neighbour::Neighbour};
+use super::{bookinfo, client, cluster::Cluster, manifests, neighbour::Neighbour};
 use crate::{
     command::{quiet, workspace},
     database::Database,
@@ -67,7 +67,7 @@ impl Stage {
             let script = format!("mkdir -p {CNI_BEFORE} && cp {CNI}/* {CNI_BEFORE}/");
             self.cluster.enter(node, &["sh", "-c", &script])?;
         }
-        for namespace in [SHOP, LAB, SYSTEM] {
+        for namespace in [SHOP, LAB, SYSTEM, bookinfo::NAMESPACE] {
             let words = ["delete", "namespace", namespace, "--ignore-not-found", "--timeout=60s"];
             self.cluster.kubectl(&words)?;
         }
@@ -76,8 +76,9 @@ impl Stage {
 
     fn people(&self) -> anyhow::Result<()> {
         let cluster = &self.cluster;
-        let kinds = workspace().join("tests/crds/minimal.yaml");
-        cluster.apply(&fs::read_to_string(kinds)?)?;
+        let kinds = folder("deploy/crds");
+        // Too long for the annotation that kubectl would keep of them.
+        cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &kinds])?;
         cluster.apply(manifests::MESH)?;
         cluster.apply(&manifests::namespace(SHOP, true))?;
         cluster.apply(&manifests::namespace(LAB, false))?;

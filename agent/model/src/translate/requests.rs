@@ -58,6 +58,7 @@ use crate::{
     resource::{Kind, Object, ObjectKey, Objects},
 };
 use destination::DestinationRules;
+pub(super) use named::expand;
 use peers::Peers;
 pub(super) use steered::Steered;
 use views::Views;

@@ -45,8 +45,11 @@ impl Far {
 }
 
 fn shares(names: &[&str], to: Vec<(u32, Target)>) -> StreamRoute {
-    let share = |(weight, target)| {
-        Weighted { weight, target, headers: HeaderChanges::default(), answer_within: None }
+    let share = |(weight, target)| Weighted {
+        weight,
+        target,
+        headers: HeaderChanges::default(),
+        answer_within: None,
     };
     let names = names.iter().map(|name| Domain::new(name)).collect();
     StreamRoute { names, to: to.into_iter().map(share).collect(), idle: None }
@@ -119,8 +122,7 @@ async fn under_registry_only_what_names_nothing_that_is_declared_is_reset() {
     let far = Far::new().await;
     let allowed = |default_action| {
         // An address that many names share lets none of them out by itself.
-        let ruling =
-            Ruling { duty: ProxyDuty::AddressAllowed, default_action, upstream: None };
+        let ruling = Ruling { duty: ProxyDuty::AddressAllowed, default_action, upstream: None };
         Answers { ruling: Some(ruling), ..Answers::allow() }
     };
     let only = DefaultAction::RegistryOnly;

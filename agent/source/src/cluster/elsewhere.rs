@@ -1,13 +1,13 @@
-//! Pods of other nodes: followed in the namespaces where a `ServiceEntry` chooses its endpoints among
-//! pods by `workloadSelector`, for as long as one does, and nowhere else. Of them only what makes them
-//! endpoints is kept. The pods of this node are not among them: those are followed in any case.
+//! Pods of other nodes: followed in the namespaces where an object chooses among pods by their labels
+//! ([`agent_model::translate::chosen_among`]), for as long as one does, and nowhere else. Of them only
+//! what makes them endpoints is kept. The pods of this node are not among them: those are followed in
+//! any case.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use agent_model::resource::Objects;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::{
@@ -20,12 +20,6 @@ pub(super) struct Elsewhere {
     common: Common,
     followed: BTreeMap<Arc<str>, (Arc<Watched>, AbortHandle)>,
     tasks: JoinSet<()>,
-}
-
-/// The namespaces whose pods an object chooses among.
-pub(super) fn wanted(objects: &Objects) -> BTreeSet<Arc<str>> {
-    let choosing = objects.service_entries().filter(|one| one.spec.workload_selector.is_some());
-    choosing.filter_map(|one| one.metadata.namespace.as_deref()).map(Arc::from).collect()
 }
 
 impl Elsewhere {

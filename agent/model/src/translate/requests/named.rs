@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// A host in full. One without a dot is a Service of the object's namespace.
-pub(super) fn expand(host: &str, namespace: &str, domain: &str) -> String {
+pub(in crate::translate) fn expand(host: &str, namespace: &str, domain: &str) -> String {
     let host = host.to_ascii_lowercase();
     let is_whole = host.contains('.') || host.starts_with('*') || host.parse::<IpAddr>().is_ok();
     if is_whole { host } else { format!("{host}.{namespace}.svc.{domain}") }

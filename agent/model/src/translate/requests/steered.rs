@@ -72,9 +72,8 @@ impl Steered {
         // Of most clusters it says nothing.
         let hosts = hosts.iter().filter(|_| !self.0.is_empty()).map(|host| Domain::new(host));
         hosts.flat_map(|host| {
-            let covers = move |(name, _): &(&Domain, &Ports)| {
-                name.covers(&host) || host.covers(name)
-            };
+            let covers =
+                move |(name, _): &(&Domain, &Ports)| name.covers(&host) || host.covers(name);
             self.0.iter().filter(covers).map(|(_, ports)| ports)
         })
     }
@@ -91,7 +90,8 @@ fn of_routes(object: &VirtualService) -> BTreeSet<Option<u16>> {
             ports.insert(None);
         }
         for one in &rule.matches {
-            let concerns = if one.gateways.is_empty() { is_in_mesh } else { in_mesh(&one.gateways) };
+            let concerns =
+                if one.gateways.is_empty() { is_in_mesh } else { in_mesh(&one.gateways) };
             if concerns {
                 ports.insert(u16::try_from(one.port).ok().filter(|port| *port != 0));
             }
