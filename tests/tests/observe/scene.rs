@@ -135,7 +135,7 @@ impl Scene {
             lines.insert(1, format!("Host: reviews:{PORT}"));
         }
         let (to, body) = (self.net.service(), String::new());
-        let requests = Requests { to, lines, body, count, millis: 0, each: 10 };
+        let requests = Requests { to, lines, body, count, millis: 0, each: 10, tls: None };
         self.web_client.say(&serde_json::to_string(&requests)?)?;
         self.web_client.answer(PATIENCE)
     }
