@@ -1,6 +1,7 @@
 //! The command line: what it accepts and what `--help` says. The environment is read here and
 //! nowhere else.
 
+mod access_log;
 mod agent;
 mod choices;
 pub(crate) mod cni;

@@ -4,6 +4,7 @@ mod beside;
 mod carrying;
 mod ending;
 mod introduced;
+mod marks;
 mod names;
 mod policies;
 mod refusing;

@@ -74,7 +74,8 @@ impl Exchange<'_> {
         let weighted = weighted.ok_or(Failed::NoCluster)?;
         let Weighted { target, headers, answer_within, weight: _ } = weighted;
         let backend = reachable(target, story)?;
-        let edits = Edits::new([&route.headers.request, &headers.request]);
+        let mut edits = Edits::new([&route.headers.request, &headers.request]);
+        edits.supply(&request.marks().lines);
         let target = route.rewritten(request.target());
         let host = edits.host().or(forward.rewrite.authority.as_deref());
         let head = request_head(request, Some(backend), (&target, host), &edits)?;
@@ -108,8 +109,10 @@ impl Exchange<'_> {
         mut upload: Upload<'_>,
         story: &mut Story,
     ) -> Result<Done, Failed> {
-        let edits = Edits::default();
+        let mut edits = Edits::default();
+        edits.supply(&request.marks().lines);
         let head = request_head(request, None, (request.target(), None), &edits)?;
+        let edits = Edits::default();
         let tries = Tries {
             cluster: self.on.clusters.passthrough(),
             endpoints: Endpoints::Listed([].into()),

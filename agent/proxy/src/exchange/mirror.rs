@@ -54,7 +54,8 @@ impl Exchange<'_> {
 
     fn copy(&self, request: &AskedFor<'_>, route: &Route, mirror: &Mirror) -> Option<Copy> {
         let backend = reachable(&mirror.to, &mut Story::default()).ok()?;
-        let edits = Edits::new([&route.headers.request]);
+        let mut edits = Edits::new([&route.headers.request]);
+        edits.supply(&request.marks().lines);
         let target = route.rewritten(request.target());
         let host = edits.host().or(route.rewritten_authority());
         Some(Copy {

@@ -16,6 +16,7 @@ use agent_model::{
 };
 
 use super::rig::{Answers, Rig};
+use crate::Tracing;
 
 /// Retries of everything that may be tried again.
 pub(super) fn eager(attempts: u32) -> Retries {
@@ -57,7 +58,20 @@ pub(super) async fn dialled(
     policy: impl FnOnce(&mut ClientPolicy),
     change: impl FnOnce(&mut Route),
 ) -> Rig {
-    let answers = Answers::allow();
+    answering(Answers::allow(), policy, change).await
+}
+
+/// A rig with a plain way whose requests are traced.
+pub(super) async fn traced(tracing: Tracing) -> Rig {
+    let answers = Answers { tracing: Some(tracing), ..Answers::allow() };
+    answering(answers, |_| {}, |_| {}).await
+}
+
+async fn answering(
+    answers: Answers,
+    policy: impl FnOnce(&mut ClientPolicy),
+    change: impl FnOnce(&mut Route),
+) -> Rig {
     let slot = Arc::clone(&answers.outbound);
     let rig = Rig::new(answers).await;
     let addr = rig.upstream.local_addr().unwrap();
