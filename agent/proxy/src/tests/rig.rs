@@ -21,9 +21,9 @@ use tokio::{
 };
 
 use crate::{
-    Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Opened, Origin, OriginError,
-    OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, Tls, Tracing, UpstreamAddr, Workload,
-    WorkloadId, drain, serve, tls::tests::InMemory,
+    Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Opened, Origin,
+    OriginError, OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, Tls, Tracing,
+    UpstreamAddr, Workload, WorkloadId, drain, serve, tls::tests::InMemory,
 };
 
 pub(super) const WORKLOAD: WorkloadId = WorkloadId(7);

@@ -138,6 +138,9 @@ pub(super) fn split(stage: &Stage) -> anyhow::Result<String> {
     Ok(format!("{seen:?} of {} with the header for weights of 10, 30, 60; else v2 alone", 4 * MANY))
 }
 
+/// In full, since App Mesh has a kind of the same name.
+const RULES: &str = "virtualservices.networking.istio.io,destinationrules.networking.istio.io";
+
 const FQDN: &str = "reviews.bookinfo.svc.cluster.local";
 
 pub(super) fn browser(stage: &Stage) -> anyhow::Result<String> {
