@@ -60,8 +60,8 @@ impl Proxy {
             match self.connect(by, Some(backend), to).await {
                 Ok(stream) => {
                     // A limit on requests is none on connections.
-                    let _place = Some((lease, cluster.begin(to).ok()));
-                    return Ok(Reached { to, stream, _place });
+                    let place = Some((lease, cluster.begin(to).ok()));
+                    return Ok(Reached { to, stream, _place: place });
                 }
                 Err(error) => {
                     cluster.report(to, Seen::NoAnswer);

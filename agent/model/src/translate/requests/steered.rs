@@ -40,7 +40,9 @@ impl Steered {
         for rule in objects.destination_rules() {
             let namespace = rule.metadata.namespace.as_deref().unwrap_or_default();
             let host = named::expand(&rule.spec.host, namespace, domain);
-            of_rule(rule).into_iter().for_each(|port| found.add(&host, port));
+            for port in of_rule(rule) {
+                found.add(&host, port);
+            }
         }
         found
     }
