@@ -60,7 +60,7 @@ use crate::{
     args::{AgentArgs, OnRevoke, PodExclusions, PodNamespaces},
     certificates::Certificates,
     cni::{admission, install},
-    observe::{events, status::Cni},
+    observe::{access_log::End, events, status::Cni},
     proxied::Borrowed,
     publisher::{self, Publisher},
     report::{self, Report, Views},
@@ -94,8 +94,8 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let mut tasks = Tasks::new();
     let (observing, end_of_log) = Observing::start(&args, &mut tasks)?;
     let metrics = Arc::clone(&observing.metrics);
-    let (kernel, link_changes) = (Arc::new(kernel), Arc::default());
-    let shared = Shared { kernel, worker, observing, link_changes };
+    let kernel = Arc::new(kernel);
+    let shared = Shared { kernel, worker, observing, link_changes: Arc::default() };
     let (status_writer, reporter) =
         start_status_writer(&mut tasks, &args, &source, &reader).unzip();
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
@@ -138,9 +138,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let parts = publisher::Parts { context, sync, evidence, admissions, report, metrics, reporter };
     tasks.spawn(Publisher::new(parts).run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
-    let ended = until_signal(&mut tasks).await;
-    end_of_log.wait();
-    ended
+    until_end(&mut tasks, end_of_log).await
 }
 
 /// Starts what tells the authors of objects, on an API server.
@@ -342,6 +340,13 @@ fn send_canaries(
         spent: Mutex::default(),
     };
     tasks.spawn(async move { canaries.run().await.context("the canaries") });
+}
+
+/// Waits for the end, and a moment for what is still to be logged.
+async fn until_end(tasks: &mut Tasks, access_log: End) -> anyhow::Result<()> {
+    let ended = until_signal(tasks).await;
+    access_log.wait();
+    ended
 }
 
 /// Waits for SIGTERM or SIGINT, or for a task that should never end.

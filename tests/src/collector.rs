@@ -125,7 +125,8 @@ impl TraceService for Service {
 }
 
 fn received(request: ExportTraceServiceRequest) -> Vec<Received> {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let digits = |text: String, byte: &u8| text + &format!("{byte:02x}");
+    let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), digits);
     let mut all = Vec::new();
     for of_one in request.resource_spans {
         let whose = of_one.resource.unwrap_or_default().attributes;

@@ -12,15 +12,20 @@ use crate::observe::access_log::{Settings, line::Format};
 pub(crate) struct AccessLogArgs {
     /// Which of the requests that the proxy serves have a line in the access log, where neither the pod
     /// nor its namespace has the annotation sekisho.dev/access-log
-    #[arg(long, value_enum, default_value_t = Which::Off)]
-    access_log: Which,
+    #[arg(id = "access_log", long = "access-log", value_enum, default_value_t = Which::Off)]
+    which: Which,
     /// How the lines of the access log look
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    access_log_format: Format,
+    #[arg(
+        id = "access_log_format",
+        long = "access-log-format",
+        value_enum,
+        default_value_t = Format::Text
+    )]
+    format: Format,
     /// Append the access log to this file, and open it again on SIGHUP or when it was moved [default: the
     /// standard output]
-    #[arg(long, value_name = "PATH")]
-    access_log_file: Option<PathBuf>,
+    #[arg(id = "access_log_file", long = "access-log-file", value_name = "PATH")]
+    file: Option<PathBuf>,
 }
 
 /// Which requests.
@@ -36,8 +41,8 @@ enum Which {
 
 impl From<AccessLogArgs> for Settings {
     fn from(args: AccessLogArgs) -> Self {
-        let AccessLogArgs { access_log, access_log_format: format, access_log_file: file } = args;
-        let default = match access_log {
+        let AccessLogArgs { which, format, file } = args;
+        let default = match which {
             Which::Off => AccessLog::Off,
             Which::On => AccessLog::On,
             Which::Errors => AccessLog::Errors,

@@ -82,44 +82,44 @@ mod tests {
 
     use super::*;
 
-    fn named(metadata: Value) -> WorkloadName {
+    fn named(metadata: &Value) -> WorkloadName {
         workload_name(&serde_json::from_value(json!({ "metadata": metadata })).unwrap())
     }
 
-    fn owned(kind: &str, owner: &str, labels: Value) -> String {
+    fn owned(kind: &str, owner: &str, labels: &Value) -> String {
         let owner = json!({"apiVersion": "v1", "kind": kind, "name": owner, "uid": "1", "controller": true});
-        named(json!({"name": "p-x", "labels": labels, "ownerReferences": [owner]})).name
+        named(&json!({"name": "p-x", "labels": labels, "ownerReferences": [owner]})).name
     }
 
     #[test]
     fn a_workload_is_what_made_the_pod() {
         let hash = json!({"pod-template-hash": "545db77b95"});
-        assert_eq!(owned("ReplicaSet", "reviews-v1-545db77b95", hash.clone()), "reviews-v1");
-        assert_eq!(owned("ReplicaSet", "alone", hash), "alone");
-        assert_eq!(owned("StatefulSet", "db", json!({})), "db");
-        assert_eq!(owned("Job", "report-28912345", json!({})), "report");
-        assert_eq!(owned("Job", "import-2", json!({})), "import-2");
-        assert_eq!(owned("Node", "node-1", json!({})), "p-x");
+        assert_eq!(owned("ReplicaSet", "reviews-v1-545db77b95", &hash), "reviews-v1");
+        assert_eq!(owned("ReplicaSet", "alone", &hash), "alone");
+        assert_eq!(owned("StatefulSet", "db", &json!({})), "db");
+        assert_eq!(owned("Job", "report-28912345", &json!({})), "report");
+        assert_eq!(owned("Job", "import-2", &json!({})), "import-2");
+        assert_eq!(owned("Node", "node-1", &json!({})), "p-x");
     }
 
     #[test]
     fn a_pod_without_owners_is_named_by_what_its_controller_gave_it() {
-        let by = |name: &str, prefix: Option<&str>, labels: Value| {
-            named(json!({"name": name, "generateName": prefix, "labels": labels})).name
+        let by = |name: &str, prefix: Option<&str>, labels: &Value| {
+            named(&json!({"name": name, "generateName": prefix, "labels": labels})).name
         };
         let hash = json!({"pod-template-hash": "5d"});
-        assert_eq!(by("web-5d-abcde", Some("web-5d-"), hash), "web");
-        assert_eq!(by("db-10", Some("db-"), json!({"apps.kubernetes.io/pod-index": "10"})), "db");
-        assert_eq!(by("agent-x7k2p", Some("agent-"), json!({})), "agent");
+        assert_eq!(by("web-5d-abcde", Some("web-5d-"), &hash), "web");
+        assert_eq!(by("db-10", Some("db-"), &json!({"apps.kubernetes.io/pod-index": "10"})), "db");
+        assert_eq!(by("agent-x7k2p", Some("agent-"), &json!({})), "agent");
         let job = json!({"batch.kubernetes.io/job-name": "report-28912345"});
-        assert_eq!(by("report-28912345-h2x", Some("report-28912345-"), job), "report");
-        assert_eq!(by("alone", None, json!({})), "alone");
+        assert_eq!(by("report-28912345-h2x", Some("report-28912345-"), &job), "report");
+        assert_eq!(by("alone", None, &json!({})), "alone");
     }
 
     #[test]
     fn labels_say_service_and_revision() {
         let labels = json!({"app": "reviews", "version": "v2", "app.kubernetes.io/name": "shop"});
-        let found = named(json!({"name": "r", "namespace": "a", "labels": labels}));
+        let found = named(&json!({"name": "r", "namespace": "a", "labels": labels}));
         let WorkloadName { namespace, app, version, canonical_service, canonical_revision, .. } =
             found;
         assert_eq!(
@@ -127,7 +127,7 @@ mod tests {
             ("a", Some("reviews"), Some("v2"))
         );
         assert_eq!((canonical_service.as_str(), canonical_revision.as_str()), ("shop", "v2"));
-        let bare = named(json!({"name": "r", "labels": {"app": ""}}));
+        let bare = named(&json!({"name": "r", "labels": {"app": ""}}));
         assert_eq!(
             (bare.app, bare.canonical_service.as_str(), bare.canonical_revision.as_str()),
             (None, "r", "latest")
