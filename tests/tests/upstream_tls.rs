@@ -164,7 +164,9 @@ impl Case {
     /// A request fails with 503 for a reason that its flow has.
     fn fails(&mut self, path: &str, reason: &str) -> Result<()> {
         self.ask_until(HTTP, path, "503")?;
-        let flow = self.flow(|flow| flow["request"]["path"] == path)?;
+        let request = |flow: &Value| flow["request"].clone();
+        let flow =
+            self.flow(|flow| request(flow)["path"] == path && request(flow)["status"] == 503)?;
         let error = flow["error"].as_str().unwrap_or_default();
         ensure!(flow["request"]["flags"] == "UF,URX" || flow["request"]["flags"] == "UF", "{flow}");
         ensure!(error.contains(reason), "{reason} is not in {error:?}");
@@ -277,7 +279,8 @@ fn mutual_tls_shows_the_certificate_that_its_files_have_now(
     ensure!(case.ask(TCP, "/tls")? == format!("200 {HOST} - 1"));
     std::fs::remove_file(case.files.join("tls.key"))?;
     case.fails("/gone", "tls.key cannot be read")?;
-    // A file of another namespace is not this one's to name.
+    // A file of another namespace is not this one's to name. Until the rule is in force, all is well.
+    show(&case, &clients)?;
     let other = case.files.with_file_name("other").join("ca.pem");
     put(&other, &case.authority.pem())?;
     case.rule(&SIMPLE.replace("FILES/ca.pem", &other.display().to_string()))?;
