@@ -19,9 +19,9 @@ fn file(agent: &Agent) -> PathBuf {
     agent.run_dir().join("access.log")
 }
 
-fn to_file(agent: Agent) -> Result<Agent> {
+fn to_file(agent: Agent) -> Agent {
     let path = file(&agent);
-    Ok(agent.with("--access-log-file", &path.display().to_string()))
+    agent.with("--access-log-file", &path.display().to_string())
 }
 
 fn lines(agent: &Agent) -> Vec<String> {
@@ -60,7 +60,7 @@ fn has_lines(scene: &mut Scene, count: usize) -> Result<Vec<String>> {
 fn a_pod_says_which_of_its_requests_have_a_line(
     #[values(Net::V4, Net::V6)] net: Net,
 ) -> Result<()> {
-    let mut scene = Scene::with(net, to_file)?;
+    let mut scene = Scene::with(net, |agent| Ok(to_file(agent)))?;
     scene.send(&["GET /none HTTP/1.1"], 3)?;
     annotated(&scene, "errors")?;
     until_logged(&mut scene, "/404", true)?;
@@ -94,7 +94,7 @@ fn a_pod_says_which_of_its_requests_have_a_line(
 
 #[test]
 fn a_value_that_cannot_be_read_is_told_and_means_everything() -> Result<()> {
-    let mut scene = Scene::with(Net::V4, to_file)?;
+    let mut scene = Scene::with(Net::V4, |agent| Ok(to_file(agent)))?;
     annotated(&scene, "sometimes")?;
     until_logged(&mut scene, "/fine", true)?;
     let status = scene.agent.status()?;
@@ -110,7 +110,7 @@ fn a_value_that_cannot_be_read_is_told_and_means_everything() -> Result<()> {
 
 #[test]
 fn a_log_that_was_moved_goes_on_in_a_new_file() -> Result<()> {
-    let mut scene = Scene::with(Net::V4, |agent| Ok(to_file(agent)?.with("--access-log", "on")))?;
+    let mut scene = Scene::with(Net::V4, |agent| Ok(to_file(agent).with("--access-log", "on")))?;
     let (path, old) = (file(&scene.agent), scene.agent.run_dir().join("old.log"));
     let pid = i32::try_from(scene.agent.pid().context("it runs")?)?;
     let pid = Pid::from_raw(pid);

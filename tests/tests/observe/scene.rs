@@ -57,7 +57,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(net: Net) -> Result<Self> {
-        Self::with(net, |agent| Ok(agent))
+        Self::with(net, Ok)
     }
 
     /// With an agent that is started otherwise.
