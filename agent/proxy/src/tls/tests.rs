@@ -14,10 +14,10 @@ use super::*;
 
 /// Files of a test, and how often each was written.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct InMemory(Arc<Mutex<Files>>);
+pub(crate) struct InMemory(Arc<Mutex<ByPath>>);
 
 /// Contents and versions by path.
-type Files = BTreeMap<String, (Vec<u8>, u64)>;
+type ByPath = BTreeMap<String, (Vec<u8>, u64)>;
 
 impl InMemory {
     pub(crate) fn put(&self, path: &str, content: &str) {

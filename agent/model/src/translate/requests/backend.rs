@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     super::workloads::Labels,
     Client, RequestModel,
-    definition::Read,
     destination::{Merged, contains},
     policy::Effective,
+    reads::Read,
     visible::VisiblePort,
 };
 use crate::{
