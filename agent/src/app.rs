@@ -11,6 +11,9 @@
 //!
 //! A signal ends the process and nothing else: the pinned programs judge on.
 
+mod observing;
+mod source;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -34,10 +37,8 @@ use agent_pods::{
     runtime::{self, Follower},
     sandboxes::Sandboxes,
 };
-use agent_proxy::{Limits, Proxy, Seams};
+use agent_proxy::{Limits, Proxy, Seams, Tls};
 use agent_source::{
-    cluster::{Cluster, Progress},
-    directory::Directory,
     observed::Reader,
     resolve::{Rates, Resolver, Servers},
 };
@@ -57,14 +58,16 @@ use tokio::{
 use crate::{
     admin::{Admin, rundir::RunDir, server},
     args::{AgentArgs, Http, OnRevoke, PodExclusions, PodNamespaces},
+    certificates::Certificates,
     cni::{admission, install},
-    members::Members,
-    observe::{events, flows::FlowLog, log::FlowLines, metrics::Metrics, status::Cni},
+    observe::{access_log::End, events, status::Cni},
     proxied::Borrowed,
     publisher::{self, Publisher},
     report::{self, Report, Views},
     sync::{self, Sync},
 };
+use observing::Observing;
+use source::Source;
 
 type Tasks = JoinSet<anyhow::Result<()>>;
 
@@ -72,7 +75,7 @@ type Tasks = JoinSet<anyhow::Result<()>>;
 struct Shared {
     kernel: Arc<Kernel>,
     worker: Arc<Worker>,
-    flows: Arc<FlowLog>,
+    observing: Observing,
     link_changes: Arc<LinkChanges>,
 }
 
@@ -88,10 +91,11 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let worker = Arc::new(Worker::start()?);
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
-    let flows = Arc::new(FlowLog::new(vec![Box::new(FlowLines::default())]));
-    let shared = Shared { kernel: Arc::new(kernel), worker, flows, link_changes: Arc::default() };
-    let metrics = Arc::new(Metrics::default());
     let mut tasks = Tasks::new();
+    let (observing, end_of_log) = Observing::start(&args, &mut tasks)?;
+    let metrics = Arc::clone(&observing.metrics);
+    let kernel = Arc::new(kernel);
+    let shared = Shared { kernel, worker, observing, link_changes: Arc::default() };
     let (status_writer, reporter) =
         start_status_writer(&mut tasks, &args, &source, &reader).unzip();
     let servers = Arc::new(Servers::new(args.dns_server.clone()));
@@ -113,7 +117,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     }
     let admin = Admin {
         answers: Arc::clone(&report) as _,
-        flows: Arc::clone(&shared.flows),
+        flows: Arc::clone(&shared.observing.flows),
         metrics: Arc::clone(&metrics),
     };
     serve_admin(&mut tasks, admin, socket, port);
@@ -134,7 +138,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let parts = publisher::Parts { context, sync, evidence, admissions, report, metrics, reporter };
     tasks.spawn(Publisher::new(parts).run(reader, names));
     tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
-    until_signal(&mut tasks).await
+    until_end(&mut tasks, end_of_log).await
 }
 
 /// Starts what tells the authors of objects, on an API server.
@@ -221,42 +225,6 @@ fn context(args: &AgentArgs) -> NodeContext {
     context
 }
 
-/// Where objects come from.
-enum Source {
-    /// `--config-dir`.
-    Directory(Box<Directory>),
-    /// An API server.
-    Cluster(Box<Cluster>),
-}
-
-impl Source {
-    async fn open(args: &AgentArgs, run_dir: &RunDir) -> anyhow::Result<(Self, Reader)> {
-        if let Some(path) = &args.config_dir {
-            let (directory, reader) = Directory::open(path)?;
-            return Ok((Self::Directory(Box::new(directory)), reader));
-        }
-        let credentials = args.credentials.clone().into();
-        let (cluster, reader) =
-            Cluster::open(&credentials, &args.node_name, run_dir.objects()).await?;
-        Ok((Self::Cluster(Box::new(cluster)), reader))
-    }
-
-    fn progress(&self) -> Option<Arc<Progress>> {
-        match self {
-            Self::Directory(_) => None,
-            Self::Cluster(cluster) => Some(cluster.progress()),
-        }
-    }
-
-    async fn run(self) -> anyhow::Result<()> {
-        match self {
-            Self::Directory(directory) => directory.run().await,
-            Self::Cluster(cluster) => cluster.run().await,
-        }
-        Ok(())
-    }
-}
-
 /// A proxied connection takes two descriptors, and the soft limit is often 1,024: as many as the
 /// hard limit allows.
 fn raise_descriptor_limit() {
@@ -303,29 +271,33 @@ fn start_sync(
     shared: &Shared,
     (evidence, leavers): (Evidence, Leavers),
 ) -> anyhow::Result<Sync> {
-    let Shared { kernel, worker, flows, link_changes } = shared;
+    let Shared { kernel, worker, observing, link_changes } = shared;
+    let Observing { members, flows, services, access_log, metrics: _ } = observing;
     let maps: &Arc<Maps> = &kernel.maps;
     let planner = Planner::new(found::found(maps)?);
-    let members: Arc<ArcSwap<Members>> = Arc::default();
     let ring = EventRing::open(&kernel.maps_directory())?;
     let sink = events::Sink {
         flows: Arc::clone(flows),
-        members: Arc::clone(&members),
+        members: Arc::clone(members),
         rules: planner.names(),
     };
     tasks.spawn(async move { events::read(ring, sink).await.context("the ring of events") });
     let borrowed = Arc::new(Borrowed {
         maps: Arc::clone(maps),
         worker: Arc::clone(worker),
-        members: Arc::clone(&members),
+        members: Arc::clone(members),
         names: planner.names(),
         flows: Arc::clone(flows),
+        services: Arc::clone(services),
+        access_log: Arc::clone(access_log),
     });
     let seams = Seams {
         origins: Arc::clone(&borrowed) as _,
         judge: Arc::clone(&borrowed) as _,
         dial: Arc::clone(&borrowed) as _,
+        tls: Tls::new(Box::new(Certificates::new(args.tls_dir.clone()))),
         records: borrowed,
+        tracing: args.otlp_endpoint.is_some().then_some(args.trace_sampling),
     };
     let proxy = Proxy::new(seams, Limits::default());
     Ok(Sync::new(sync::Parts {
@@ -338,7 +310,7 @@ fn start_sync(
             evidence,
             Arc::clone(link_changes),
         ),
-        members,
+        members: Arc::clone(members),
         flows: Arc::clone(flows),
         keep_revoked: args.on_revoke == OnRevoke::Keep,
         leavers,
@@ -372,6 +344,13 @@ fn send_canaries(
         spent: Mutex::default(),
     };
     tasks.spawn(async move { canaries.run().await.context("the canaries") });
+}
+
+/// Waits for the end, and a moment for what is still to be logged.
+async fn until_end(tasks: &mut Tasks, access_log: End) -> anyhow::Result<()> {
+    let ended = until_signal(tasks).await;
+    access_log.wait();
+    ended
 }
 
 /// Waits for SIGTERM or SIGINT, or for a task that should never end.

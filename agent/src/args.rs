@@ -1,6 +1,7 @@
 //! The command line: what it accepts and what `--help` says. The environment is read here and
 //! nowhere else.
 
+mod access_log;
 mod agent;
 mod choices;
 pub(crate) mod cni;
@@ -20,6 +21,8 @@ pub(crate) use self::{
 
 /// Where an agent keeps its socket and state when nothing else is said.
 pub(crate) const DEFAULT_RUN_DIR: &str = "/run/sekisho";
+/// Where files for TLS are.
+pub(crate) const DEFAULT_TLS_DIR: &str = "/etc/sekisho/tls";
 /// What is logged. The client of the API server warns of each connection that a server's restart
 /// ends; what it means for a kind is said once, under `config`.
 pub(crate) const DEFAULT_LOG: &str = "info,kube_client=off";

@@ -3,6 +3,7 @@
 mod admin;
 mod app;
 mod args;
+mod certificates;
 mod cli;
 mod cni;
 mod heap;

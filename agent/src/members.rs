@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::{Arc, Mutex},
 };
 
@@ -10,6 +11,7 @@ use agent_base::lock::lock;
 use agent_model::{
     egress::RuleSource,
     endpoints::Endpoints,
+    pod::WorkloadName,
     requests::{NoRequests, Requests, backend::Backend, outbound::Outbound},
     snapshot::Snapshot,
 };
@@ -48,6 +50,11 @@ impl Members {
         let found = self.pods.in_netns(netns).and_then(|pod| self.requests.outbound(&pod.id));
         lock(&self.outbound).insert(netns, found.clone());
         found
+    }
+
+    /// What the pod at an address is a part of.
+    pub(crate) fn workload_at(&self, address: IpAddr) -> Option<Arc<WorkloadName>> {
+        self.requests.workload_at(address)
     }
 
     /// Where a backend is.

@@ -17,8 +17,8 @@ use agent_model::{
 };
 use agent_pods::sockets::{self, SocketError};
 use agent_proxy::{
-    Blame, Dial, DialError, Dialling, Exchanged, Judge, Origin, OriginError, OriginalDst, Origins,
-    Record, Records, Ruling, UpstreamAddr, WorkloadId,
+    Blame, Dial, DialError, Dialling, Exchanged, Judge, Opened, Origin, OriginError, OriginalDst,
+    Origins, Record, Records, Ruling, UpstreamAddr, WorkloadId,
 };
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -27,13 +27,15 @@ use tokio::net::TcpStream;
 use crate::{
     members::Members,
     observe::{
+        access_log::AccessLog,
         flow_record::{Carried, Direction, FlowReason, FlowRecord, Layer, Protocol, Source, ip},
         flow_request::FlowRequest,
         flows::FlowLog,
+        service_metrics::{self, ServiceMetrics},
     },
 };
 
-/// The four seams.
+/// The seams but for files.
 #[derive(Debug)]
 pub(crate) struct Borrowed {
     pub(crate) maps: Arc<Maps>,
@@ -41,6 +43,8 @@ pub(crate) struct Borrowed {
     pub(crate) members: Arc<ArcSwap<Members>>,
     pub(crate) names: RuleNames,
     pub(crate) flows: Arc<FlowLog>,
+    pub(crate) services: Arc<ServiceMetrics>,
+    pub(crate) access_log: Arc<AccessLog>,
 }
 
 impl Borrowed {
@@ -125,6 +129,16 @@ fn dial_error(addr: UpstreamAddr, error: SocketError) -> DialError {
 }
 
 impl Records for Borrowed {
+    fn opened(&self, opened: Opened) {
+        let Opened { workload, origin, upstream } = opened;
+        let members = self.members.load();
+        self.services.opened(service_metrics::Opened {
+            workload: members.pods.in_netns(workload.0).map(|pod| Arc::clone(&pod.workload)),
+            rule: self.names.get(origin.rule).map(|decision| decision.source),
+            upstream: upstream.0.ip(),
+        });
+    }
+
     fn record(&self, record: Record) {
         let Record { workload, client, origin, failure, .. } = &record;
         let members = self.members.load();
@@ -138,6 +152,7 @@ impl Records for Borrowed {
             direction: Direction::Outbound,
             netns: workload.0,
             pod: pod.map(|pod| pod.id.clone()),
+            workload: pod.map(|pod| Arc::clone(&pod.workload)),
             source: Source {
                 address: pod.and_then(|pod| pod.address_towards(dialled.ip())),
                 port: Some(client.0.port()),
@@ -173,12 +188,13 @@ impl Records for Borrowed {
         let members = self.members.load();
         let pod = members.pods.in_netns(workload.0);
         let destination = origin.dst.0;
-        self.flows.record(FlowRecord {
+        let record = Arc::new(FlowRecord {
             time: Timestamp::now(),
             connection: None,
             direction: Direction::Outbound,
             netns: workload.0,
             pod: pod.map(|pod| pod.id.clone()),
+            workload: pod.map(|pod| Arc::clone(&pod.workload)),
             source: Source {
                 address: pod.and_then(|pod| pod.address_towards(destination.ip())),
                 port: Some(client.0.port()),
@@ -206,5 +222,7 @@ impl Records for Borrowed {
             }),
             request: Some(Box::new(FlowRequest::from(&exchanged))),
         });
+        self.access_log.take(&record, pod.and_then(|pod| pod.access_log));
+        self.flows.record(record);
     }
 }

@@ -28,6 +28,7 @@ pub mod authority;
 pub mod burden;
 pub mod chain;
 pub mod client;
+pub mod collector;
 pub mod control_plane;
 pub mod dns;
 pub mod gate;

@@ -1,7 +1,7 @@
 //! App Mesh (S4): where requests of a pod go, by its node's backends, routers and weights, on real
 //! sockets. A plain server has the declared name's own address, as kube-proxy would lead there.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
@@ -15,7 +15,7 @@ use sekisho_tests::{
     world::{Host, Wiring, World},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const FQDN: &str = "svc-v.mesh-test.svc.cluster.local";
 
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ struct Case {
     _servers: Vec<Web>,
     _hosts: Vec<Host>,
     _pod: Host,
-    _world: World,
+    world: World,
 }
 
 impl Case {
@@ -47,22 +47,7 @@ impl Case {
         }
         let agent = Agent::new(&world)?;
         let config = agent.config();
-        let mesh = format!(
-            "{egress}namespaceSelector: {{matchLabels: {{mesh: mesh-1}}}}",
-            egress = if egress.is_empty() {
-                String::new()
-            } else {
-                format!("egressFilter: {{type: {egress}}}, ")
-            }
-        );
-        config.write("mesh-1", &object("Mesh", "mesh-1", &mesh))?;
-        config.write(
-            "namespace",
-            &format!(
-                "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}, labels: \
-                 {{mesh: mesh-1, appmesh.k8s.aws/sidecarInjectorWebhook: enabled}}}}\n"
-            ),
-        )?;
+        config.write("mesh-1", &mesh(egress))?;
         let services = [
             backed("svc-1", SVC_1, &[&hosts[0]]),
             backed("svc-2", SVC_2, &[&hosts[1]]),
@@ -71,33 +56,16 @@ impl Case {
         config.write("services", &services.join("---\n"))?;
         let nodes = [node("vnode-1", "svc-1"), node("vnode-2", "svc-2")];
         config.write("nodes", &nodes.join("---\n"))?;
-        let [v4, v6] = pod.addresses();
-        config.write(
-            "pod-caller",
-            &format!(
-                "apiVersion: v1\nkind: Pod\nmetadata: {{name: caller, namespace: {NAMESPACE}, \
-                 labels: {{{CALLER}}}, annotations: {{sekisho.dev/netns: {}}}}}\n\
-                 spec: {{nodeName: {NODE}}}\n\
-                 status: {{podIP: {v4}, podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]}}\n",
-                pod.netns().path().display()
-            ),
-        )?;
+        config.write("pod-caller", &caller(&pod))?;
         let mut command = probe()?;
         command.arg("http");
         let client = pod.run(command)?;
-        let mut case = Self {
-            net,
-            client,
-            agent,
-            _servers: servers,
-            _hosts: hosts.into(),
-            _pod: pod,
-            _world: world,
-        };
+        let mut case =
+            Self { net, client, agent, _servers: servers, _hosts: hosts.into(), _pod: pod, world };
         case.router(1, 1)?;
         case.provider("virtualRouter: {virtualRouterRef: {name: vrouter-1}}")?;
         case.backends(&["svc-v"])?;
-        case.agent.start(&case._world)?;
+        case.agent.start(&case.world)?;
         case.agent.wait_until("the pod is enrolled", |agent| {
             Ok(agent.enrolment("caller")? == "enrolled")
         })?;
@@ -141,8 +109,8 @@ impl Case {
             Net::V6 => v6,
         };
         let lines = vec!["GET / HTTP/1.1".to_owned(), format!("Host: {host}")];
-        let requests =
-            Requests { to, lines, body: String::new(), count, millis: 0, each: 10, tls: None };
+        let body = String::new();
+        let requests = Requests { to, lines, body, count, millis: 0, each: 10, tls: None };
         self.client.say(&serde_json::to_string(&requests)?)?;
         self.client.answer(PATIENCE)
     }
@@ -161,12 +129,40 @@ impl Case {
     }
 }
 
+/// A mesh with an egress filter of this type, or with none, and its namespace.
+fn mesh(egress: &str) -> String {
+    let filter = if egress.is_empty() {
+        String::new()
+    } else {
+        format!("egressFilter: {{type: {egress}}}, ")
+    };
+    let spec = format!("{filter}namespaceSelector: {{matchLabels: {{mesh: mesh-1}}}}");
+    let mesh = object("Mesh", "mesh-1", &spec);
+    format!(
+        "{mesh}---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}, labels: \
+         {{mesh: mesh-1, appmesh.k8s.aws/sidecarInjectorWebhook: enabled}}}}\n"
+    )
+}
+
+/// The calling pod.
+fn caller(pod: &Host) -> String {
+    let [v4, v6] = pod.addresses();
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: caller, namespace: {NAMESPACE}, \
+         labels: {{{CALLER}}}, annotations: {{sekisho.dev/netns: {}}}}}\n\
+         spec: {{nodeName: {NODE}}}\n\
+         status: {{podIP: {v4}, podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]}}\n",
+        pod.netns().path().display()
+    )
+}
+
 /// A Service and who is behind it.
 fn backed(name: &str, number: u8, hosts: &[&Host]) -> String {
     let mut text = service(NAMESPACE, name, number);
     for (family, at) in [("IPv4", 0), ("IPv6", 1)] {
         let all = hosts.iter().map(|host| format!("{{addresses: [\"{}\"]}}", host.addresses()[at]));
-        text += &format!(
+        let _ = write!(
+            text,
             "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
              metadata: {{name: {name}-{}, namespace: {NAMESPACE}, \
              labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: {family}\n\

@@ -318,7 +318,7 @@ fn subsets_choose_among_the_pods_of_other_nodes() -> Result<()> {
     if is_left_out() {
         return Ok(());
     }
-    let scene = Scene::ready()?;
+    let mut scene = Scene::ready()?;
     let elsewhere = format!("pods of {NAMESPACE} on other nodes");
     ensure!(scene.followed(&elsewhere).is_err(), "no rule needs them");
     let kinds = include_str!("../crds/minimal.yaml").split("---\n");

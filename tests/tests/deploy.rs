@@ -76,6 +76,29 @@ fn helm_makes_what_kustomize_makes(#[case] folder: &str, #[case] values: &[&str]
     Ok(())
 }
 
+/// Dashboard and alerts are the files of `deploy/observability`, and are made only when asked for.
+#[test]
+fn the_chart_loads_dashboard_and_alerts_when_asked() -> Result<()> {
+    if kubernetes::is_left_out() {
+        return Ok(());
+    }
+    let set = "observability.dashboard.enabled=true,observability.alerts.enabled=true,\
+               observability.namespace=monitoring";
+    let made = helm(&["--set", set])?;
+    ensure!(helm(&[])?.len() + 2 == made.len(), "{:?}", made.keys());
+    let file = |name: &str| -> Result<String> {
+        Ok(std::fs::read_to_string(deploy().join("observability").join(name))?)
+    };
+    let dashboard = &made["ConfigMap monitoring sekisho-dashboard"];
+    ensure!(dashboard["metadata"]["labels"]["grafana_dashboard"] == "1", "{dashboard}");
+    let text = dashboard["data"]["sekisho.json"].as_str().context("a text")?;
+    let loaded: Value = serde_json::from_str(text)?;
+    ensure!(loaded == serde_json::from_str::<Value>(&file("dashboard.json")?)?, "{text}");
+    let alerts = documents(&file("alerts.yaml")?).into_iter().next().context("a document")?.value?;
+    ensure!(made["PrometheusRule monitoring sekisho"]["spec"] == alerts, "other alerts");
+    Ok(())
+}
+
 /// A container that may do more than it needs is what an auditor finds first.
 #[test]
 fn the_agent_has_the_rights_that_it_names_and_no_others() -> Result<()> {

@@ -111,6 +111,32 @@ impl Case {
     }
 }
 
+/// A server with an entry of its own, at its own addresses.
+fn tcp(name: &str, host: &Host) -> String {
+    let [v4, v6] = host.addresses();
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+         metadata: {{name: {name}, namespace: {NAMESPACE}}}\n\
+         spec: {{hosts: [{name}.example.com], resolution: STATIC, addresses: [\"{v4}\", \"{v6}\"], \
+         endpoints: [{{address: \"{v4}\"}}, {{address: \"{v6}\"}}], \
+         ports: [{{number: {TCP}, name: tcp, protocol: TCP}}, \
+         {{number: {GREETED}, name: greeted, protocol: TCP}}]}}\n"
+    )
+}
+
+/// An address that no server has, on both ports.
+fn db() -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+         metadata: {{name: db, namespace: {NAMESPACE}}}\n\
+         spec: {{hosts: [db.example.com], addresses: [\"{}\", \"{}\"], \
+         ports: [{{number: {TCP}, name: tcp, protocol: TCP}}, \
+         {{number: {GREETED}, name: greeted, protocol: TCP}}]}}\n",
+        nowhere(Net::V4, TCP).ip(),
+        nowhere(Net::V6, TCP).ip(),
+    )
+}
+
 fn entries(hosts: &[&Host; 2]) -> String {
     let entry = |name: &str, hosts: &str, at: &[&Host]| {
         let addresses = at.iter().flat_map(|host| host.addresses());
@@ -123,26 +149,6 @@ fn entries(hosts: &[&Host; 2]) -> String {
             all.join(", ")
         )
     };
-    let tcp = |name: &str, host: &Host| {
-        let [v4, v6] = host.addresses();
-        format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
-             metadata: {{name: {name}, namespace: {NAMESPACE}}}\n\
-             spec: {{hosts: [{name}.example.com], resolution: STATIC, addresses: [\"{v4}\", \"{v6}\"], \
-             endpoints: [{{address: \"{v4}\"}}, {{address: \"{v6}\"}}], \
-             ports: [{{number: {TCP}, name: tcp, protocol: TCP}}, \
-             {{number: {GREETED}, name: greeted, protocol: TCP}}]}}\n"
-        )
-    };
-    let db = format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
-         metadata: {{name: db, namespace: {NAMESPACE}}}\n\
-         spec: {{hosts: [db.example.com], addresses: [\"{}\", \"{}\"], \
-         ports: [{{number: {TCP}, name: tcp, protocol: TCP}}, \
-         {{number: {GREETED}, name: greeted, protocol: TCP}}]}}\n",
-        nowhere(Net::V4, TCP).ip(),
-        nowhere(Net::V6, TCP).ip(),
-    );
     let share = |host: &str, port: u16, weight: u32| {
         format!(
             "{{destination: {{host: {host}.example.com, port: {{number: {port}}}}}, weight: {weight}}}"
@@ -162,7 +168,7 @@ fn entries(hosts: &[&Host; 2]) -> String {
         entry("split", "split.example.com", &[one]),
         tcp("one", one),
         tcp("two", two),
-        db,
+        db(),
         routes(
             "split",
             &format!(

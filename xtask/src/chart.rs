@@ -1,5 +1,6 @@
 //! `cargo xtask chart`: the Helm chart's templates, written from `deploy/base`, so that Kustomize
-//! and Helm make the same objects of one source.
+//! and Helm make the same objects of one source, and copies of what the chart loads from
+//! `deploy/observability`.
 //!
 //! A manifest becomes a template by replacing whole lines, each of which must be there: a base that
 //! changes under a replacement fails here rather than in a user's cluster.
@@ -84,6 +85,9 @@ const TEMPLATES: [(&str, &[Replacement]); 3] = [
 /// For the overlay of the same name.
 const QUOTA: (&str, &str) = ("overlays/gke/quota.yaml", "quota.yaml");
 
+/// What a chart can only read as a file of its own, of `deploy/observability`.
+const FILES: [&str; 2] = ["dashboard.json", "alerts.yaml"];
+
 const HEADER: &str =
     "{{- /* Written by `cargo xtask chart` from deploy/base: change it there. */ -}}\n";
 
@@ -124,6 +128,10 @@ fn templates(deploy: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let quota = fs::read_to_string(deploy.join(QUOTA.0)).context(QUOTA.0)?;
     let quota = format!("{HEADER}{{{{- if .Values.quota }}}}\n{quota}{{{{- end }}}}\n");
     written.push((to.join(QUOTA.1), quota));
+    for name in FILES {
+        let text = fs::read_to_string(deploy.join("observability").join(name)).context(name)?;
+        written.push((deploy.join("helm/sekisho/files").join(name), text));
+    }
     Ok(written)
 }
 

@@ -31,9 +31,9 @@ pub use find::{Decided, Request, Sent, Verdict};
 pub use list::{AnyRoute, ClusterName, ListenerRow, RouteRow};
 pub use needs::Reading;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
-use crate::pod::PodId;
+use crate::pod::{PodId, WorkloadName};
 use backend::{Backend, LoadAssignment};
 use gateway::Gateway;
 use outbound::Outbound;
@@ -50,6 +50,9 @@ pub trait Requests: fmt::Debug + Send + Sync {
 
     /// Who serves a backend of this generation.
     fn load_assignment(&self, backend: &Backend) -> LoadAssignment;
+
+    /// What the pod at an address is a part of.
+    fn workload_at(&self, address: IpAddr) -> Option<Arc<WorkloadName>>;
 
     /// What a pod accepts; `None` if there is no such pod, or it is in no mesh.
     fn server(&self, pod: &PodId) -> Option<Arc<Server>>;
@@ -73,6 +76,10 @@ impl Requests for NoRequests {
 
     fn load_assignment(&self, _: &Backend) -> LoadAssignment {
         LoadAssignment::nobody()
+    }
+
+    fn workload_at(&self, _: IpAddr) -> Option<Arc<WorkloadName>> {
+        None
     }
 
     fn server(&self, _: &PodId) -> Option<Arc<Server>> {

@@ -9,7 +9,7 @@ use crate::{
     endpoints::Endpoints,
     finding::Finding,
     names::{Answers, Wanted},
-    pod::PodId,
+    pod::{AccessLog, PodId, WorkloadName},
     registry::Registry,
     requests::{NoRequests, Requests},
 };
@@ -20,10 +20,14 @@ pub struct PodPlan {
     /// The UID by which the pod's node knows it, for a static pod another than that of its Pod.
     /// Empty on a directory that gives none.
     pub uid: String,
+    /// What it is a part of.
+    pub workload: Arc<WorkloadName>,
     /// `status.podIPs`.
     pub addresses: Vec<IpAddr>,
     /// The annotation `sekisho.dev/netns`.
     pub netns: Option<PathBuf>,
+    /// Which of its requests are logged, where it or its namespace says so.
+    pub access_log: Option<AccessLog>,
     /// Whether the pod is judged.
     pub enrolment: Enrolment,
 }

@@ -10,6 +10,7 @@
 //!                      └► + what is exempt ─► RuleSet, shared       exempt, intern
 //! ```
 
+mod access_log;
 mod aliases;
 mod annotation;
 mod app_mesh;
@@ -36,6 +37,7 @@ mod retries;
 mod revisions;
 mod rules;
 mod sidecars;
+mod workload_name;
 mod workloads;
 
 use std::{collections::BTreeMap, sync::Arc};

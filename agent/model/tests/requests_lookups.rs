@@ -154,14 +154,14 @@ fn server_names_are_read_where_they_are_told_apart() {
     assert_eq!(reading(&text, "198.51.100.1", 443), told(false), "all go where they are dialled");
     assert_eq!(reading(&text, "203.0.113.7", 443), Reading::Opaque, "its own address");
     let routes = "hosts: ['a.example.com'], tls: [{match: [{port: 443, sniHosts: \
-                  [a.example.com]}], route: [{destination: {host: one.example.com}}]}]";
-    let routed = text.clone()
+                  [a.example.com]}], route: [{destination: {host: reviews}}]}]";
+    let with_route = text.clone()
         + &tls("a", "hosts: [a.example.com]")
         + &object("VirtualService", "default/a", 1, routes);
-    assert_eq!(reading(&routed, "198.51.100.1", 443), told(true), "a route");
-    let found = outbound(&routed, "default/client");
+    assert_eq!(reading(&with_route, "198.51.100.1", 443), told(true), "a route");
+    let found = outbound(&with_route, "default/client");
     let a = Sent::Tls("a.example.com");
-    assert_eq!(ask(&found, Some("198.51.100.1"), 443, a), "1x one.example.com:443");
+    assert_eq!(ask(&found, Some("198.51.100.1"), 443, a), "1x reviews.default:9080");
     let rule = "host: '*.example.com', trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}";
     let ruled = text + &object("DestinationRule", "default/all", 1, rule);
     assert_eq!(reading(&ruled, "198.51.100.1", 443), told(true), "a rule");

@@ -9,7 +9,7 @@ use std::{collections::HashMap, net::IpAddr, num::NonZeroU16, sync::Arc};
 use agent_kernel::{netns::NetNs, plan::Desired};
 use agent_model::{
     egress::EgressPolicy,
-    pod::PodId,
+    pod::{AccessLog, PodId, WorkloadName},
     snapshot::{Enrolment, PodPlan, Snapshot},
     tables,
 };
@@ -26,8 +26,12 @@ pub struct PodView {
     pub id: PodId,
     /// By which the node knows it; may be empty.
     pub uid: String,
+    /// What it is a part of.
+    pub workload: Arc<WorkloadName>,
     /// The Pod's `status.podIPs`.
     pub addresses: Vec<IpAddr>,
+    /// Which of its requests are logged, where it or its namespace says so.
+    pub access_log: Option<AccessLog>,
     /// What its plan says.
     pub enrolment: Enrolment,
     /// Why it is not enrolled whole, where that is known.
@@ -85,7 +89,9 @@ impl PodView {
         Self {
             id: id.clone(),
             uid: plan.uid.clone(),
+            workload: Arc::clone(&plan.workload),
             addresses: plan.addresses.clone(),
+            access_log: plan.access_log,
             enrolment: plan.enrolment.clone(),
             problem: pods.problem(id).cloned(),
             opened: pods.known().get(id).map(open),

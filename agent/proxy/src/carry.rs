@@ -70,9 +70,9 @@ impl Broken {
 /// One direction, up to and including its end of stream.
 async fn pump(source: &ResetStream, sink: &ResetStream, carried: &AtomicU64) -> Result<(), Broken> {
     loop {
-        source.stream().readable().await.map_err(Broken::Source)?;
+        source.readable().await.map_err(Broken::Source)?;
         if let Flow::Ended = drain(source, sink, carried).await? {
-            return sink.finish_writing().map_err(Broken::Sink);
+            return sink.finish_writing().await.map_err(Broken::Sink);
         }
     }
 }
@@ -90,7 +90,7 @@ async fn drain(
 ) -> Result<Flow, Broken> {
     let mut buffer = Vec::with_capacity(SMALL);
     loop {
-        match source.stream().try_read_buf(&mut buffer) {
+        match source.try_read_buf(&mut buffer) {
             Ok(0) => return Ok(Flow::Ended),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flow::Paused),

@@ -30,9 +30,9 @@ use agent_model::{
         policy::{Balance, ClientPolicy, Limits},
     },
 };
-use tokio::{sync::oneshot, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 
-use crate::{Origin, UpstreamAddr};
+use crate::{Origin, UpstreamAddr, reach::Apart};
 use choose::{Candidate, candidates};
 pub(crate) use leases::{Lease, Obtained, USUAL_IDLE, Upstream};
 pub(crate) use outlier::Seen;
@@ -75,8 +75,8 @@ struct Host {
     requests: u32,
     connections: u32,
     waiting: Vec<leases::Waiting>,
-    queue: VecDeque<oneshot::Sender<leases::Turn>>,
-    streams: streams::Shared,
+    queue: VecDeque<leases::Queued>,
+    streams: HashMap<Apart, streams::Shared>,
     health: Health,
     /// When it was first offered.
     since: Instant,
@@ -107,7 +107,7 @@ impl Host {
             connections: 0,
             waiting: Vec::new(),
             queue: VecDeque::new(),
-            streams: streams::Shared::default(),
+            streams: HashMap::new(),
             health: Health::default(),
             since: now,
             last: now,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_model::requests::Sent;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     Drain, Failure, Limits, PeerAddr, Ruling, Seams, WorkloadId,
@@ -14,7 +14,7 @@ use crate::{
     record::{Ledger, Tally},
     reset_stream::ResetStream,
     route::{Case, Lead, Protocol},
-    stream::Reached,
+    stream::{Reached, Streams},
 };
 
 /// The node's proxy: one for all workloads.
@@ -35,8 +35,14 @@ impl Proxy {
         &self.limits
     }
 
-    pub(crate) fn seams(&self) -> &Seams {
-        &self.seams
+    fn streams<'a>(&'a self, by: &'a Accepted) -> Streams<'a> {
+        Streams {
+            seams: &self.seams,
+            clusters: &by.clusters,
+            workload: by.workload,
+            peer: by.peer,
+            patience: self.limits.connect,
+        }
     }
 
     /// Carries an accepted connection to its end.
@@ -133,11 +139,18 @@ impl Proxy {
         if let Some(first) = First::of_client_soon(client, read).await? {
             return Ok(first);
         }
+        let streams = self.streams(by);
         let server = tokio::select! {
-            reached = self.reach(&silent, by, &case.origin) => reached?,
+            reached = streams.reach(&silent, &case.origin) => reached,
             error = client.broken() => return Err(Failure::Client(error)),
         };
-        First::of_both(client, read, server).await
+        match server {
+            Ok(server) => First::of_both(client, read, server).await,
+            // A client that is slow may still say a name that leads elsewhere.
+            Err(failure) => timeout(self.limits.connect, First::of_client(client, read))
+                .await
+                .unwrap_or(Err(failure)),
+        }
     }
 
     /// The upstream's connection, of which the record tells.
@@ -169,8 +182,9 @@ impl Proxy {
             ledger.note(|entry| entry.upstream = Some(reached.to));
             return Ok(reached);
         }
+        let streams = self.streams(by);
         let reached = tokio::select! {
-            reached = self.reach(&lead, by, &case.origin) => reached?,
+            reached = streams.reach(&lead, &case.origin) => reached?,
             error = client.broken() => return Err(Failure::Client(error)),
         };
         ledger.note(|entry| entry.upstream = Some(reached.to));

@@ -5,7 +5,7 @@ use std::{io, pin::Pin, time::Duration};
 use thiserror::Error;
 use tokio::net::TcpStream;
 
-use crate::{UpstreamAddr, WorkloadId};
+use crate::{TlsError, UpstreamAddr, WorkloadId};
 
 /// Why the far end could not be reached.
 #[derive(Debug, Error)]
@@ -32,6 +32,17 @@ pub enum DialError {
         /// The time that it had.
         after: Duration,
     },
+    /// No TLS could be agreed on: its certificate is not the right one, or it refused ours.
+    #[error("no TLS with {addr}")]
+    Tls {
+        /// The far end.
+        addr: UpstreamAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// TLS cannot be spoken as the destination asks for it.
+    #[error("the TLS that the destination asks for cannot be spoken")]
+    Settings(#[source] TlsError),
     /// The agent could not make the socket: its own trouble.
     #[error("no socket could be had in the workload's network")]
     Local(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -3,6 +3,7 @@
 //! ```text
 //! requests   HTTP/1: head by head, one after the other
 //! streams    HTTP/2: streams, side by side
+//! marks      what tells a request from others: its id, its trace
 //! decide     what the model says of a request, and what is done then
 //! asked      a request as the model asks about it, and as it is sent on
 //! client     the client's side of a request
@@ -36,6 +37,7 @@ mod failed;
 mod flags;
 mod flow;
 mod forward;
+mod marks;
 mod mirror;
 mod requests;
 mod retry;
@@ -62,8 +64,9 @@ use client::Client;
 use decide::Outcome;
 use failed::{Failed, Local};
 pub use flags::{Flag, Flags};
-pub use story::Exchanged;
+pub use marks::{Span, Tracing};
 use story::Story;
+pub use story::{Exchanged, RequestProtocol};
 
 /// One client connection.
 pub(crate) struct Connection<'a> {
@@ -114,9 +117,14 @@ impl Exchange<'_> {
             workload: *workload,
             client: *peer,
             origin: policy.origin,
+            protocol: asked.protocol(),
             method: asked.method().to_owned(),
             authority: asked.authority().to_owned(),
             path: asked.target().to_owned(),
+            request_id: asked.marks().request_id.clone(),
+            span: asked.marks().span,
+            user_agent: asked.first("user-agent").map(str::to_owned),
+            forwarded_for: asked.first("x-forwarded-for").map(str::to_owned),
             route: story.route,
             cluster: story.cluster,
             upstream: story.upstream,
@@ -143,6 +151,7 @@ impl Exchange<'_> {
         let Connection { seams, workload, peer, policy, .. } = self.on;
         seams.records.exchanged(Exchanged::refused(
             (*workload, *peer, policy.origin),
+            asked.protocol(),
             (status, flags, bytes_received),
         ));
     }

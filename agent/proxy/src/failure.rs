@@ -37,8 +37,8 @@ pub enum Failure {
     /// The route leads to what is not there.
     #[error("refused: the route leads to a service, port or subset that is not there")]
     NoCluster,
-    /// The destination asks for TLS that is not spoken yet.
-    #[error("refused: the destination asks for TLS, which is not spoken here yet")]
+    /// The destination asks for the mesh's TLS.
+    #[error("refused: the destination asks for the mesh's TLS, which is not spoken here yet")]
     NeedsTls,
     /// The destination allows no more connections.
     #[error("refused: the destination's connectionPool allows this workload no more connections")]
@@ -110,6 +110,8 @@ impl Failure {
             Self::Dial(DialError::Refused { .. }) => "upstream-refused",
             Self::Dial(DialError::Unreachable { .. }) => "upstream-unreachable",
             Self::Dial(DialError::TimedOut { .. }) => "upstream-timed-out",
+            Self::Dial(DialError::Tls { .. }) => "upstream-tls",
+            Self::Dial(DialError::Settings(_)) => "tls-settings",
             Self::Dial(DialError::Local(_)) => "no-socket",
             Self::Client(_) => "client-reset",
             Self::Upstream(_) => "upstream-reset",
@@ -126,7 +128,9 @@ impl Failure {
             | Self::UnknownServerName { .. }
             | Self::NoCluster
             | Self::NeedsTls => Blame::Policy,
-            Self::Dial(DialError::Local(_)) | Self::OriginLookup(_) | Self::Stopped => Blame::Us,
+            Self::Dial(DialError::Local(_) | DialError::Settings(_))
+            | Self::OriginLookup(_)
+            | Self::Stopped => Blame::Us,
             Self::Dial(_) | Self::Upstream(_) | Self::NoEndpoints | Self::Overflow => {
                 Blame::Upstream
             }

@@ -12,7 +12,7 @@
 //!    ▼
 //! server name            first       where names of TLS are told apart: hello reads them
 //!    ▼
-//! upstream               dial, reach a socket in the same namespace
+//! upstream               dial, reach a socket in the same namespace, and TLS on it (tls)
 //!    ▼
 //! bytes both ways        carry       half-close, back-pressure, reset on failure
 //!  to routes' shares     stream      clusters: where the model says
@@ -21,8 +21,8 @@
 //! record                 record      one a connection, also when it is cut short
 //! ```
 //!
-//! The crate knows neither Kubernetes nor BPF. The program gives it four seams: [`Origins`],
-//! [`Judge`], [`Dial`] and [`Records`]. It never decides what is allowed: it does what the
+//! The crate knows neither Kubernetes nor BPF. The program gives it five seams: [`Origins`],
+//! [`Judge`], [`Dial`], [`Files`] and [`Records`]. It never decides what is allowed: it does what the
 //! [`Ruling`] says, and refuses with a reset where there is none.
 
 mod addrs;
@@ -41,6 +41,7 @@ pub mod http2;
 mod judge;
 mod limits;
 mod origin;
+mod proxy_header;
 mod reach;
 mod record;
 mod reset_stream;
@@ -49,21 +50,23 @@ mod seams;
 mod serve;
 mod share;
 mod stream;
+mod tls;
 mod wire;
 
 pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};
 pub use connection::Proxy;
 pub use dial::{Dial, DialError, Dialling};
 pub use drain::{Drain, DrainTrigger, drain};
-pub use exchange::{Exchanged, Flag, Flags};
+pub use exchange::{Exchanged, Flag, Flags, RequestProtocol, Span, Tracing};
 pub use failure::{Blame, Failure};
 pub use judge::{Judge, Ruling};
 pub use limits::Limits;
 pub use origin::{Origin, OriginError, Origins};
-pub use record::{Record, Records};
+pub use record::{Opened, Record, Records};
 pub use route::Protocol;
 pub use seams::Seams;
 pub use serve::{Workload, serve};
+pub use tls::{Files, Stamp, Tls, TlsError};
 
 #[cfg(test)]
 mod tests;

@@ -40,8 +40,22 @@ pub struct Record {
     pub failure: Option<Failure>,
 }
 
+/// A connection that is carried as it is, from its beginning on.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened {
+    /// Who opened it.
+    pub workload: WorkloadId,
+    /// What it dialled, and by which rule it came.
+    pub origin: Origin,
+    /// What the proxy dials.
+    pub upstream: UpstreamAddr,
+}
+
 /// Takes the records. Called on the connection's task: it must not wait.
 pub trait Records: Send + Sync {
+    /// A connection begins; one whose requests are served never does.
+    fn opened(&self, opened: Opened);
+
     /// Takes one.
     fn record(&self, record: Record);
 
@@ -62,6 +76,8 @@ pub(crate) struct Ledger {
     opened: Instant,
     pub(crate) tally: Tally,
     entry: Option<Record>,
+    /// Whether its beginning was told of.
+    is_told: bool,
 }
 
 impl Ledger {
@@ -79,13 +95,24 @@ impl Ledger {
             duration: Duration::ZERO,
             failure: Some(Failure::Stopped),
         };
-        Self { records, opened: Instant::now(), tally: Tally::default(), entry: Some(entry) }
+        Self {
+            records,
+            opened: Instant::now(),
+            tally: Tally::default(),
+            entry: Some(entry),
+            is_told: false,
+        }
     }
 
-    /// Notes what has been learnt.
+    /// Notes what has been learnt. A connection whose upstream is known is carried.
     pub(crate) fn note(&mut self, learn: impl FnOnce(&mut Record)) {
-        if let Some(entry) = &mut self.entry {
-            learn(entry);
+        let Some(entry) = &mut self.entry else { return };
+        learn(entry);
+        if let (Some(origin), Some(upstream), false) = (entry.origin, entry.upstream, self.is_told)
+        {
+            self.is_told = true;
+            let workload = entry.workload;
+            self.records.opened(Opened { workload, origin, upstream });
         }
     }
 

@@ -3,17 +3,28 @@
 //! The kernel closes the sockets of a process that dies as if they had been closed in good order,
 //! and a stream that was cut short would look whole to its reader. So the reset is arranged for
 //! when the stream is taken on, and called off only once both ends have said that they are done.
+//!
+//! This is the one seam where TLS is put around an upstream's stream: whatever reads and writes beyond
+//! it does not know.
 
 use std::{
-    io,
-    net::Shutdown,
-    sync::atomic::{AtomicU64, Ordering},
+    future::poll_fn,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    net::{Shutdown, SocketAddr},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use agent_model::requests::policy::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
+
+use crate::tls::{Secured, Session};
 
 /// One read: most messages fit.
 const SMALL: usize = 8 * 1024;
@@ -30,9 +41,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// So many of them end a connection.
 const KEEPALIVE_PROBES: u32 = 9;
 
-/// See the module.
+/// See the module. What is read and written is what is inside of its TLS, where it has one.
 #[derive(Debug)]
-pub(crate) struct ResetStream(TcpStream);
+pub(crate) struct ResetStream {
+    tcp: TcpStream,
+    // Boxed, since most connections have none.
+    tls: Option<Box<Mutex<Session>>>,
+}
 
 impl AsRef<Self> for ResetStream {
     fn as_ref(&self) -> &Self {
@@ -46,7 +61,7 @@ impl ResetStream {
         let socket = SockRef::from(&stream);
         socket.set_linger(Some(Duration::ZERO))?;
         socket.set_tcp_nodelay(true)?;
-        Ok(Self(stream))
+        Ok(Self { tcp: stream, tls: None })
     }
 
     /// Takes on a connection that was dialled; what `probes` leaves out is as usual.
@@ -59,19 +74,85 @@ impl ResetStream {
         Self::accepted(stream)
     }
 
+    /// The same with TLS on it, as a client.
+    pub(crate) async fn secured(self, how: Secured) -> io::Result<Self> {
+        let session = Session::begin(&self.tcp, how).await?;
+        Ok(Self { tls: Some(Box::new(Mutex::new(session))), ..self })
+    }
+
+    /// The socket. What is read and written there is in no TLS.
     pub(crate) fn stream(&self) -> &TcpStream {
-        &self.0
+        &self.tcp
+    }
+
+    /// The server that TLS is spoken with.
+    pub(crate) fn secured_peer(&self) -> Option<SocketAddr> {
+        self.session().map(|session| session.peer)
+    }
+
+    fn session(&self) -> Option<MutexGuard<'_, Session>> {
+        self.tls.as_ref().map(|tls| tls.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Waits until the other end has reset the connection (or it has broken otherwise). Does not
     /// look at what may still be read.
     pub(crate) async fn broken(&self) -> io::Error {
-        let error = match self.0.ready(Interest::ERROR).await {
-            Ok(_) => self.0.take_error(),
+        let error = match self.tcp.ready(Interest::ERROR).await {
+            Ok(_) => self.tcp.take_error(),
             Err(error) => return error,
         };
         // A reader that was quicker has taken the error; the connection is gone all the same.
         error.ok().flatten().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Waits until there may be something to read.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        // What came with what was read before waits in the session, and the socket has heard of it.
+        if self.session().is_some_and(|mut session| session.is_ready()) {
+            return Ok(());
+        }
+        self.tcp.readable().await
+    }
+
+    /// Waits until there is something to read, or the end. Readiness alone may be a false alarm.
+    pub(crate) async fn heard(&self) -> io::Result<()> {
+        if self.tls.is_none() {
+            return self.tcp.peek(&mut [0]).await.map(drop);
+        }
+        loop {
+            if self.session().is_none_or(|mut session| session.has_heard(&self.tcp)) {
+                return Ok(());
+            }
+            self.tcp.readable().await?;
+        }
+    }
+
+    /// Whether nothing has come, not even the end. Asked of the kernel: the runtime may not have heard.
+    pub(crate) fn is_quiet(&self) -> bool {
+        if let Some(mut session) = self.session() {
+            return session.is_quiet(&self.tcp);
+        }
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = SockRef::from(&self.tcp).peek(&mut byte);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Reads what there is; 0 is the end.
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.session() {
+            None => self.tcp.try_read(buffer),
+            Some(mut session) => session.read(&self.tcp, buffer),
+        }
+    }
+
+    /// The same, into the room that a buffer has left.
+    pub(crate) fn try_read_buf(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let Some(mut session) = self.session() else { return self.tcp.try_read_buf(buffer) };
+        let length = buffer.len();
+        buffer.resize(buffer.capacity(), 0);
+        let read = session.read(&self.tcp, &mut buffer[length..]);
+        buffer.truncate(length + read.as_ref().map_or(0, |read| *read));
+        read
     }
 
     /// Reads what there is, after waiting for it; 0 is the end. Nothing is lost when it is given up.
@@ -79,49 +160,82 @@ impl ResetStream {
         loop {
             let room = if inbox.capacity() > SMALL { LARGE } else { SMALL };
             inbox.reserve(room);
-            match self.0.try_read_buf(inbox) {
+            match self.try_read_buf(inbox) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // A buffer is held only while there is something in it.
                     if inbox.is_empty() {
                         *inbox = Vec::new();
                     }
-                    self.0.readable().await?;
+                    self.tcp.readable().await?;
                 }
                 read => return read,
             }
         }
     }
 
-    /// Waits until there is something to read, or the end. Readiness alone may be a false alarm.
-    pub(crate) async fn heard(&self) -> io::Result<()> {
-        self.0.peek(&mut [0]).await.map(drop)
+    /// Writes some.
+    pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self.session() {
+            None => self.tcp.try_write_vectored(slices),
+            Some(mut session) => session.write(&self.tcp, slices),
+        }
     }
 
     /// Writes all of it, and counts what is written.
     pub(crate) async fn write_all(&self, mut rest: &[u8], carried: &AtomicU64) -> io::Result<()> {
         while !rest.is_empty() {
-            match self.0.try_write(rest) {
+            match self.try_write(&[IoSlice::new(rest)]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     carried.fetch_add(written as u64, Ordering::Relaxed);
                     rest = &rest[written..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.0.writable().await?;
+                    self.tcp.writable().await?;
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        poll_fn(|context| self.poll_flush(context)).await
+    }
+
+    /// Sends what TLS has taken and holds.
+    pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let flushed = match self.session() {
+                None => return Poll::Ready(Ok(())),
+                Some(mut session) => session.flush(&self.tcp),
+            };
+            match flushed {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.tcp.poll_write_ready(context))?;
+                }
+                other => return Poll::Ready(other),
+            }
+        }
     }
 
     /// Says that no more will be written; what was written still arrives.
-    pub(crate) fn finish_writing(&self) -> io::Result<()> {
-        SockRef::from(&self.0).shutdown(Shutdown::Write)
+    pub(crate) fn poll_finish_writing(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(mut session) = self.session() {
+            session.finish();
+        }
+        ready!(self.poll_flush(context))?;
+        Poll::Ready(SockRef::from(&self.tcp).shutdown(Shutdown::Write))
+    }
+
+    /// The same.
+    pub(crate) async fn finish_writing(&self) -> io::Result<()> {
+        poll_fn(|context| self.poll_finish_writing(context)).await
     }
 
     /// Closes in good order: what is still on its way arrives.
     pub(crate) fn close(self) -> io::Result<()> {
-        SockRef::from(&self.0).set_linger(None)
+        if let Some(mut session) = self.session() {
+            session.finish();
+            // A server that takes no more is not told, and sees the end all the same.
+            let _ = session.flush(&self.tcp);
+        }
+        SockRef::from(&self.tcp).set_linger(None)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Dial, Judge, Origins, Records};
+use crate::{Dial, Judge, Origins, Records, Tls, Tracing};
 
 /// What the program lends to the proxy.
 #[derive(Clone)]
@@ -13,8 +13,12 @@ pub struct Seams {
     pub judge: Arc<dyn Judge>,
     /// Upstream sockets.
     pub dial: Arc<dyn Dial>,
+    /// TLS towards destinations.
+    pub tls: Arc<Tls>,
     /// What became of connections.
     pub records: Arc<dyn Records>,
+    /// Which requests have a span; none where no one takes spans.
+    pub tracing: Option<Tracing>,
 }
 
 impl fmt::Debug for Seams {

@@ -1,7 +1,7 @@
 //! Connections that are carried as they are to where a route for TLS or TCP says: each draws its
 //! destination by the shares, and has a place among those that the destination allows.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agent_model::requests::{
     backend::{Backend, Target},
@@ -10,13 +10,14 @@ use agent_model::requests::{
 };
 
 use crate::{
-    DialError, Failure, Origin, Proxy, UpstreamAddr,
+    DialError, Failure, Origin, PeerAddr, Seams, UpstreamAddr, WorkloadId,
     cluster::{self, Lease, Overflow, Seen, UnderWay, Wanted},
-    connection::Accepted,
-    reach::Reach,
+    clusters::Clusters,
+    reach::{Apart, Reach},
     reset_stream::ResetStream,
     route::Lead,
     share::by_share,
+    tls::Speaks,
 };
 
 /// Dials of one connection that may fail before it does: nothing was sent by them.
@@ -31,37 +32,43 @@ pub(crate) struct Reached {
     _place: Option<(Lease, Option<UnderWay>)>,
 }
 
-impl Proxy {
+/// What connections of one client are made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Streams<'a> {
+    pub(crate) seams: &'a Seams,
+    pub(crate) clusters: &'a Clusters,
+    pub(crate) workload: WorkloadId,
+    pub(crate) peer: PeerAddr,
+    /// How long dialling may take where the destination does not say.
+    pub(crate) patience: Duration,
+}
+
+impl Streams<'_> {
     /// Makes a connection to where one leads.
-    pub(crate) async fn reach(
-        &self,
-        lead: &Lead<'_>,
-        by: &Accepted,
-        origin: &Origin,
-    ) -> Result<Reached, Failure> {
+    pub(crate) async fn reach(&self, lead: &Lead<'_>, origin: &Origin) -> Result<Reached, Failure> {
         let route = match lead {
             Lead::Routed(route) => route,
             Lead::Dialled(route) => {
-                let stream = self.connect(by, None, route.to).await?;
+                let stream = self.connect(None, route.to, origin).await?;
                 return Ok(Reached { to: route.to, stream, _place: None });
             }
         };
         let backend = destination(route)?;
-        let cluster = by.clusters.of(backend);
-        let endpoints = self.seams().judge.endpoints(backend);
+        let cluster = self.clusters.of(backend);
+        let endpoints = self.seams.judge.endpoints(backend);
         let mut tried = Vec::new();
         loop {
-            let key = key(by, backend);
+            let key = self.key(backend);
             let wanted = Wanted { endpoints: &endpoints, origin, tried: &tried, key };
             let to = cluster.choose(&wanted).ok_or(Failure::NoEndpoints)?;
             let is_repeated = tried.contains(&to);
             tried.push(to);
             let lease = cluster.lease_for(to.0).map_err(|Overflow| Failure::Overflow)?;
-            match self.connect(by, Some(backend), to).await {
+            match self.connect(Some(backend), to, origin).await {
                 Ok(stream) => {
                     // A limit on requests is none on connections.
-                    let _place = Some((lease, cluster.begin(to).ok()));
-                    return Ok(Reached { to, stream, _place });
+                    let place = (lease, cluster.begin(to).ok());
+                    return Ok(Reached { to, stream, _place: Some(place) });
                 }
                 Err(error) => {
                     cluster.report(to, Seen::NoAnswer);
@@ -75,17 +82,31 @@ impl Proxy {
 
     async fn connect(
         &self,
-        by: &Accepted,
         backend: Option<&Arc<Backend>>,
         to: UpstreamAddr,
+        origin: &Origin,
     ) -> Result<ResetStream, DialError> {
+        // No request names a host, so the destination's own has to do.
+        let client = (self.peer, origin.dst);
+        let of = |backend: &Arc<Backend>| Apart::of(&backend.policy, &backend.service, client);
+        let apart = backend.map(of).unwrap_or_default();
         let reach = Reach {
-            seams: self.seams(),
-            from: by.workload,
+            seams: self.seams,
+            from: self.workload,
             policy: backend.map(|backend| &backend.policy),
-            patience: self.limits().connect,
+            patience: self.patience,
+            speaks: Speaks::Bytes,
+            apart: &apart,
         };
         reach.connect(to).await
+    }
+
+    /// What leads a connection to an endpoint: of all keys only the client's address.
+    fn key(&self, backend: &Backend) -> Option<u64> {
+        let Balance::Hash { key: HashKey::SourceAddress, .. } = backend.policy.balance else {
+            return None;
+        };
+        Some(cluster::hash(self.peer.0.ip().to_string().as_bytes()))
     }
 }
 
@@ -96,15 +117,7 @@ fn destination(route: &StreamRoute) -> Result<&Arc<Backend>, Failure> {
         return Err(Failure::NoCluster);
     };
     match backend.policy.tls {
-        ClientTls::Own(_) | ClientTls::Mesh(_) => Err(Failure::NeedsTls),
-        ClientTls::Plain | ClientTls::Auto(_) => Ok(backend),
+        ClientTls::Mesh(_) => Err(Failure::NeedsTls),
+        ClientTls::Plain | ClientTls::Auto(_) | ClientTls::Own(_) => Ok(backend),
     }
-}
-
-/// What leads a connection to an endpoint: of all keys only the client's address.
-fn key(by: &Accepted, backend: &Backend) -> Option<u64> {
-    let Balance::Hash { key: HashKey::SourceAddress, .. } = backend.policy.balance else {
-        return None;
-    };
-    Some(cluster::hash(by.peer.0.ip().to_string().as_bytes()))
 }

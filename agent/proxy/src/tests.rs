@@ -3,11 +3,14 @@
 mod beside;
 mod carrying;
 mod ending;
+mod introduced;
+mod marks;
 mod names;
 mod policies;
 mod refusing;
 mod requests;
 mod rig;
+mod secure;
 mod streams;
 mod talk;
 mod way;

@@ -41,7 +41,7 @@ impl<S: AsRef<ResetStream> + Unpin> AsyncRead for Wire<'_, S> {
             return Poll::Ready(Ok(()));
         }
         loop {
-            let stream = self.stream.as_ref().stream();
+            let stream = self.stream.as_ref();
             match stream.try_read(buffer.initialize_unfilled()) {
                 Ok(length) => {
                     if let Some(tally) = self.tally {
@@ -51,7 +51,7 @@ impl<S: AsRef<ResetStream> + Unpin> AsyncRead for Wire<'_, S> {
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(stream.poll_read_ready(context))?;
+                    ready!(stream.stream().poll_read_ready(context))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -74,8 +74,8 @@ impl<S: AsRef<ResetStream> + Unpin> AsyncWrite for Wire<'_, S> {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            let stream = self.stream.as_ref().stream();
-            match stream.try_write_vectored(slices) {
+            let stream = self.stream.as_ref();
+            match stream.try_write(slices) {
                 Ok(length) => {
                     if let Some(tally) = self.tally {
                         tally.received.fetch_add(length as u64, Ordering::Relaxed);
@@ -83,7 +83,7 @@ impl<S: AsRef<ResetStream> + Unpin> AsyncWrite for Wire<'_, S> {
                     return Poll::Ready(Ok(length));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(stream.poll_write_ready(context))?;
+                    ready!(stream.stream().poll_write_ready(context))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -94,11 +94,11 @@ impl<S: AsRef<ResetStream> + Unpin> AsyncWrite for Wire<'_, S> {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_ref().poll_flush(context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.stream.as_ref().finish_writing())
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_ref().poll_finish_writing(context)
     }
 }

@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use crate::observe::{flow_record::FlowRecord, flow_view::FlowView};
+use crate::observe::{flow_filter::FlowFilter, flow_record::FlowRecord, flow_view::FlowView};
 
 /// A line of the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,16 +42,15 @@ type Next = Pin<Box<dyn Future<Output = (Result<Flow, RecvError>, Receiver<Flow>
 pub(super) struct Lines {
     kept: VecDeque<Flow>,
     next: Option<Next>,
-    denied_only: bool,
+    filter: FlowFilter,
 }
 
 impl Lines {
-    pub(super) fn new(kept: Vec<Flow>, to_come: Option<Receiver<Flow>>, denied_only: bool) -> Self {
-        Self { kept: kept.into(), next: to_come.map(next), denied_only }
-    }
-
-    fn wants(&self, flow: &FlowRecord) -> bool {
-        !self.denied_only || flow.is_denied()
+    pub(super) fn new(kept: Vec<Flow>, to_come: Receiver<Flow>, filter: FlowFilter) -> Self {
+        let mut kept: VecDeque<Flow> = kept.into();
+        kept.retain(|flow| filter.wants(flow));
+        kept.drain(..kept.len().saturating_sub(filter.last.unwrap_or(usize::MAX)));
+        Self { kept, next: filter.follow.then(|| next(to_come)), filter }
     }
 }
 
@@ -67,16 +66,16 @@ impl Body for Lines {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        while let Some(flow) = self.kept.pop_front() {
-            if self.wants(&flow) {
-                return Poll::Ready(frame(&Line::of(&flow)));
-            }
+        if let Some(flow) = self.kept.pop_front() {
+            return Poll::Ready(frame(&Line::of(&flow)));
         }
         while let Some(waiting) = &mut self.next {
             let (outcome, channel) = ready!(waiting.as_mut().poll(cx));
             self.next = Some(next(channel));
             match outcome {
-                Ok(flow) if self.wants(&flow) => return Poll::Ready(frame(&Line::of(&flow))),
+                Ok(flow) if self.filter.wants(&flow) => {
+                    return Poll::Ready(frame(&Line::of(&flow)));
+                }
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     return Poll::Ready(frame(&Line::Missed { missed }));

@@ -26,6 +26,7 @@ use super::{
     why::{self, WhyError, WhyQuery},
 };
 use crate::observe::{
+    flow_filter::FlowFilter,
     metrics::CONTENT_TYPE,
     status::{self, Status},
 };
@@ -145,18 +146,10 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct FlowsQuery {
-    #[serde(default)]
-    follow: bool,
-    #[serde(default)]
-    denied: bool,
-}
-
-async fn flows(State(admin): State<Admin>, Query(query): Query<FlowsQuery>) -> Response {
+async fn flows(State(admin): State<Admin>, Query(filter): Query<FlowFilter>) -> Response {
     admin.flows.catch_up().await;
     let (kept, to_come) = admin.flows.follow();
-    let lines = follow::Lines::new(kept, query.follow.then_some(to_come), query.denied);
+    let lines = follow::Lines::new(kept, to_come, filter);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(lines)).into_response()
 }
 

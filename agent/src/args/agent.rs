@@ -6,13 +6,16 @@ use std::{
     time::Duration,
 };
 
+use agent_proxy::Tracing;
+
 use super::{
-    DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
+    DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, DEFAULT_TLS_DIR,
+    access_log::AccessLogArgs,
     choices::{Http, KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, UnknownPods},
     cni,
     credentials::Credentials,
 };
-use crate::observe::log::LogFormat;
+use crate::observe::{log::LogFormat, service_metrics::SETS};
 
 /// `sekisho agent`.
 #[derive(Clone, Debug, clap::Args)]
@@ -82,6 +85,10 @@ pub(crate) struct AgentArgs {
     /// Also serve /healthz, /readyz and /metrics on this TCP address
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) admin: Option<SocketAddr>,
+    /// How many label sets the metrics of requests have at the most, and those of connections; what is
+    /// beyond is counted together, in a series whose labels are `overflow`
+    #[arg(long, value_name = "N", default_value_t = SETS)]
+    pub(crate) metric_label_sets: usize,
     /// The name server to ask what names resolve to; may be given several times [default: those of
     /// /etc/resolv.conf]
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = name_server)]
@@ -97,6 +104,19 @@ pub(crate) struct AgentArgs {
     /// left its Service; one that is only not ready has not left
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) endpoint_grace: Duration,
+    /// Directory of the files that a rule for a destination may name for TLS (caCertificates, caCrl,
+    /// clientCertificate, privateKey): for pods of a namespace those below DIR/NAMESPACE
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_TLS_DIR)]
+    pub(crate) tls_dir: PathBuf,
+    /// The access log.
+    #[command(flatten)]
+    pub(crate) access_log: AccessLogArgs,
+    /// The OTLP/gRPC port of a collector: requests that the proxy serves are sent there as spans
+    #[arg(long, value_name = "http://HOST:PORT")]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// How many of a hundred requests begin a trace where the client has not decided; with --otlp-endpoint
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = share, requires = "otlp_endpoint")]
+    pub(crate) trace_sampling: Tracing,
     /// What to log: a level, or target=level pairs (targets: access, deny, config, sekisho)
     #[arg(long, value_name = "FILTER", env = "SEKISHO_LOG", default_value = DEFAULT_LOG)]
     pub(crate) log: String,
@@ -136,6 +156,16 @@ struct NameServerError;
 fn name_server(text: &str) -> Result<SocketAddr, NameServerError> {
     let bare = text.parse::<IpAddr>().map(|addr| SocketAddr::new(addr, 53));
     bare.or_else(|_| text.parse()).map_err(|_| NameServerError)
+}
+
+/// Why a percentage was not understood.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("give a percentage from 0 to 100, for instance 0.5")]
+struct PercentageError;
+
+fn share(text: &str) -> Result<Tracing, PercentageError> {
+    let share = agent_model::pod::share(text).ok_or(PercentageError)?;
+    Ok(Tracing { share })
 }
 
 fn at_least_one(text: &str) -> Result<Duration, std::num::ParseIntError> {

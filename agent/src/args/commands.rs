@@ -11,7 +11,10 @@ use super::{
     cni,
     credentials::Credentials,
 };
-use crate::admin::question::{PodRef, Target};
+use crate::{
+    admin::question::{PodRef, Target},
+    observe::flow_filter::{FlowFilter, OfPod, OfProtocol, OfStatus, OfVerdict, To},
+};
 
 /// Which agent to ask, and how to answer.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,7 +47,9 @@ pub(crate) struct StatusArgs {
 /// `sekisho flows`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-Example: sekisho flows --follow --denied -o json
+Examples:
+  sekisho flows --follow --denied -o json
+  sekisho flows --pod shop/ --to reviews --status 5xx -n 20
 Exit codes: 0 done, 5 no agent answers at --run-dir")]
 pub(crate) struct FlowsArgs {
     /// Which agent, and how to answer.
@@ -56,6 +61,33 @@ pub(crate) struct FlowsArgs {
     /// Only what was denied or held, or would be (audit)
     #[arg(long)]
     pub(crate) denied: bool,
+    /// Only of a pod: NAMESPACE/NAME, NAME, or NAMESPACE/ for all of a namespace
+    #[arg(long, value_name = "POD")]
+    pub(crate) pod: Option<OfPod>,
+    /// Only what went there: a host or the beginning of one, an address, a CIDR; :PORT behind a host or
+    /// an address
+    #[arg(long, value_name = "DEST")]
+    pub(crate) to: Option<To>,
+    /// Only requests with such a status: 503, 5xx or 400-499
+    #[arg(long, value_name = "STATUS")]
+    pub(crate) status: Option<OfStatus>,
+    /// Only what was judged so: direct, proxy, deny or hold
+    #[arg(long, value_name = "VERDICT")]
+    pub(crate) verdict: Option<OfVerdict>,
+    /// Only of a protocol: tcp, udp, icmp, icmpv6, http (all requests), http2 or grpc
+    #[arg(long, value_name = "PROTOCOL")]
+    pub(crate) protocol: Option<OfProtocol>,
+    /// Only the last N of those that are kept
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) last: Option<usize>,
+}
+
+impl From<&FlowsArgs> for FlowFilter {
+    fn from(args: &FlowsArgs) -> Self {
+        let FlowsArgs { ask: _, follow, last, denied, pod, to, status, verdict, protocol } =
+            args.clone();
+        Self { follow, last, denied, pod, to, status, verdict, protocol }
+    }
 }
 
 /// `sekisho why`.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     admin::client::{Client, Line},
     args::{FlowsArgs, Format, exit},
-    observe::{flow_record::End, flow_view::FlowView},
+    observe::{flow_filter::FlowFilter, flow_record::End, flow_view::FlowView},
 };
 
 /// Widths of the columns before the last: they cannot follow what is not there yet.
@@ -33,7 +33,7 @@ const HEADING: [&str; 10] = [
 
 pub(super) async fn run(args: &FlowsArgs, paint: Paint) -> anyhow::Result<u8> {
     let format = args.ask.output.format;
-    let path = format!("/flows?follow={}&denied={}", args.follow, args.denied);
+    let path = format!("/flows?{}", FlowFilter::from(args).query());
     let table = format == Format::Table;
     let mut some = args.follow && table && print_and_go_on(&heading(paint));
     let take = |line: Line| {

@@ -80,6 +80,7 @@ impl Sink {
         let pod = members.pods.in_netns(event.netns);
         Known {
             pod: pod.map(|pod| pod.id.clone()),
+            workload: pod.map(|pod| Arc::clone(&pod.workload)),
             address: pod.and_then(|pod| pod.address_towards(ip(event.dst))),
             rule: self.rules.get(event.rule).map(|decision| decision.source),
         }

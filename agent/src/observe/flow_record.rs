@@ -12,7 +12,10 @@ use agent_abi::{
     Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_LINK, LAYER_PACKET, Reason, Verdict,
     protocol,
 };
-use agent_model::{egress::RuleSource, pod::PodId};
+use agent_model::{
+    egress::RuleSource,
+    pod::{PodId, WorkloadName},
+};
 use agent_pods::connections::Reset;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,6 +36,8 @@ pub(crate) struct FlowRecord {
     pub(crate) netns: u64,
     /// The pod; none where the namespace is not a known pod's.
     pub(crate) pod: Option<PodId>,
+    /// What that is a part of.
+    pub(crate) workload: Option<Arc<WorkloadName>>,
     /// The pod's end.
     pub(crate) source: Source,
     /// The far end, as the pod sees it.
@@ -132,6 +137,8 @@ pub(crate) struct Carried {
 pub(crate) struct Known {
     /// The pod.
     pub(crate) pod: Option<PodId>,
+    /// What that is a part of.
+    pub(crate) workload: Option<Arc<WorkloadName>>,
     /// Its address of the flow's family.
     pub(crate) address: Option<IpAddr>,
     /// The rule that decided.
@@ -153,6 +160,7 @@ impl FlowRecord {
             direction: Direction::Outbound,
             netns: event.netns,
             pod: known.pod,
+            workload: known.workload,
             source: Source { address: known.address, port: port(event.src_port) },
             destination: Destination { address: ip(event.dst), port: port(event.dst_port) },
             protocol: Protocol(event.protocol),
@@ -180,6 +188,7 @@ impl FlowRecord {
             direction: Direction::Outbound,
             netns: *netns,
             pod: Some(pod.clone()),
+            workload: None,
             source: Source { address: Some(ip(own)), port: port(own_port) },
             destination: Destination { address: ip(revoked.dst.0), port: port(revoked.dst.1) },
             protocol: Protocol(revoked.socket.protocol.into()),

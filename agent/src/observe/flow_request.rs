@@ -2,18 +2,34 @@
 
 use std::fmt;
 
-use agent_proxy::Exchanged;
+use agent_proxy::{Exchanged, RequestProtocol, Span};
 use serde::{Deserialize, Serialize};
+
+use super::status::Text;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FlowRequest {
+    /// In what it came: `http`, `http2` or `grpc`.
+    #[serde(default)]
+    pub(crate) protocol: Text,
     /// The method; empty where no head could be read.
     pub(crate) method: String,
     /// The host.
     pub(crate) host: String,
     /// The path with its query.
     pub(crate) path: String,
+    /// What tells it from others, by its header `x-request-id`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) request_id: String,
+    /// Its headers `user-agent` and `x-forwarded-for`: for the access log alone.
+    #[serde(skip)]
+    pub(crate) user_agent: Option<String>,
+    #[serde(skip)]
+    pub(crate) forwarded_for: Option<String>,
+    /// Its span, where it is traced.
+    #[serde(skip)]
+    pub(crate) span: Option<Span>,
     /// The route's name, where it has one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) route: String,
@@ -28,14 +44,39 @@ pub(crate) struct FlowRequest {
     pub(crate) tries: u32,
 }
 
+/// The name that users see.
+const fn name(protocol: RequestProtocol) -> &'static str {
+    match protocol {
+        RequestProtocol::Http1 => "http",
+        RequestProtocol::Http2 => "http2",
+        RequestProtocol::Grpc => "grpc",
+    }
+}
+
 impl From<&Exchanged> for FlowRequest {
     fn from(exchanged: &Exchanged) -> Self {
-        let Exchanged { method, authority, path, route, cluster, status, flags, tries, .. } =
-            exchanged;
+        let Exchanged {
+            protocol,
+            method,
+            authority,
+            path,
+            route,
+            cluster,
+            status,
+            flags,
+            tries,
+            ..
+        } = exchanged;
+        let Exchanged { request_id, user_agent, forwarded_for, span, .. } = exchanged;
         Self {
+            protocol: name(*protocol).into(),
             method: method.clone(),
             host: authority.clone(),
             path: path.clone(),
+            request_id: request_id.clone(),
+            user_agent: user_agent.clone(),
+            forwarded_for: forwarded_for.clone(),
+            span: *span,
             route: route.clone(),
             cluster: cluster.clone(),
             status: *status,
@@ -45,10 +86,20 @@ impl From<&Exchanged> for FlowRequest {
     }
 }
 
+impl FlowRequest {
+    /// Whether something went wrong: it has such a status, or none, or one of Envoy's flags.
+    pub(crate) fn is_error(&self) -> bool {
+        matches!(self.status, 0 | 400..) || self.flags != "-"
+    }
+}
+
 impl fmt::Display for FlowRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { method, host, path, status, flags, tries, .. } = self;
+        let Self { method, host, path, route, status, flags, tries, .. } = self;
         write!(f, "{method} {host}{path} {status} {flags}")?;
+        if !route.is_empty() {
+            write!(f, ", route {route}")?;
+        }
         if *tries > 1 { write!(f, ", {tries} tries") } else { Ok(()) }
     }
 }

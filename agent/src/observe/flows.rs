@@ -27,14 +27,14 @@ const PATIENCE: Duration = Duration::from_millis(200);
 /// Is told of each flow at once, in the thread that records it.
 pub(crate) trait Subscriber: fmt::Debug + Send + Sync {
     /// A flow.
-    fn hear(&self, record: &FlowRecord);
+    fn hear(&self, record: &Arc<FlowRecord>);
 }
 
 /// Recent flows, and those to come.
 #[derive(Debug)]
 pub(crate) struct FlowLog {
     ring: Mutex<VecDeque<Arc<FlowRecord>>>,
-    subscribers: Vec<Box<dyn Subscriber>>,
+    subscribers: Vec<Arc<dyn Subscriber>>,
     sender: broadcast::Sender<Arc<FlowRecord>>,
     /// A client wants what the kernel has not handed over yet.
     asked: Notify,
@@ -50,7 +50,7 @@ impl Default for FlowLog {
 
 impl FlowLog {
     /// Without any flow yet.
-    pub(crate) fn new(subscribers: Vec<Box<dyn Subscriber>>) -> Self {
+    pub(crate) fn new(subscribers: Vec<Arc<dyn Subscriber>>) -> Self {
         Self {
             ring: Mutex::new(VecDeque::with_capacity(RING)),
             subscribers,
@@ -80,8 +80,8 @@ impl FlowLog {
     }
 
     /// Keeps a record, and hands it to the followers and subscribers.
-    pub(crate) fn record(&self, record: FlowRecord) {
-        let record = Arc::new(record);
+    pub(crate) fn record(&self, record: impl Into<Arc<FlowRecord>>) {
+        let record = record.into();
         {
             let mut ring = lock(&self.ring);
             if ring.len() == RING {

@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, IsTerminal},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -158,7 +158,7 @@ impl Default for FlowLines {
 }
 
 impl Subscriber for FlowLines {
-    fn hear(&self, record: &FlowRecord) {
+    fn hear(&self, record: &Arc<FlowRecord>) {
         if let Some(seen) = &record.request {
             request(record, seen);
         } else if !record.is_denied() {

@@ -1,4 +1,5 @@
-//! Metrics in the `OpenMetrics` text format, named `sekisho_<room>_<noun>_<unit>`.
+//! Metrics in the `OpenMetrics` text format, named `sekisho_<room>_<noun>_<unit>`, and beside them those
+//! of [`super::service_metrics`] under Istio's names.
 //!
 //! What the agent's [`Status`] already knows is read from it at each scrape, so that both never
 //! disagree; only durations are collected as they happen. Label values are from fixed lists, kinds
@@ -6,7 +7,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,7 +29,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::status::{Enrolment, Pod, State, Status};
+use super::{
+    service_metrics::{FromServices, ServiceMetrics},
+    status::{Enrolment, Pod, State, Status},
+};
 
 /// The content type of [`Metrics::text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -45,7 +52,16 @@ type Phases = Family<[(&'static str, &'static str); 1], Histogram>;
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("sekisho");
+        Self::new(Arc::default(), Lost::default())
+    }
+}
+
+impl Metrics {
+    /// Of an agent, with what it counts by service.
+    pub(crate) fn new(services: Arc<ServiceMetrics>, lost: Lost) -> Self {
+        let mut all = Registry::default();
+        all.register_collector(Box::new(FromServices(services)));
+        let registry = all.sub_registry_with_prefix("sekisho");
         // A millisecond to half a minute: a small change up to 100,000 rules on a busy node.
         let publish = Histogram::new(exponential_buckets(0.001, 2.0, 15));
         registry.register_with_unit(
@@ -62,13 +78,12 @@ impl Default for Metrics {
             Unit::Seconds,
             phases.clone(),
         );
+        registry.register_collector(Box::new(lost));
         let scraped = Arc::new(Mutex::new(Status::default()));
         registry.register_collector(Box::new(FromStatus(Arc::clone(&scraped))));
-        Self { registry, publish, phases, scraped }
+        Self { registry: all, publish, phases, scraped }
     }
-}
 
-impl Metrics {
     /// Counts a generation that took this long to be in force.
     pub(crate) fn published(&self, took: Duration) {
         self.publish.observe(took.as_secs_f64());
@@ -87,6 +102,31 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+/// What did not reach those who wanted it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lost {
+    /// Lines of the access log.
+    pub(crate) access_log: Arc<AtomicU64>,
+    /// Spans of requests.
+    pub(crate) spans: Arc<AtomicU64>,
+}
+
+impl Collector for Lost {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let lines =
+            "Lines of the access log that were not written: its reader is slow, or its disk full";
+        let spans = "Spans of requests that the collector did not take";
+        for (name, help, count) in [
+            ("observe_access_log_lost", lines, &self.access_log),
+            ("observe_spans_lost", spans, &self.spans),
+        ] {
+            let lost = ConstCounter::new(count.load(Ordering::Relaxed));
+            lost.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        Ok(())
     }
 }
 

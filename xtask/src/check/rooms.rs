@@ -29,7 +29,7 @@ const CLIENTS: &[&str] = &["aya", "kube", "kube-client", "kube-runtime", "notify
 /// What the suites need and the shipped program does not.
 const HARNESS: &[&str] = &["aya", "h2", "hickory-proto", "kube", "nix"];
 
-const ROOMS: [Room; 13] = [
+const ROOMS: [Room; 14] = [
     // serde comes to user space's side of it through aya's hash tables.
     Room { name: "agent-abi", may_use: &[], never: &["kube", "tokio"] },
     Room { name: "agent-ebpf", may_use: &["agent-abi"], never: IO },
@@ -68,6 +68,7 @@ const ROOMS: [Room; 13] = [
         never: &[],
     },
     Room { name: "sekisho-selftest", may_use: &[], never: HARNESS },
+    Room { name: "bookinfo", may_use: &[], never: &["tokio"] },
     Room {
         name: "sekisho-tests",
         may_use: &["agent-abi", "agent-model", "sekisho-selftest"],

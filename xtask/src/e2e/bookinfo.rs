@@ -1,7 +1,7 @@
 //! Bookinfo on the cluster: its image, and its manifests with the names, ports, labels and probes that
 //! everybody's walkthrough has.
 
-use std::{fmt::Write as _, fs, path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 
@@ -52,30 +52,35 @@ pub(super) fn image() -> anyhow::Result<PathBuf> {
 /// Everything but rules, in an enrolled namespace, with a client on each node.
 pub(super) fn manifests(nodes: &[&str]) -> String {
     let mut text = super::manifests::namespace(NAMESPACE, true);
-    for service in ["details", "ratings", "reviews", "productpage"] {
-        let _ = write!(
-            text,
-            "---
+    text.extend(["details", "ratings", "reviews", "productpage"].map(service));
+    text.extend(DEPLOYMENTS.map(deployment));
+    text.extend(nodes.iter().map(|node| client_on(node)));
+    text
+}
+
+fn service(name: &str) -> String {
+    format!(
+        "---
 apiVersion: v1
 kind: ServiceAccount
-metadata: {{name: bookinfo-{service}, namespace: {NAMESPACE}, labels: {{account: {service}}}}}
+metadata: {{name: bookinfo-{name}, namespace: {NAMESPACE}, labels: {{account: {name}}}}}
 ---
 apiVersion: v1
 kind: Service
-metadata: {{name: {service}, namespace: {NAMESPACE}, labels: {{app: {service}, service: {service}}}}}
+metadata: {{name: {name}, namespace: {NAMESPACE}, labels: {{app: {name}, service: {name}}}}}
 spec:
   ipFamilyPolicy: RequireDualStack
-  selector: {{app: {service}}}
+  selector: {{app: {name}}}
   ports: [{{port: 9080, name: http}}]
 "
-        );
-    }
-    for (service, version, color, node) in DEPLOYMENTS {
-        let has_stars = color.is_some();
-        let color = color.unwrap_or("black");
-        let _ = write!(
-            text,
-            "---
+    )
+}
+
+fn deployment((service, version, color, node): (&str, &str, Option<&str>, &str)) -> String {
+    let has_stars = color.is_some();
+    let color = color.unwrap_or("black");
+    format!(
+        "---
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -104,12 +109,12 @@ spec:
           readinessProbe: {{httpGet: {{path: /health, port: 9080}}, periodSeconds: 1}}
           livenessProbe: {{tcpSocket: {{port: 9080}}}}
 "
-        );
-    }
-    for node in nodes {
-        let _ = write!(
-            text,
-            "---
+    )
+}
+
+fn client_on(node: &str) -> String {
+    format!(
+        "---
 apiVersion: v1
 kind: Pod
 metadata: {{name: curl-{node}, namespace: {NAMESPACE}, labels: {{app: curl}}}}
@@ -119,9 +124,7 @@ spec:
   containers:
     - {{name: curl, image: {CURL}, imagePullPolicy: Never, command: [sleep, \"1000000\"]}}
 "
-        );
-    }
-    text
+    )
 }
 
 /// The subsets that everybody's rules name.

@@ -216,13 +216,15 @@ pub struct MeshTls {
 }
 
 /// TLS with certificates that an object names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct OwnTls {
+    /// The client's namespace, whose files and secrets are named here.
+    pub namespace: String,
     /// Who signs the server's certificate.
     pub trust: Trust,
     /// Whether the server's certificate is looked at.
     pub verify: bool,
-    /// Names that it may carry; none is the request's own host.
+    /// Names that it may carry, one of them; none is the server name that is sent.
     pub names: Vec<String>,
     /// The server name that is sent; none is the request's own host.
     pub server_name: Option<String>,
@@ -231,7 +233,7 @@ pub struct OwnTls {
 }
 
 /// Who signs certificates that are believed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Trust {
     /// Whom the system believes.
     System,
@@ -244,7 +246,7 @@ pub enum Trust {
 }
 
 /// A certificate with its key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub enum Certificate {
     /// In two files: the chain, the key.
     Files(String, String),

@@ -6,6 +6,8 @@ use crate::resource::Described;
 pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Where a pod's network namespace is, for pods that come from a directory.
 pub(super) const NETNS: &str = "sekisho.dev/netns";
+/// On a pod or a namespace: which requests are logged.
+pub(super) const ACCESS_LOG: &str = "sekisho.dev/access-log";
 /// On a pod or a namespace: report what `REGISTRY_ONLY` would deny, and deny nothing.
 pub(super) const AUDIT: &str = "sekisho.dev/audit";
 /// On a pod or a namespace: `requests` has all of its requests go by the proxy, to be told of.

@@ -9,6 +9,7 @@ use std::{
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
+    access_log::access_log,
     annotation::{self, AUDIT, MIRROR, NETNS, OBSERVE},
     app_mesh::{self, AppMesh},
     context::{Http, NetnsAnnotation, NodeContext},
@@ -21,6 +22,7 @@ use super::{
     requests::{Member, Mesh},
     revisions::{Governed, Revisions},
     sidecars::{self, Sidecars},
+    workload_name::workload_name,
 };
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule},
@@ -185,7 +187,9 @@ impl<'a> Planner<'a> {
         };
         let mirrored = pod.metadata.annotation(MIRROR).map(str::to_owned);
         let uid = mirrored.or_else(|| pod.metadata.uid.clone()).unwrap_or_default();
-        Some((id, PodPlan { uid, addresses, netns, enrolment }))
+        let workload = Arc::new(workload_name(pod));
+        let access_log = access_log((pod, &id), namespace, findings);
+        Some((id, PodPlan { uid, workload, addresses, netns, access_log, enrolment }))
     }
 
     /// The policy of a pod that is in a mesh.

@@ -37,6 +37,7 @@ mod outbound;
 mod peers;
 mod policy;
 mod pool;
+mod reads;
 mod steered;
 mod stream;
 mod views;
@@ -68,10 +69,10 @@ use crate::{
     requests::{Requests, backend::Target, gateway::Gateway, outbound::Outbound, server::Server},
     resource::{Kind, Object, ObjectKey, Objects},
 };
-use definition::Read;
 use destination::DestinationRules;
 pub(super) use named::expand;
 use peers::Peers;
+use reads::Read;
 pub(super) use steered::Steered;
 use views::Views;
 pub(super) use views::{Member, Mesh};

@@ -10,8 +10,11 @@ use std::{
 use hashbrown::HashMap;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
-use super::{enrol, pod_facts};
-use crate::resource::{Objects, service_entry::WorkloadEntrySpec, traffic::WorkloadSelector};
+use super::{enrol, pod_facts, workload_name::workload_name};
+use crate::{
+    pod::WorkloadName,
+    resource::{Objects, service_entry::WorkloadEntrySpec, traffic::WorkloadSelector},
+};
 
 pub(super) type Labels = BTreeMap<String, String>;
 
@@ -19,6 +22,7 @@ pub(super) type Labels = BTreeMap<String, String>;
 #[derive(Debug)]
 pub(super) struct Workload {
     pub(super) namespace: String,
+    pub(super) name: Arc<WorkloadName>,
     pub(super) labels: Labels,
     pub(super) service_account: String,
     /// Whether it is in the mesh, so that mutual TLS can be spoken with it.
@@ -86,6 +90,7 @@ pub(super) fn workload(pod: &Pod, of: Option<&Namespace>) -> Workload {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
     Workload {
+        name: Arc::new(workload_name(pod)),
         labels: pod.metadata.labels.clone().unwrap_or_default(),
         service_account: account.unwrap_or("default").to_owned(),
         enrolled: enrol::not_enrolled(pod, &namespace, of).is_none(),

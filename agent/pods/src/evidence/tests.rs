@@ -1,4 +1,4 @@
-use agent_model::snapshot::Enrolment;
+use agent_model::{pod::WorkloadName, snapshot::Enrolment};
 
 use super::*;
 use crate::{
@@ -15,8 +15,17 @@ fn pod() -> PodId {
 fn plan(uid: &str, netns: Option<&str>) -> PodPlan {
     PodPlan {
         uid: uid.into(),
+        workload: Arc::new(WorkloadName {
+            namespace: "shop".into(),
+            name: "web".into(),
+            app: None,
+            version: None,
+            canonical_service: "web".into(),
+            canonical_revision: "latest".into(),
+        }),
         addresses: Vec::new(),
         netns: netns.map(PathBuf::from),
+        access_log: None,
         enrolment: Enrolment::NotEnrolled(String::new()),
     }
 }

@@ -5,17 +5,15 @@
 //! has something to read is no use any more: its server has closed it, or speaks out of turn.
 
 use std::{
-    mem::MaybeUninit,
     net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use socket2::SockRef;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{Cluster, Overflow, State, is_reached};
-use crate::{UpstreamAddr, reset_stream::ResetStream};
+use crate::{UpstreamAddr, reach::Apart, reset_stream::ResetStream};
 
 /// How long a connection waits where nothing says; the server may say less.
 pub(crate) const USUAL_IDLE: Duration = Duration::from_mins(1);
@@ -28,6 +26,8 @@ pub(crate) struct Upstream {
     pub(crate) since: Instant,
     /// Requests that it has carried.
     pub(crate) requests: u32,
+    /// What it shares with no others.
+    pub(crate) apart: Apart,
     pub(crate) lease: Lease,
 }
 
@@ -51,6 +51,13 @@ pub(crate) struct Lease {
     // A connection that waits is in its cluster, which must not keep itself.
     cluster: Weak<Cluster>,
     at: SocketAddr,
+}
+
+/// A request that waits in the queue, for a connection that may be shared like this.
+#[derive(Debug)]
+pub(super) struct Queued {
+    apart: Apart,
+    turn: oneshot::Sender<Turn>,
 }
 
 /// What the first of the queue gets.
@@ -90,14 +97,18 @@ impl Drop for Lease {
 impl Cluster {
     /// A connection to an endpoint: one that waits, or leave to make one. Where no more are allowed
     /// it waits in the queue of that endpoint, and where that is full there is none.
-    pub(crate) async fn obtain(self: &Arc<Self>, to: UpstreamAddr) -> Result<Obtained, Overflow> {
-        while let Some(waiting) = self.pop(to.0) {
+    pub(crate) async fn obtain(
+        self: &Arc<Self>,
+        to: UpstreamAddr,
+        apart: &Apart,
+    ) -> Result<Obtained, Overflow> {
+        while let Some(waiting) = self.pop(to.0, apart) {
             // Those that are not taken are closed by being dropped, outside of the lock.
-            if Instant::now() < waiting.until && is_quiet(&waiting.upstream.stream) {
+            if Instant::now() < waiting.until && waiting.upstream.stream.is_quiet() {
                 return Ok(Obtained::Waited(waiting.upstream));
             }
         }
-        let (pending, turn) = {
+        let (pending, turn, other) = {
             let mut state = self.lock();
             if is_reached(state.pending, self.limits().and_then(|limits| limits.pending)) {
                 return Err(Overflow);
@@ -109,9 +120,12 @@ impl Cluster {
                 return Ok(Obtained::Dial(self.lease(&mut state, to.0), pending));
             }
             let (sender, turn) = oneshot::channel();
-            state.host(to.0).queue.push_back(sender);
-            (pending, turn)
+            let host = state.host(to.0);
+            host.queue.push_back(Queued { apart: apart.clone(), turn: sender });
+            // One that waits is none for this, and makes way.
+            (pending, turn, host.waiting.pop())
         };
+        drop(other);
         match turn.await {
             Ok(Turn::Use(upstream)) => Ok(Obtained::Waited(upstream)),
             Ok(Turn::Dial(lease)) => Ok(Obtained::Dial(lease, pending)),
@@ -127,7 +141,14 @@ impl Cluster {
         let mut state = self.lock();
         let host = state.host(upstream.lease.at);
         while let Some(next) = host.queue.pop_front() {
-            match next.send(Turn::Use(upstream)) {
+            if next.apart != upstream.apart {
+                host.queue.push_front(next);
+                drop(state);
+                // Its place is for a connection that is.
+                let _ = upstream.close();
+                return;
+            }
+            match next.turn.send(Turn::Use(upstream)) {
                 Err(Turn::Use(back)) => upstream = back,
                 Ok(()) | Err(Turn::Dial(_)) => return,
             }
@@ -141,7 +162,7 @@ impl Cluster {
         let mut old = Vec::new();
         let mut state = self.lock();
         for host in state.hosts.values_mut() {
-            let is_old = |one: &mut Waiting| one.until <= now || !is_quiet(&one.upstream.stream);
+            let is_old = |one: &mut Waiting| one.until <= now || !one.upstream.stream.is_quiet();
             old.extend(host.waiting.extract_if(.., is_old));
         }
         let remembers = self.remembers();
@@ -171,8 +192,11 @@ impl Cluster {
         Ok(self.lease(&mut state, at))
     }
 
-    fn pop(&self, at: SocketAddr) -> Option<Waiting> {
-        self.lock().hosts.get_mut(&at)?.waiting.pop()
+    fn pop(&self, at: SocketAddr, apart: &Apart) -> Option<Waiting> {
+        let mut state = self.lock();
+        let waiting = &mut state.hosts.get_mut(&at)?.waiting;
+        let last = waiting.iter().rposition(|one| one.upstream.apart == *apart)?;
+        Some(waiting.remove(last))
     }
 
     fn most_connections(&self) -> Option<u32> {
@@ -193,14 +217,15 @@ impl Cluster {
         let is_full = is_reached(state.connections, self.most_connections());
         let waits = |host: &super::Host| {
             // As in `obtain`: an endpoint without any connection gets one always.
-            (!is_full || host.connections == 0) && host.queue.iter().any(|one| !one.is_closed())
+            (!is_full || host.connections == 0)
+                && host.queue.iter().any(|one| !one.turn.is_closed())
         };
         let own = state.hosts.get(&at).is_some_and(waits).then_some(at);
         let any = || state.hosts.iter().find(|(_, host)| waits(host)).map(|(at, _)| *at);
         let Some(next) = own.or_else(any) else { return };
         let first = loop {
             match state.host(next).queue.pop_front() {
-                Some(one) if one.is_closed() => {}
+                Some(one) if one.turn.is_closed() => {}
                 other => break other,
             }
         };
@@ -208,13 +233,6 @@ impl Cluster {
         let lease = self.lease(&mut state, next);
         drop(state);
         // One that has gone meanwhile gives its place back in turn.
-        let _ = first.send(Turn::Dial(lease));
+        let _ = first.turn.send(Turn::Dial(lease));
     }
-}
-
-/// Whether nothing has come, not even the end. Asked of the kernel: the runtime may not have heard.
-fn is_quiet(stream: &ResetStream) -> bool {
-    let mut byte = [MaybeUninit::uninit()];
-    let peeked = SockRef::from(stream.stream()).peek(&mut byte);
-    peeked.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
 }

@@ -11,6 +11,7 @@ use super::{Cluster, Lease, Overflow, is_reached, leases::USUAL_IDLE};
 use crate::{
     UpstreamAddr,
     http2::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW},
+    reach::Apart,
     reset_stream::ResetStream,
     wire::Wire,
 };
@@ -18,7 +19,7 @@ use crate::{
 /// Bytes of an answer's head.
 const HEAD: u32 = 60 * 1024;
 
-/// The connection of an endpoint, while there is one. Who dials holds it: the others wait for the
+/// The connection of an endpoint that may be shared, while there is one. Who dials holds it: the others wait for the
 /// same connection.
 pub(super) type Shared = Arc<Mutex<Option<Open>>>;
 
@@ -47,7 +48,7 @@ impl Cluster {
     /// A connection to an endpoint: the one that is there, or what `dial` makes.
     pub(crate) async fn obtain_streams<F, E>(
         self: &Arc<Self>,
-        to: UpstreamAddr,
+        (to, apart): (UpstreamAddr, &Apart),
         dial: impl FnOnce() -> F,
     ) -> Result<SendRequest<Bytes>, NoStream<E>>
     where
@@ -59,7 +60,8 @@ impl Cluster {
                 return Err(NoStream::Overflow);
             }
             let pending = self.pending(&mut state);
-            (Arc::clone(&state.host(to.0).streams), pending)
+            let shared = state.host(to.0).streams.entry(apart.clone()).or_default();
+            (Arc::clone(shared), pending)
         };
         let mut place = shared.lock().await;
         if let Some(open) = &mut *place
@@ -119,13 +121,19 @@ impl Cluster {
     pub(super) fn sweep_streams(&self, now: Instant) {
         let idle = self.limits().and_then(|limits| limits.http_idle).unwrap_or(USUAL_IDLE);
         let all: Vec<Shared> =
-            self.lock().hosts.values().map(|host| Arc::clone(&host.streams)).collect();
+            self.lock().hosts.values().flat_map(|host| host.streams.values().cloned()).collect();
         for shared in all {
             if let Ok(mut place) = shared.try_lock()
                 && place.as_ref().is_some_and(|open| is_old(open, now, idle))
             {
                 *place = None;
             }
+        }
+        // What tells them apart comes from clients: what is not used is not kept.
+        for host in self.lock().hosts.values_mut() {
+            host.streams.retain(|_, one| {
+                Arc::strong_count(one) > 1 || one.try_lock().is_ok_and(|place| place.is_some())
+            });
         }
     }
 }

@@ -5,6 +5,10 @@ use std::borrow::Cow;
 use agent_model::requests;
 use http::{HeaderName, HeaderValue, request::Parts};
 
+use super::{
+    marks::{self, Marks, Tracing},
+    story::RequestProtocol,
+};
 use crate::{
     http1::{
         body::Framing,
@@ -14,6 +18,7 @@ use crate::{
         write::{self, Outgoing},
     },
     http2::{self, request::Checked},
+    tls::Speaks,
 };
 
 /// A request's head.
@@ -23,6 +28,7 @@ pub(super) struct AskedFor<'a> {
     authority: Cow<'a, str>,
     target: Cow<'a, str>,
     headers: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    marks: Marks,
 }
 
 /// How it came.
@@ -37,24 +43,40 @@ pub(super) enum RequestHead {
     Http2(http::Request<()>),
 }
 
+impl RequestHead {
+    /// The version that it is in.
+    pub(super) const fn speaks(&self) -> Speaks {
+        match self {
+            Self::Http1(_) => Speaks::Http1,
+            Self::Http2(_) => Speaks::Http2,
+        }
+    }
+}
+
 impl<'a> AskedFor<'a> {
     /// What a head of HTTP/2 says.
-    pub(super) fn of_http2(parts: &'a Parts, checked: &'a Checked) -> Self {
+    pub(super) fn of_http2(
+        parts: &'a Parts,
+        checked: &'a Checked,
+        tracing: Option<Tracing>,
+    ) -> Self {
         let field = |(name, value): (&'a HeaderName, &'a HeaderValue)| {
             (Cow::Borrowed(name.as_str()), String::from_utf8_lossy(value.as_bytes()))
         };
+        let headers: Vec<_> = parts.headers.iter().map(field).collect();
         Self {
             came: Came::Http2 { parts, framing: checked.framing },
             method: Cow::Borrowed(parts.method.as_str()),
             authority: Cow::Borrowed(&checked.authority),
             target: Cow::Borrowed(&checked.target),
-            headers: parts.headers.iter().map(field).collect(),
+            marks: Marks::of(&headers, tracing),
+            headers,
         }
     }
 
     /// What a head of HTTP/1 says. Bytes that are no text are replaced where texts are held against them;
     /// what is sent on stays as it came.
-    pub(super) fn of_http1(head: &'a [u8], request: &'a Request) -> Self {
+    pub(super) fn of_http1(head: &'a [u8], request: &'a Request, tracing: Option<Tracing>) -> Self {
         let text = |bytes| String::from_utf8_lossy(bytes);
         let field = |field: &crate::http1::head::Field| {
             (text(field.name.of(head)), text(field.value.of(head)))
@@ -66,12 +88,14 @@ impl<'a> AskedFor<'a> {
             None if !is_connect && request.target.of(head).contains(&b':') => &b"/"[..],
             None => request.target.of(head),
         };
+        let headers: Vec<_> = request.fields.iter().map(field).collect();
         Self {
             came: Came::Http1 { head, request },
             method: text(request.method.of(head)),
             authority: request.authority.map_or(Cow::Borrowed(""), |span| text(span.of(head))),
             target: text(target),
-            headers: request.fields.iter().map(field).collect(),
+            marks: Marks::of(&headers, tracing),
+            headers,
         }
     }
 
@@ -91,6 +115,16 @@ impl<'a> AskedFor<'a> {
     /// A header's values, joined; `None` where it did not come.
     pub(super) fn header(&self, name: &str) -> Option<String> {
         self.shown(|request| request.header(name))
+    }
+
+    /// The first value of a header that is not empty.
+    pub(super) fn first(&self, name: &str) -> Option<&str> {
+        marks::first(&self.headers, name)
+    }
+
+    /// What tells it from others.
+    pub(super) const fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// The first value of a parameter of the query.
@@ -130,6 +164,15 @@ impl<'a> AskedFor<'a> {
     /// Whether it came by HTTP/2.
     pub(super) const fn is_http2(&self) -> bool {
         matches!(self.came, Came::Http2 { .. })
+    }
+
+    /// In what it came.
+    pub(super) fn protocol(&self) -> RequestProtocol {
+        match &self.came {
+            _ if self.is_grpc() => RequestProtocol::Grpc,
+            Came::Http1 { .. } => RequestProtocol::Http1,
+            Came::Http2 { .. } => RequestProtocol::Http2,
+        }
     }
 
     /// Whether the client's connection may carry another request.

@@ -63,21 +63,24 @@ impl Exchange<'_> {
         end: Option<Instant>,
     ) -> Result<Near, Failed> {
         if let RequestHead::Http2(_) = tries.head {
-            let obtained = tries.cluster.obtain_streams(to, || self.dial(to, tries, end));
+            let dial = || self.dial(to, tries, end);
+            let obtained = tries.cluster.obtain_streams((to, &tries.apart), dial);
             return self.within(end, obtained).await?.map(Near::Http2).map_err(|none| match none {
                 NoStream::Overflow => Failed::Overflow,
                 NoStream::Dial(failed) => failed,
                 NoStream::Handshake(error) => Failed::Dial(DialError::Local(Box::new(error))),
             });
         }
-        let obtained = self.within(end, tries.cluster.obtain(to)).await?;
+        let obtained = tries.cluster.obtain(to, &tries.apart);
+        let obtained = self.within(end, obtained).await?;
         let (lease, _pending) = match obtained.map_err(|Overflow| Failed::Overflow)? {
             Obtained::Waited(upstream) => return Ok(Near::Http1(upstream)),
             Obtained::Dial(lease, pending) => (lease, pending),
         };
         let stream = self.dial(to, tries, end).await?;
         let since = Instant::now();
-        Ok(Near::Http1(Upstream { stream, since, requests: 0, lease }))
+        let apart = tries.apart.clone();
+        Ok(Near::Http1(Upstream { stream, since, requests: 0, apart, lease }))
     }
 
     async fn dial(
@@ -91,7 +94,10 @@ impl Exchange<'_> {
             from: self.on.workload,
             policy: tries.cluster.backend().map(|backend| &backend.policy),
             patience: self.on.limits.connect,
+            speaks: tries.head.speaks(),
+            apart: &tries.apart,
         };
-        self.within(end, reach.connect(to)).await?.map_err(Failed::Dial)
+        // Boxed, since most requests find a connection that waits.
+        self.within(end, Box::pin(reach.connect(to))).await?.map_err(Failed::Dial)
     }
 }

@@ -67,7 +67,7 @@ mod tests {
     fn seen(cors: &Cors, lines: &str) -> Across {
         let head = format!("{lines}\r\nHost: a\r\n\r\n");
         let request = request::read(head.as_bytes(), &Limits::default()).unwrap().unwrap();
-        across(cors, &AskedFor::of_http1(head.as_bytes(), &request))
+        across(cors, &AskedFor::of_http1(head.as_bytes(), &request, None))
     }
 
     const PREFLIGHT: &str = "OPTIONS / HTTP/1.1\r\nAccess-Control-Request-Method: PUT\r\nOrigin: ";

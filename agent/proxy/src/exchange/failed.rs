@@ -17,7 +17,7 @@ pub(super) enum Failed {
     NoCluster,
     /// There is no endpoint.
     NoEndpoint,
-    /// The destination asks for TLS, which is not spoken yet.
+    /// The destination asks for the mesh's TLS, which is not spoken yet.
     NeedsTls,
     /// The destination speaks HTTP/2, which cannot say what the request asks for.
     NotInHttp2,
@@ -82,7 +82,9 @@ impl Failed {
             Self::NotInHttp2 => {
                 (501, "the destination speaks HTTP/2, which has no upgrades of this kind")
             }
-            Self::NeedsTls => (503, "the destination asks for TLS, which is not spoken here yet"),
+            Self::NeedsTls => {
+                (503, "the destination asks for the mesh's TLS, which is not spoken here yet")
+            }
             Self::Reset { reused: false } => {
                 (503, "the upstream closed the connection before it answered")
             }
@@ -102,7 +104,12 @@ impl Failed {
                 return Some(local);
             }
             Self::Dial(error) => {
-                return Some(Local::text(503, &format!("upstream connect error: {error}")));
+                let cause = match error {
+                    // The rest is about this side, and goes to the flow alone.
+                    DialError::Tls { source, .. } => format!(": {source}"),
+                    _ => String::new(),
+                };
+                return Some(Local::text(503, &format!("upstream connect error: {error}{cause}")));
             }
             Self::Answer(refusal) => {
                 return Some(Local::text(502, &format!("upstream protocol error: {refusal}")));

@@ -32,6 +32,7 @@ use crate::{
     UpstreamAddr,
     cluster::{Cluster, Overflow, Retrying, Seen, USUAL_IDLE, Upstream},
     http1::edit::Edits,
+    reach::Apart,
     share::by_share,
 };
 
@@ -48,6 +49,7 @@ pub(super) struct Tries<'a> {
     pub(super) cluster: Arc<Cluster>,
     pub(super) endpoints: Endpoints,
     pub(super) key: Option<u64>,
+    pub(super) apart: Apart,
     retries: Option<&'a Retries>,
     answer_within: Option<Duration>,
     idle: Option<Duration>,
@@ -72,7 +74,8 @@ impl Exchange<'_> {
         let weighted = weighted.ok_or(Failed::NoCluster)?;
         let Weighted { target, headers, answer_within, weight: _ } = weighted;
         let backend = reachable(target, story)?;
-        let edits = Edits::new([&route.headers.request, &headers.request]);
+        let mut edits = Edits::new([&route.headers.request, &headers.request]);
+        edits.supply(&request.marks().lines);
         let target = route.rewritten(request.target());
         let host = edits.host().or(forward.rewrite.authority.as_deref());
         let head = request_head(request, Some(backend), (&target, host), &edits)?;
@@ -86,6 +89,7 @@ impl Exchange<'_> {
             cluster: self.on.clusters.of(backend),
             endpoints: self.on.seams.judge.endpoints(backend),
             key: sticky.key,
+            apart: self.apart(backend, host.unwrap_or(request.authority())),
             retries: forward.retries.as_ref(),
             answer_within: *answer_within,
             idle: forward.idle,
@@ -105,12 +109,15 @@ impl Exchange<'_> {
         mut upload: Upload<'_>,
         story: &mut Story,
     ) -> Result<Done, Failed> {
-        let edits = Edits::default();
+        let mut edits = Edits::default();
+        edits.supply(&request.marks().lines);
         let head = request_head(request, None, (request.target(), None), &edits)?;
+        let edits = Edits::default();
         let tries = Tries {
             cluster: self.on.clusters.passthrough(),
             endpoints: Endpoints::Listed([].into()),
             key: None,
+            apart: Apart::default(),
             retries: None,
             answer_within: None,
             idle: None,
@@ -171,6 +178,11 @@ impl Exchange<'_> {
             let pause = tokio::time::sleep(retry::wait(retries, retry));
             self.within(tries.clock.end(), pause).await?;
         }
+    }
+
+    /// What tells connections for a request to this host from others.
+    pub(super) fn apart(&self, backend: &Backend, host: &str) -> Apart {
+        Apart::of(&backend.policy, host, (self.on.peer, self.on.policy.origin.dst))
     }
 
     /// Waits for something, as long as the client and the time allow.
@@ -292,8 +304,8 @@ pub(super) fn reachable<'t>(
     let Target::Backend(backend) = target else { return Err(Failed::NoCluster) };
     story.cluster = Some(super::story::cluster(backend));
     match backend.policy.tls {
-        ClientTls::Own(_) | ClientTls::Mesh(_) => Err(Failed::NeedsTls),
-        ClientTls::Plain | ClientTls::Auto(_) => Ok(backend),
+        ClientTls::Mesh(_) => Err(Failed::NeedsTls),
+        ClientTls::Plain | ClientTls::Auto(_) | ClientTls::Own(_) => Ok(backend),
     }
 }
 

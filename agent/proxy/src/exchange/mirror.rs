@@ -23,7 +23,7 @@ use crate::{
     cluster::{Cluster, Obtained, USUAL_IDLE, Upstream, Wanted},
     http1::{body::Framing, edit::Edits, response::Asked},
     http2::trailers::Trailers,
-    reach::Reach,
+    reach::{Apart, Reach},
     record::Tally,
     reset_stream::ResetStream,
 };
@@ -37,6 +37,7 @@ pub(super) struct Copy {
     workload: WorkloadId,
     origin: Origin,
     cluster: Arc<Cluster>,
+    apart: Apart,
     endpoints: Endpoints,
     head: RequestHead,
     /// The body, once it is known, and how it is delimited.
@@ -53,7 +54,8 @@ impl Exchange<'_> {
 
     fn copy(&self, request: &AskedFor<'_>, route: &Route, mirror: &Mirror) -> Option<Copy> {
         let backend = reachable(&mirror.to, &mut Story::default()).ok()?;
-        let edits = Edits::new([&route.headers.request]);
+        let mut edits = Edits::new([&route.headers.request]);
+        edits.supply(&request.marks().lines);
         let target = route.rewritten(request.target());
         let host = edits.host().or(route.rewritten_authority());
         Some(Copy {
@@ -61,6 +63,7 @@ impl Exchange<'_> {
             workload: self.on.workload,
             origin: self.on.policy.origin,
             cluster: self.on.clusters.of(backend),
+            apart: self.apart(backend, host.unwrap_or(request.authority())),
             endpoints: self.on.seams.judge.endpoints(backend),
             head: request_head(request, Some(backend), (&target, host), &edits).ok()?,
             body: None,
@@ -99,6 +102,8 @@ impl Copy {
             from: self.workload,
             policy: Some(&backend.policy),
             patience: PATIENCE,
+            speaks: self.head.speaks(),
+            apart: &self.apart,
         };
         reach.connect(to).await.ok()
     }
@@ -131,11 +136,12 @@ impl Copy {
     }
 
     async fn by_http1(&self, to: UpstreamAddr) -> Option<()> {
-        let mut upstream = match self.cluster.obtain(to).await.ok()? {
+        let mut upstream = match self.cluster.obtain(to, &self.apart).await.ok()? {
             Obtained::Waited(upstream) => upstream,
             Obtained::Dial(lease, _pending) => {
                 let stream = self.dial(to).await?;
-                Upstream { stream, since: Instant::now(), requests: 0, lease }
+                let (since, apart) = (Instant::now(), self.apart.clone());
+                Upstream { stream, since, requests: 0, apart, lease }
             }
         };
         let _under_way = self.cluster.begin(to).ok()?;
@@ -155,7 +161,7 @@ impl Copy {
 
     async fn by_http2(&self, to: UpstreamAddr) -> Option<()> {
         let dial = || async { self.dial(to).await.ok_or(()) };
-        let send = self.cluster.obtain_streams(to, dial).await.ok()?;
+        let send = self.cluster.obtain_streams((to, &self.apart), dial).await.ok()?;
         let _under_way = self.cluster.begin(to).ok()?;
         self.exchange(Far::Http2(send)).await.map(drop)
     }

@@ -12,7 +12,7 @@ use super::{
     failed::{Form, Local},
     flags::{Flag, Flags},
     flow::Source,
-    story::Exchanged,
+    story::{Exchanged, RequestProtocol},
 };
 use crate::{
     Failure,
@@ -104,7 +104,7 @@ impl Connection<'_> {
         inbox: &mut Vec<u8>,
     ) -> Result<bool, Failure> {
         let head: Vec<u8> = inbox.drain(..request.length).collect();
-        let asked = AskedFor::of_http1(&head, &request);
+        let asked = AskedFor::of_http1(&head, &request, self.seams.tracing);
         let source = Source::Http1 { from: client, inbox, body: Body::new(request.framing) };
         let upload = Upload::new(source, request.framing);
         let client = Client::Http1 { stream: client, version: request.version };
@@ -124,6 +124,7 @@ impl Connection<'_> {
         flags.add(Flag::DownstreamProtocolError);
         self.seams.records.exchanged(Exchanged::refused(
             (self.workload, self.peer, self.policy.origin),
+            RequestProtocol::Http1,
             (local.status, flags, bytes.len() as u64),
         ));
         Ok(false)
@@ -169,7 +170,7 @@ async fn next(client: &ResetStream, inbox: &mut Vec<u8>, is_first: bool) -> io::
 
 /// Ends the connection, and takes for a moment what the client still sends.
 async fn linger(client: &ResetStream, inbox: &mut Vec<u8>) {
-    if client.finish_writing().is_err() {
+    if client.finish_writing().await.is_err() {
         return;
     }
     let rest = async {

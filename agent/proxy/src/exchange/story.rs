@@ -4,8 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use agent_model::requests::backend::Backend;
 
-use super::flags::Flags;
+use super::{flags::Flags, marks::Span};
 use crate::{DialError, Origin, PeerAddr, UpstreamAddr, WorkloadId};
+
+/// In what a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestProtocol {
+    /// HTTP/1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// A call of gRPC.
+    Grpc,
+}
 
 /// What became of a request.
 #[derive(Clone, Debug)]
@@ -16,12 +27,22 @@ pub struct Exchanged {
     pub client: PeerAddr,
     /// What the client dialled, and by which rule it came.
     pub origin: Origin,
+    /// In what it came.
+    pub protocol: RequestProtocol,
     /// The method; empty where no head could be read.
     pub method: String,
     /// The host.
     pub authority: String,
     /// The path with its query.
     pub path: String,
+    /// The header `x-request-id`, which is made here where it did not come.
+    pub request_id: String,
+    /// Its span, where it is traced.
+    pub span: Option<Span>,
+    /// The header `user-agent`.
+    pub user_agent: Option<String>,
+    /// The header `x-forwarded-for`.
+    pub forwarded_for: Option<String>,
     /// The route's name, where it has one.
     pub route: String,
     /// The destination, as Istio names clusters.
@@ -52,15 +73,21 @@ impl Exchanged {
     /// Of what was no request.
     pub(super) fn refused(
         (workload, client, origin): (WorkloadId, PeerAddr, Origin),
+        protocol: RequestProtocol,
         (status, flags, bytes_received): (u16, Flags, u64),
     ) -> Self {
         Self {
             workload,
             client,
             origin,
+            protocol,
             method: String::new(),
             authority: String::new(),
             path: String::new(),
+            request_id: String::new(),
+            span: None,
+            user_agent: None,
+            forwarded_for: None,
             route: String::new(),
             cluster: None,
             upstream: None,

@@ -98,11 +98,12 @@ impl Connection<'_> {
                 let client = Client::Http2(stream);
                 let tally = Tally::default();
                 let exchange = Exchange { on: self, client: &client, tally: &tally };
-                exchange.refuse(&AskedFor::of_http2(&parts, &none), Local::refused(refusal)).await;
+                let asked = AskedFor::of_http2(&parts, &none, None);
+                exchange.refuse(&asked, Local::refused(refusal)).await;
                 return;
             }
         };
-        let asked = AskedFor::of_http2(&parts, &checked);
+        let asked = AskedFor::of_http2(&parts, &checked, self.seams.tracing);
         let source = Source::Http2 { from: body, taken: 0 };
         let upload = Upload::new(source, checked.framing);
         let (client, tally) = (Client::Http2(stream), Tally::default());

@@ -28,6 +28,7 @@ use crate::{
         response::{self, Asked, Response as Http1Response},
     },
     http2,
+    reach::refused,
     reset_stream::ResetStream,
 };
 
@@ -231,8 +232,9 @@ async fn next_head(
             }
         }
         match upstream.read_some(inbox).await {
-            Ok(0) | Err(_) => return Err(None),
+            Ok(0) => return Err(None),
             Ok(_) => {}
+            Err(error) => return Err(refused(upstream, error).map(Failed::Dial)),
         }
     }
 }

@@ -47,6 +47,19 @@ impl<'a> Edits<'a> {
         }
     }
 
+    /// Adds fields in place of those that came, unless a route has a say in them.
+    pub fn supply(&mut self, lines: &'a [(String, String)]) {
+        let has_say = |name: &str| {
+            self.drops(name.as_bytes())
+                || self.lines.iter().any(|(own, _)| own.eq_ignore_ascii_case(name))
+        };
+        let wanted: Vec<_> = lines.iter().filter(|(name, _)| !has_say(name)).collect();
+        for (name, value) in wanted {
+            self.remove(name);
+            self.append_line(name, value);
+        }
+    }
+
     /// Adds a field beside what is there.
     pub fn append_line(&mut self, name: &'a str, value: &'a str) {
         if is_changeable(name) && is_value(value) {

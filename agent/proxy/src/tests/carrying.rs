@@ -46,6 +46,7 @@ async fn a_server_that_speaks_first_is_heard_at_once() {
     let mut read = [0; 9];
     soon(client.read_exact(&mut read)).await.unwrap();
     assert_eq!(&read, b"220 ready");
+    assert_eq!(rig.opened(), 1, "it is told of before its end");
     drop((client, server));
     let record = rig.record().await;
     assert!(record.failure.is_none(), "{record:?}");

@@ -21,7 +21,7 @@ use super::{
     rig::{Answers, Rig, end_of, soon},
     way::backend,
 };
-use crate::{Blame, Protocol, Ruling, hello::tests::asking};
+use crate::{Blame, Protocol, Ruling, first::QUIET, hello::tests::asking};
 
 /// A destination of its own.
 struct Far(TcpListener);
@@ -211,6 +211,23 @@ async fn s0_14_where_names_are_told_apart_a_server_that_speaks_first_is_heard() 
     let mut server = plain.accept().await;
     client.write_all(b"EHLO").await.unwrap();
     hears(&mut server, b"EHLO").await;
+}
+
+#[tokio::test]
+async fn a_slow_client_is_led_by_its_name_where_nothing_answers_one_without() {
+    let named = Far::new().await;
+    let nobody = Far::new().await.at();
+    let listener = Listener {
+        tls: vec![route(&["a.example.com"], named.at())],
+        tcp: Some(route(&[], nobody)),
+        ..Listener::default()
+    };
+    let rig = rig(Answers::allow(), listener).await;
+    let mut client = rig.dial().await;
+    tokio::time::sleep(2 * QUIET).await;
+    client.write_all(&asking("a.example.com")).await.unwrap();
+    let mut server = named.accept().await;
+    hears(&mut server, &asking("a.example.com")).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,9 +21,9 @@ use tokio::{
 };
 
 use crate::{
-    Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Origin, OriginError,
-    OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, UpstreamAddr, Workload,
-    WorkloadId, drain, serve,
+    Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Opened, Origin,
+    OriginError, OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, Tls, Tracing,
+    UpstreamAddr, Workload, WorkloadId, drain, serve, tls::tests::InMemory,
 };
 
 pub(super) const WORKLOAD: WorkloadId = WorkloadId(7);
@@ -33,8 +36,10 @@ pub(super) struct Answers {
     pub(super) ruling: Option<Ruling>,
     pub(super) dial: How,
     pub(super) limits: Limits,
+    pub(super) tracing: Option<Tracing>,
     /// What the workload may dial; a test may change it.
     pub(super) outbound: Arc<Mutex<Option<Arc<Outbound>>>>,
+    pub(super) files: InMemory,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +56,9 @@ impl Answers {
             ruling: Some(Ruling { duty, default_action, upstream: None, reads_all: false }),
             dial: How::Connect,
             limits: Limits::default(),
+            tracing: None,
             outbound: Arc::default(),
+            files: InMemory::default(),
         }
     }
 }
@@ -61,6 +68,7 @@ struct Fixed {
     upstream: SocketAddr,
     records: Mutex<mpsc::UnboundedSender<Record>>,
     exchanged: mpsc::UnboundedSender<Exchanged>,
+    opened: Arc<AtomicUsize>,
 }
 
 impl Origins for Fixed {
@@ -103,6 +111,11 @@ impl Dial for Fixed {
 }
 
 impl Records for Fixed {
+    fn opened(&self, opened: Opened) {
+        assert_eq!((opened.workload, opened.origin.rule), (WORKLOAD, 3));
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn record(&self, record: Record) {
         // A test that has ended listens no more.
         let _ = self.records.lock().unwrap().send(record);
@@ -124,6 +137,7 @@ pub(super) struct Rig {
     pub(super) tasks: JoinSet<()>,
     records: mpsc::UnboundedReceiver<Record>,
     exchanged: mpsc::UnboundedReceiver<Exchanged>,
+    opened: Arc<AtomicUsize>,
 }
 
 impl Rig {
@@ -140,17 +154,21 @@ impl Rig {
         let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (sender, records) = mpsc::unbounded_channel();
         let (told, exchanged) = mpsc::unbounded_channel();
+        let opened = Arc::<AtomicUsize>::default();
         let fixed = Arc::new(Fixed {
             upstream: upstream.local_addr().unwrap(),
             records: Mutex::new(sender),
             exchanged: told,
+            opened: Arc::clone(&opened),
             answers: answers.clone(),
         });
         let seams = Seams {
             origins: Arc::clone(&fixed) as Arc<dyn Origins>,
             judge: Arc::clone(&fixed) as Arc<dyn Judge>,
             dial: Arc::clone(&fixed) as Arc<dyn Dial>,
+            tls: Tls::new(Box::new(answers.files.clone())),
             records: fixed,
+            tracing: answers.tracing,
         };
         let proxy = Proxy::new(seams, answers.limits);
         let workload = Workload::new(WORKLOAD, &proxy);
@@ -158,7 +176,18 @@ impl Rig {
         let mut tasks = JoinSet::new();
         let serving = tasks.spawn(async {});
         (
-            Self { proxy, workload, upstream, addr, trigger, serving, tasks, records, exchanged },
+            Self {
+                proxy,
+                workload,
+                upstream,
+                addr,
+                trigger,
+                serving,
+                tasks,
+                records,
+                exchanged,
+                opened,
+            },
             drain,
         )
     }
@@ -176,6 +205,11 @@ impl Rig {
 
     pub(super) async fn record(&mut self) -> Record {
         soon(self.records.recv()).await.unwrap()
+    }
+
+    /// How many connections were carried as they are.
+    pub(super) fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
     }
 
     /// What became of the next request.

@@ -55,7 +55,12 @@ impl Server {
 }
 
 fn get(path: &str) -> Request<()> {
-    Request::builder().uri(format!("http://reviews{path}")).header("x-one", "1").body(()).unwrap()
+    Request::builder()
+        .uri(format!("http://reviews{path}"))
+        .header("x-one", "1")
+        .header("x-request-id", "7")
+        .body(())
+        .unwrap()
 }
 
 fn call() -> Request<()> {
@@ -126,7 +131,10 @@ async fn a_client_of_http_2_reaches_a_server_of_http_1() {
     let (response, _) = send.send_request(get("/old?a=1"), true).unwrap();
     let mut server = accept(&rig).await;
     let seen = hear(&mut server, "\r\n\r\n").await;
-    assert_eq!(seen, "GET /new?a=1 HTTP/1.1\r\nhost: reviews\r\nx-one: 1\r\n\r\n");
+    assert_eq!(
+        seen,
+        "GET /new?a=1 HTTP/1.1\r\nhost: reviews\r\nx-one: 1\r\nx-request-id: 7\r\n\r\n"
+    );
     say(
         &mut server,
         "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nX-Two: 2\r\n\

@@ -7,7 +7,8 @@ use tokio::{
 
 use super::rig::{Rig, soon};
 
-pub(super) const GET: &str = "GET /old?a=1 HTTP/1.1\r\nHost: Reviews:80\r\nX-Case: Kept\r\n\r\n";
+pub(super) const GET: &str =
+    "GET /old?a=1 HTTP/1.1\r\nHost: Reviews:80\r\nX-Case: Kept\r\nX-Request-Id: 7\r\n\r\n";
 pub(super) const FINE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 pub(super) async fn say(stream: &mut TcpStream, text: &str) {

@@ -16,6 +16,7 @@ use agent_model::{
 };
 
 use super::rig::{Answers, Rig};
+use crate::Tracing;
 
 /// Retries of everything that may be tried again.
 pub(super) fn eager(attempts: u32) -> Retries {
@@ -57,12 +58,34 @@ pub(super) async fn dialled(
     policy: impl FnOnce(&mut ClientPolicy),
     change: impl FnOnce(&mut Route),
 ) -> Rig {
-    let answers = Answers::allow();
+    answering(Answers::allow(), policy, change).await
+}
+
+/// A rig with a plain way whose requests are traced.
+pub(super) async fn traced(tracing: Tracing) -> Rig {
+    let answers = Answers { tracing: Some(tracing), ..Answers::allow() };
+    answering(answers, |_| {}, |_| {}).await
+}
+
+async fn answering(
+    answers: Answers,
+    policy: impl FnOnce(&mut ClientPolicy),
+    change: impl FnOnce(&mut Route),
+) -> Rig {
     let slot = Arc::clone(&answers.outbound);
     let rig = Rig::new(answers).await;
     let addr = rig.upstream.local_addr().unwrap();
-    let way = forward(Target::Backend(backend(&[addr], policy)));
-    let mut route = Route {
+    let mut any = listener(forward(Target::Backend(backend(&[addr], policy))));
+    change(&mut Arc::make_mut(&mut any.hosts[0]).routes[0]);
+    let port = Port { at: BTreeMap::new(), any };
+    let outbound = Outbound { ports: [(addr.port(), Arc::new(port))].into() };
+    *slot.lock().unwrap() = Some(Arc::new(outbound));
+    rig
+}
+
+/// A listener whose only route goes this way.
+pub(super) fn listener(way: Forward) -> Listener {
+    let route = Route {
         name: "main".into(),
         when: Match::default(),
         then: Action::Forward(way),
@@ -71,13 +94,8 @@ pub(super) async fn dialled(
         cors: None,
         headers: HeaderChanges::default(),
     };
-    change(&mut route);
     let host = VirtualHost { domains: [Domain::new("reviews")].into(), routes: vec![route] };
-    let any = Listener { hosts: vec![Arc::new(host)], ..Listener::default() };
-    let port = Port { at: BTreeMap::new(), any };
-    let outbound = Outbound { ports: [(addr.port(), Arc::new(port))].into() };
-    *slot.lock().unwrap() = Some(Arc::new(outbound));
-    rig
+    Listener { hosts: vec![Arc::new(host)], ..Listener::default() }
 }
 
 /// A rig whose upstream speaks this.
@@ -104,7 +122,7 @@ pub(super) fn backend(at: &[SocketAddr], change: impl FnOnce(&mut ClientPolicy))
     backend_of(AppProtocol::Http, at, change)
 }
 
-fn backend_of(
+pub(super) fn backend_of(
     protocol: AppProtocol,
     at: &[SocketAddr],
     change: impl FnOnce(&mut ClientPolicy),

@@ -2,16 +2,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
-use agent_abi::counter;
+use agent_abi::{Event, EventKind, LAYER_CONNECT, Reason, Verdict, counter, protocol};
 use agent_base::laps::{Laps, Phase};
+use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::{code, table};
 use crate::observe::{
-    metrics::Metrics,
+    flow_record::{FlowRecord, Known},
+    flow_request::FlowRequest,
+    flows::Subscriber as _,
+    metrics::{Lost, Metrics},
+    service_metrics::ServiceMetrics,
     status::{Canary, Enrolment, Pod, Status},
 };
 
@@ -21,6 +27,9 @@ pub(super) const ABOUT: &str = "`/metrics` on the agent's socket in `--run-dir`,
 
 /// Labels whose values are names of the cluster's objects.
 const OPEN: [&str; 3] = ["kind", "namespace", "pod"];
+
+/// The same, and what came of a request.
+const OF_SERVICES: [&str; 3] = ["source_", "destination_", "response_"];
 
 /// What a scrape says of a family.
 #[derive(Debug, Default)]
@@ -41,7 +50,7 @@ pub(super) fn page() -> anyhow::Result<String> {
 }
 
 fn label(name: &str, values: &BTreeSet<String>) -> String {
-    if OPEN.contains(&name) {
+    if OPEN.contains(&name) || OF_SERVICES.iter().any(|part| name.starts_with(part)) {
         return code(name);
     }
     let values: Vec<String> = values.iter().map(|value| code(value)).collect();
@@ -50,7 +59,9 @@ fn label(name: &str, values: &BTreeSet<String>) -> String {
 
 /// All there is to say, once.
 fn scrape() -> anyhow::Result<String> {
-    let metrics = Metrics::default();
+    let services = Arc::new(ServiceMetrics::default());
+    some_traffic(&services)?;
+    let metrics = Metrics::new(services, Lost::default());
     metrics.published(Duration::ZERO);
     let mut laps = Laps::default();
     for phase in Phase::ALL {
@@ -81,6 +92,26 @@ fn scrape() -> anyhow::Result<String> {
         ..Status::default()
     };
     Ok(metrics.text(status)?)
+}
+
+/// A request and a connection.
+fn some_traffic(services: &ServiceMetrics) -> anyhow::Result<()> {
+    let event = Event {
+        kind: EventKind::CLOSE,
+        layer: LAYER_CONNECT,
+        verdict: Verdict::Direct as u32,
+        reason: Reason::Rule as u32,
+        protocol: protocol::TCP.into(),
+        ..Event::default()
+    };
+    let ended = FlowRecord::from_event(&event, Timestamp::UNIX_EPOCH, Known::default());
+    let ended = ended.context("an event of this version")?;
+    for protocol in ["http", "grpc"] {
+        let request = FlowRequest { protocol: protocol.into(), ..FlowRequest::default() };
+        services.hear(&Arc::new(FlowRecord { request: Some(Box::new(request)), ..ended.clone() }));
+    }
+    services.hear(&Arc::new(ended));
+    Ok(())
 }
 
 fn families(scrape: &str) -> BTreeMap<String, Family> {

@@ -3,7 +3,7 @@ use std::path::Path;
 use agent_kernel::netns::NetNs;
 use agent_model::{
     egress::{DefaultAction, EgressPolicy},
-    pod::PodId,
+    pod::{PodId, WorkloadName},
     snapshot::{Enrolment, PodPlan, Snapshot},
 };
 use agent_pods::{
@@ -17,6 +17,17 @@ const COOKIE_IS_JUDGED: fn(u64) -> bool = |_| true;
 
 fn id() -> PodId {
     PodId { namespace: "shop".into(), name: "web-0".into() }
+}
+
+fn workload() -> Arc<WorkloadName> {
+    Arc::new(WorkloadName {
+        namespace: "shop".into(),
+        name: "web".into(),
+        app: None,
+        version: None,
+        canonical_service: "web".into(),
+        canonical_revision: "latest".into(),
+    })
 }
 
 fn enrolled() -> Enrolment {
@@ -41,7 +52,9 @@ fn view(uid: &str, enrolment: Enrolment) -> PodView {
     PodView {
         id: id(),
         uid: uid.into(),
+        workload: workload(),
         addresses: Vec::new(),
+        access_log: None,
         enrolment,
         problem: None,
         opened: Some(opened),
@@ -125,7 +138,14 @@ async fn asked(sandboxes: &Arc<Sandboxes>) -> (Queue, watch::Receiver<Progress>)
 }
 
 fn snapshot(enrolment: Enrolment) -> Snapshot {
-    let plan = PodPlan { uid: "u1".into(), addresses: Vec::new(), netns: None, enrolment };
+    let plan = PodPlan {
+        uid: "u1".into(),
+        workload: workload(),
+        addresses: Vec::new(),
+        netns: None,
+        access_log: None,
+        enrolment,
+    };
     Snapshot { pods: [(id(), plan)].into(), ..Snapshot::default() }
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn test_record(port: u16, verdict: Verdict, reason: Reason) -> FlowRe
         ..Event::default()
     };
     let pod = Some(PodId { namespace: "shop".into(), name: "web-0".into() });
-    let known = Known { pod, address: "192.0.2.7".parse().ok(), rule: None };
+    let known = Known { pod, workload: None, address: "192.0.2.7".parse().ok(), rule: None };
     FlowRecord::from_event(&event, Timestamp::UNIX_EPOCH, known).unwrap()
 }
 
@@ -47,7 +47,7 @@ fn an_event_becomes_a_record_with_names() {
         field: "spec.ports[0]".into(),
         host: Some("db.example".to_owned()),
     };
-    let known = Known { pod: None, address: None, rule: Some(source.into()) };
+    let known = Known { rule: Some(source.into()), ..Known::default() };
     let found = FlowRecord::from_event(&event, Timestamp::UNIX_EPOCH, known).unwrap();
     let to = End(found.destination.address, found.destination.port).to_string();
     assert_eq!(to, "[2001:db8::5]:443");

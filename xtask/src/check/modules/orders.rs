@@ -117,6 +117,7 @@ pub(super) const ORDERS: [Order; 6] = [
             "observe",
             "admin",
             "proxied",
+            "certificates",
             "sync",
             "cni",
             "report",

@@ -116,9 +116,9 @@ pub(super) fn split(stage: &Stage) -> anyhow::Result<String> {
         for header in ["end-user: roundrobin", "End-User: roundrobin"] {
             let shares = stage.reviews(node, &[family, "-H", header], MANY)?;
             is_split(&shares, &wanted).with_context(|| format!("{node} {family} {header}"))?;
-            shares
-                .into_iter()
-                .for_each(|(version, count)| *seen.entry(version).or_default() += count);
+            for (version, count) in shares {
+                *seen.entry(version).or_default() += count;
+            }
         }
     }
     for host in ["reviews", "reviews.bookinfo", "reviews.bookinfo.svc", FQDN] {
@@ -137,6 +137,9 @@ pub(super) fn split(stage: &Stage) -> anyhow::Result<String> {
     stage.only(&["-H", "end-user: roundrobin"], "v2").context("the first rule that matches")?;
     Ok(format!("{seen:?} of {} with the header for weights of 10, 30, 60; else v2 alone", 4 * MANY))
 }
+
+/// In full, since App Mesh has a kind of the same name.
+const RULES: &str = "virtualservices.networking.istio.io,destinationrules.networking.istio.io";
 
 const FQDN: &str = "reviews.bookinfo.svc.cluster.local";
 
@@ -177,13 +180,7 @@ pub(super) fn slow(stage: &Stage) -> anyhow::Result<String> {
         let said = stage.page(node, &["-w", "%{http_code}"])?;
         ensure!(said.ends_with("200") && said.contains("Sorry, product reviews"), "{said}");
     }
-    stage.cluster.kubectl(&[
-        "delete",
-        "virtualservice,destinationrule",
-        "--all",
-        "-n",
-        NAMESPACE,
-    ])?;
+    stage.cluster.kubectl(&["delete", RULES, "--all", "-n", NAMESPACE])?;
     for node in NODES {
         eventually(PATIENCE, || {
             let shares = stage.reviews(node, &[], 1)?;

@@ -18,7 +18,8 @@ use crate::{
 
 const STREAMS: &str = "connections of plain TCP are not routed here yet: they go where the Service of \
                        the dialled name takes them";
-const CLIENTS: &str = "connections are made here without it: no TLS is added";
+const CLIENTS: &str = "requests fail with 503 where TLS is enforced and its certificates are in no file \
+                       below --tls-dir; other connections are made without it";
 const LISTENERS: &str = "what arrives is handed on as it is: nothing is limited, checked or \
                          decrypted here yet";
 const GATEWAYS: &str = "no listener is opened here yet: the gateway's own pods serve it";

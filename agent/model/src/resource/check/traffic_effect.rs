@@ -5,7 +5,9 @@ use super::Report;
 use crate::{
     finding::code,
     resource::{
-        destination_rule::{DestinationRuleSpec, LoadBalancer, PortPolicy, TrafficPolicy},
+        destination_rule::{
+            ClientTls, ClientTlsMode, DestinationRuleSpec, LoadBalancer, PortPolicy, TrafficPolicy,
+        },
         schema_fields::manifest_name,
         sidecar::{ConnectionPool, HttpPool, TcpPool},
         virtual_service::VirtualServiceSpec,
@@ -15,8 +17,10 @@ use crate::{
 const REQUESTS: &str = "holds on ports that are declared as HTTP, HTTP/2 or gRPC: ports without a \
                         declared protocol go where the pod dials";
 const GATEWAYS: &str = "no listener is opened here yet: the gateway's own pods serve it";
-const TLS: &str = "no TLS is added here yet: requests that are routed are refused with 503 where it \
-                   is asked for, other connections are made without it";
+const MESH: &str = "the mesh's TLS is not spoken here yet: what is routed fails where it is asked for, \
+                    requests with 503; other connections are made without it";
+const SECRETS: &str = "Secrets are not read here yet: in a rule with a workloadSelector, where it counts, \
+                       requests fail with 503 and other connections are closed";
 const CLIENTS: &str = "connections are made here without it";
 const BALANCER: &str = "endpoints are chosen here without it, near and far ones alike";
 
@@ -56,21 +60,33 @@ fn policy(at: &str, policy: &TrafficPolicy, report: &mut Report<'_>) {
         tls,
         port_level_settings,
         tunnel,
-        proxy_protocol,
+        proxy_protocol: _,
         retry_budget: _,
     } = policy;
     balancer(at, load_balancer.as_ref(), report);
     pool(at, connection_pool.as_ref(), report);
     let field = |name: &str| format!("{at}.{name}");
-    without(report, tls.is_some(), field("tls"), TLS);
+    client_tls(at, tls.as_ref(), report);
     without(report, tunnel.is_some(), field("tunnel"), CLIENTS);
-    without(report, proxy_protocol.is_some(), field("proxyProtocol"), CLIENTS);
     for (index, own) in port_level_settings.iter().enumerate() {
         let PortPolicy { port: _, load_balancer, connection_pool, outlier_detection: _, tls } = own;
         let at = format!("{at}.portLevelSettings[{index}]");
         balancer(&at, load_balancer.as_ref(), report);
         pool(&at, connection_pool.as_ref(), report);
-        without(report, tls.is_some(), format!("{at}.tls"), TLS);
+        client_tls(&at, tls.as_ref(), report);
+    }
+}
+
+/// TLS with certificates of the mesh, or of Secrets.
+fn client_tls(at: &str, tls: Option<&ClientTls>, report: &mut Report<'_>) {
+    let Some(tls) = tls else { return };
+    match tls.mode {
+        ClientTlsMode::Disable => {}
+        ClientTlsMode::IstioMutual => without(report, true, format!("{at}.tls"), MESH),
+        ClientTlsMode::Simple | ClientTlsMode::Mutual => {
+            let is_set = !tls.credential_name.is_empty();
+            without(report, is_set, format!("{at}.tls.credentialName"), SECRETS);
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     super::workloads::Labels,
     Client, RequestModel,
-    definition::Read,
     destination::{Merged, contains},
     policy::Effective,
+    reads::Read,
     visible::VisiblePort,
 };
 use crate::{
@@ -156,22 +156,22 @@ fn client_tls(
     match tls.mode {
         ClientTlsMode::Disable => ClientTls::Plain,
         ClientTlsMode::IstioMutual => ClientTls::Mesh(mesh(&tls.subject_alt_names)),
-        ClientTlsMode::Simple => ClientTls::Own(own(tls, secret, None, service)),
+        ClientTlsMode::Simple => own(with, tls, (secret, None), service),
         ClientTlsMode::Mutual => {
             let files =
                 || Certificate::Files(tls.client_certificate.clone(), tls.private_key.clone());
             let certificate = secret.cloned().map_or_else(files, Certificate::Secret);
-            ClientTls::Own(own(tls, secret, Some(certificate), service))
+            own(with, tls, (secret, Some(certificate)), service)
         }
     }
 }
 
 fn own(
+    with: &MadeWith,
     tls: &destination_rule::ClientTls,
-    secret: Option<&String>,
-    certificate: Option<Certificate>,
+    (secret, certificate): (Option<&String>, Option<Certificate>),
     service: &Service,
-) -> OwnTls {
+) -> ClientTls {
     let revoked = Some(tls.ca_crl.clone()).filter(|file| !file.is_empty());
     let trust = match (secret, tls.ca_certificates.as_str()) {
         (Some(secret), _) => Trust::Secret(secret.clone()),
@@ -182,13 +182,14 @@ fn own(
         [] => service.certificate_names.to_vec(),
         names => names.to_vec(),
     };
-    OwnTls {
+    ClientTls::Own(OwnTls {
+        namespace: with.namespace.clone().unwrap_or_default(),
         trust,
         verify: tls.insecure_skip_verify != Some(true),
         names,
         server_name: Some(tls.sni.clone()).filter(|name| !name.is_empty()),
         certificate,
-    }
+    })
 }
 
 impl RequestModel {

@@ -7,15 +7,12 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use super::{
-    super::workloads::Labels,
-    Client, RequestModel,
-    outbound::Building,
-    virtual_service::Routes,
-    visible::{VisibleHost, VisiblePort},
+    super::workloads::Labels, Client, RequestModel, reads::Read, virtual_service::Routes,
+    visible::VisibleHost,
 };
 use crate::{
     requests::{
-        backend::{Backend, Members, Target},
+        backend::{Members, Target},
         host::Domain,
         outbound::StreamRoute,
         route::VirtualHost,
@@ -44,19 +41,6 @@ pub(super) enum Subject {
 /// What of the client a definition follows from, besides what it reads: nothing, its namespace, or its
 /// labels too.
 type Who = Option<(String, Labels)>;
-
-/// What else was looked up.
-#[derive(Clone, Debug)]
-pub(super) enum Read {
-    /// A host that a route leads to.
-    Host(Arc<VisibleHost>),
-    /// A host that a route leads to, and the client does not reach.
-    NoHost(String),
-    /// A destination.
-    Backend(Arc<Backend>),
-    /// A subset that no rule has.
-    NoSubset(VisiblePort, String),
-}
 
 /// What a definition adds to a port.
 #[derive(Debug)]
@@ -92,12 +76,13 @@ impl Definition {
 }
 
 impl RequestModel {
-    /// What a subject is to a client.
+    /// What a subject is to a client: a known definition, else the pieces that are made of it.
     pub(super) fn definition(
         &self,
         client: &Client,
         subject: Subject,
         last: &Last<'_>,
+        make: impl FnOnce(&Subject) -> Vec<Piece>,
     ) -> Arc<Definition> {
         let who = subject.follows_from(client);
         let is_still = |one: &&&Arc<Definition>| {
@@ -119,12 +104,12 @@ impl RequestModel {
         if let Some(known) = pool.find(subject.address(), is_it) {
             return known;
         }
-        let (pieces, reads) = client.noting(|| Building::pieces(self, client, &subject));
+        let (pieces, reads) = client.noting(|| make(&subject));
         let about = subject.address();
         let (pieces, reads) = (pieces.into(), reads.into());
-        let made = Arc::new(Definition { subject, client: who, reads, pieces });
-        pool.put(about, (), &made);
-        made
+        let defined = Arc::new(Definition { subject, client: who, reads, pieces });
+        pool.put(about, (), &defined);
+        defined
     }
 
     /// Whether a client would read the same now.
@@ -144,22 +129,6 @@ impl RequestModel {
             Read::NoSubset(port, subset) => {
                 matches!(self.backend(client, port, Some(subset)), Target::Missing(_))
             }
-        }
-    }
-}
-
-impl Client {
-    /// Does something, and tells what was looked up meanwhile.
-    fn noting<T>(&self, work: impl FnOnce() -> T) -> (T, Vec<Read>) {
-        *self.reads.borrow_mut() = Some(Vec::new());
-        let done = work();
-        (done, self.reads.take().unwrap_or_default())
-    }
-
-    /// Notes what is looked up.
-    pub(super) fn note(&self, read: impl FnOnce() -> Read) {
-        if let Some(reads) = &mut *self.reads.borrow_mut() {
-            reads.push(read());
         }
     }
 }

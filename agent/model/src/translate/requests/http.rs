@@ -6,10 +6,10 @@ use super::{
     super::retries::retries,
     Client, RequestModel, VisibleHost,
     actions::{answer, chance, changes, cors, faults, is_host, redirect_to, rewrite},
-    definition::Read,
     delegate::Rule,
     matches::{RouteContext, applicable},
     named,
+    reads::Read,
     virtual_service::Routes,
 };
 use crate::{

@@ -47,7 +47,8 @@ impl RequestModel {
             routes: by_host.find(&Domain::new(&seen.host)).cloned(),
         });
         let subjects = hosts.chain(undeclared(client, &all));
-        subjects.map(|subject| self.definition(client, subject, &last)).collect()
+        let make = |subject: &Subject| Building::pieces(self, client, subject);
+        subjects.map(|subject| self.definition(client, subject, &last, make)).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     hash::Hash,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
@@ -14,6 +15,7 @@ use super::{
     pool::Pool, sidecars, visible::VisibleHost, workload,
 };
 use crate::{
+    pod::WorkloadName,
     requests::backend::{Backend, LoadAssignment},
     resource::{Kind, app_mesh::VirtualNode},
 };
@@ -293,6 +295,10 @@ impl Requests for RequestModel {
 
     fn load_assignment(&self, backend: &Backend) -> LoadAssignment {
         self.assignment(backend)
+    }
+
+    fn workload_at(&self, address: IpAddr) -> Option<Arc<WorkloadName>> {
+        Some(Arc::clone(&self.workloads.at(address)?.name))
     }
 
     fn server(&self, id: &PodId) -> Option<Arc<Server>> {

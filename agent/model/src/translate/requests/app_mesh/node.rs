@@ -16,8 +16,8 @@ use crate::{
             VirtualNode,
             common::{self, DurationUnit, Protocol, Timeout, Timeouts},
             node::{
-                self, Certificate, ClientTls, ConnectionPool, Dns, Listener, ListenerTls,
-                OutlierDetection, ResponseType, TlsMode, Validation,
+                self, Certificate, ConnectionPool, Dns, Listener, ListenerTls, OutlierDetection,
+                ResponseType, TlsMode, Validation,
             },
             selects,
         },
@@ -68,7 +68,7 @@ pub(super) fn target(
         warmup: None,
         limits: Limits::none(CONNECT_TIMEOUT),
         ejection: listener.outlier_detection.as_ref().map(ejection),
-        tls: client_tls(how.tls, listener, &service, number),
+        tls: client_tls(how, listener, &service, number),
         tunnel: None,
         proxy_protocol: None,
         retry_budget: None,
@@ -182,13 +182,8 @@ fn ejection(given: &OutlierDetection) -> Ejection {
 }
 
 /// A policy that does not insist on TLS uses it where the listener offers it.
-fn client_tls(
-    policy: Option<&ClientTls>,
-    listener: &Listener,
-    host: &str,
-    port: u16,
-) -> policy::ClientTls {
-    let Some(tls) = policy else { return policy::ClientTls::Plain };
+fn client_tls(how: &Dialling<'_>, listener: &Listener, host: &str, port: u16) -> policy::ClientTls {
+    let Some(tls) = how.tls else { return policy::ClientTls::Plain };
     let offered = listener.tls.as_ref().is_some_and(|tls| tls.mode != TlsMode::Disabled);
     let for_port = tls.ports.is_empty() || tls.ports.contains(&i64::from(port));
     if !for_port || !(tls.enforce.unwrap_or(true) || offered) {
@@ -197,6 +192,7 @@ fn client_tls(
     let validation = tls.validation.as_ref();
     let names = validation.and_then(|one| one.subject_alternative_names.as_ref());
     policy::ClientTls::Own(OwnTls {
+        namespace: how.client.namespace.clone(),
         trust: validation.map_or(Trust::System, trust),
         verify: true,
         names: names.map_or_else(|| vec![host.to_owned()], |names| names.matches.exact.clone()),
