@@ -27,6 +27,7 @@ mod governing;
 mod intern;
 pub mod labels;
 mod mesh_config;
+mod observe;
 mod pod_facts;
 mod pods;
 mod pods_anywhere;

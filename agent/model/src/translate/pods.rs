@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
     access_log::access_log,
-    annotation::{self, AUDIT, MIRROR, NETNS, OBSERVE},
+    annotation::{self, AUDIT, MIRROR, NETNS},
     app_mesh::{self, AppMesh},
     context::{Http, NetnsAnnotation, NodeContext},
     enrol::{self, Membership, PodNotice, membership, truth},
@@ -18,6 +18,7 @@ use super::{
     governing,
     intern::{Interner, View, ViewKey},
     mesh_config::{MeshSettings, outbound},
+    observe,
     pod_facts,
     requests::{Member, Mesh},
     revisions::{Governed, Revisions},
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     egress::{DefaultAction, EgressPolicy, Rule},
     finding::{Finding, Severity, code},
-    pod::PodId,
+    pod::{AccessLog, PodId},
     registry::{List, Registry, Scope, Visibility},
     resource::{
         Described as _, Governing, Kind, ObjectKey, Objects, sidecar::Sidecar, tag::REVISION,
@@ -287,18 +288,15 @@ impl<'a> Planner<'a> {
         view
     }
 
-    /// Whether all requests of a pod go by the proxy. What cannot be read means that they do: it has been
-    /// asked for something that only the proxy sees.
+    /// Whether all requests of a pod go by the proxy: since the node says so, or since the pod or its
+    /// namespace asks for something that only the proxy sees.
     fn reads_all(&self, (pod, id): (&Pod, &PodId), findings: &mut Vec<Finding>) -> bool {
-        let namespace = self.namespaces.get(id.namespace.as_str());
-        let of_namespace = namespace.and_then(|one| one.metadata.annotation(OBSERVE));
-        let asked = pod.metadata.annotation(OBSERVE).or(of_namespace);
-        if let Some(other) = asked.filter(|asked| !matches!(*asked, "requests" | "none")) {
-            let message = format!("{other:?} is not known: say `requests` or `none`");
-            let (severity, field) = (Severity::Warning, annotation::path(OBSERVE));
-            findings.push(Finding::new(severity, code::ANNOTATION, &id.key(), field, message));
-        }
-        self.node.http == Http::Always || asked.is_some_and(|asked| asked != "none")
+        let namespace = self.namespaces.get(id.namespace.as_str()).map(|one| &***one);
+        // What cannot be read of the access log is told where its lines are chosen.
+        let log = access_log((pod, id), namespace, &mut Vec::new());
+        self.node.http == Http::Always
+            || observe::is_asked((pod, id), namespace, findings)
+            || log.is_some_and(|log| log != AccessLog::Off)
     }
 
     /// A default that denies only reports where the pod or its namespace is audited.
