@@ -74,6 +74,9 @@ pub enum Decision {
         rule: RuleText,
         /// What the policy says where no rule matches.
         default: String,
+        /// Why it goes by the proxy or not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// No rule matches, and the policy decides.
     Default {
@@ -231,7 +234,8 @@ fn judged(snapshot: &Snapshot, policy: &EgressPolicy, query: &Query) -> Explanat
     };
     let rules = policy.rules.rules();
     if let Some(rule) = scan(rules, addr_of(query.address), number, query.port.get()) {
-        let decision = Decision::Rule { rule: rule.into(), default };
+        let reason = snapshot.registry.reason(rule).map(|reason| reason.words().to_owned());
+        let decision = Decision::Rule { rule: rule.into(), default, reason };
         return Explanation::of(decision);
     }
     let missing = policy.default_action != DefaultAction::AllowAny;

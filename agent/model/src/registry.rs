@@ -19,7 +19,7 @@ use std::{
 use ipnet::IpNet;
 
 use crate::{
-    egress::{Action, Rule, RuleSource},
+    egress::{Action, Protocol, ProxyDuty, Rule, RuleSource},
     endpoints::Endpoints,
     finding::Finding,
     pod::PodId,
@@ -157,19 +157,6 @@ impl ServicePort {
         self.rules.iter().any(|rule| rule.action != Action::Direct)
     }
 
-    /// Why its connections are proxied or go out directly.
-    pub fn reason(&self) -> PathReason {
-        match self.protocol.map(AppProtocol::family) {
-            None => PathReason::NotSupported,
-            Some(Family::Datagram) => PathReason::Datagrams,
-            Some(Family::Http) => PathReason::ByHost,
-            Some(Family::Tls) => PathReason::ByServerName,
-            Some(Family::Auto) => PathReason::Detected,
-            Some(Family::Opaque) if self.is_proxied() => PathReason::Redirected,
-            Some(Family::Opaque) => PathReason::AsDialled,
-        }
-    }
-
     fn is_outlived(&self) -> bool {
         !self.outlived.is_empty()
     }
@@ -195,24 +182,35 @@ impl Service {
     }
 }
 
-/// Why the connections to a port are proxied or go out directly.
+/// Why the connections that a rule is for are proxied or go out directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathReason {
-    /// Proxied: the `Host` of its requests decides where they go.
-    ByHost,
-    /// Proxied: the server name in its TLS decides.
-    ByServerName,
-    /// Proxied: what is spoken is told from the first bytes.
-    Detected,
-    /// Proxied: it is carried to another address or port than was dialled, or an object says more of
-    /// how.
+    /// Proxied: an object has a say in where they go or how.
+    Steered,
+    /// Proxied: only a name (Host or server name) may let them out, or lead them.
+    ByName,
+    /// Proxied: they are carried to another address or port than is dialled.
     Redirected,
-    /// Direct: it goes where it was dialled, and nothing in it decides anything.
+    /// Proxied: all of the pod's requests are read.
+    ReadsAll,
+    /// Direct: no object gives the proxy something to do for them.
     AsDialled,
     /// Direct: datagrams are never proxied.
     Datagrams,
-    /// Neither: the protocol is not supported.
-    NotSupported,
+}
+
+impl PathReason {
+    /// For people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Steered => "an object has a say in where it goes or how",
+            Self::ByName => "its name decides (Host or SNI)",
+            Self::Redirected => "it is carried to another address or port than is dialled",
+            Self::ReadsAll => "all of the pod's requests are read",
+            Self::AsDialled => "no object gives the proxy something to do for it",
+            Self::Datagrams => "datagrams are never proxied",
+        }
+    }
 }
 
 /// All services, and the point of view of each pod of this node.
@@ -327,10 +325,26 @@ impl Registry {
         seen.flat_map(|(_, port)| &port.outlived)
     }
 
-    /// The port whose rules come from a source.
-    pub fn port_of(&self, source: &RuleSource) -> Option<&ServicePort> {
+    /// The port whose rules come from a source, and its service.
+    pub fn port_of(&self, source: &RuleSource) -> Option<(&Arc<Service>, &ServicePort)> {
         let all = self.services.iter().chain(&self.listed);
-        all.flat_map(|one| &one.ports).find(|port| *port.source == *source)
+        let mut ports = all.flat_map(|one| one.ports.iter().map(move |port| (one, port)));
+        ports.find(|(_, port)| *port.source == *source)
+    }
+
+    /// Why connections that a rule lets out go by the proxy or not; nothing for what is no port's.
+    pub fn reason(&self, rule: &Rule) -> Option<PathReason> {
+        let (service, port) = self.port_of(&rule.source)?;
+        let of_tls = port.protocol.map(AppProtocol::family) == Some(Family::Tls);
+        Some(match rule.action {
+            Action::Direct if rule.protocol == Protocol::Udp => PathReason::Datagrams,
+            Action::Direct => PathReason::AsDialled,
+            Action::Proxy(ProxyDuty::NameRequired) => PathReason::ByName,
+            Action::Proxy(_) if service.leads_elsewhere(port) => PathReason::Redirected,
+            Action::Proxy(_) if port.steered => PathReason::Steered,
+            Action::Proxy(_) if of_tls => PathReason::ByName,
+            Action::Proxy(_) => PathReason::ReadsAll,
+        })
     }
 
     /// The points of view of the pods that are enrolled.

@@ -12,7 +12,7 @@ use agent_model::{
     explain::{Decision, Query, explain},
     registry::PathReason,
     requests::{AnyRoute, Decided, Reading, Request, Sent, Verdict, outbound::Outbound},
-    translate::{Interner, NodeContext, translate},
+    translate::{Http, Interner, NodeContext, translate},
 };
 use requests::{id, object, objects, outbound, service, shop};
 
@@ -81,14 +81,17 @@ fn a_connection_is_told_by_its_first_bytes() {
 }
 
 #[test]
-fn a_rules_source_says_why_a_connection_is_proxied_or_not() {
-    let snapshot =
-        translate(&objects(&text()), &NodeContext::new("node-1"), &mut Interner::default());
-    for (address, port, reason) in [
-        ("10.96.0.1", 9080, PathReason::ByHost),
-        ("203.0.113.7", 443, PathReason::ByServerName),
-        ("10.96.0.7", 5432, PathReason::AsDialled),
+fn a_rule_says_why_a_connection_is_proxied_or_not() {
+    for (http, address, port, reason) in [
+        (Http::Needed, "10.96.0.1", 9080, PathReason::Steered),
+        (Http::Needed, "10.96.0.2", 9080, PathReason::AsDialled),
+        (Http::Always, "10.96.0.2", 9080, PathReason::ReadsAll),
+        (Http::Always, "198.51.100.1", 9080, PathReason::ByName),
+        (Http::Always, "203.0.113.7", 443, PathReason::ByName),
+        (Http::Needed, "10.96.0.7", 5432, PathReason::AsDialled),
     ] {
+        let node = NodeContext { http, ..NodeContext::new("node-1") };
+        let snapshot = translate(&objects(&text()), &node, &mut Interner::default());
         let query = Query {
             pod: id("default/client"),
             address: address.parse().unwrap(),
@@ -96,105 +99,8 @@ fn a_rules_source_says_why_a_connection_is_proxied_or_not() {
             protocol: Protocol::Tcp,
         };
         let told = explain(&snapshot, &query).expect("a pod");
-        let Decision::Rule { rule, .. } = told.decision else { panic!("{told:?}") };
-        let services = snapshot.registry.services();
-        let mut ports = services.iter().flat_map(|one| &one.ports);
-        let port = ports.find(|port| port.source.to_string() == rule.source).expect("a port");
-        assert_eq!(port.reason(), reason, "{address}");
-        let same = snapshot.registry.port_of(&port.source).expect("a port");
-        assert_eq!(same.source, port.source);
-    }
-}
-
-/// An entry for TLS.
-fn tls(name: &str, spec: &str) -> String {
-    let spec = format!("{spec}, ports: [{{number: 443, name: tls, protocol: TLS}}]");
-    object("ServiceEntry", &format!("default/{name}"), 1, &spec)
-}
-
-#[test]
-fn the_most_specific_server_name_decides_whatever_the_order() {
-    let text = shop()
-        + &tls("a", "hosts: ['*.com']")
-        + &tls("b", "hosts: ['*.example.com']")
-        + &tls("c", "hosts: [api.example.com]");
-    let found = outbound(&text, "default/client");
-    for (name, leads) in [
-        ("api.example.com", "1x api.example.com:443"),
-        ("x.example.com", "1x *.example.com:443"),
-        ("y.x.example.com", "1x *.example.com:443"),
-        ("example.com", "1x *.com:443"),
-        ("com", "not served"),
-        ("", "not served"),
-    ] {
-        assert_eq!(ask(&found, Some("198.51.100.1"), 443, Sent::Tls(name)), leads, "{name}");
-    }
-}
-
-#[test]
-fn edge_4_a_name_is_looked_for_where_the_address_is_and_nowhere_else() {
-    let text = shop()
-        + &tls("wide", "hosts: [wide.example.com], addresses: [203.0.0.0/8]")
-        + &tls("narrow", "hosts: [narrow.example.com], addresses: [203.0.113.0/24]")
-        + &tls("any", "hosts: [any.example.com]");
-    let found = outbound(&text, "default/client");
-    let ask = |to, name| ask(&found, Some(to), 443, Sent::Tls(name));
-    assert_eq!(ask("203.0.113.1", "narrow.example.com"), "1x narrow.example.com:443");
-    assert_eq!(ask("203.0.113.1", "wide.example.com"), "not served");
-    assert_eq!(ask("203.0.113.1", "any.example.com"), "not served");
-    assert_eq!(ask("203.0.1.1", "wide.example.com"), "1x wide.example.com:443");
-}
-
-#[test]
-fn server_names_are_read_where_they_are_told_apart() {
-    let text = shop()
-        + &tls("dialled", "hosts: ['*.example.com']")
-        + &tls("one", "hosts: [one.example.com], addresses: [203.0.113.7]");
-    let told = |needed| Reading::Names { needed };
-    assert_eq!(reading(&text, "198.51.100.1", 443), told(false), "all go where they are dialled");
-    assert_eq!(reading(&text, "203.0.113.7", 443), Reading::Opaque, "its own address");
-    let routes = "hosts: ['a.example.com'], tls: [{match: [{port: 443, sniHosts: \
-                  [a.example.com]}], route: [{destination: {host: reviews}}]}]";
-    let with_route = text.clone()
-        + &tls("a", "hosts: [a.example.com]")
-        + &object("VirtualService", "default/a", 1, routes);
-    assert_eq!(reading(&with_route, "198.51.100.1", 443), told(true), "a route");
-    let found = outbound(&with_route, "default/client");
-    let a = Sent::Tls("a.example.com");
-    assert_eq!(ask(&found, Some("198.51.100.1"), 443, a), "1x reviews.default:9080");
-    let rule = "host: '*.example.com', trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}";
-    let ruled = text + &object("DestinationRule", "default/all", 1, rule);
-    assert_eq!(reading(&ruled, "198.51.100.1", 443), told(true), "a rule");
-}
-
-#[test]
-fn a_stream_is_plain_where_it_goes_as_it_would_without_an_object() {
-    let db = || shop() + &service("default/db", "10.96.0.7", (5432, "tcp"), &["10.0.0.7"]);
-    let is_plain = |text: &str| {
-        let (found, at) = (outbound(text, "default/client"), "10.96.0.7".parse().unwrap());
-        match found.decide(Some(at), 5432, Sent::Bytes) {
-            Decided::Stream(route) => route.is_plain(at, 5432),
-            other => panic!("{other:?}"),
-        }
-    };
-    let rule = |spec: &str| {
-        let spec = format!("host: db, trafficPolicy: {{{spec}}}");
-        db() + &object("DestinationRule", "default/db", 1, &spec)
-    };
-    let route = |to: &str| {
-        let spec = format!("hosts: [db], tcp: [{{route: [{to}]}}]");
-        db() + &object("VirtualService", "default/db", 1, &spec)
-    };
-    assert!(is_plain(&db()));
-    assert!(is_plain(&rule("tls: {mode: ISTIO_MUTUAL}")));
-    assert!(is_plain(&route("{destination: {host: db}}")));
-    for other in [
-        rule("tls: {mode: SIMPLE}"),
-        route("{destination: {host: ratings}}"),
-        route("{destination: {host: db, subset: v1}}"),
-        route("{destination: {host: db}, weight: 1}, {destination: {host: ratings}, weight: 1}"),
-    ] {
-        assert!(!is_plain(&other), "{other}");
+        let Decision::Rule { reason: said, .. } = told.decision else { panic!("{told:?}") };
+        assert_eq!(said.as_deref(), Some(reason.words()), "{http:?} {address}");
     }
 }
 

@@ -163,13 +163,14 @@ fn outcome(outcome: &Decision) -> String {
         Decision::NotEnrolled { why } => format!("the pod is not judged: {why}"),
         Decision::Held { why } => format!("the pod is pending: {why}"),
         Decision::Local => "the destination is the pod itself".to_owned(),
-        Decision::Rule { rule: found, .. } => {
+        Decision::Rule { rule: found, reason, .. } => {
             let way = match found.action.as_str() {
                 "direct" => "lets it out directly",
                 "proxy" => "sends it to the node's proxy",
-                _ => "sends it to the node's proxy, which decides by the name (Host or SNI)",
+                _ => "sends it to the node's proxy, which decides",
             };
-            format!("{} {way}", rule(found))
+            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            format!("{} {way}{reason}", rule(found))
         }
         Decision::Default { default, source: None } => {
             format!("no rule matches, and the default is {default}")

@@ -97,7 +97,7 @@ fn the_rule_that_decides_is_named() {
         ["203.0.113.7:3306", "203.0.113.99:3306", "[2001:db8::7]:3306", "[::ffff:203.0.113.7]:3306"]
     {
         let answer = ask(to, Protocol::Tcp);
-        let Decision::Rule { rule, default } = &answer.decision else { panic!("{answer:?}") };
+        let Decision::Rule { rule, default, .. } = &answer.decision else { panic!("{answer:?}") };
         assert_eq!(rule.source, "ServiceEntry shop/db spec.ports[0]", "{to}");
         assert_eq!(
             (rule.host.as_deref(), default.as_str()),
