@@ -10,14 +10,12 @@ use crate::{
             MeshSpec,
             common::Protocol,
             node::{Listener, VirtualGatewaySpec, VirtualNodeSpec},
-            route::{GatewayRouteSpec, TcpRoute, VirtualRouterSpec},
+            route::GatewayRouteSpec,
         },
         schema_fields::manifest_name,
     },
 };
 
-const STREAMS: &str = "connections of plain TCP are not routed here yet: they go where the Service of \
-                       the dialled name takes them";
 const CLIENTS: &str = "requests fail with 503 where TLS is enforced and its certificates are in no file \
                        below --tls-dir; other connections are made without it";
 const LISTENERS: &str = "what arrives is handed on as it is: nothing is limited, checked or \
@@ -34,7 +32,6 @@ pub(super) fn note(object: &Object, report: &mut Report<'_>) {
     match object {
         Object::Mesh(one) => mesh(&one.spec, report),
         Object::VirtualNode(one) => node(&one.spec, report),
-        Object::VirtualRouter(one) => router(&one.spec, report),
         Object::VirtualGateway(one) => gateway(&one.spec, report),
         Object::GatewayRoute(one) => gateway_route(&one.spec, report),
         _ => {}
@@ -72,20 +69,6 @@ fn node(spec: &VirtualNodeSpec, report: &mut Report<'_>) {
     }
     without(report, spec.backend_defaults.is_some(), "spec.backendDefaults", CLIENTS);
     without(report, spec.logging.is_some(), "spec.logging", LOGGING);
-}
-
-fn router(spec: &VirtualRouterSpec, report: &mut Report<'_>) {
-    for (index, route) in spec.routes.iter().enumerate() {
-        // A route by itself to one node does nothing that its target's Service would not do.
-        let does_more = |tcp: &TcpRoute| {
-            spec.routes.len() > 1
-                || tcp.matches.is_some()
-                || tcp.timeout.is_some()
-                || tcp.action.weighted_targets.len() > 1
-        };
-        let field = format!("spec.routes[{index}].tcpRoute");
-        without(report, route.tcp_route.as_ref().is_some_and(does_more), &field, STREAMS);
-    }
 }
 
 fn gateway(spec: &VirtualGatewaySpec, report: &mut Report<'_>) {

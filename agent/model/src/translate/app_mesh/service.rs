@@ -111,7 +111,9 @@ fn provided<'a>(
     if let Some(provider) = virtual_node {
         let field = "spec.provider.virtualNode";
         let node = node(provider.virtual_node_ref.as_ref(), own, (inputs, field), notes)?;
-        let ports = ports(node.spec.listeners.iter().map(|listener| &listener.port_mapping));
+        // Where the node is at the name itself, bytes go there anyway.
+        let tcp = if is_at(node, service, inputs) { Action::Direct } else { ALLOWED };
+        let ports = ports(node.spec.listeners.iter().map(|one| &one.port_mapping), tcp);
         return Some(Provided { field, ports, targets: vec![(node, None)] });
     }
     let field = "spec.provider.virtualRouter";
@@ -124,7 +126,7 @@ fn provided<'a>(
         not_found(field, &wanted, notes);
         return None;
     };
-    let ports = ports(router.spec.listeners.iter().map(|listener| &listener.port_mapping));
+    let ports = ports(router.spec.listeners.iter().map(|one| &one.port_mapping), ALLOWED);
     let targets = targets(router, &wanted.namespace, (inputs, field), notes);
     Some(Provided { field, ports, targets })
 }
@@ -185,11 +187,24 @@ fn weighted(route: &Route) -> impl Iterator<Item = &WeightedTarget> {
     http.chain(grpc).chain(tcp).flat_map(|action| &action.weighted_targets)
 }
 
+/// Whether a node's own name leads where the name of a service does.
+fn is_at(node: &VirtualNode, service: &VirtualService, inputs: &NameInputs<'_>) -> bool {
+    let discovery = node.spec.service_discovery.as_ref().and_then(|one| one.dns.as_ref());
+    let Some(dns) = discovery else { return false };
+    let (name, namespace) = (service.metadata.name(), service.metadata.namespace());
+    let own = name_target(&format!("{name}.{namespace}.svc"), namespace, inputs);
+    let of_node = name_target(&dns.hostname, node.metadata.namespace(), inputs);
+    matches!(own, NameTarget::At(_)) && own == of_node
+}
+
 /// What is no plain TCP has routes, or the dialect's own fifteen seconds at least.
-fn ports<'a>(mappings: impl Iterator<Item = &'a PortMapping>) -> BTreeMap<NonZeroU16, Action> {
+fn ports<'a>(
+    mappings: impl Iterator<Item = &'a PortMapping>,
+    tcp: Action,
+) -> BTreeMap<NonZeroU16, Action> {
     let action = |mapping: &PortMapping| match mapping.protocol.unwrap_or(Spoken::Tcp) {
         Spoken::Http | Spoken::Http2 | Spoken::Grpc => ALLOWED,
-        Spoken::Tcp => Action::Direct,
+        Spoken::Tcp => tcp,
     };
     let mut found = BTreeMap::new();
     for mapping in mappings {

@@ -153,14 +153,10 @@ impl RequestModel {
                 Table::Http(_) => {}
                 Table::Tcp { to, idle } => {
                     let route = Arc::new(StreamRoute { names: BTreeSet::new(), to, idle });
-                    let addresses = self.addresses(how.client, service);
-                    if addresses.is_empty() {
-                        port.any.tcp.get_or_insert(route);
-                    } else {
-                        for net in addresses {
-                            let listener = port.at.entry(net).or_default();
-                            listener.tcp.get_or_insert_with(|| Arc::clone(&route));
-                        }
+                    // A name without a Service has no address that tells its connections from others.
+                    for net in self.addresses(how.client, service) {
+                        let listener = port.at.entry(net).or_default();
+                        listener.tcp.get_or_insert_with(|| Arc::clone(&route));
                     }
                 }
             }
