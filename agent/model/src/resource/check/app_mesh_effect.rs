@@ -1,5 +1,5 @@
-//! What of App Mesh's objects has no effect yet: who may dial whom is honoured, and which request goes
-//! where; plain TCP is not routed, nothing is encrypted, and gateways open no listener.
+//! What of App Mesh's objects has no effect yet: who may dial whom is honoured, and what goes where;
+//! nothing is encrypted, and gateways open no listener.
 
 use super::Report;
 use crate::{
