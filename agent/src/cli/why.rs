@@ -262,7 +262,8 @@ apiVersion: networking.istio.io/v1
 
     #[test]
     fn an_allowed_connection_names_its_rule() {
-        let outcome = Decision::Rule { rule: near(), default: "registry-only".into() };
+        let outcome =
+            Decision::Rule { rule: near(), default: "registry-only".into(), reason: None };
         assert_eq!(
             words(&answer(Verdict::Direct, Reason::Rule, outcome), Paint::new(false)),
             "\

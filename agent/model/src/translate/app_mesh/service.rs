@@ -21,7 +21,7 @@ use crate::{
     names::Answer,
     registry::{Authority, Likeness, Service, ServicePort},
     resource::{
-        Kind, Object, ObjectKey, Short,
+        Described as _, Kind, Object, ObjectKey, Short,
         app_mesh::{
             Provider, VirtualNode, VirtualRouter, VirtualService,
             common::{PortMapping, Protocol as Spoken},
