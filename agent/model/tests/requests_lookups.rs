@@ -87,7 +87,7 @@ fn a_rule_says_why_a_connection_is_proxied_or_not() {
         (Http::Needed, "10.96.0.2", 9080, PathReason::AsDialled),
         (Http::Always, "10.96.0.2", 9080, PathReason::ReadsAll),
         (Http::Always, "198.51.100.1", 9080, PathReason::ByName),
-        (Http::Always, "203.0.113.7", 443, PathReason::ByName),
+        (Http::Always, "203.0.113.7", 443, PathReason::Redirected),
         (Http::Needed, "10.96.0.7", 5432, PathReason::AsDialled),
     ] {
         let node = NodeContext { http, ..NodeContext::new("node-1") };

@@ -6,7 +6,7 @@
 use std::{fmt::Write as _, net::IpAddr, num::NonZeroU16};
 
 use agent_model::{
-    compile::{Table, addr_of, compile},
+    compile::{addr_of, compile},
     egress::{Action, DefaultAction, ProxyDuty},
     finding::Severity,
     names::{Answer, Answers},
@@ -278,11 +278,11 @@ fn straight_is_plain(needed: &Snapshot, always: &Snapshot, pod: &PodId, text: &s
     let mut straight = 0;
     for port in PORTS {
         for address in universe() {
-            let at = |table: &Table| table.decide(addr_of(address), 6, port);
+            let own = own.decide(addr_of(address), 6, port).map(|one| one.action);
+            let full = full.decide(addr_of(address), 6, port);
             // A Service is its address's, whichever names are told apart on the port.
-            let is_named = at(&full).is_some_and(|one| one.source.kind == "ServiceEntry");
-            let action = |table: &Table| at(table).map(|one| one.action);
-            let (own, full) = (action(&own), action(&full));
+            let is_named = full.is_some_and(|one| one.source.kind == "ServiceEntry");
+            let full = full.map(|one| one.action);
             if own == full {
                 continue;
             }

@@ -89,7 +89,7 @@ impl Backend {
             Members::Stated(endpoints) => at(endpoints),
             Members::OfPort { port: of, .. } => {
                 let own = &of.service.ports[of.index];
-                own.endpoints.as_ref().map_or(of.service.headless && own.number == port, at)
+                own.endpoints.as_ref().map_or(of.service.headless, at)
             }
             Members::Listed(_) | Members::OfNode { .. } => false,
         }

@@ -37,7 +37,10 @@ impl Ways {
             }
             ALLOWED if !is_steered => return Some(straight()),
             BY_NAME if !self.by_name => {
-                let at_any_address = is_steered && service.addresses.is_empty();
+                // A Service with an address has a rule for that address; an entry for HTTP has none.
+                let is_at_address =
+                    service.authority == Authority::Cluster && !service.addresses.is_empty();
+                let at_any_address = is_steered && !is_at_address;
                 let may_be_undeclared =
                     self.undeclared && port.number == WEB && family == Some(Family::Http);
                 return (at_any_address || may_be_undeclared).then(|| rule.clone());
