@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_millis(700);
 const FAMILIES: [&str; 2] = ["-4", "-6"];
 /// How many requests tell a split.
-const MANY: u32 = 1_000;
+const MANY: u32 = 400;
 
 /// How many answers each version gave.
 type Shares = BTreeMap<String, u32>;
