@@ -11,7 +11,7 @@ use sekisho_tests::{
     client::Client,
     manifest::{Mode, NAMESPACE},
     named::Net,
-    pod::http::{Answers, Requests},
+    pod::http::{Answers, Requests, is_share},
     process::{Process, probe},
     serve::Echo,
     web::Web,
@@ -197,12 +197,6 @@ fn entries(hosts: &[&Host; 2]) -> String {
     .concat()
 }
 
-/// Four standard deviations at a share of three in four.
-fn is_three_in_four(found: u32, of: u32) -> bool {
-    let (found, of) = (f64::from(found), f64::from(of));
-    (found - of * 0.75).abs() <= 4.0 * (of * 0.75 * 0.25).sqrt()
-}
-
 #[rstest]
 fn a_server_name_decides_where_a_connection_goes_first_time_and_after_a_restart(
     #[values(Net::V4, Net::V6)] net: Net,
@@ -235,7 +229,7 @@ fn s1_10_shares_of_tls_and_tcp_routes_hold_for_connections(
     for to in [(TLS, Some("split.example.com")), (TCP, None)] {
         let said = case.ask(to, 400)?;
         ensure!(said.of("200 v1") + said.of("200 v2") == 400, "{to:?}: {said:?}");
-        ensure!(is_three_in_four(said.of("200 v2"), 400), "{to:?}: {said:?}");
+        ensure!(is_share(said.of("200 v2"), 400, 0.75), "{to:?}: {said:?}");
     }
     Ok(())
 }
