@@ -258,8 +258,24 @@ impl Case {
 
     /// Only what is declared is reached.
     pub fn is_closed(&mut self) -> Result<()> {
-        for declared in [SVC_V, SVC_1, SVC_2] {
+        self.is_reached(SVC_V, PORT)?;
+        self.is_closed_but_for_name()
+    }
+
+    /// The same while no agent runs: nothing listens where requests would be routed.
+    pub fn is_closed_without_agent(&mut self) -> Result<()> {
+        for to in at(SVC_V, PORT) {
+            let said = self.client.dial(to)?;
+            ensure!(said.errno == Some(libc::ECONNREFUSED), "{to}: {said:?}");
+        }
+        self.is_closed_but_for_name()
+    }
+
+    fn is_closed_but_for_name(&mut self) -> Result<()> {
+        for declared in [SVC_1, SVC_2] {
             self.is_reached(declared, PORT)?;
+        }
+        for declared in [SVC_V, SVC_1, SVC_2] {
             self.is_refused(declared, 8_080)?;
             ensure!(!self.is_asked(declared, PORT)?, "no listener is for datagrams");
         }

@@ -9,7 +9,7 @@ use sekisho_tests::{
     agent::Agent,
     app_mesh::{CALLER, NAMESPACE, PORT, SVC_1, SVC_2, SVC_V, at, both, node, object, service},
     manifest::NODE,
-    pod::http::{Answers, Requests},
+    pod::http::{Answers, Requests, is_share},
     process::{Process, probe},
     web::Web,
     world::{Host, Wiring, World},
@@ -172,12 +172,6 @@ fn backed(name: &str, number: u8, hosts: &[&Host]) -> String {
         );
     }
     text
-}
-
-/// Within four standard deviations.
-fn is_share(found: u32, of: u32, share: f64) -> bool {
-    let (found, of) = (f64::from(found), f64::from(of));
-    (found - of * share).abs() <= 4.0 * (of * share * (1.0 - share)).sqrt()
 }
 
 #[rstest]

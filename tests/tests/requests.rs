@@ -8,7 +8,7 @@ use rstest::rstest;
 use sekisho_tests::{
     agent::Agent,
     manifest::{Mode, NAMESPACE},
-    pod::http::{Answers, Requests},
+    pod::http::{Answers, Requests, is_share},
     process::{Process, probe},
     web::Web,
     world::{Host, Wiring, World},
@@ -189,13 +189,6 @@ fn split(one: u32, other: u32) -> String {
         format!("{{destination: {{host: reviews, subset: {subset}}}, weight: {weight}}}")
     };
     format!("{{route: [{}, {}]}}", share("v1", one), share("v2", other))
-}
-
-/// A share of so many in ten thousand is within four standard deviations of what it should be: of
-/// sixteen thousand runs of a right split one is refused.
-fn is_share(found: u32, of: u32, share: f64) -> bool {
-    let (found, of) = (f64::from(found), f64::from(of));
-    (found - of * share).abs() <= 4.0 * (of * share * (1.0 - share)).sqrt()
 }
 
 #[rstest]

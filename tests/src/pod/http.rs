@@ -65,6 +65,13 @@ impl Answers {
     }
 }
 
+/// Whether so many are a share of all within four standard deviations: of sixteen thousand runs of a
+/// right split one is refused.
+pub fn is_share(found: u32, of: u32, share: f64) -> bool {
+    let (found, of) = (f64::from(found), f64::from(of));
+    (found - of * share).abs() <= 4.0 * (of * share * (1.0 - share)).sqrt()
+}
+
 /// Answers each line of its input.
 pub(super) fn talk() -> Result<()> {
     for line in io::stdin().lock().lines() {

@@ -17,8 +17,13 @@ use crate::command::{cargo, quiet};
 const EVERYTHING: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
 
 /// What takes minutes and few changes concern: `--long` runs it, and so does a filter.
-const LONG: [&str; 3] =
-    ["sekisho-tests crds_agree", "sekisho-tests object_status", "sekisho-tests server_faults"];
+const LONG: [&str; 5] = [
+    "sekisho-tests crds_agree",
+    "sekisho-tests moved",
+    "sekisho-tests object_status",
+    "sekisho-tests server_faults",
+    "sekisho-tests server_history",
+];
 
 /// A suite.
 #[derive(Debug)]

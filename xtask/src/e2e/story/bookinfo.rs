@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use sekisho_tests::pod::http::is_share;
 
 use super::super::{
     bookinfo::{self, NAMESPACE},
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SETTLED: Duration = Duration::from_millis(700);
 const FAMILIES: [&str; 2] = ["-4", "-6"];
 /// How many requests tell a split.
-const MANY: u32 = 1_000;
+const MANY: u32 = 400;
 
 /// How many answers each version gave.
 type Shares = BTreeMap<String, u32>;
@@ -64,13 +65,8 @@ impl Stage {
 fn is_split(shares: &Shares, wanted: &[(&str, f64)]) -> anyhow::Result<()> {
     let all: u32 = shares.values().sum();
     for (version, share) in wanted {
-        let found = f64::from(shares.get(*version).copied().unwrap_or_default());
-        let (mean, spread) =
-            (f64::from(all) * share, (f64::from(all) * share * (1.0 - share)).sqrt());
-        ensure!(
-            (found - mean).abs() <= 4.0 * spread.max(0.25),
-            "{version} is not {share}: {shares:?}"
-        );
+        let found = shares.get(*version).copied().unwrap_or_default();
+        ensure!(is_share(found, all, *share), "{version} is not {share}: {shares:?}");
     }
     ensure!(shares.len() <= wanted.len(), "others answered: {shares:?}");
     Ok(())
