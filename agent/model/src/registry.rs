@@ -353,7 +353,8 @@ impl Registry {
     /// The same for many rules.
     pub fn reasons<'a>(&self, rules: &'a [Rule]) -> Vec<(&'a Rule, Option<PathReason>)> {
         let all = self.services.iter().chain(&self.listed);
-        let ports = all.flat_map(|one| one.ports.iter().map(move |port| (&*port.source, (one, port))));
+        let ports =
+            all.flat_map(|one| one.ports.iter().map(move |port| (&*port.source, (one, port))));
         let ports: BTreeMap<&RuleSource, _> = ports.collect();
         let reason = |rule: &Rule| {
             ports.get(&*rule.source).map(|(service, port)| PathReason::of(rule, service, port))

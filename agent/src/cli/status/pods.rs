@@ -12,7 +12,16 @@ pub(super) fn pods(status: &Status, paint: Paint) -> String {
         return String::new();
     }
     let mut table = Table::new(&[
-        "POD", "STATE", "DEFAULT", "RULES", "PROXIED", "HOOKS", "PROXY PORT", "NETNS", "PROVED", "WHY",
+        "POD",
+        "STATE",
+        "DEFAULT",
+        "RULES",
+        "PROXIED",
+        "HOOKS",
+        "PROXY PORT",
+        "NETNS",
+        "PROVED",
+        "WHY",
     ]);
     for pod in &status.pods {
         let Pod { namespace, name, enrolment, addresses: _, netns, default_action, .. } = pod;
