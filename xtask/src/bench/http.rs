@@ -14,9 +14,9 @@ mod client;
 mod peers;
 mod stage;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use self::{
     client::{Asked, MEASURES, Measure, Said},
@@ -25,7 +25,7 @@ use self::{
 use super::{HttpOptions, sample::Spread};
 use crate::{
     agent::{self, Profile},
-    command::{cargo, show, target_dir},
+    command::{cargo, show, succeeds, target_dir},
     interrupt, place, setup,
 };
 
@@ -45,7 +45,8 @@ struct Measured {
 
 pub(super) fn run(options: &HttpOptions) -> anyhow::Result<()> {
     setup::run(&setup::Options::default())?;
-    setup::packages(&["wrk", "nghttp2-client", "nginx-light", "haproxy", "curl"])?;
+    setup::packages(&["wrk", "nghttp2-client", "curl"])?;
+    servers_are_there()?;
     let program = match &options.program {
         Some(program) => program.clone(),
         None => agent::build(Profile::Release)?,
@@ -62,6 +63,17 @@ pub(super) fn run(options: &HttpOptions) -> anyhow::Result<()> {
     let numbers = measure(&stage, options)?;
     report(&stage, &numbers);
     report_memory(&mut stage)
+}
+
+/// Their packages are not installed from here: Debian's start servers of the machine's own.
+fn servers_are_there() -> anyhow::Result<()> {
+    for (program, package) in [("nginx", "nginx-light"), ("haproxy", "haproxy")] {
+        ensure!(
+            succeeds(Command::new(program).arg("-v")),
+            "{program} is needed: apt-get install {package}. That starts a server on this machine"
+        );
+    }
+    Ok(())
 }
 
 fn chosen(options: &HttpOptions) -> impl Iterator<Item = &'static Measure> + '_ {
