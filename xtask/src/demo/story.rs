@@ -1,10 +1,13 @@
 //! The steps of the demo, in words. Each states what must be true and fails if it is not.
 
-use std::{net::Ipv4Addr, path::PathBuf, process::Command, time::Instant};
+use std::{net::Ipv4Addr, path::PathBuf, time::Instant};
 
 use anyhow::{bail, ensure};
 
-use super::manifests;
+use super::{
+    manifests,
+    telling::{self, Telling, indented},
+};
 use crate::{
     agent::Agent,
     command::succeeds,
@@ -23,7 +26,7 @@ struct Stage {
     agent: Agent,
     _database: Database,
     place: Place,
-    step: u8,
+    telling: Telling,
 }
 
 pub(super) fn tell(program: PathBuf, keep: bool) -> anyhow::Result<()> {
@@ -49,8 +52,8 @@ fn set(program: PathBuf) -> anyhow::Result<Stage> {
     place.add_host("database", &[ORDERS, PAYROLL])?;
     let database = Database::start(place.enter("database"))?;
     let agent = Agent::prepare(program, "node")?;
-    let mut stage = Stage { agent, _database: database, place, step: 0 };
-    stage.say("Three network namespaces on a node: two pods, and a host with PostgreSQL.");
+    let mut stage = Stage { agent, _database: database, place, telling: Telling::default() };
+    stage.telling.say("Three network namespaces on a node: two pods, and a host with PostgreSQL.");
     println!("     pod shop/checkout   {}  its namespace is enrolled in the mesh", address(SHOP));
     println!("     pod lab/visitor     {}  its namespace is not", address(VISITOR));
     println!("     orders database     {}", address(ORDERS));
@@ -59,7 +62,9 @@ fn set(program: PathBuf) -> anyhow::Result<Stage> {
 }
 
 fn refuse(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.say("The agent starts. The mesh is REGISTRY_ONLY, and no ServiceEntry names a database.");
+    stage
+        .telling
+        .say("The agent starts. The mesh is REGISTRY_ONLY, and no ServiceEntry names a database.");
     let enrolled = "istio-injection: enabled";
     let pods = [("shop", enrolled, "checkout", SHOP), ("lab", "", "visitor", VISITOR)];
     stage.agent.write("mesh.yaml", manifests::MESH)?;
@@ -74,14 +79,14 @@ fn refuse(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 fn explain(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.say("Why? And what was tried?");
+    stage.telling.say("Why? And what was tried?");
     let destination = format!("{}:{PORT}", address(ORDERS));
-    stage.sekisho(&["why", "shop/checkout", &destination], Some(3))?;
-    stage.sekisho(&["flows", "--denied"], Some(0))
+    telling::sekisho(&stage.agent, &["why", "shop/checkout", &destination], Some(3))?;
+    telling::sekisho(&stage.agent, &["flows", "--denied"], Some(0))
 }
 
 fn allow(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.say("The ServiceEntry for the orders database is applied:");
+    stage.telling.say("The ServiceEntry for the orders database is applied:");
     let entry = manifests::service_entry("shop", address(ORDERS), PORT);
     print!("{}", indented(&entry));
     let written = Instant::now();
@@ -96,18 +101,18 @@ fn allow(stage: &mut Stage) -> anyhow::Result<()> {
     );
     stage.answered("shop", ORDERS)?;
     stage.refused("shop", PAYROLL)?;
-    stage.sekisho(&["flows"], Some(0))
+    telling::sekisho(&stage.agent, &["flows"], Some(0))
 }
 
 fn outlive(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.say("The agent is killed with -9. The kernel goes on judging.");
+    stage.telling.say("The agent is killed with -9. The kernel goes on judging.");
     stage.agent.kill();
     stage.answered("shop", ORDERS)?;
     stage.refused("shop", PAYROLL)
 }
 
 fn uninstall(stage: &mut Stage) -> anyhow::Result<()> {
-    stage.say("`sekisho uninstall` is the only thing that ends it.");
+    stage.telling.say("`sekisho uninstall` is the only thing that ends it.");
     stage.agent.uninstall()?;
     stage.answered("shop", PAYROLL)
 }
@@ -133,11 +138,6 @@ fn wait(stage: &mut Stage) -> anyhow::Result<()> {
 }
 
 impl Stage {
-    fn say(&mut self, text: &str) {
-        self.step += 1;
-        println!("\n  {}  {text}", self.step);
-    }
-
     /// The query must succeed.
     fn answered(&self, pod: &str, number: u8) -> anyhow::Result<()> {
         let said = self.query(pod, address(number))?;
@@ -167,20 +167,4 @@ impl Stage {
         interrupt::check()?;
         Ok(said)
     }
-
-    /// A command of the program, with its answer.
-    fn sekisho(&self, words: &[&str], expected: Option<i32>) -> anyhow::Result<()> {
-        println!("     $ sekisho {}", words.join(" "));
-        let mut command: Command = self.agent.ask(words[0]);
-        let output = command.args(&words[1..]).output()?;
-        let said = [output.stdout, output.stderr].concat();
-        print!("{}", indented(&String::from_utf8_lossy(&said)));
-        interrupt::check()?;
-        ensure!(output.status.code() == expected, "it ended with {}", output.status);
-        Ok(())
-    }
-}
-
-fn indented(text: &str) -> String {
-    text.lines().flat_map(|line| ["       ", line, "\n"]).collect()
 }
