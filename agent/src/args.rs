@@ -15,7 +15,7 @@ pub(crate) use self::{
     choices::{Format, Http, OnRevoke, Page, PodExclusions, PodNamespaces, SelftestFamily},
     commands::{
         AnalyzeArgs, ConfigArgs, ConfigView, CrdsArgs, CrdsInstallArgs, CrdsVerb, FlowsArgs,
-        ReferenceArgs, SelftestArgs, StatusArgs, UninstallArgs, WhyArgs,
+        ReferenceArgs, SelftestArgs, StatusArgs, TopArgs, UninstallArgs, WhyArgs,
     },
 };
 
@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show recent verdicts and ended connections
     Flows(FlowsArgs),
+    /// Show which pods ask which services, how that goes and how long it takes
+    Top(TopArgs),
     /// Say why a pod may or may not reach a destination, and what would allow it
     Why(WhyArgs),
     /// Show what requests of a pod are held against: listeners, routes, clusters, endpoints

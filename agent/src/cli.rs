@@ -10,6 +10,7 @@ mod output;
 mod reference;
 mod selftest;
 mod status;
+mod top;
 mod uninstall;
 mod why;
 
@@ -49,6 +50,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
     let answer = match command {
         Command::Status(args) => runtime.block_on(status::run(&args, paint))?,
         Command::Flows(args) => return runtime.block_on(flows::run(&args, paint)),
+        Command::Top(args) => runtime.block_on(top::run(&args, paint))?,
         Command::Uninstall(args) => {
             let answer = uninstall::run(&args)?;
             if args.stay {

@@ -14,5 +14,6 @@ pub(crate) mod log_fields;
 pub(crate) mod metrics;
 pub(crate) mod service_metrics;
 pub(crate) mod status;
+pub(crate) mod top;
 pub(crate) mod traces;
 mod views;

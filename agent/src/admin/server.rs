@@ -29,6 +29,7 @@ use crate::observe::{
     flow_filter::FlowFilter,
     metrics::CONTENT_TYPE,
     status::{self, Status},
+    top::TopRow,
 };
 
 /// Why the server cannot listen.
@@ -107,6 +108,7 @@ pub(crate) async fn serve_socket(listener: UnixListener, admin: Admin) -> io::Re
     let questions = Router::new()
         .route("/status", get(status))
         .route("/flows", get(flows))
+        .route("/top", get(top))
         .route("/why", get(why))
         .route("/route", post(route))
         .route("/config", get(config))
@@ -151,6 +153,10 @@ async fn flows(State(admin): State<Admin>, Query(filter): Query<FlowFilter>) -> 
     let (kept, to_come) = admin.flows.follow();
     let lines = follow::Lines::new(kept, to_come, filter);
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(lines)).into_response()
+}
+
+async fn top(State(admin): State<Admin>) -> Json<Vec<TopRow>> {
+    Json(admin.metrics.top())
 }
 
 async fn why(State(admin): State<Admin>, Query(query): Query<WhyQuery>) -> Response {

@@ -168,7 +168,7 @@ fn share(text: &str) -> Result<Tracing, PercentageError> {
     Ok(Tracing { share })
 }
 
-fn at_least_one(text: &str) -> Result<Duration, std::num::ParseIntError> {
+pub(super) fn at_least_one(text: &str) -> Result<Duration, std::num::ParseIntError> {
     text.parse().map(|seconds: std::num::NonZeroU32| Duration::from_secs(seconds.get().into()))
 }
 

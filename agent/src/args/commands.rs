@@ -1,12 +1,13 @@
 //! The commands that ask or check.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use agent_source::cluster;
 use clap::Subcommand;
 
 use super::{
     DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
+    agent::at_least_one,
     choices::{Format, Page, SelftestFamily},
     cni,
     credentials::Credentials,
@@ -88,6 +89,24 @@ impl From<&FlowsArgs> for FlowFilter {
             args.clone();
         Self { follow, last, denied, pod, to, status, verdict, protocol }
     }
+}
+
+/// `sekisho top`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+On a terminal it shows what came since the last look, until q is pressed; elsewhere, with --once, and as
+JSON or YAML it shows once what came since the agent started.
+Exit codes: 0 done, 5 no agent answers at --run-dir")]
+pub(crate) struct TopArgs {
+    /// Which agent, and how to answer.
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+    /// Print one table and end
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = at_least_one)]
+    pub(crate) interval: Duration,
 }
 
 /// `sekisho why`.

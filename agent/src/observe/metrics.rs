@@ -32,6 +32,7 @@ use prometheus_client::{
 use super::{
     service_metrics::{FromServices, ServiceMetrics},
     status::{Enrolment, Pod, State, Status},
+    top::TopRow,
 };
 
 /// The content type of [`Metrics::text`].
@@ -41,6 +42,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    services: Arc<ServiceMetrics>,
     publish: Histogram,
     phases: Phases,
     /// What the collector reads during a scrape.
@@ -60,7 +62,7 @@ impl Metrics {
     /// Of an agent, with what it counts by service.
     pub(crate) fn new(services: Arc<ServiceMetrics>, lost: Lost) -> Self {
         let mut all = Registry::default();
-        all.register_collector(Box::new(FromServices(services)));
+        all.register_collector(Box::new(FromServices(Arc::clone(&services))));
         let registry = all.sub_registry_with_prefix("sekisho");
         // A millisecond to half a minute: a small change up to 100,000 rules on a busy node.
         let publish = Histogram::new(exponential_buckets(0.001, 2.0, 15));
@@ -81,7 +83,12 @@ impl Metrics {
         registry.register_collector(Box::new(lost));
         let scraped = Arc::new(Mutex::new(Status::default()));
         registry.register_collector(Box::new(FromStatus(Arc::clone(&scraped))));
-        Self { registry: all, publish, phases, scraped }
+        Self { registry: all, services, publish, phases, scraped }
+    }
+
+    /// What each pod asked of each service.
+    pub(crate) fn top(&self) -> Vec<TopRow> {
+        self.services.top()
     }
 
     /// Counts a generation that took this long to be in force.

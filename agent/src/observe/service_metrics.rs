@@ -11,10 +11,10 @@
 mod distribution;
 mod labels;
 mod table;
+mod write;
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
     net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, TryLockError,
@@ -25,13 +25,11 @@ use std::{
 
 use agent_abi::Verdict;
 use agent_base::lock::lock;
-use agent_model::{egress::RuleSource, pod::WorkloadName};
-use arc_swap::ArcSwap;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+use agent_model::{
+    egress::RuleSource,
+    pod::{PodId, WorkloadName},
 };
+use arc_swap::ArcSwap;
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
@@ -41,11 +39,13 @@ use super::{
     flow_record::{Carried, FlowRecord, Layer, Protocol},
     flow_request::FlowRequest,
     flows::Subscriber,
+    top::{Busy, TopRow},
 };
 use crate::members::Members;
 use distribution::Distribution;
 use labels::{Known, LabelSet};
 use table::Table;
+pub(crate) use write::FromServices;
 
 /// Flows that wait to be counted: what 160,000 requests a second make in [`LOOK`].
 const QUEUE: usize = 16_384;
@@ -87,6 +87,8 @@ struct Counted {
     inbox: mpsc::Receiver<Seen>,
     requests: Table<LabelSet, Requests>,
     connections: Table<LabelSet, Connections>,
+    /// By pod and service; without a pod where its namespace is no known pod's.
+    busy: Table<(Option<PodId>, String), Busy>,
     /// Workloads without a pod here, and since when.
     gone: HashMap<Arc<WorkloadName>, Instant>,
 }
@@ -118,7 +120,8 @@ impl ServiceMetrics {
     pub(crate) fn new(members: Arc<ArcSwap<Members>>, sets: usize) -> Self {
         let (queue, inbox) = mpsc::channel(QUEUE);
         let (requests, connections) = (Table::new(sets), Table::new(sets));
-        let counted = Counted { inbox, requests, connections, gone: HashMap::new() };
+        let busy = Table::new(sets);
+        let counted = Counted { inbox, requests, connections, busy, gone: HashMap::new() };
         Self { queue, members, lost: AtomicU64::new(0), counted: Mutex::new(counted) }
     }
 
@@ -141,6 +144,19 @@ impl ServiceMetrics {
                 self.sweep(&mut counted, now);
             }
         }
+    }
+
+    /// What each pod asked of each service.
+    pub(crate) fn top(&self) -> Vec<TopRow> {
+        let mut counted = lock(&self.counted);
+        self.drain(&mut counted);
+        let one = |((pod, service), busy): (&(Option<PodId>, String), &Busy)| {
+            TopRow::of(pod.as_ref(), service, busy)
+        };
+        let mut rows: Vec<TopRow> = counted.busy.series().map(one).collect();
+        let (others, count) = counted.busy.overflow();
+        rows.extend((count > 0).then(|| TopRow::of(None, "(others)", others)));
+        rows
     }
 
     fn put(&self, seen: Seen) {
@@ -175,7 +191,7 @@ impl ServiceMetrics {
     fn sweep(&self, counted: &mut Counted, now: Instant) {
         let members = self.members.load();
         let here: HashSet<_> = members.pods.all().map(|pod| Arc::clone(&pod.workload)).collect();
-        let Counted { requests, connections, gone, .. } = counted;
+        let Counted { requests, connections, busy, gone, .. } = counted;
         let labels = requests.series().map(|it| it.0).chain(connections.series().map(|it| it.0));
         let known: HashSet<_> = labels.filter_map(|labels| labels.source.clone()).collect();
         gone.retain(|workload, _| known.contains(workload) && !here.contains(workload));
@@ -188,6 +204,7 @@ impl ServiceMetrics {
         };
         requests.sweep(now, is_wanted);
         connections.sweep(now, is_wanted);
+        busy.sweep(now, |(pod, _)| pod.as_ref().is_none_or(|pod| members.pods.of(pod).is_some()));
     }
 }
 
@@ -249,8 +266,10 @@ impl Counted {
         let source = record.workload.clone();
         match kind {
             Kind::Request(request) => {
-                let labels = LabelSet { source, to, ..LabelSet::request(request) };
                 let carried = record.carried.unwrap_or_default();
+                let who = (record.pod.clone(), to.shown().to_owned());
+                self.busy.of(who, now).take(request, &carried);
+                let labels = LabelSet { source, to, ..LabelSet::request(request) };
                 self.requests.of(labels, now).observe(&carried);
             }
             Kind::Opened => {
@@ -276,117 +295,6 @@ impl Requests {
         self.received.observe(carried.bytes_received as f64);
     }
 }
-
-/// What `/metrics` says of them.
-#[derive(Debug)]
-pub(crate) struct FromServices(pub(crate) Arc<ServiceMetrics>);
-
-impl Collector for FromServices {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut counted = lock(&self.0.counted);
-        self.0.drain(&mut counted);
-        let mut out = Writer(&mut encoder);
-        out.requests(&counted.requests)?;
-        out.connections(&counted.connections)?;
-        let [requests, connections] =
-            [counted.requests.overflow().1, counted.connections.overflow().1];
-        let sets = (counted.requests.len() + counted.connections.len()) as u64;
-        out.own(sets, requests + connections, self.0.lost.load(Ordering::Relaxed))
-    }
-}
-
-struct Writer<'a, 'b>(&'a mut DescriptorEncoder<'b>);
-
-impl Writer<'_, '_> {
-    fn requests(&mut self, table: &Table<LabelSet, Requests>) -> fmt::Result {
-        let overflow = LabelSet::overflow("http", true);
-        let name = ("istio_requests", "Requests that the proxy served");
-        self.family((name, MetricType::Counter), (table, &overflow), |one, to| {
-            ConstCounter::new(one.duration.count()).encode(to)
-        })?;
-        let name = ("istio_request_duration_milliseconds", "How long requests took");
-        self.distribution(name, (table, &overflow), |one| &one.duration)?;
-        let name = ("istio_request_bytes", "Bytes of requests with their heads");
-        self.distribution(name, (table, &overflow), |one| &one.sent)?;
-        let name = ("istio_response_bytes", "Bytes of answers with their heads");
-        self.distribution(name, (table, &overflow), |one| &one.received)
-    }
-
-    fn connections(&mut self, table: &Table<LabelSet, Connections>) -> fmt::Result {
-        type Value = fn(&Connections) -> u64;
-        let families: [(&str, &str, Value); 4] = [
-            (
-                "istio_tcp_connections_opened",
-                "TCP connections whose requests are not served, as they were let out",
-                |one| one.opened,
-            ),
-            ("istio_tcp_connections_closed", "The same, at their end", |one| one.closed),
-            // Istio sees both from the server.
-            ("istio_tcp_sent_bytes", "Bytes to the client, at the end of a connection", |one| {
-                one.received
-            }),
-            (
-                "istio_tcp_received_bytes",
-                "Bytes from the client, at the end of a connection",
-                |one| one.sent,
-            ),
-        ];
-        let overflow = LabelSet::overflow("tcp", false);
-        for (name, help, value) in families {
-            let kind = MetricType::Counter;
-            self.family(((name, help), kind), (table, &overflow), |one, to| {
-                ConstCounter::new(value(one)).encode(to)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn own(&mut self, sets: u64, overflowed: u64, lost: u64) -> fmt::Result {
-        let (name, help) = ("sekisho_observe_label_sets", "Label sets of requests and connections");
-        let gauge = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        ConstGauge::new(sets).encode(gauge)?;
-        let name = "sekisho_observe_label_sets_overflowed";
-        let help = "Requests and connections that found no label set of their own";
-        let counter = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(overflowed).encode(counter)?;
-        let name = "sekisho_observe_flows_lost";
-        let help = "Flows that came faster than they could be counted by service";
-        let counter = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(lost).encode(counter)
-    }
-
-    fn distribution<V: Default>(
-        &mut self,
-        name: (&str, &str),
-        from: (&Table<LabelSet, V>, &LabelSet),
-        of: impl Fn(&V) -> &Distribution,
-    ) -> fmt::Result {
-        self.family((name, MetricType::Histogram), from, |one, mut to| {
-            let one = of(one);
-            let none = None::<&HashMap<usize, NoExemplar>>;
-            to.encode_histogram(one.sum(), one.count(), &one.buckets(), none)
-        })
-    }
-
-    fn family<V: Default>(
-        &mut self,
-        ((name, help), kind): ((&str, &str), MetricType),
-        (table, overflow): (&Table<LabelSet, V>, &LabelSet),
-        write: impl Fn(&V, MetricEncoder<'_>) -> fmt::Result,
-    ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
-        for (labels, value) in table.series() {
-            write(value, family.encode_family(&labels.pairs())?)?;
-        }
-        match table.overflow() {
-            (_, 0) => Ok(()),
-            (value, _) => write(value, family.encode_family(&overflow.pairs())?),
-        }
-    }
-}
-
-type NoExemplar =
-    prometheus_client::metrics::exemplar::Exemplar<[(&'static str, &'static str); 0], f64>;
 
 #[cfg(test)]
 mod tests;

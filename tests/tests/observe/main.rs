@@ -111,3 +111,20 @@ fn label_sets_beyond_the_bound_are_one_series() -> Result<()> {
     scene.is_counted(&["sekisho_observe_label_sets_overflowed_total"], 6.0)?;
     scene.is_counted(&["sekisho_observe_label_sets "], 4.0)
 }
+
+#[test]
+fn top_says_once_who_asks_whom_where_there_is_no_terminal() -> Result<()> {
+    let mut scene = Scene::new(Net::V4)?;
+    scene.send(&["GET / HTTP/1.1"], 7)?;
+    scene.send(&["GET /503 HTTP/1.1"], 3)?;
+    scene.is_counted(&["istio_requests_total{"], 10.0)?;
+    let said = scene.agent.ask(&["top"])?;
+    let said = String::from_utf8(said.stdout)?;
+    let row = said.lines().find(|line| line.starts_with("reviews.shop.svc.cluster.local"));
+    let words: Vec<&str> = row.into_iter().flat_map(str::split_whitespace).collect();
+    ensure!(words.get(1..6) == Some(&["shop/app", "10", "3", "30.0", "%"]), "{said}");
+    let json = scene.agent.ask(&["top", "-o", "json"])?;
+    let rows: serde_json::Value = serde_json::from_slice(&json.stdout)?;
+    ensure!(rows[0]["requests"] == 10 && rows[0]["pod"] == "app", "{rows}");
+    Ok(())
+}

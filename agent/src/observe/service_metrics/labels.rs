@@ -87,6 +87,13 @@ impl<'a> Known<'a> {
     }
 }
 
+impl Destination {
+    /// What people call it: its host, or else Istio's word for what has none.
+    pub(super) fn shown(&self) -> &str {
+        if self.service == UNKNOWN { &self.name } else { &self.service }
+    }
+}
+
 /// Name and namespace of a Service: `NAME.NAMESPACE.svc.DOMAIN`.
 fn of_cluster(host: &str) -> Option<(&str, &str)> {
     let mut parts = host.splitn(4, '.');
