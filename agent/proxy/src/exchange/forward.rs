@@ -356,10 +356,4 @@ impl Tries<'_> {
                 && limits.connection_age.is_none_or(|age| upstream.since.elapsed() < age)
         })
     }
-
-    /// Whether there is an endpoint that was not tried.
-    pub(super) fn has_more(&self) -> bool {
-        let Endpoints::Listed(listed) = &self.endpoints else { return false };
-        self.key.is_none() && listed.len() > self.tried.len()
-    }
 }
