@@ -57,7 +57,7 @@ mod wire;
 pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};
 pub use connection::Proxy;
 pub use dial::{Dial, DialError, Dialling};
-pub use drain::{Drain, DrainTrigger, drain};
+pub use drain::{Drain, DrainTrigger};
 pub use exchange::{Exchanged, Flag, Flags, RequestProtocol, Span, Tracing};
 pub use failure::{Blame, Failure};
 pub use judge::{Judge, Ruling};

@@ -227,7 +227,8 @@ impl Exchange<'_> {
             tally: self.tally,
             asked: request.asked(),
             edits: &tries.edits,
-            closes: !request.persists() || self.on.drain.is_requested(),
+            closes: !request.persists(),
+            drain: &self.on.drain,
         };
         let call = Call {
             client: self.client,

@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Opened, Origin,
     OriginError, OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, Tls, Tracing,
-    UpstreamAddr, Workload, WorkloadId, drain, serve, tls::tests::InMemory,
+    UpstreamAddr, Workload, WorkloadId, serve, tls::tests::InMemory,
 };
 
 pub(super) const WORKLOAD: WorkloadId = WorkloadId(7);
@@ -178,7 +178,8 @@ impl Rig {
         };
         let proxy = Proxy::new(seams, answers.limits);
         let workload = Workload::new(WORKLOAD, &proxy);
-        let (trigger, drain) = drain();
+        let trigger = DrainTrigger::new();
+        let drain = proxy.drain_with(&trigger);
         let mut tasks = JoinSet::new();
         let serving = tasks.spawn(async {});
         (
