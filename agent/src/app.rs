@@ -11,6 +11,7 @@
 //!
 //! A signal ends the process and nothing else: the pinned programs judge on.
 
+mod ending;
 mod observing;
 mod source;
 
@@ -51,7 +52,6 @@ use arc_swap::ArcSwap;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::{TcpListener, UnixListener},
-    signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
 
@@ -60,12 +60,14 @@ use crate::{
     args::{AgentArgs, Http, OnRevoke, PodExclusions, PodNamespaces},
     certificates::Certificates,
     cni::{admission, install},
-    observe::{access_log::End, events, status::Cni},
+    handover::{self, Door, Predecessor},
+    observe::{events, status::Cni},
     proxied::Borrowed,
-    publisher::{self, Publisher},
+    publisher,
     report::{self, Report, Views},
     sync::{self, Sync},
 };
+use ending::{Place, Publishing, Running};
 use observing::Observing;
 use source::Source;
 
@@ -82,7 +84,8 @@ struct Shared {
 /// Runs the agent until a signal ends it.
 pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     raise_descriptor_limit();
-    let run_dir = RunDir::claim(&args.run_dir)?;
+    let (run_dir, predecessor) = handover::claim(&args.run_dir, args.take_over).await?;
+    let door = Door::open(&run_dir).await?;
     let (source, reader) = Source::open(&args, &run_dir).await?;
     let socket = server::bind_socket(&run_dir).await?;
     let cni_socket = server::bind(run_dir.cni_socket()).await?;
@@ -91,8 +94,8 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let worker = Arc::new(Worker::start()?);
     let mut kernel = Kernel::open(&setup(&args, worker.own().cookie()))?;
     let log = kernel.programs.logger.take();
-    let mut tasks = Tasks::new();
-    let (observing, end_of_log) = Observing::start(&args, &mut tasks)?;
+    let (mut tasks, mut observers) = (Tasks::new(), Tasks::new());
+    let (observing, end_of_log) = Observing::start(&args, &mut observers)?;
     let metrics = Arc::clone(&observing.metrics);
     let kernel = Arc::new(kernel);
     let shared = Shared { kernel, worker, observing, link_changes: Arc::default() };
@@ -115,30 +118,43 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     if let Some(log) = log {
         tasks.spawn(async move { event_ring::read_log(log).await.context("the programs' log") });
     }
-    let admin = Admin {
-        answers: Arc::clone(&report) as _,
-        flows: Arc::clone(&shared.observing.flows),
-        metrics: Arc::clone(&metrics),
-    };
-    serve_admin(&mut tasks, admin, socket, port);
+    serve_admin(&mut tasks, (&report, &shared.observing), socket, port);
     let (cni, admissions) = admission::channel(Arc::clone(&sandboxes));
     tasks.spawn(async move {
         admission::serve(cni_socket, cni).await.context("the socket of the CNI plugin")
     });
     let evidence = Evidence { sandboxes, runtime: follow_runtime(&args, &mut tasks)? };
     let leavers = follow_leavers(&mut tasks, &args, &run_dir);
-    let sync = start_sync(&mut tasks, &args, &shared, (evidence.clone(), leavers))?;
+    let before = Before { leavers, predecessor };
+    let sync = start_sync(&mut tasks, &args, &shared, (evidence.clone(), before))?;
+    let proxy = sync.proxy();
     send_canaries(&mut tasks, &args, &shared, &sync, canaries);
     tasks.spawn(source.run());
-    tasks.spawn(async move {
-        resolver.run().await;
-        Ok(())
-    });
+    forever(&mut tasks, async move { resolver.run().await });
     let context = context(&args);
     let parts = publisher::Parts { context, sync, evidence, admissions, report, metrics, reporter };
-    tasks.spawn(Publisher::new(parts).run(reader, names));
+    let publishing = Publishing::start(parts, reader, names);
     tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
-    until_end(&mut tasks, end_of_log).await
+    let (place, drain_time) = (Place { kernel: shared.kernel, run_dir, door }, args.drain_time);
+    let ended =
+        Running { tasks, observers, publishing, proxy, place, drain_time }.until_end().await;
+    // A moment for what is still to be logged.
+    end_of_log.wait();
+    ended
+}
+
+/// Starts what only ends with the agent.
+fn forever(tasks: &mut Tasks, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        task.await;
+        Ok(())
+    });
+}
+
+/// What an agent before has left.
+struct Before {
+    leavers: Leavers,
+    predecessor: Option<Predecessor>,
 }
 
 /// Starts what tells the authors of objects, on an API server.
@@ -156,10 +172,7 @@ fn start_status_writer(
     let (writer, reporter) =
         StatusWriter::new(client, presence, cluster.inventory(), &args.node_name, reader.clone());
     let state = writer.state();
-    tasks.spawn(async move {
-        writer.run().await;
-        Ok(())
-    });
+    forever(tasks, async move { writer.run().await });
     Some((state, reporter))
 }
 
@@ -174,10 +187,7 @@ fn keep_plugin(
     let entry = install::entry(&socket, args.cni.deadline(), &args.cni.exclude);
     let state: Arc<ArcSwap<Cni>> = Arc::default();
     let kept = Arc::clone(&state);
-    tasks.spawn(async move {
-        install::keep(directories, entry, kept).await;
-        Ok(())
-    });
+    forever(tasks, install::keep(directories, entry, kept));
     Ok(Some(state))
 }
 
@@ -242,7 +252,17 @@ async fn bind_port(addr: Option<SocketAddr>) -> anyhow::Result<Option<TcpListene
     }
 }
 
-fn serve_admin(tasks: &mut Tasks, admin: Admin, socket: UnixListener, port: Option<TcpListener>) {
+fn serve_admin(
+    tasks: &mut Tasks,
+    (report, observing): (&Arc<Report>, &Observing),
+    socket: UnixListener,
+    port: Option<TcpListener>,
+) {
+    let admin = Admin {
+        answers: Arc::clone(report) as _,
+        flows: Arc::clone(&observing.flows),
+        metrics: Arc::clone(&observing.metrics),
+    };
     if let Some(port) = port {
         let admin = admin.clone();
         tasks.spawn(async move { server::serve_port(port, admin).await.context("--admin") });
@@ -257,10 +277,7 @@ fn follow_runtime(args: &AgentArgs, tasks: &mut Tasks) -> anyhow::Result<Option<
     }
     let socket = args.cri_socket.clone().unwrap_or_else(runtime::default_socket);
     let (follower, reader) = Follower::new(&socket)?;
-    tasks.spawn(async move {
-        follower.run().await;
-        Ok(())
-    });
+    forever(tasks, async move { follower.run().await });
     Ok(Some(reader))
 }
 
@@ -269,7 +286,7 @@ fn start_sync(
     tasks: &mut Tasks,
     args: &AgentArgs,
     shared: &Shared,
-    (evidence, leavers): (Evidence, Leavers),
+    (evidence, before): (Evidence, Before),
 ) -> anyhow::Result<Sync> {
     let Shared { kernel, worker, observing, link_changes } = shared;
     let Observing { members, flows, services, access_log, metrics: _ } = observing;
@@ -313,17 +330,15 @@ fn start_sync(
         members: Arc::clone(members),
         flows: Arc::clone(flows),
         keep_revoked: args.on_revoke == OnRevoke::Keep,
-        leavers,
+        leavers: before.leavers,
+        predecessor: before.predecessor,
     })?)
 }
 
 /// What left lately, as an earlier agent knew it.
 fn follow_leavers(tasks: &mut Tasks, args: &AgentArgs, run_dir: &RunDir) -> Leavers {
     let (leavers, writer) = Leavers::open(args.endpoint_grace, run_dir.departed(), &args.node_name);
-    tasks.spawn(async move {
-        writer.await;
-        Ok(())
-    });
+    forever(tasks, writer);
     leavers
 }
 
@@ -344,27 +359,4 @@ fn send_canaries(
         spent: Mutex::default(),
     };
     tasks.spawn(async move { canaries.run().await.context("the canaries") });
-}
-
-/// Waits for the end, and a moment for what is still to be logged.
-async fn until_end(tasks: &mut Tasks, access_log: End) -> anyhow::Result<()> {
-    let ended = until_signal(tasks).await;
-    access_log.wait();
-    ended
-}
-
-/// Waits for SIGTERM or SIGINT, or for a task that should never end.
-async fn until_signal(tasks: &mut Tasks) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        Some(ended) = tasks.join_next() => {
-            ended.context("a task of the agent panicked")??;
-            anyhow::bail!("a task of the agent ended");
-        }
-    }
-    tracing::info!("agent stops; the pinned programs judge on");
-    Ok(())
 }

@@ -8,6 +8,8 @@ pub(crate) mod cni;
 mod commands;
 mod credentials;
 
+use std::os::unix::process::CommandExt as _;
+
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
@@ -120,6 +122,15 @@ pub(crate) enum Command {
 pub(crate) fn is_called(name: &str) -> bool {
     let called = std::env::args_os().next().unwrap_or_default();
     std::path::Path::new(&called).file_name().is_some_and(|file| file == name)
+}
+
+/// Replaces the running process by a new one of the same program, started in the same way. It returns
+/// only when that fails.
+pub(crate) fn begin_again() -> std::io::Error {
+    let mut called = std::env::args_os();
+    // The program as it was when it was started, whatever its file is by now.
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.arg0(called.next().unwrap_or_default()).args(called).exec()
 }
 
 /// The variables that are text: a CNI plugin is asked by them.

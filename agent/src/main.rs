@@ -6,6 +6,7 @@ mod args;
 mod certificates;
 mod cli;
 mod cni;
+mod handover;
 mod heap;
 mod members;
 mod observe;

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use agent_abi::{FAMILY_V4, FAMILY_V6, OriginKey, Reason, Verdict};
+use agent_abi::{FAMILY_V4, FAMILY_V6, Flow, OriginKey, Reason, Verdict, decide, protocol};
 use agent_base::error::chain;
 use agent_kernel::{
     maps::Maps,
@@ -53,6 +53,22 @@ impl Borrowed {
         let opened = members.pods.in_netns(workload.0)?.opened.as_ref()?;
         Some(opened.netns.clone())
     }
+
+    /// The rule that a connection goes by. What was dialled before this agent took over from another has
+    /// the number that the other one gave a rule: it goes by what the rules say of its destination now.
+    fn rule_of(&self, workload: WorkloadId, origin: &agent_abi::Origin) -> u32 {
+        if self.names.get(origin.rule).is_some() {
+            return origin.rule;
+        }
+        let flow = Flow {
+            netns: workload.0,
+            dst: origin.dst,
+            dst_port: origin.dst_port,
+            protocol: protocol::TCP,
+        };
+        // A rule that is none, where it is denied now, has no name.
+        decide(&*self.maps, &flow).rule
+    }
 }
 
 impl Origins for Borrowed {
@@ -69,7 +85,7 @@ impl Origins for Borrowed {
         }
         Ok(Origin {
             dst: OriginalDst(SocketAddr::new(ip(origin.dst), origin.dst_port)),
-            rule: origin.rule,
+            rule: self.rule_of(workload, &origin),
             generation: origin.generation,
             connection: origin.socket,
         })

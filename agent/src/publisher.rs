@@ -20,7 +20,7 @@ use agent_source::{
 };
 use agent_status::status_writer::Reporter;
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     task::block_in_place,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
@@ -119,13 +119,20 @@ impl Publisher {
         }
     }
 
-    /// Publishes what the source says, as long as it says anything.
-    pub(crate) async fn run(mut self, mut reader: Reader, mut names: Ends) -> anyhow::Result<()> {
+    /// Publishes what the source says, as long as it says anything or until it is told to stop: then the
+    /// writer is handed back.
+    pub(crate) async fn run(
+        mut self,
+        mut reader: Reader,
+        mut names: Ends,
+        mut stop: oneshot::Receiver<()>,
+    ) -> anyhow::Result<Sync> {
         self.context.answers = Arc::clone(&names.answers.borrow_and_update());
         let mut looks = interval(LOOK_AFTER);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = &mut stop => return Ok(self.sync),
                 changed = reader.changed() => {
                     changed?;
                     let observed = reader.borrow_and_update().clone();

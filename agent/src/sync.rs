@@ -4,7 +4,9 @@
 //! prepare   open what new pods need, seed what is known of their open connections
 //! attach    layer 3 to the links of enrolled pods
 //! widen     new tables beside the old ones        fails: stay at N-1 everywhere, report, retry
+//! listen    new connections come to this agent's proxy and wait; an agent before had them until here
 //! publish   the proxy's members, then one store in the kernel
+//! serve     what waits
 //! revoke    open connections that are denied now are reset
 //! narrow    after a grace period what no hook reads any more goes; nothing waits for it
 //! ```
@@ -33,11 +35,13 @@ use agent_pods::{
     link_watch::LinkChanges,
     view::PodViews,
 };
+use agent_proxy::Proxy;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::{sync::watch, task::block_in_place};
 
 use crate::{
+    handover::Predecessor,
     members::Members,
     observe::{flow_record::FlowRecord, flows::FlowLog},
 };
@@ -84,6 +88,8 @@ pub(crate) struct Parts {
     pub(crate) keep_revoked: bool,
     /// What left lately without having been revoked.
     pub(crate) leavers: Leavers,
+    /// The agent before, where it serves until this one does.
+    pub(crate) predecessor: Option<Predecessor>,
 }
 
 /// The one writer of the maps.
@@ -96,6 +102,7 @@ pub(crate) struct Sync {
     flows: Arc<FlowLog>,
     keep_revoked: bool,
     leavers: Leavers,
+    predecessor: Option<Predecessor>,
     /// What each pod's open connections may go by beside its rules.
     kept: Kept,
     attached: bool,
@@ -112,7 +119,8 @@ impl Sync {
     /// Takes over what the maps hold. Attaches the hooks at once, unless those in force read
     /// another layout's maps: then they judge on until the first generation of ours is whole.
     pub(crate) fn new(parts: Parts) -> Result<Self, SyncError> {
-        let Parts { kernel, planner, pods, members, flows, keep_revoked, leavers } = parts;
+        let Parts { kernel, planner, pods, members, flows, keep_revoked, leavers, predecessor } =
+            parts;
         let attached = !kernel.replaces_another_layout();
         if attached {
             kernel.attach()?;
@@ -126,6 +134,7 @@ impl Sync {
             flows,
             keep_revoked,
             leavers,
+            predecessor,
             kept: Kept::new(),
             attached,
             flipped: false,
@@ -133,6 +142,16 @@ impl Sync {
             views: Arc::default(),
             in_force: watch::Sender::default(),
         })
+    }
+
+    /// The proxy of all pods.
+    pub(crate) fn proxy(&self) -> Arc<Proxy> {
+        Arc::clone(self.pods.proxy())
+    }
+
+    /// Serves on, and does nothing else any more.
+    pub(crate) fn into_pods(self) -> Pods {
+        self.pods
     }
 
     /// How many prefixes the kernel's table holds.
@@ -212,14 +231,19 @@ impl Sync {
             published.generation = self.planner.generation();
         } else {
             // Endpoints may have changed without a rule.
+            self.pods.listen();
             self.store_members(snapshot);
         }
+        self.pods.serve();
         if !self.attached {
             self.kernel.attach()?;
             self.pods.attach_links(&self.kernel, LinkScope::Changed);
             connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
             self.views = Arc::new(PodViews::new(snapshot, &self.pods));
             self.attached = true;
+        }
+        if let Some(predecessor) = &mut self.predecessor {
+            predecessor.retire().await;
         }
         self.pods.detach_links(&self.kernel);
         published.resets = self.settle(kept, changed.as_deref()).await;
@@ -285,6 +309,8 @@ impl Sync {
         laps.end(Phase::Plan);
         let mut live = found::Writer(&self.kernel.maps);
         self.planner.widen(&plan, &mut live)?;
+        // An agent before does not know the numbers of the rules that are in force from here on.
+        self.pods.listen();
         // The proxy first: what the kernel sends it from the next store on it must know.
         self.store_members(snapshot);
         self.kernel.maps.node.publish(plan.generation());

@@ -18,7 +18,8 @@
 //! linked, spare                  a pod whose links change while it runs, and such links
 //! stranger                       other owners' programs on the same hooks
 //! pace                           limits of wall time, held against a control in the same run
-//! web                            a web server that says its version, also over TLS
+//! web, calls                     servers that say their version: HTTP/1.1, also over TLS; HTTP/2, gRPC
+//! reviews                        two versions of a service, and clients of all kinds at a steady rate
 //! authority                      signs certificates
 //! raw                            the few calls that need `unsafe`
 //! ```
@@ -27,6 +28,7 @@ pub mod app_mesh;
 pub mod attached;
 pub mod authority;
 pub mod burden;
+pub mod calls;
 pub mod chain;
 pub mod client;
 pub mod collector;
@@ -41,6 +43,7 @@ pub mod named;
 pub mod pace;
 pub mod pod;
 pub mod raw;
+pub mod reviews;
 pub mod runtime;
 pub mod scene;
 pub mod service;

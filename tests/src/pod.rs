@@ -4,6 +4,7 @@
 //! skt-probe talk           a TCP client that does as its input says
 //! skt-probe load LOAD      many connections at once
 //! skt-probe http           requests, a line of its input at a time
+//! skt-probe steady CLIENTS requests at a steady rate, until its input ends
 //! skt-probe serve P PORT   an echo server in the pod; P is tcp, tcp4, udp or as in `serve`
 //! skt-probe strangers CGROUP LINK...   programs of another owner on the hooks of a node
 //! skt-probe ...            what the probe does
@@ -12,6 +13,7 @@
 pub mod http;
 pub mod load;
 mod serve;
+pub mod steady;
 mod strangers;
 pub mod talk;
 
@@ -27,6 +29,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> Result<()> {
         ["http"] => http::talk(),
         ["strangers", cgroup, links @ ..] => strangers::run(cgroup, links),
         ["load", load] => load::run(&serde_json::from_str(load)?),
+        ["steady", clients] => steady::run(&serde_json::from_str::<Vec<_>>(clients)?),
         ["serve", protocol, port] => serve::run(protocol, port.parse()?),
         _ => probe::run(words.into_iter()),
     }

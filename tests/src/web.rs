@@ -91,7 +91,7 @@ impl Drop for Web {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<StdListener> {
+pub(crate) fn listen(address: SocketAddr) -> Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {

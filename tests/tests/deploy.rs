@@ -116,6 +116,29 @@ fn the_agent_has_the_rights_that_it_names_and_no_others() -> Result<()> {
     Ok(())
 }
 
+/// A second agent on a node takes over from the first: what the scheduler, the probes and the drain need
+/// for it.
+#[rstest]
+#[case::as_it_is("base")]
+#[case::without_cni("../tests/overlays/without-cni")]
+fn an_upgrade_starts_the_new_agent_beside_the_old_one(#[case] folder: &str) -> Result<()> {
+    if kubernetes::is_left_out() {
+        return Ok(());
+    }
+    let agent = &kustomize(folder)?["DaemonSet sekisho-system sekisho"];
+    let rolling = &agent["spec"]["updateStrategy"]["rollingUpdate"];
+    ensure!(rolling["maxSurge"] == 1 && rolling["maxUnavailable"] == 0, "{rolling}");
+    ensure!(agent["spec"]["minReadySeconds"].as_u64() >= Some(10), "it may not be in charge yet");
+    let pod = &agent["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    ensure!(container.get("ports").is_none(), "a declared port of the host is for one agent");
+    let arguments = container["args"].as_array().context("arguments")?;
+    ensure!(arguments.iter().any(|one| one == "--take-over"), "{arguments:?}");
+    ensure!(!arguments.iter().any(|one| one.to_string().contains("drain-time")), "not the default");
+    ensure!(pod["terminationGracePeriodSeconds"].as_u64() > Some(30), "shorter than --drain-time");
+    Ok(())
+}
+
 /// What is put on a node is found again by what takes it off: the same directories in the same places.
 #[rstest]
 #[case::everywhere("base", "uninstall")]

@@ -10,6 +10,7 @@
 //! rule_names   what rule numbers stand for         plan        which entries to write; found reads and writes
 //! event_ring   what the programs hand to us        mending     what others took away and was put back
 //! canary       whether the hooks see the agent     lifecycle   open, attach, mend, uninstall
+//! reuse_port   which of two listeners on a port gets new connections
 //! ```
 //!
 //! It knows pods by the cookies of their namespaces alone, and neither Kubernetes nor a source of
@@ -31,6 +32,7 @@ pub mod netns;
 mod pins;
 pub mod plan;
 pub mod preflight;
+pub mod reuse_port;
 pub mod rule_names;
 pub mod sock_diag;
 pub mod sys;

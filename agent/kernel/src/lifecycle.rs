@@ -125,7 +125,7 @@ pub struct Kernel {
     pub cgroup: PathBuf,
     pins: Pins,
     pin_dir: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Kernel {
@@ -157,7 +157,7 @@ impl Kernel {
             pins: Pins::hold(&load::maps_directory(&setup.pin_dir)).map_err(KernelError::Held)?,
             cgroup,
             pin_dir: setup.pin_dir.clone(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -211,6 +211,13 @@ impl Kernel {
             Ok(true) => Ok(()),
             Ok(false) => Err(KernelError::Unseen { cgroup: self.cgroup.clone() }),
             Err(error) => Err(KernelError::Canary(error)),
+        }
+    }
+
+    /// Lets another agent have the pin directory: this one writes nothing any more.
+    pub fn release(&self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the pin directory stays locked");
         }
     }
 

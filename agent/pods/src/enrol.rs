@@ -3,8 +3,9 @@
 //!
 //! Enrolling has an order. What the agent opens inside the pod comes first, since it can fail;
 //! then layer 3 is attached to its links; then the policy is published, and every layer judges by it
-//! at once. A pod that cannot be enrolled whole is reported as failing, with the reason, and is tried
-//! again.
+//! at once. The proxy listens right before that and serves right after it, so that an agent before
+//! serves until then. A pod that cannot be enrolled whole is reported as failing, with the reason, and
+//! is tried again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -89,6 +90,11 @@ impl Pods {
     /// The thread that enters namespaces.
     pub fn worker(&self) -> &Worker {
         &self.worker
+    }
+
+    /// The proxy that serves them.
+    pub fn proxy(&self) -> &Arc<Proxy> {
+        &self.proxy
     }
 
     /// What is said of links.
@@ -203,9 +209,43 @@ impl Pods {
         }
         // The kernel's memory of a pod that an agent before has judged is better than ours.
         let was_judged = listeners::port_before(&self.maps, pod.netns.cookie()).is_some();
-        let open = listeners::listen(&self.worker, &self.maps, &pod.netns).await?;
-        pod.proxy = Some(listeners::serve(&self.proxy, &mut self.servers, &pod.netns, open));
+        pod.proxy = Some(listeners::reserve(&self.worker, &self.maps, &pod.netns).await?);
         Ok(!was_judged)
+    }
+
+    /// Has new connections of all pods come to this agent, where they wait: for the moment in which the
+    /// generation is about to be in force that [`Pods::prepare`] was called for.
+    pub fn listen(&mut self) {
+        let mut failed = Vec::new();
+        for (id, pod) in &mut self.known {
+            if let Some(proxy) = &mut pod.proxy
+                && let Err(error) = proxy.listen()
+            {
+                pod.proxy = None;
+                failed.push((id.clone(), EnrolError::from(error)));
+            }
+        }
+        for (id, error) in failed {
+            self.report(&id, &error);
+        }
+    }
+
+    /// Has the proxy serve what waits, once it knows the generation.
+    pub fn serve(&mut self) {
+        for pod in self.known.values_mut() {
+            if let Some(proxy) = &mut pod.proxy {
+                proxy.serve(&self.proxy, &mut self.servers, &pod.netns);
+            }
+        }
+    }
+
+    /// Waits until the proxy has served all connections, after it was asked to end.
+    pub async fn finish(&mut self) {
+        while let Some(ended) = self.servers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a server of the proxy's in a pod ended");
+            }
+        }
     }
 
     async fn open(

@@ -6,12 +6,12 @@
 //!
 //! A fresh port is bound alone, so that one which a process of the pod has is never taken for free,
 //! not even when both would share it (`SO_REUSEPORT`). Once it is ours it may be shared: the next
-//! agent listens on it ([`Port::TakeOver`]) while this one still carries what it has, and the bind
-//! hooks keep the pod off it.
+//! agent binds it ([`Port::TakeOver`]) while this one still serves, and the bind hooks keep the pod off
+//! it. From the moment that the next one listens, new connections are all its own.
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream},
     ops::RangeInclusive,
     os::fd::AsFd,
     sync::Arc,
@@ -21,6 +21,7 @@ use std::{
 use agent_kernel::{
     maps::Mark,
     netns::{NetNs, NetNsError, Worker},
+    reuse_port,
 };
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -106,17 +107,47 @@ pub struct Listeners {
     pub v6: Option<TcpListener>,
 }
 
-/// Opens the proxy's listeners inside a namespace.
-pub async fn listen(
+/// The proxy's port in one namespace, and sockets that are bound to it.
+#[derive(Debug)]
+pub struct Reserved {
+    /// The port of both.
+    pub port: u16,
+    /// Whether an agent before may still listen on it.
+    is_shared: bool,
+    v4: Socket,
+    v6: Option<Socket>,
+}
+
+impl Reserved {
+    /// Listens. From here on new connections come here and not to the agent before.
+    pub fn listen(self) -> Result<Listeners, SocketError> {
+        let Self { port, is_shared, v4, v6 } = self;
+        let listen = |socket: Socket| {
+            match socket.listen(BACKLOG) {
+                Err(error) if is(&error, Errno::ADDRINUSE) => {
+                    return Err(SocketError::Taken { port });
+                }
+                listening => listening.map_err(failed("listen()"))?,
+            }
+            if is_shared && let Err(error) = reuse_port::prefer_second(socket.as_fd()) {
+                tracing::warn!(%error, port, "the agent before still gets some of new connections");
+            }
+            let listener = TcpListener::from_std(socket.into());
+            listener.map_err(failed("registering the listener"))
+        };
+        Ok(Listeners { port, v4: listen(v4)?, v6: v6.map(listen).transpose()? })
+    }
+}
+
+/// Reserves the proxy's port inside a namespace. A fresh one is listened on at once, so that no one else
+/// can have it.
+pub async fn reserve(
     worker: &Worker,
     namespace: &NetNs,
     port: Port,
     mark: Arc<dyn Mark>,
-) -> Result<Listeners, SocketError> {
-    let (port, v4, v6) = worker.run(namespace, move || bind_pair(port, &*mark)).await??;
-    let register =
-        |listener| TcpListener::from_std(listener).map_err(failed("registering the listener"));
-    Ok(Listeners { port, v4: register(v4)?, v6: v6.map(register).transpose()? })
+) -> Result<Reserved, SocketError> {
+    worker.run(namespace, move || bind_pair(port, &*mark)).await?
 }
 
 /// Connects to an address from inside a namespace, by a socket that is marked as the agent's own.
@@ -138,20 +169,19 @@ pub async fn dial(
     }
 }
 
-type Bound = (u16, StdListener, Option<StdListener>);
-
-fn bind_pair(port: Port, mark: &dyn Mark) -> Result<Bound, SocketError> {
-    let (candidates, share) = match port {
+fn bind_pair(port: Port, mark: &dyn Mark) -> Result<Reserved, SocketError> {
+    let (candidates, is_shared) = match port {
         Port::FirstFree => (PORTS, false),
         Port::TakeOver(port) => (port..=port, true),
     };
     for candidate in candidates {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, candidate));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, candidate));
-        match bind(v4, share, mark)? {
-            Bind::Listening(v4) => match bind(v6, share, mark)? {
-                Bind::Listening(v6) => return Ok((candidate, v4, Some(v6))),
-                Bind::NoSuchFamily => return Ok((candidate, v4, None)),
+        let reserved = |v4, v6| Reserved { port: candidate, is_shared, v4, v6 };
+        match bind(v4, is_shared, mark)? {
+            Bind::Bound(v4) => match bind(v6, is_shared, mark)? {
+                Bind::Bound(v6) => return Ok(reserved(v4, Some(v6))),
+                Bind::NoSuchFamily => return Ok(reserved(v4, None)),
                 Bind::InUse => {}
             },
             Bind::NoSuchFamily => return Err(SocketError::NoLoopback),
@@ -166,7 +196,7 @@ fn bind_pair(port: Port, mark: &dyn Mark) -> Result<Bound, SocketError> {
 
 /// What came of binding a listener.
 enum Bind {
-    Listening(StdListener),
+    Bound(Socket),
     InUse,
     /// The namespace lacks the family, or its loopback lacks the address.
     NoSuchFamily,
@@ -187,10 +217,11 @@ fn bind(addr: SocketAddr, share: bool, mark: &dyn Mark) -> Result<Bind, SocketEr
     if addr.is_ipv6() {
         socket.set_only_v6(true).map_err(failed("IPV6_V6ONLY"))?;
     }
+    let bound = socket.bind(&addr.into());
     // The second listener of a port that SO_REUSEADDR let two sockets bind is told by listen().
-    let listening = socket.bind(&addr.into()).and_then(|()| socket.listen(BACKLOG));
+    let listening = bound.and_then(|()| if share { Ok(()) } else { socket.listen(BACKLOG) });
     match listening.and_then(|()| socket.set_reuse_port(true)) {
-        Ok(()) => Ok(Bind::Listening(socket.into())),
+        Ok(()) => Ok(Bind::Bound(socket)),
         Err(error) if is(&error, Errno::ADDRINUSE) => Ok(Bind::InUse),
         Err(error) if is(&error, Errno::ADDRNOTAVAIL) => Ok(Bind::NoSuchFamily),
         Err(source) => Err(SocketError::Call { call: "binding a listener", source }),

@@ -200,6 +200,21 @@ impl Cluster {
         chosen.map(UpstreamAddr)
     }
 
+    /// Another endpoint than those that were tried, for a connection that they do not make: one of the
+    /// family that was dialled, or else of the other.
+    pub(crate) fn another(&self, wanted: &Wanted<'_>) -> Option<UpstreamAddr> {
+        let Wanted { endpoints, origin, tried, key } = *wanted;
+        let is_fresh = |to: &UpstreamAddr| !tried.contains(to);
+        if key.is_some() || self.policy()?.balance == Balance::Dialled {
+            return None;
+        }
+        self.choose(wanted).filter(is_fresh).or_else(|| {
+            let mut others = choose::of_other_family(endpoints, origin);
+            others.retain(|one| is_fresh(&UpstreamAddr(one.at)));
+            choose::draw(&others, fastrand::u64(..)).map(|one| UpstreamAddr(one.at))
+        })
+    }
+
     /// Takes note of what came of a request.
     pub(crate) fn report(&self, at: UpstreamAddr, seen: Seen) {
         let Some(rules) = self.policy().and_then(|policy| policy.ejection) else { return };

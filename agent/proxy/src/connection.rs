@@ -6,7 +6,7 @@ use agent_model::requests::Sent;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    Drain, Failure, Limits, PeerAddr, Ruling, Seams, WorkloadId,
+    Drain, DrainTrigger, Failure, Limits, PeerAddr, Ruling, Seams, WorkloadId,
     carry::carry,
     clusters::Clusters,
     exchange::{Connection, Ended, Policy},
@@ -22,12 +22,34 @@ use crate::{
 pub struct Proxy {
     seams: Seams,
     limits: Limits,
+    end: DrainTrigger,
+    open: Arc<()>,
 }
 
 impl Proxy {
     /// A proxy.
     pub fn new(seams: Seams, limits: Limits) -> Arc<Self> {
-        Arc::new(Self { seams, limits })
+        Arc::new(Self { seams, limits, end: DrainTrigger::new(), open: Arc::default() })
+    }
+
+    /// Asks for the end of what is served for all workloads.
+    pub fn end(&self) -> &DrainTrigger {
+        &self.end
+    }
+
+    /// What a workload's trigger reaches: it ends with everything else as well.
+    pub fn drain_with(&self, trigger: &DrainTrigger) -> Drain {
+        trigger.and(&self.end)
+    }
+
+    /// Connections open now, of all workloads.
+    pub fn open(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
+    }
+
+    /// Counts a connection as open while the answer is held.
+    pub(crate) fn count_one(&self) -> Arc<()> {
+        Arc::clone(&self.open)
     }
 
     /// Its bounds.

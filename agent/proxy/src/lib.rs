@@ -12,7 +12,7 @@
 //!    ▼
 //! server name            first       where names of TLS are told apart: hello reads them
 //!    ▼
-//! upstream               dial, reach a socket in the same namespace, and TLS on it (tls)
+//! upstream               dial, reach a socket in the same namespace, and TLS on it (tls); race several
 //!    ▼
 //! bytes both ways        carry       half-close, back-pressure, reset on failure
 //!  to routes' shares     stream      clusters: where the model says
@@ -42,6 +42,7 @@ mod judge;
 mod limits;
 mod origin;
 mod proxy_header;
+mod race;
 mod reach;
 mod record;
 mod reset_stream;
@@ -56,7 +57,7 @@ mod wire;
 pub use addrs::{OriginalDst, PeerAddr, UpstreamAddr, WorkloadId};
 pub use connection::Proxy;
 pub use dial::{Dial, DialError, Dialling};
-pub use drain::{Drain, DrainTrigger, drain};
+pub use drain::{Drain, DrainTrigger};
 pub use exchange::{Exchanged, Flag, Flags, RequestProtocol, Span, Tracing};
 pub use failure::{Blame, Failure};
 pub use judge::{Judge, Ruling};

@@ -45,14 +45,14 @@ impl Workload {
     }
 }
 
-/// Serves a workload on one of its listeners until it is asked to end. Then it takes what already
-/// waits in the listener's queue, closes the listener, and lets what is open finish up to the
+/// Serves a workload on one of its listeners until nothing new is to be taken on. Then it takes what
+/// already waits in the listener's queue, closes the listener, and lets what is open finish up to the
 /// deadline; what is left is reset. Dropping the future resets everything at once.
 pub async fn serve(
     proxy: Arc<Proxy>,
     workload: Arc<Workload>,
     listener: TcpListener,
-    mut drain: Drain,
+    drain: Drain,
 ) {
     let clusters = Arc::clone(&workload.clusters);
     let mut sweeping = pin!(clusters.sweep());
@@ -61,7 +61,7 @@ pub async fn serve(
     let deadline = loop {
         tokio::select! {
             biased;
-            deadline = drain.requested() => break deadline,
+            deadline = drain.stopped() => break deadline,
             Some(_) = server.connections.join_next() => {}
             () = sweeping.as_mut() => {}
             accepted = listener.accept() => match accepted {
@@ -86,12 +86,12 @@ impl Server {
         let id = self.workload.id;
         match self.workload.admit() {
             Ok(permit) => {
-                let proxy = Arc::clone(&self.proxy);
+                let (proxy, counted) = (Arc::clone(&self.proxy), self.proxy.count_one());
                 let clusters = Arc::clone(&self.workload.clusters);
                 let by = Accepted { workload: id, peer, clusters, drain: self.drain.clone() };
                 self.connections.spawn(async move {
                     proxy.run(stream, by).await;
-                    drop(permit);
+                    drop((permit, counted));
                 });
             }
             Err(failure) => self.proxy.refuse(id, stream, peer, failure),

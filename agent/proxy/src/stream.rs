@@ -13,15 +13,13 @@ use crate::{
     DialError, Failure, Origin, PeerAddr, Seams, UpstreamAddr, WorkloadId,
     cluster::{self, Lease, Overflow, Seen, UnderWay, Wanted},
     clusters::Clusters,
+    race::Race,
     reach::{Apart, Reach},
     reset_stream::ResetStream,
     route::Lead,
     share::by_share,
     tls::Speaks,
 };
-
-/// Dials of one connection that may fail before it does: nothing was sent by them.
-const MOST_DIALS: usize = 3;
 
 /// A connection to an upstream.
 #[derive(Debug)]
@@ -56,28 +54,28 @@ impl Streams<'_> {
         let backend = destination(route)?;
         let cluster = self.clusters.of(backend);
         let endpoints = self.seams.judge.endpoints(backend);
+        let (cluster, endpoints, key) = (&cluster, &endpoints, self.key(backend));
         let mut tried = Vec::new();
-        loop {
-            let key = self.key(backend);
-            let wanted = Wanted { endpoints: &endpoints, origin, tried: &tried, key };
-            let to = cluster.choose(&wanted).ok_or(Failure::NoEndpoints)?;
-            let is_repeated = tried.contains(&to);
-            tried.push(to);
-            let lease = cluster.lease_for(to.0).map_err(|Overflow| Failure::Overflow)?;
-            match self.connect(Some(backend), to, origin).await {
-                Ok(stream) => {
-                    // A limit on requests is none on connections.
-                    let place = (lease, cluster.begin(to).ok());
-                    return Ok(Reached { to, stream, _place: Some(place) });
-                }
-                Err(error) => {
-                    cluster.report(to, Seen::NoAnswer);
-                    if is_repeated || tried.len() >= MOST_DIALS {
-                        return Err(Failure::Dial(error));
-                    }
-                }
-            }
-        }
+        let first = cluster.choose(&Wanted { endpoints, origin, tried: &tried, key });
+        let first = first.ok_or(Failure::NoEndpoints)?;
+        tried.push(first);
+        let race = Race {
+            dial: |to: UpstreamAddr| async move {
+                let lease = cluster.lease_for(to.0).map_err(|Overflow| Failure::Overflow)?;
+                Ok((self.connect(Some(backend), to, origin).await?, lease))
+            },
+            another: || {
+                let to = cluster.another(&Wanted { endpoints, origin, tried: &tried, key })?;
+                tried.push(to);
+                Some(to)
+            },
+            lost: |to| cluster.report(to, Seen::NoAnswer),
+        };
+        let (to, reached) = race.run(first, |failure| !matches!(failure, Failure::Dial(_))).await;
+        let (stream, lease) = reached?;
+        // A limit on requests is none on connections.
+        let place = (lease, cluster.begin(to).ok());
+        Ok(Reached { to, stream, _place: Some(place) })
     }
 
     async fn connect(

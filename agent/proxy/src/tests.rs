@@ -2,6 +2,7 @@
 
 mod beside;
 mod carrying;
+mod dead;
 mod ending;
 mod introduced;
 mod marks;

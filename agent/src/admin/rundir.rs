@@ -11,6 +11,7 @@ use std::{
 const LOCK: &str = "agent.lock";
 const SOCKET: &str = "admin.sock";
 const CNI_SOCKET: &str = "cni.sock";
+const HANDOVER: &str = "handover.sock";
 const SANDBOXES: &str = "sandboxes.json";
 const OBJECTS: &str = "objects.snapshot";
 const NAMES: &str = "names.snapshot";
@@ -45,8 +46,8 @@ pub(crate) enum RunDirError {
     },
     /// Another agent lives there.
     #[error(
-        "the run directory {} is in use by a running agent (process {pid}); stop that one, or \
-         give this one a --run-dir of its own", path.display()
+        "the run directory {} is in use by a running agent (process {pid}); stop that one, take over \
+         from it with --take-over, or give this one a --run-dir of its own", path.display()
     )]
     InUse {
         /// The directory.
@@ -117,6 +118,16 @@ impl RunDir {
         self.path.join(CNI_SOCKET)
     }
 
+    /// Where the next agent asks.
+    pub(crate) fn handover(&self) -> PathBuf {
+        handover_socket(&self.path)
+    }
+
+    /// Itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where it is kept which pod is where.
     pub(crate) fn sandboxes(&self) -> PathBuf {
         self.path.join(SANDBOXES)
@@ -144,12 +155,18 @@ impl Drop for RunDir {
         // next agent replaces it.
         let _ = fs::remove_file(self.socket());
         let _ = fs::remove_file(self.cni_socket());
+        let _ = fs::remove_file(self.handover());
     }
 }
 
 /// The socket of the agent with this run directory.
 pub(crate) fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join(SOCKET)
+}
+
+/// Where an agent with this run directory is asked to hand over.
+pub(crate) fn handover_socket(run_dir: &Path) -> PathBuf {
+    run_dir.join(HANDOVER)
 }
 
 /// The process that has a run directory, if one lives.

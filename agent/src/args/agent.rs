@@ -44,6 +44,16 @@ pub(crate) struct AgentArgs {
     /// Directory for the agent's socket and state; one agent a directory
     #[arg(long, value_name = "DIR", default_value = DEFAULT_RUN_DIR)]
     pub(crate) run_dir: PathBuf,
+    /// Take over from the agent that runs with this --run-dir: it serves what it has through the proxy to
+    /// the end, and new connections come here. It stays until it is stopped, and begins again if this one
+    /// dies
+    #[arg(long)]
+    pub(crate) take_over: bool,
+    /// Seconds that connections through the proxy have to end after SIGTERM or after another agent has
+    /// taken over: answers say that they are the last, streams and connections end by themselves. What is
+    /// open then is reset
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) drain_time: Duration,
     /// Directory in a BPF file system where maps and links outlive the agent
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
     pub(crate) pin_dir: PathBuf,

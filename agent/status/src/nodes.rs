@@ -46,12 +46,19 @@ struct Node {
     lease: String,
     report: NodeReport,
     /// Up to which change of each kind it is.
-    positions: BTreeMap<Kind, u64>,
+    positions: BTreeMap<Kind, Position>,
     heard: Instant,
     renewed: Option<Timestamp>,
     patience: Duration,
     /// When it was last asked whether the cluster still has it.
     asked: Option<Instant>,
+}
+
+/// Up to which change of a kind a node is, and since when.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    at: u64,
+    since: Instant,
 }
 
 /// See [`Shared`].
@@ -67,6 +74,8 @@ pub(super) struct Nodes {
 pub(super) struct Standing {
     /// Objects that changed no later than this are in force on all nodes that speak.
     common: u64,
+    /// When the last of those that are behind all others got on.
+    progress: Option<Instant>,
     /// What that is, without the objects that are stale.
     tally: Tally,
     positions: Vec<(String, Option<u64>)>,
@@ -130,7 +139,11 @@ impl Nodes {
                 let digest = node.report.digests.kinds.get(&resource(*kind)).copied();
                 // One that is not known is of a moment that this agent did not see, or not yet.
                 if let Some(position) = inventory.position(*kind, digest.unwrap_or_default()) {
-                    node.positions.insert(*kind, position);
+                    let now = Position { at: position, since: Instant::now() };
+                    let known = node.positions.entry(*kind).or_insert(now);
+                    if known.at != position {
+                        *known = now;
+                    }
                 }
             }
             if node.heard.elapsed() >= node.patience {
@@ -152,15 +165,19 @@ impl Nodes {
     }
 
     fn standing(&self, kind: Kind, silent: &BTreeSet<String>) -> Standing {
-        let speaking = self.nodes.iter().filter(|(name, _)| !silent.contains(*name));
-        let positions: Vec<_> = speaking
-            .map(|(name, node)| (name.clone(), node.positions.get(&kind).copied()))
+        let speaking = || self.nodes.iter().filter(|(name, _)| !silent.contains(*name));
+        let of = |node: &Node| node.positions.get(&kind).copied();
+        let positions: Vec<_> = speaking()
+            .map(|(name, node)| (name.clone(), of(node).map(|position| position.at)))
             .collect();
         let common = positions.iter().map(|(_, position)| position.unwrap_or_default()).min();
+        let all = speaking().filter_map(|(_, node)| of(node));
+        let behind = all.filter(|position| Some(position.at) == common);
+        let progress = behind.map(|position| position.since).max();
         let mut tally =
             Tally { all: self.nodes.len(), enforcing: positions.len(), lacking: vec![] };
         tally.lacking.extend(silent.iter().map(|name| (name.clone(), Lack::Silent)));
-        Standing { common: common.unwrap_or_default(), tally, positions }
+        Standing { common: common.unwrap_or_default(), progress, tally, positions }
     }
 
     /// A silent node of which it is to be asked whether the cluster still has it.
@@ -178,6 +195,11 @@ impl Nodes {
 }
 
 impl Count {
+    /// When the nodes that lack most of a kind last got on.
+    pub(super) fn progress(&self, kind: Kind) -> Option<Instant> {
+        self.kinds.get(&kind)?.progress
+    }
+
     /// How many nodes enforce an object as it is now, and what the others lack.
     pub(super) fn of(&self, kind: Kind, known: &Known) -> Tally {
         let Some(standing) = self.kinds.get(&kind) else { return Tally::default() };

@@ -1,7 +1,8 @@
 //! The leader's work: finds what is to be written and not written yet, and writes it at a bounded rate.
 //!
 //! - A condition is written when it differs from the object's status, and never because time has passed.
-//! - After a change the nodes get a moment to report it, so that one change makes one write.
+//! - After a change the nodes get a moment to report it, so that one change makes one write. Nodes that get
+//!   on get a longer one.
 //! - A write is a merge patch that names the version that it follows from. Conditions of others are never
 //!   lost, and after a conflict the next look knows better. Istio's and App Mesh's definitions make the
 //!   list of conditions one value, of which a server-side apply would take all.
@@ -37,12 +38,13 @@ use crate::{
 
 /// Requests in a second, whatever there is to say, and as many at once.
 const RATE: u32 = 10;
-/// How long a look may wait for a status to come back by the watch before it is written again.
-const ECHO: Duration = Duration::from_secs(5);
 /// How long an object may wait for an analysis that knows it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What nodes are given beyond the time between two of their reports.
 const GRACE: Duration = Duration::from_secs(3);
+/// And while they get on, as after many changes on a busy machine: their lack would be written of each
+/// object, and taken back.
+const PROGRESS: Duration = Duration::from_secs(30);
 /// How often everything is looked at where nothing has come.
 const IDLE: Duration = Duration::from_secs(5);
 /// A look is not begun again before this many times as long as the last one: 5% of a processor.
@@ -61,7 +63,8 @@ struct Echo {
     wanted: u64,
     /// What the server made of it: an older definition drops what it does not know.
     got: Option<u64>,
-    at: Instant,
+    /// The version that it followed from.
+    after: Box<str>,
 }
 
 /// What is to be written of an object.
@@ -70,6 +73,8 @@ struct Write {
     known: Known,
     conditions: [Condition; 2],
     said: u64,
+    /// Whether it tells of a node that has not said anything of the object yet, and may soon.
+    is_interim: bool,
 }
 
 /// What a writer works with.
@@ -200,8 +205,11 @@ impl<'a> Writer<'a> {
             }
         });
         self.echoes.retain(|key, _| there.contains(key));
-        // Refusals first, and then what has waited longest.
-        writes.sort_by_key(|write| (write.conditions[0].status == "True", write.known.since));
+        // Refusals first, then what has waited longest. What will soon be written again comes last: it
+        // would keep the others waiting.
+        writes.sort_by_key(|write| {
+            (write.is_interim, write.conditions[0].status == "True", write.known.since)
+        });
         let uid = |key: &ObjectKey| match inventory.get(key) {
             Some(known) => Some(known.identity.uid.into()),
             None => observed.objects.get(key)?.metadata().uid().map(str::to_owned),
@@ -221,7 +229,9 @@ impl<'a> Writer<'a> {
         }
         let tally = count.of(key.kind, known);
         let is_late = tally.lacking.iter().any(|(_, lack)| *lack == Lack::Late);
-        if is_late && age < self.tools.state.write_rates().report + GRACE {
+        let grace = self.tools.state.write_rates().report + GRACE;
+        let get_on = || count.progress(key.kind).is_some_and(|since| since.elapsed() < grace);
+        if is_late && (age < grace || (age < PROGRESS && get_on())) {
             return Wanted::Later;
         }
         let generation = known.identity.generation;
@@ -231,12 +241,14 @@ impl<'a> Writer<'a> {
         if there == Some(said) {
             return Wanted::Nothing;
         }
-        match self.echoes.get(key).filter(|echo| echo.wanted == said) {
-            Some(echo) if echo.got == there => Wanted::Nothing,
-            Some(echo) if echo.at.elapsed() < ECHO => Wanted::Later,
+        match self.echoes.get(key) {
+            Some(echo) if echo.wanted == said && echo.got == there => Wanted::Nothing,
+            // The watch has not told of what was written: another write would be a conflict.
+            Some(echo) if echo.after == known.identity.version => Wanted::Later,
             _ => {
                 let (key, known) = (key.clone(), known.clone());
-                Wanted::Write(Box::new(Write { key, known, conditions, said }))
+                let is_interim = is_late;
+                Wanted::Write(Box::new(Write { key, known, conditions, said, is_interim }))
             }
         }
     }

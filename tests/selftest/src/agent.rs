@@ -155,6 +155,33 @@ impl Agent {
         Ok(())
     }
 
+    /// Has a new process take over, and waits until that one is ready: the one before, which serves what
+    /// it has to its end.
+    pub fn succeed(&mut self, world: &World) -> Result<Process> {
+        let before = self.process.take().context("the agent does not run")?;
+        let mut command = self.command();
+        command.arg("--take-over");
+        let process = Process::start(command, world.agent_place())?;
+        let pid = process.pid().to_string();
+        self.process = Some(process);
+        // Until then the one before answers.
+        self.wait_until("the agent has taken over", |agent| {
+            let holder = fs::read_to_string(agent.run_dir().join("agent.lock"))?;
+            Ok(holder.trim() == pid && agent.status()?["state"]["state"] == "ready")
+        })?;
+        Ok(before)
+    }
+
+    /// Takes back a process of it.
+    pub fn adopt(&mut self, process: Process) {
+        self.process = Some(process);
+    }
+
+    /// Its process, which the caller ends.
+    pub fn let_go(&mut self) -> Result<Process> {
+        self.process.take().context("the agent does not run")
+    }
+
     /// Its process's number.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)

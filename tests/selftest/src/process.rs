@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     cgroup,
@@ -122,6 +123,13 @@ impl Process {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) -> Result<()> {
+        let pid =
+            Pid::from_raw(i32::try_from(self.pid())?).context("no process has the number 0")?;
+        Ok(kill_process(pid, Signal::TERM)?)
     }
 
     /// Closes its input and waits for it to end by itself.

@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::web::field;
+
 /// A stranger's answer may take a while through a proxy; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,6 +39,8 @@ impl Said {
 /// meet OWN PEER    connect a new socket for datagrams that is bound, and shares its port
 /// bind ADDR:PORT   bind a new socket
 /// send TEXT        write it
+/// get PATH HOST    write a request of HTTP/1.1
+/// answer           read the answer to one
 /// read COUNT       read exactly so many bytes
 /// rest             read to the end of the stream
 /// shut             say that no more will be sent
@@ -89,6 +93,12 @@ fn obey(held: &mut Option<Socket>, verb: &str, argument: &str) -> Result<io::Res
     let socket = held.as_mut().context("nothing is open")?;
     Ok(match verb {
         "send" => socket.write_all(argument.as_bytes()).map(|()| String::new()),
+        "get" => {
+            let (path, host) = argument.split_once(' ').context("a path and a host")?;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            socket.write_all(request.as_bytes()).map(|()| String::new())
+        }
+        "answer" => answer(socket),
         "read" => {
             let mut bytes = vec![0; argument.parse()?];
             socket.read_exact(&mut bytes).map(|()| text(&bytes))
@@ -101,6 +111,22 @@ fn obey(held: &mut Option<Socket>, verb: &str, argument: &str) -> Result<io::Res
         "names" => names(socket),
         _ => bail!("unknown verb {verb:?}"),
     })
+}
+
+/// A head, and as much of a body as it says.
+fn answer(socket: &mut Socket) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    let mut length = None;
+    while length.is_none_or(|length| bytes.len() < length) {
+        let mut byte = [0];
+        socket.read_exact(&mut byte)?;
+        bytes.push(byte[0]);
+        if length.is_none() && bytes.ends_with(b"\r\n\r\n") {
+            let body = field(&text(&bytes), "content-length").and_then(|body| body.parse().ok());
+            length = Some(bytes.len() + body.unwrap_or(0));
+        }
+    }
+    Ok(text(&bytes))
 }
 
 fn open(verb: &str, address: SocketAddr) -> io::Result<Socket> {

@@ -213,7 +213,11 @@ fn a_hundred_changes_are_no_storm() -> Result<()> {
         let took = start.elapsed();
         let written = scene.statuses_written()? - written;
         let said = scene.requests("APPLY", &["resource=\"leases\""])? - said;
-        println!("generation {generation}: {took:?}, {written} statuses and {said} words written");
+        let refused = scene.statuses_refused()?;
+        println!(
+            "generation {generation}: {took:?}, {written} statuses ({refused} refused so far) and {said} \
+             words written"
+        );
         check_rate(&samples)?;
         assert!((100..=130).contains(&written), "{written} statuses were written");
         let words = 2 * (took.as_secs() / 2 + 2);

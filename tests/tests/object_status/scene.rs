@@ -236,4 +236,10 @@ impl Scene {
     pub(crate) fn statuses_written(&self) -> Result<u64> {
         self.requests("PATCH", &["resource=\"serviceentries\"", "subresource=\"status\""])
     }
+
+    /// Those among them that were made on an older form of their object, and came to nothing.
+    pub(crate) fn statuses_refused(&self) -> Result<u64> {
+        let labels = ["resource=\"serviceentries\"", "subresource=\"status\"", "code=\"409\""];
+        self.requests("PATCH", &labels)
+    }
 }

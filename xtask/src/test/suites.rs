@@ -17,12 +17,13 @@ use crate::command::{cargo, quiet};
 const EVERYTHING: [&str; 3] = ["--workspace", "--exclude", "agent-ebpf"];
 
 /// What takes minutes and few changes concern: `--long` runs it, and so does a filter.
-const LONG: [&str; 5] = [
+const LONG: [&str; 6] = [
     "sekisho-tests crds_agree",
     "sekisho-tests moved",
     "sekisho-tests object_status",
     "sekisho-tests server_faults",
     "sekisho-tests server_history",
+    "sekisho-tests soak",
 ];
 
 /// A suite.

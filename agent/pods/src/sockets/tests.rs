@@ -44,6 +44,15 @@ async fn inside() -> (Sandbox, Worker, NetNs) {
     (sandbox, worker, namespace)
 }
 
+async fn listen(
+    worker: &Worker,
+    namespace: &NetNs,
+    port: Port,
+    mark: Arc<dyn Mark>,
+) -> Result<Listeners, SocketError> {
+    reserve(worker, namespace, port, mark).await?.listen()
+}
+
 async fn listen_fresh(worker: &Worker, namespace: &NetNs) -> Result<Listeners, SocketError> {
     listen(worker, namespace, Port::FirstFree, Arc::new(Fresh::default())).await
 }
@@ -122,18 +131,29 @@ async fn a_namespace_without_ipv6_gets_one_listener_and_one_without_loopback_an_
 #[tokio::test]
 async fn a_successor_takes_over_while_the_old_one_still_listens() {
     let (_sandbox, worker, namespace) = inside().await;
-    let old = listen_fresh(&worker, &namespace).await.unwrap();
+    let mut old = listen_fresh(&worker, &namespace).await.unwrap();
     let take = |port| {
         let mark = Arc::new(Fresh::default());
         listen(&worker, &namespace, Port::TakeOver(port), mark)
     };
-    let new = take(old.port).await.unwrap();
-    assert!(new.v6.is_some());
-    drop(old);
-    let addr = new.v4.local_addr().unwrap();
-    for _ in 0..20 {
+    // Again and again: what one agent has asked of the kernel holds for those after it.
+    for _ in 0..3 {
+        let new = take(old.port).await.unwrap();
+        let both = [(&old.v4, &new.v4), (old.v6.as_ref().unwrap(), new.v6.as_ref().unwrap())];
+        for (old, new) in both {
+            for _ in 0..20 {
+                let addr = new.local_addr().unwrap();
+                dial(&worker, &namespace, addr, &Fresh::default(), PATIENCE).await.unwrap();
+                tokio::select! {
+                    accepted = new.accept() => drop(accepted.unwrap()),
+                    _ = old.accept() => panic!("the old one still gets new connections"),
+                }
+            }
+        }
+        old = new;
+        let addr = old.v4.local_addr().unwrap();
         dial(&worker, &namespace, addr, &Fresh::default(), PATIENCE).await.unwrap();
-        new.v4.accept().await.unwrap();
+        old.v4.accept().await.unwrap();
     }
     let _pods = occupy(&worker, &namespace, "127.0.0.1:15002", false).await;
     let error = take(15_002).await.unwrap_err();
@@ -176,4 +196,18 @@ async fn a_refused_an_unreachable_and_a_silent_far_end_are_told_apart() {
     let brief = Duration::from_millis(100);
     let error = dial(&worker, &namespace, nowhere, &mark, brief).await.unwrap_err();
     assert!(matches!(error, SocketError::TimedOut { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_reserved_leaves_connections_to_the_agent_that_listens_on_it() {
+    let (_sandbox, worker, namespace) = inside().await;
+    let old = listen_fresh(&worker, &namespace).await.unwrap();
+    let mark = Arc::new(Fresh::default());
+    let port = Port::TakeOver(old.port);
+    let _reserved = reserve(&worker, &namespace, port, mark).await.unwrap();
+    let addr = old.v4.local_addr().unwrap();
+    for _ in 0..20 {
+        dial(&worker, &namespace, addr, &Fresh::default(), PATIENCE).await.unwrap();
+        old.v4.accept().await.unwrap();
+    }
 }

@@ -30,12 +30,23 @@ pub(super) struct Candidate {
 /// The endpoints of a destination. Those of the family that was dialled, where there are any: a pod
 /// that dials one family may well lack the other.
 pub(super) fn candidates(endpoints: &Endpoints, origin: &Origin) -> Vec<Candidate> {
+    of_family(all(endpoints, origin), origin.dst.0.ip())
+}
+
+/// The endpoints of the family that was not dialled.
+pub(super) fn of_other_family(endpoints: &Endpoints, origin: &Origin) -> Vec<Candidate> {
+    let mut all = all(endpoints, origin);
+    all.retain(|one| one.at.is_ipv4() != origin.dst.0.is_ipv4());
+    all
+}
+
+fn all(endpoints: &Endpoints, origin: &Origin) -> Vec<Candidate> {
     let dialled = origin.dst.0;
     let of = |ip: IpAddr, port: u16, share: u32| {
         let share = u64::from(share) * PARTS;
         Candidate { at: SocketAddr::new(ip, port), share, active: 0 }
     };
-    let all: Vec<Candidate> = match endpoints {
+    match endpoints {
         Endpoints::Listed(listed) => {
             listed.iter().map(|one| of(one.address, one.port.get(), one.weight)).collect()
         }
@@ -50,8 +61,7 @@ pub(super) fn candidates(endpoints: &Endpoints, origin: &Origin) -> Vec<Candidat
                 all
             }
         }
-    };
-    of_family(all, dialled.ip())
+    }
 }
 
 fn of_names(names: &[NamedEndpoint], of: impl Fn(IpAddr, u16, u32) -> Candidate) -> Vec<Candidate> {

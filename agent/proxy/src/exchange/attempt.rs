@@ -240,7 +240,7 @@ impl Waiting<'_> {
         sent: &mut Sent,
     ) -> Result<Done, Failed> {
         let call = self.call;
-        let (mut sink, ends) = call.client.begin(heard, &call.telling)?;
+        let (mut sink, closes) = call.client.begin(heard, &call.telling)?;
         let mut source = listen.body(heard);
         let answered = {
             let mut answering = pin!(async {
@@ -277,7 +277,7 @@ impl Waiting<'_> {
             reusable: persists && is_sent,
             // A second less than the server waits itself: its end and a request may cross.
             idle: idle.map(|seconds| Duration::from_secs(seconds.saturating_sub(1))),
-            persists: !call.telling.closes && !ends && is_sent,
+            persists: !closes && is_sent,
             is_overflow: self.is_overflow,
         })
     }

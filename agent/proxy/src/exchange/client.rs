@@ -22,7 +22,7 @@ use super::{
     upstream::{Head, Heard},
 };
 use crate::{
-    Failure,
+    Drain, Failure,
     http1::{
         Refusal,
         body::Framing,
@@ -41,8 +41,10 @@ pub(super) struct Telling<'a> {
     pub(super) tally: &'a Tally,
     pub(super) asked: Asked,
     pub(super) edits: &'a Edits<'a>,
-    /// Whether the client's connection is to end after this.
+    /// Whether the client's connection is to end after this anyhow.
     pub(super) closes: bool,
+    /// It also ends where that is asked for by the time that the answer begins.
+    pub(super) drain: &'a Drain,
 }
 
 /// See the module.
@@ -119,8 +121,7 @@ impl Client<'_> {
         }
     }
 
-    /// Begins the answer: says where its body goes, and whether only the end of the connection ends
-    /// it.
+    /// Begins the answer: says where its body goes, and whether the connection ends after it.
     pub(super) fn begin<'s>(
         &'s self,
         heard: &Heard,
@@ -137,28 +138,29 @@ impl Client<'_> {
                 return Ok((sink, false));
             }
         };
-        let (out, chunked, ends) = match &heard.head {
+        let is_last = telling.closes || telling.drain.is_requested();
+        let (out, chunked, closes) = match &heard.head {
             Head::Http1 { bytes, response } => {
                 let (delivery, ends) =
                     delivery(response.framing, response.status, version, telling);
-                let closes = telling.closes || ends;
+                // What nothing else ends the end of the connection does.
+                let closes = is_last || ends;
                 let reply = Reply { edits: telling.edits, delivery, to: version, closes };
                 let chunked = delivery == Delivery::Framed(Framing::Chunked);
-                (write::response(bytes, response, &reply), chunked, ends)
+                (write::response(bytes, response, &reply), chunked, closes)
             }
             Head::Http2(parts) => {
                 let bodiless =
                     telling.asked == Asked::Head || matches!(parts.status.as_u16(), 204 | 304);
                 let framing = http2::response::framing(parts, heard.ends(), bodiless, version);
-                let ends = framing == Some(Framing::UntilClose);
-                let closes = telling.closes || ends;
+                let closes = is_last || framing == Some(Framing::UntilClose);
                 let reply =
                     http2::response::Reply { edits: telling.edits, framing, to: version, closes };
                 let chunked = framing == Some(Framing::Chunked);
-                (http2::response::to_http1(parts, &reply), chunked, ends)
+                (http2::response::to_http1(parts, &reply), chunked, closes)
             }
         };
-        Ok((Sink::Http1 { to: stream, chunked, out, carried }, ends))
+        Ok((Sink::Http1 { to: stream, chunked, out, carried }, closes))
     }
 
     /// Answers a request here. Says whether another may follow: not where its body is still to come.

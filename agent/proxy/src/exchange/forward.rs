@@ -227,7 +227,8 @@ impl Exchange<'_> {
             tally: self.tally,
             asked: request.asked(),
             edits: &tries.edits,
-            closes: !request.persists() || self.on.drain.is_requested(),
+            closes: !request.persists(),
+            drain: &self.on.drain,
         };
         let call = Call {
             client: self.client,
@@ -355,11 +356,5 @@ impl Tries<'_> {
             limits.per_connection.is_none_or(|most| upstream.requests < most)
                 && limits.connection_age.is_none_or(|age| upstream.since.elapsed() < age)
         })
-    }
-
-    /// Whether there is an endpoint that was not tried.
-    pub(super) fn has_more(&self) -> bool {
-        let Endpoints::Listed(listed) = &self.endpoints else { return false };
-        self.key.is_none() && listed.len() > self.tried.len()
     }
 }

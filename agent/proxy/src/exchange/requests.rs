@@ -1,6 +1,6 @@
 //! HTTP/1: the requests of a connection, one after the other.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
@@ -57,12 +57,21 @@ impl Connection<'_> {
     ) -> Result<Ended, Failure> {
         let mut inbox = Vec::new();
         let mut is_first = true;
+        let mut last_request = pin!(self.drain.clone().last_request());
         loop {
-            let mut drain = self.drain.clone();
+            if self.drain.is_requested() {
+                last_request.set(self.drain.clone().last_request());
+            }
             let next = tokio::select! {
                 biased;
                 next = next(client, &mut inbox, is_first) => next.map_err(Failure::Client)?,
-                _ = drain.requested() => Next::End,
+                () = &mut last_request, if inbox.is_empty() => {
+                    // A request that has begun is waited for.
+                    if !inbox.is_empty() {
+                        continue;
+                    }
+                    Next::End
+                }
             };
             is_first = false;
             let persists = match next {

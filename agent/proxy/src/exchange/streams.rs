@@ -3,7 +3,7 @@
 //! All of them are served by the task of their connection, on one core. What floods are made of is
 //! bounded by `h2`: resets before an answer, frames that carry nothing, heads without an end.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -57,7 +57,7 @@ impl Connection<'_> {
         let lost = |error: h2::Error| Failure::Client(as_io(error));
         let mut connection = handshake.await.map_err(lost)?;
         let mut open = FuturesUnordered::new();
-        let mut drain = self.drain.clone();
+        let mut asked_to_end = pin!(self.drain.requested());
         let mut ends = false;
         let ended = loop {
             tokio::select! {
@@ -67,7 +67,7 @@ impl Connection<'_> {
                     None => break Ok(()),
                 },
                 Some(()) = open.next() => {}
-                _ = drain.requested(), if !ends => {
+                _ = asked_to_end.as_mut(), if !ends => {
                     ends = true;
                     connection.graceful_shutdown();
                 }

@@ -329,16 +329,64 @@ async fn what_is_no_http_is_carried_as_it_is() {
     assert_eq!(rig.record().await.protocol.name(), "opaque");
 }
 
+/// An end that crosses a client's next request would fail it.
 #[tokio::test]
-async fn a_drain_ends_idle_connections_at_once_and_others_after_their_answer() {
+async fn a_drain_answers_one_more_request_and_ends_what_stays_idle() {
     let rig = routed(|_| {}).await;
-    let (mut idle, mut client) = (rig.dial().await, rig.dial().await);
+    let (mut idle, mut slow) = (rig.dial().await, rig.dial().await);
+    let (mut busy, mut used) = (rig.dial().await, rig.dial().await);
+    let mut servers = Vec::new();
+    for client in [&mut used, &mut busy] {
+        say(client, GET).await;
+        let mut server = accept(&rig).await;
+        hear(&mut server, "\r\n\r\n").await;
+        servers.push(server);
+    }
+    say(&mut servers[0], FINE).await;
+    hear(&mut used, "hi").await;
+    let (head, rest) = GET.split_at(5);
+    say(&mut slow, head).await;
+    rig.trigger.drain(Duration::from_secs(2));
+    let began = std::time::Instant::now();
+    // What was under way, what comes then, and what has begun.
+    say(&mut servers[1], FINE).await;
+    let answer = hear(&mut busy, "hi").await;
+    assert!(answer.contains("Connection: close\r\n"), "{answer}");
+    assert_eq!(end_of(&mut busy).await, (0, None));
+    // The connection that was used last is used first.
+    say(&mut used, GET).await;
+    hear(&mut servers[1], "\r\n\r\n").await;
+    say(&mut servers[1], FINE).await;
+    assert!(hear(&mut used, "hi").await.contains("Connection: close\r\n"));
+    assert_eq!(end_of(&mut idle).await, (0, None));
+    let waited = began.elapsed();
+    assert!(waited > Duration::from_millis(900), "idle for {waited:?}");
+    say(&mut slow, rest).await;
+    hear(&mut servers[1], "\r\n\r\n").await;
+    say(&mut servers[1], FINE).await;
+    assert!(hear(&mut slow, "hi").await.contains("Connection: close\r\n"));
+    soon(rig.trigger.done()).await;
+}
+
+/// Where no other agent serves, new connections are served on, one request each.
+#[tokio::test]
+async fn winding_down_takes_on_new_connections_until_nothing_is_open() {
+    let rig = routed(|_| {}).await;
+    rig.proxy.end().wind_down(Duration::from_secs(5));
+    let mut client = rig.dial().await;
     say(&mut client, GET).await;
     let mut server = accept(&rig).await;
     hear(&mut server, "\r\n\r\n").await;
-    rig.trigger.drain(Duration::from_secs(5));
-    assert_eq!(end_of(&mut idle).await, (0, None));
+    assert_eq!(rig.proxy.open(), 1);
     say(&mut server, FINE).await;
-    hear(&mut client, "hi").await;
+    assert!(hear(&mut client, "hi").await.contains("Connection: close\r\n"));
     assert_eq!(end_of(&mut client).await, (0, None));
+    drop(client);
+    soon(async {
+        while rig.proxy.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    rig.dial().await;
 }

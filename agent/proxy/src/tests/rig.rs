@@ -1,7 +1,7 @@
 //! A proxy with one workload, an upstream and a client.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -23,11 +23,13 @@ use tokio::{
 use crate::{
     Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Opened, Origin,
     OriginError, OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, Tls, Tracing,
-    UpstreamAddr, Workload, WorkloadId, drain, serve, tls::tests::InMemory,
+    UpstreamAddr, Workload, WorkloadId, serve, tls::tests::InMemory,
 };
 
 pub(super) const WORKLOAD: WorkloadId = WorkloadId(7);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// No SYN to it is answered.
+pub(super) const DEAD: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 /// One answer at each seam.
 #[derive(Clone, Debug)]
@@ -98,12 +100,16 @@ impl Judge for Fixed {
 }
 
 impl Dial for Fixed {
-    fn dial(&self, from: WorkloadId, to: UpstreamAddr, _: Duration) -> Dialling<'_> {
+    fn dial(&self, from: WorkloadId, to: UpstreamAddr, after: Duration) -> Dialling<'_> {
         assert_eq!(from, WORKLOAD);
         let how = self.answers.dial;
         Box::pin(async move {
             if let How::Never = how {
                 return std::future::pending().await;
+            }
+            if to.0.ip() == DEAD {
+                tokio::time::sleep(after).await;
+                return Err(DialError::TimedOut { addr: to, after });
             }
             TcpStream::connect(to.0).await.map_err(|_| DialError::Refused { addr: to })
         })
@@ -172,7 +178,8 @@ impl Rig {
         };
         let proxy = Proxy::new(seams, answers.limits);
         let workload = Workload::new(WORKLOAD, &proxy);
-        let (trigger, drain) = drain();
+        let trigger = DrainTrigger::new();
+        let drain = proxy.drain_with(&trigger);
         let mut tasks = JoinSet::new();
         let serving = tasks.spawn(async {});
         (

@@ -118,3 +118,26 @@ async fn a_silent_node_is_not_confirmed_and_one_that_speaks_again_is() {
     nodes.forget("of-n-2");
     assert_eq!(tally(&mut nodes, &inventory, "a"), (1, vec![]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_gets_on_is_told_from_one_that_does_not() {
+    let (inventory, mut nodes) = (Inventory::default(), Nodes::default());
+    let progress = |nodes: &mut Nodes| {
+        nodes.count(&inventory, &[KIND]).progress(KIND).map(|since| since.elapsed().as_secs())
+    };
+    assert_eq!(progress(&mut nodes), None);
+    apply(&inventory, "a", 1);
+    nodes.take(&lease("n-1", &now(&inventory), Timestamp::now()), false);
+    nodes.take(&lease("n-2", &now(&inventory), Timestamp::now()), false);
+    assert_eq!(progress(&mut nodes), Some(0));
+    advance(Duration::from_secs(3)).await;
+    assert_eq!(progress(&mut nodes), Some(3));
+    apply(&inventory, "b", 1);
+    let then = now(&inventory);
+    apply(&inventory, "c", 1);
+    // One gets on, and the other is behind.
+    nodes.take(&lease("n-1", &now(&inventory), Timestamp::now()), false);
+    assert_eq!(progress(&mut nodes), Some(3));
+    nodes.take(&lease("n-2", &then, Timestamp::now()), false);
+    assert_eq!(progress(&mut nodes), Some(0));
+}

@@ -61,7 +61,7 @@ impl Writer<'_> {
 
     /// Writes the conditions of one object.
     async fn write(&mut self, write: Write) {
-        let Write { key, known, conditions, said } = write;
+        let Write { key, known, conditions, said, is_interim: _ } = write;
         let identity = &known.identity;
         let list = identity.conditions.with(&conditions, Timestamp::now());
         let patch = Patch::Merge(json!({
@@ -80,7 +80,8 @@ impl Writer<'_> {
                 state.worked(attempt);
                 state.wrote(|view| &mut view.conditions);
                 let got = Conditions::read(object.data.get("status")).said;
-                self.echoes.insert(key, Echo { wanted: said, got, at: Instant::now() });
+                let after = identity.version.clone();
+                self.echoes.insert(key, Echo { wanted: said, got, after });
             }
             // Another client wrote, and the watch will say what; or it is gone.
             Err(failure) if failure.is_conflict() || failure.is_missing_object() => {}
