@@ -26,7 +26,7 @@ struct Rule {
     why: &'static str,
 }
 
-const RULES: [Rule; 3] = [
+const RULES: [Rule; 4] = [
     Rule {
         words: &["Istio", "AppMesh"],
         within: &["agent-abi/", "agent-ebpf/", "agent/model/", "agent/proxy/", "agent/"],
@@ -53,6 +53,24 @@ const RULES: [Rule; 3] = [
         within: &["agent/model/src/"],
         except: &[],
         why: "the model is pure: no I/O and no clock",
+    },
+    Rule {
+        words: &[
+            "std::env",
+            "std::fs",
+            "std::process",
+            "std::thread",
+            "Instant",
+            "Timestamp::now",
+            "tokio",
+        ],
+        within: &["agent/identity/src/"],
+        except: &[
+            "agent/identity/src/ca_dir",
+            "agent/identity/src/kept",
+            "agent/identity/src/life",
+        ],
+        why: "what is decided about identities is pure: no I/O and no clock",
     },
     Rule {
         words: &["kube", "k8s_openapi", "aya"],

@@ -7,7 +7,7 @@ pub(super) struct Order {
 }
 
 /// From bottom to top; the headers of the crates say what each module is.
-pub(super) const ORDERS: [Order; 6] = [
+pub(super) const ORDERS: [Order; 7] = [
     Order {
         name: "agent-model",
         modules: &[
@@ -29,6 +29,25 @@ pub(super) const ORDERS: [Order; 6] = [
             "translate",
             "explain",
             "analyze",
+        ],
+    },
+    Order {
+        name: "agent-identity",
+        modules: &[
+            "spiffe",
+            "facts",
+            "key",
+            "bundle",
+            "leaf",
+            "request",
+            "dates",
+            "material",
+            "signer",
+            "authorise",
+            "schedule",
+            "kept",
+            "life",
+            "ca_dir",
         ],
     },
     Order {
@@ -115,6 +134,7 @@ pub(super) const ORDERS: [Order; 6] = [
             "heap",
             "members",
             "observe",
+            "identity",
             "admin",
             "proxied",
             "certificates",
