@@ -4,7 +4,7 @@
 //! agent → status → source → model, base          model → abi ← ebpf
 //!       → pods → kernel → model, base
 //!              → proxy → model
-//!       → identity → base
+//!       → ca → identity → base
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,12 +30,13 @@ const CLIENTS: &[&str] = &["aya", "kube", "kube-client", "kube-runtime", "notify
 /// What the suites need and the shipped program does not.
 const HARNESS: &[&str] = &["aya", "h2", "hickory-proto", "kube", "nix"];
 
-const ROOMS: [Room; 15] = [
+const ROOMS: [Room; 16] = [
     // serde comes to user space's side of it through aya's hash tables.
     Room { name: "agent-abi", may_use: &[], never: &["kube", "tokio"] },
     Room { name: "agent-ebpf", may_use: &["agent-abi"], never: IO },
     Room { name: "agent-model", may_use: &["agent-abi"], never: IO },
     Room { name: "agent-base", may_use: &[], never: CLIENTS },
+    Room { name: "agent-ca", may_use: &["agent-base", "agent-identity"], never: BPF },
     Room { name: "agent-identity", may_use: &["agent-base"], never: CLIENTS },
     Room { name: "agent-proxy", may_use: &["agent-abi", "agent-model"], never: CLIENTS },
     Room {
@@ -59,6 +60,7 @@ const ROOMS: [Room; 15] = [
         may_use: &[
             "agent-abi",
             "agent-base",
+            "agent-ca",
             "agent-identity",
             "agent-kernel",
             "agent-model",

@@ -31,6 +31,8 @@ const RULES: [Rule; 4] = [
         words: &["Istio", "AppMesh"],
         within: &["agent-abi/", "agent-ebpf/", "agent/model/", "agent/proxy/", "agent/"],
         except: &[
+            // The service's own name in its protocol.
+            "agent/ca/src/wire",
             "agent/model/src/object",
             "agent/model/src/resource",
             "agent/model/src/translate",

@@ -7,7 +7,7 @@ pub(super) struct Order {
 }
 
 /// From bottom to top; the headers of the crates say what each module is.
-pub(super) const ORDERS: [Order; 7] = [
+pub(super) const ORDERS: [Order; 8] = [
     Order {
         name: "agent-model",
         modules: &[
@@ -30,6 +30,10 @@ pub(super) const ORDERS: [Order; 7] = [
             "explain",
             "analyze",
         ],
+    },
+    Order {
+        name: "agent-ca",
+        modules: &["wire", "client", "known_pods", "reviews", "keys", "desk", "server"],
     },
     Order {
         name: "agent-identity",
@@ -144,6 +148,7 @@ pub(super) const ORDERS: [Order; 7] = [
             "args",
             "publisher",
             "cli",
+            "ca",
             "app",
         ],
     },
