@@ -11,6 +11,7 @@
 //!
 //! A signal ends the process and nothing else: the pinned programs judge on.
 
+mod certificates;
 mod observing;
 mod source;
 
@@ -40,7 +41,7 @@ use agent_pods::{
 use agent_proxy::{Limits, Proxy, Seams, Tls};
 use agent_source::{
     observed::Reader,
-    resolve::{Rates, Resolver, Servers},
+    resolve::{Ends, Known, Rates, Resolver, Servers},
 };
 use agent_status::{
     state::State,
@@ -81,7 +82,7 @@ struct Shared {
 
 /// Runs the agent until a signal ends it.
 pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
-    raise_descriptor_limit();
+    prepare_process();
     let run_dir = RunDir::claim(&args.run_dir)?;
     let (source, reader) = Source::open(&args, &run_dir).await?;
     let socket = server::bind_socket(&run_dir).await?;
@@ -93,21 +94,21 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let log = kernel.programs.logger.take();
     let mut tasks = Tasks::new();
     let (observing, end_of_log) = Observing::start(&args, &mut tasks)?;
-    let metrics = Arc::clone(&observing.metrics);
+    let (flows, metrics) = (Arc::clone(&observing.flows), Arc::clone(&observing.metrics));
     let kernel = Arc::new(kernel);
     let shared = Shared { kernel, worker, observing, link_changes: Arc::default() };
     let (status_writer, reporter) =
         start_status_writer(&mut tasks, &args, &source, &reader).unzip();
-    let servers = Arc::new(Servers::new(args.dns_server.clone()));
-    let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
-    let (resolver, names) = Resolver::new(servers, rates, run_dir.names(), &args.node_name);
+    let (known, names) = start_resolver(&mut tasks, &args, &run_dir);
     let canaries = Arc::new(CanaryStatuses::default());
     let plugin = keep_plugin(&mut tasks, &args, &run_dir)?;
+    let identity = certificates::start(&mut tasks, &args, &run_dir)?;
     let views = Views {
         source: source.progress(),
         status_writer,
-        names: resolver.known(),
+        names: known,
         cni: plugin,
+        identity: identity.clone(),
         canaries: Arc::clone(&canaries),
         link_changes: Arc::clone(&shared.link_changes),
     };
@@ -115,11 +116,7 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     if let Some(log) = log {
         tasks.spawn(async move { event_ring::read_log(log).await.context("the programs' log") });
     }
-    let admin = Admin {
-        answers: Arc::clone(&report) as _,
-        flows: Arc::clone(&shared.observing.flows),
-        metrics: Arc::clone(&metrics),
-    };
+    let admin = Admin { answers: Arc::clone(&report) as _, flows, metrics: Arc::clone(&metrics) };
     serve_admin(&mut tasks, admin, socket, port);
     let (cni, admissions) = admission::channel(Arc::clone(&sandboxes));
     tasks.spawn(async move {
@@ -130,15 +127,32 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let sync = start_sync(&mut tasks, &args, &shared, (evidence.clone(), leavers))?;
     send_canaries(&mut tasks, &args, &shared, &sync, canaries);
     tasks.spawn(source.run());
+    let parts = publisher::Parts {
+        context: context(&args),
+        sync,
+        evidence,
+        admissions,
+        report,
+        metrics,
+        reporter,
+        identity,
+    };
+    tasks.spawn(Publisher::new(parts).run(reader, names));
+    tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
+    until_end(&mut tasks, end_of_log).await
+}
+
+/// Starts to ask what names resolve to. Says what is known, and where news of it come.
+fn start_resolver(tasks: &mut Tasks, args: &AgentArgs, run_dir: &RunDir) -> (Known, Ends) {
+    let servers = Arc::new(Servers::new(args.dns_server.clone()));
+    let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
+    let (resolver, names) = Resolver::new(servers, rates, run_dir.names(), &args.node_name);
+    let known = resolver.known();
     tasks.spawn(async move {
         resolver.run().await;
         Ok(())
     });
-    let context = context(&args);
-    let parts = publisher::Parts { context, sync, evidence, admissions, report, metrics, reporter };
-    tasks.spawn(Publisher::new(parts).run(reader, names));
-    tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
-    until_end(&mut tasks, end_of_log).await
+    (known, names)
 }
 
 /// Starts what tells the authors of objects, on an API server.
@@ -223,6 +237,12 @@ fn context(args: &AgentArgs) -> NodeContext {
         context.unknown = UnknownPods::Hold;
     }
     context
+}
+
+/// What the kernel is to know of this process before it does anything.
+fn prepare_process() {
+    raise_descriptor_limit();
+    certificates::keep_keys_in_memory();
 }
 
 /// A proxied connection takes two descriptors, and the soft limit is often 1,024: as many as the

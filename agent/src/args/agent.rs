@@ -11,6 +11,7 @@ use agent_proxy::Tracing;
 use super::{
     DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, DEFAULT_TLS_DIR,
     access_log::AccessLogArgs,
+    ca::CaArgs,
     choices::{Http, KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, UnknownPods},
     cni,
     credentials::Credentials,
@@ -108,6 +109,9 @@ pub(crate) struct AgentArgs {
     /// clientCertificate, privateKey): for pods of a namespace those below DIR/NAMESPACE
     #[arg(long, value_name = "DIR", default_value = DEFAULT_TLS_DIR)]
     pub(crate) tls_dir: PathBuf,
+    /// Who signs certificates.
+    #[command(flatten)]
+    pub(crate) ca: CaArgs,
     /// The access log.
     #[command(flatten)]
     pub(crate) access_log: AccessLogArgs,
@@ -168,7 +172,7 @@ fn share(text: &str) -> Result<Tracing, PercentageError> {
     Ok(Tracing { share })
 }
 
-fn at_least_one(text: &str) -> Result<Duration, std::num::ParseIntError> {
+pub(super) fn at_least_one(text: &str) -> Result<Duration, std::num::ParseIntError> {
     text.parse().map(|seconds: std::num::NonZeroU32| Duration::from_secs(seconds.get().into()))
 }
 

@@ -44,6 +44,17 @@ pub(crate) struct StatusArgs {
     pub(crate) ask: Ask,
 }
 
+/// `sekisho identity`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 each identity has a certificate that is valid, 1 one has not, or the agent was started
+without --ca-dir, 5 no agent answers at --run-dir")]
+pub(crate) struct IdentityArgs {
+    /// Which agent, and how to answer.
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
 /// `sekisho flows`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
