@@ -8,6 +8,7 @@ mod choices;
 pub(crate) mod cni;
 mod commands;
 mod credentials;
+mod times;
 
 use clap::{Parser, Subcommand};
 

@@ -15,6 +15,7 @@ use super::{
     choices::{Http, KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, UnknownPods},
     cni,
     credentials::Credentials,
+    times::{at_least_one, seconds},
 };
 use crate::observe::{log::LogFormat, service_metrics::SETS};
 
@@ -170,12 +171,4 @@ struct PercentageError;
 fn share(text: &str) -> Result<Tracing, PercentageError> {
     let share = agent_model::pod::share(text).ok_or(PercentageError)?;
     Ok(Tracing { share })
-}
-
-pub(super) fn at_least_one(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.parse().map(|seconds: std::num::NonZeroU32| Duration::from_secs(seconds.get().into()))
-}
-
-fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.parse().map(|seconds: u32| Duration::from_secs(seconds.into()))
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 
-use super::{DEFAULT_LOG, agent::at_least_one, credentials::Credentials};
+use super::{DEFAULT_LOG, credentials::Credentials, times::at_least_one};
 use crate::observe::log::LogFormat;
 
 /// Where the CA is in the manifests of `deploy`.
@@ -46,8 +46,8 @@ pub(crate) enum Ca {
 /// `sekisho ca`.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
-Its key is in the Secret sekisho-ca-key of --namespace, under Istio's names ca-cert.pem, ca-key.pem,
-root-cert.pem and cert-chain.pem, or as tls.crt, tls.key and ca.crt; it makes a root where the Secret
+Its key is in the Secret sekisho-ca-key of --namespace, as ca-cert.pem, ca-key.pem, root-cert.pem and
+cert-chain.pem, or as tls.crt, tls.key and ca.crt; it makes a root where the Secret
 is not there. Its roots are in the ConfigMap sekisho-trust of --trust-namespace.
 A certificate is made only for a ServiceAccount that has a pod on the node of the agent that asks.")]
 pub(crate) struct ServeCaArgs {
