@@ -14,7 +14,10 @@ use agent_kernel::{
     lifecycle::Kernel,
     preflight::Layer3,
 };
-use agent_model::snapshot::{Enrolment, Snapshot};
+use agent_model::{
+    egress::Action,
+    snapshot::{Enrolment, Snapshot},
+};
 use agent_pods::{
     canary::{CanaryStatus, CanaryStatuses},
     enrol::ProblemKind,
@@ -242,6 +245,7 @@ impl Report {
     /// A pod with its hooks, and with what its canary shows.
     fn pod(&self, view: &PodView) -> status::Pod {
         let opened = view.opened.as_ref();
+        let rules = view.policy().map_or(&[][..], |policy| policy.rules.rules());
         let shown = view.cookie().and_then(|netns| self.views.canaries.of(netns));
         let shown = shown.filter(|_| !matches!(view.enrolment, Enrolment::NotEnrolled(_)));
         let mut pod = status::Pod {
@@ -251,7 +255,8 @@ impl Report {
             addresses: view.addresses.clone(),
             netns: view.cookie(),
             default_action: view.policy().map(|it| default_action(it.default_action).into()),
-            rules: view.policy().map_or(0, |policy| policy.rules.rules().len() as u64),
+            rules: rules.len() as u64,
+            proxied: rules.iter().filter(|rule| rule.action != Action::Direct).count() as u64,
             proxy_port: opened.and_then(|opened| opened.proxy_port),
             links: opened.map_or_else(Vec::new, |opened| links_of(opened, shown.as_ref())),
             hooks: opened.map_or_else(Vec::new, |opened| self.hooks_of(opened)),

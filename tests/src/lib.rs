@@ -10,6 +10,7 @@
 //!                                whose agent follows it
 //! app_mesh                       a pod in App Mesh's mesh, and the names there
 //! skip                           tests that are skipped, and say so
+//! service                        a Service whose versions are hosts
 //! shared                         one such server for cases that run on either source
 //! chain, runtime                 a CNI chain, and a container runtime that lists what a test tells it
 //! attached                       what the kernel says is attached to a hook
@@ -42,6 +43,7 @@ pub mod pod;
 pub mod raw;
 pub mod runtime;
 pub mod scene;
+pub mod service;
 pub mod shared;
 pub mod skip;
 pub mod spare;

@@ -77,7 +77,8 @@ impl Stage {
             .map(|port| Echo::start(&far, port, &far.addresses()))
             .into_iter()
             .collect::<Result<Vec<_>>>()?;
-        let agent = source.agent(&world)?;
+        // No object has a say in the far port that is proxied: undeclared, it is read all the same.
+        let agent = source.agent(&world)?.with("--http", "always");
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
         agent.config().pod(&pod)?;

@@ -103,6 +103,11 @@ impl Case {
 
     /// Requests for a host, all to the declared name's address.
     fn send(&mut self, host: &str, count: u32) -> Result<Answers> {
+        self.send_each(host, (count, 10))
+    }
+
+    /// So many, and so many on each connection.
+    fn send_each(&mut self, host: &str, (count, each): (u32, u32)) -> Result<Answers> {
         let [v4, v6] = at(SVC_V, PORT);
         let to = match self.net {
             Net::V4 => v4,
@@ -110,7 +115,7 @@ impl Case {
         };
         let lines = vec!["GET / HTTP/1.1".to_owned(), format!("Host: {host}")];
         let body = String::new();
-        let requests = Requests { to, lines, body, count, millis: 0, each: 10, tls: None };
+        let requests = Requests { to, lines, body, count, millis: 0, each, tls: None };
         self.client.say(&serde_json::to_string(&requests)?)?;
         self.client.answer(PATIENCE)
     }
@@ -258,5 +263,35 @@ fn s4_17_without_its_router_a_name_fails_and_does_not_fall_through(
     case.ask_until(FQDN, "503")?;
     let said = case.send(FQDN, 20)?;
     ensure!(said.only().is_some_and(|said| said.starts_with("503")), "{said:?}");
+    Ok(())
+}
+
+#[rstest]
+fn a_router_for_tcp_splits_connections(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
+    let mut case = Case::new(net, "ALLOW_ALL")?;
+    let listener = format!("listeners: [{{portMapping: {{port: {PORT}, protocol: tcp}}}}]");
+    let nodes = [("vnode-1", "svc-1"), ("vnode-2", "svc-2")].map(|(name, host)| {
+        let discovery = format!(
+            "serviceDiscovery: {{dns: {{hostname: {host}.{NAMESPACE}.svc.cluster.local}}}}"
+        );
+        object("VirtualNode", name, &format!("{listener}, {discovery}"))
+    });
+    case.agent.config().write("nodes", &nodes.join("---\n"))?;
+    let target =
+        |name: &str, weight: u32| format!("{{virtualNodeRef: {{name: {name}}}, weight: {weight}}}");
+    let spec = format!(
+        "{listener}, routes: [{{name: route-1, tcpRoute: {{action: {{weightedTargets: [{}, {}]}}}}}}]",
+        target("vnode-1", 3),
+        target("vnode-2", 1)
+    );
+    case.agent.config().write("router", &object("VirtualRouter", "vrouter-1", &spec))?;
+    // No host is read: the connection is for the declared name, since its address was dialled.
+    case.ask_until("elsewhere.example.com", "200 v")?;
+    std::thread::sleep(Duration::from_millis(500));
+    let said = case.send_each("elsewhere.example.com", (1_000, 1))?;
+    ensure!(said.of("200 v1") + said.of("200 v2") == 1_000, "{said:?}");
+    ensure!(is_share(said.of("200 v1"), 1_000, 0.75), "{said:?}");
+    let said = case.send_each("elsewhere.example.com", (50, 50))?;
+    ensure!(said.only().is_some(), "one connection leads to one node: {said:?}");
     Ok(())
 }

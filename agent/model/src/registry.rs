@@ -200,6 +200,19 @@ pub enum PathReason {
 }
 
 impl PathReason {
+    fn of(rule: &Rule, service: &Service, port: &ServicePort) -> Self {
+        let of_tls = port.protocol.map(AppProtocol::family) == Some(Family::Tls);
+        match rule.action {
+            Action::Direct if rule.protocol == Protocol::Udp => Self::Datagrams,
+            Action::Direct => Self::AsDialled,
+            Action::Proxy(ProxyDuty::NameRequired) => Self::ByName,
+            Action::Proxy(_) if service.leads_elsewhere(port) => Self::Redirected,
+            Action::Proxy(_) if port.steered => Self::Steered,
+            Action::Proxy(_) if of_tls => Self::ByName,
+            Action::Proxy(_) => Self::ReadsAll,
+        }
+    }
+
     /// For people.
     pub const fn words(self) -> &'static str {
         match self {
@@ -334,17 +347,19 @@ impl Registry {
 
     /// Why connections that a rule lets out go by the proxy or not; nothing for what is no port's.
     pub fn reason(&self, rule: &Rule) -> Option<PathReason> {
-        let (service, port) = self.port_of(&rule.source)?;
-        let of_tls = port.protocol.map(AppProtocol::family) == Some(Family::Tls);
-        Some(match rule.action {
-            Action::Direct if rule.protocol == Protocol::Udp => PathReason::Datagrams,
-            Action::Direct => PathReason::AsDialled,
-            Action::Proxy(ProxyDuty::NameRequired) => PathReason::ByName,
-            Action::Proxy(_) if service.leads_elsewhere(port) => PathReason::Redirected,
-            Action::Proxy(_) if port.steered => PathReason::Steered,
-            Action::Proxy(_) if of_tls => PathReason::ByName,
-            Action::Proxy(_) => PathReason::ReadsAll,
-        })
+        self.port_of(&rule.source).map(|(service, port)| PathReason::of(rule, service, port))
+    }
+
+    /// The same for many rules.
+    pub fn reasons<'a>(&self, rules: &'a [Rule]) -> Vec<(&'a Rule, Option<PathReason>)> {
+        let all = self.services.iter().chain(&self.listed);
+        let ports =
+            all.flat_map(|one| one.ports.iter().map(move |port| (&*port.source, (one, port))));
+        let ports: BTreeMap<&RuleSource, _> = ports.collect();
+        let reason = |rule: &Rule| {
+            ports.get(&*rule.source).map(|(service, port)| PathReason::of(rule, service, port))
+        };
+        rules.iter().map(|rule| (rule, reason(rule))).collect()
     }
 
     /// The points of view of the pods that are enrolled.

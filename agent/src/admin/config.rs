@@ -10,14 +10,15 @@
 //! The names are those of `istioctl proxy-config`. Each row has what a table shows; `detail` is the
 //! whole of it.
 
+mod listeners;
 mod words;
 
 use agent_model::{
     requests::{
         self, AnyRoute,
         backend::{Backend, LoadAssignment, Weighted},
-        gateway::{Gateway, GatewayPort, Inside},
-        outbound::{Listener, Outbound, StreamRoute},
+        gateway::Gateway,
+        outbound::Outbound,
         route::{Action, Route},
     },
     snapshot::Snapshot,
@@ -45,16 +46,20 @@ pub(crate) enum View {
     Endpoints,
 }
 
-/// What is held against connections to a port.
+/// Which way connections to a port go, and what is held against them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ListenerRow {
     /// `outbound`, or `gateway` for what a gateway's pod serves.
     pub(crate) direction: String,
-    /// The port that is dialled.
+    /// The port that is dialled; 0 is any.
     pub(crate) port: u16,
     /// The addresses that are dialled, as a CIDR; `any` for all others.
     pub(crate) address: String,
-    /// What is told apart there: `http`, `tls`, `tcp`.
+    /// `direct` or `proxy`; `none` where no rule leads to it, and empty for a gateway.
+    pub(crate) path: String,
+    /// Why they go that way.
+    pub(crate) reason: String,
+    /// What is told apart there: `http`, `tls`, `tcp`; `udp` for datagrams.
     pub(crate) protocols: Vec<String>,
     /// How many virtual hosts HTTP has there.
     pub(crate) hosts: usize,
@@ -166,10 +171,7 @@ fn rows(snapshot: &Snapshot, pod: &agent_model::pod::PodId, view: View) -> Rows 
         all.into_values().map(served)
     };
     match view {
-        View::Listeners => {
-            let own = outbound.into_iter().flat_map(Outbound::listeners).map(|row| listener(&row));
-            Rows::Listeners(own.chain(gateway.into_iter().flat_map(of_gateway)).collect())
-        }
+        View::Listeners => Rows::Listeners(listeners::rows(snapshot, pod)),
         View::Routes => {
             let own = outbound.map(Outbound::routes).unwrap_or_default();
             let served = gateway.map(Gateway::routes).unwrap_or_default();
@@ -183,54 +185,6 @@ fn rows(snapshot: &Snapshot, pod: &agent_model::pod::PodId, view: View) -> Rows 
             clusters().flat_map(|(one, served)| words::endpoints(one, &served)).collect(),
         ),
     }
-}
-
-fn listener(row: &requests::ListenerRow<'_>) -> ListenerRow {
-    let Listener { hosts, tls, tcp } = row.listener;
-    let kinds = [("http", !hosts.is_empty()), ("tls", !tls.is_empty()), ("tcp", tcp.is_some())];
-    let there = kinds.iter().filter(|(_, is_there)| *is_there);
-    ListenerRow {
-        direction: "outbound".to_owned(),
-        port: row.port,
-        address: words::address(row.at),
-        protocols: there.map(|(name, _)| (*name).to_owned()).collect(),
-        hosts: hosts.len(),
-        streams: tls.iter().chain(tcp).map(|one| stream(one)).collect(),
-    }
-}
-
-fn stream(route: &StreamRoute) -> StreamRow {
-    let names = route.names.iter().map(|name| name.as_str().to_owned());
-    StreamRow { server_names: names.collect(), destinations: shares(&route.to) }
-}
-
-fn of_gateway(gateway: &Gateway) -> Vec<ListenerRow> {
-    let row = |(port, served): (&u16, &GatewayPort)| {
-        let (protocol, hosts, streams) = match served {
-            GatewayPort::Http(hosts) => ("http", hosts.len(), Vec::new()),
-            GatewayPort::Tcp(route) => ("tcp", 0, route.iter().map(stream).collect()),
-            GatewayPort::Tls(servers) => {
-                let hosts = servers.iter().map(|server| match &server.then {
-                    Inside::Http(hosts) => hosts.len(),
-                    Inside::Tcp(_) => 0,
-                });
-                let streams = servers.iter().flat_map(|server| match &server.then {
-                    Inside::Http(_) => &[][..],
-                    Inside::Tcp(routes) => routes,
-                });
-                ("tls", hosts.sum(), streams.map(stream).collect())
-            }
-        };
-        ListenerRow {
-            direction: "gateway".to_owned(),
-            port: *port,
-            address: words::address(None),
-            protocols: vec![protocol.to_owned()],
-            hosts,
-            streams,
-        }
-    };
-    gateway.ports.iter().map(row).collect()
 }
 
 /// A route of HTTP as a row; those of TLS and TCP stand with their listener.

@@ -45,13 +45,22 @@ fn table(rows: &Rows) -> Table {
 }
 
 fn listeners(rows: &[ListenerRow]) -> Table {
-    let mut table =
-        Table::new(&["DIRECTION", "PORT", "ADDRESS", "PROTOCOLS", "HTTP HOSTS", "TLS AND TCP"]);
-    for ListenerRow { direction, port, address, protocols, hosts, streams } in rows {
+    let mut table = Table::new(&[
+        "DIRECTION",
+        "PORT",
+        "ADDRESS",
+        "PATH",
+        "PROTOCOLS",
+        "HTTP HOSTS",
+        "TLS AND TCP",
+        "WHY",
+    ]);
+    for ListenerRow { direction, port, address, path, reason, protocols, hosts, streams } in rows {
         let streams: Vec<String> = streams.iter().map(stream).collect();
-        let (port, hosts) = (port.to_string(), hosts.to_string());
+        let port = if *port == 0 { "any".to_owned() } else { port.to_string() };
+        let hosts = if *hosts == 0 { String::new() } else { hosts.to_string() };
         let (protocols, streams) = (protocols.join(","), streams.join("; "));
-        table.row(&[direction, &port, address, &protocols, &hosts, &streams], None);
+        table.row(&[direction, &port, address, path, &protocols, &hosts, &streams, reason], None);
     }
     table
 }

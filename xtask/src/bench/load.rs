@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -104,6 +104,7 @@ fn sink(mut stream: TcpStream) {
 
 fn take_orders(address: IpAddr, offset: u16) -> anyhow::Result<()> {
     let at = |port: u16| SocketAddr::from((address, port + offset));
+    let mut held = Vec::new();
     println!("ready");
     for line in io::stdin().lines() {
         let line = line?;
@@ -112,6 +113,13 @@ fn take_orders(address: IpAddr, offset: u16) -> anyhow::Result<()> {
             ["connect", millis] => connects(at(ACCEPT), duration(millis)?),
             ["echo", millis] => echoes(at(ECHO), duration(millis)?),
             ["send", millis] => sends(at(SINK), duration(millis)?),
+            ["hold", count, port] => {
+                hold(&mut held, count.parse()?, SocketAddr::from((address, port.parse()?)))
+            }
+            ["release"] => {
+                held.clear();
+                Ok(0.0)
+            }
             ["until-open", address] => until(address.parse()?, true),
             ["until-refused", address] => until(address.parse()?, false),
             ["until-let-out", address] => until_judged(address.parse()?, true),
@@ -175,6 +183,20 @@ fn sends(at: SocketAddr, time: Duration) -> anyhow::Result<f64> {
         count += 1;
     }
     Ok(f64::from(count) * f64::from(CHUNK) / started.elapsed().as_secs_f64())
+}
+
+/// Opens connections that have one request of HTTP/1.1 each and then wait.
+fn hold(held: &mut Vec<TcpStream>, count: usize, at: SocketAddr) -> anyhow::Result<f64> {
+    let mut answer = [0; 4096];
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(at).with_context(|| format!("connect to {at}"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {at}\r\n\r\n").as_bytes())?;
+        let length = stream.read(&mut answer)?;
+        ensure!(answer[..length].starts_with(b"HTTP/1.1 200"), "a request failed");
+        held.push(stream);
+    }
+    Ok(f64::from(u32::try_from(held.len())?))
 }
 
 /// Dials until it works, or until the kernel refuses it, and says how many attempts that took.

@@ -101,7 +101,7 @@ impl Case {
             client.args(["--offset", &PROXIED_OFFSET.to_string()]);
         }
         let client = Process::start(&mut client)?;
-        cgroup.take(client.child.id())?;
+        cgroup.take(client.id())?;
         Ok(Self { name, way, client, agent, cgroup })
     }
 }
@@ -130,13 +130,18 @@ pub(super) struct Process {
 }
 
 impl Process {
-    fn start(command: &mut Command) -> anyhow::Result<Self> {
+    pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let orders = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let mut process = Self { child, orders, answers };
         process.answer()?;
         Ok(process)
+    }
+
+    /// The process's number.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Gives an order and waits for its number.

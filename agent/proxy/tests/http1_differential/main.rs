@@ -1,10 +1,12 @@
-//! Our reading of HTTP/1 held against hyper's, on messages made by chance: what is accepted here is
-//! accepted there, with the same method, target, fields and body. What the two would read differently
-//! is refused here. Each message is also read in pieces, which must make no difference.
+//! Our reading of HTTP/1 held against hyper's and nginx's, on messages made by chance: what is accepted
+//! here is accepted by hyper, with the same method, target, fields and body, and nginx sees the same
+//! requests or refuses. What they would read differently is refused here. Each message is also read in
+//! pieces, which must make no difference.
 //!
 //! `HTTP1_MESSAGES` is how many there are, `HTTP1_SEED` which.
 
 mod maker;
+mod nginx;
 
 use std::{
     convert::Infallible,
@@ -28,6 +30,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use maker::Maker;
+use nginx::{Answer, Nginx};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -216,4 +219,50 @@ fn what_is_accepted_here_is_read_alike_by_hyper() {
     // Neither everything nor nothing: a test of messages that are all refused would say nothing.
     assert!(accepted as u64 > count / 2, "{accepted} of {count}");
     assert!(refused as u64 > count / 10, "{refused} of {count}");
+}
+
+#[test]
+fn what_is_accepted_here_is_seen_alike_by_nginx() {
+    let Some(nginx) = Nginx::start().expect("nginx runs") else {
+        println!(
+            "test skipped: what_is_accepted_here_is_seen_alike_by_nginx: nginx is not installed"
+        );
+        return;
+    };
+    let (seed, count) = (number("HTTP1_SEED", 1), number("HTTP1_MESSAGES", 20_000));
+    let mut maker = Maker::new(Rng::with_seed(seed));
+    let (mut alike, mut refused) = (0, 0);
+    for _ in 0..count {
+        let bytes = maker.connection();
+        let shown = || String::from_utf8_lossy(&bytes).into_owned();
+        let own = ours(&bytes, bytes.len());
+        let theirs = nginx.read(&bytes).expect("nginx is there");
+        for (at, one) in own.seen.iter().enumerate() {
+            match theirs.get(at) {
+                // Its end is ours: it sees nothing after it.
+                None | Some(Answer::Refused(_)) => {
+                    refused += 1;
+                    break;
+                }
+                Some(Answer::Seen(said)) => {
+                    let is_alike = one.method == "HEAD"
+                        || one.target.contains("://")
+                        || *said == format!("{} {}", one.method, one.target);
+                    assert!(
+                        is_alike,
+                        "request {at}: {one:?}, and nginx {said:?}, of {:?}",
+                        shown()
+                    );
+                    alike += 1;
+                }
+            }
+        }
+        // One whose body is not whole yet is answered before it is.
+        let behind =
+            theirs.iter().skip(own.seen.len()).filter(|one| matches!(one, Answer::Seen(_)));
+        let is_hidden = own.refused.is_none() && behind.count() > 1;
+        assert!(!is_hidden, "nginx sees more than {own:?}: {theirs:?}, of {:?}", shown());
+    }
+    println!("{alike} requests seen alike, {refused} connections that nginx alone refuses");
+    assert!(alike > count as usize / 2, "{alike} of {count}");
 }

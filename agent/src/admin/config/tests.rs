@@ -62,3 +62,20 @@ fn a_pod_in_no_mesh_has_nothing() {
     let pod = PodId { namespace: "books".into(), name: "productpage".into() };
     assert_eq!(rows(&snapshot(&text), &pod, View::Routes), Rows::Routes(Vec::new()));
 }
+
+#[test]
+fn each_port_says_which_way_it_goes_and_why() {
+    let Rows::Listeners(listeners) = view(View::Listeners) else { panic!("asked for listeners") };
+    let told: Vec<(u16, &str, &str, &str)> = listeners
+        .iter()
+        .map(|row| (row.port, row.address.as_str(), row.path.as_str(), row.reason.as_str()))
+        .collect();
+    let steered = "an object has a say in where it goes or how";
+    assert_eq!(
+        told,
+        [
+            (9080, "any", "none", "no rule sends connections there to it"),
+            (9080, "10.96.0.9/32", "proxy", steered),
+        ]
+    );
+}

@@ -96,6 +96,7 @@ impl Answers for Sample {
             netns: self.netns.get(id).copied(),
             default_action: None,
             rules: 0,
+            proxied: 0,
             proxy_port: None,
             links: Vec::new(),
             hooks: Vec::new(),

@@ -76,6 +76,7 @@ fn scrape() -> anyhow::Result<String> {
         netns: None,
         default_action: None,
         rules: 0,
+        proxied: 0,
         proxy_port: None,
         links: Vec::new(),
         hooks: Vec::new(),

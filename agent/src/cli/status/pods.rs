@@ -12,7 +12,16 @@ pub(super) fn pods(status: &Status, paint: Paint) -> String {
         return String::new();
     }
     let mut table = Table::new(&[
-        "POD", "STATE", "DEFAULT", "RULES", "HOOKS", "PROXY", "NETNS", "PROVED", "WHY",
+        "POD",
+        "STATE",
+        "DEFAULT",
+        "RULES",
+        "PROXIED",
+        "HOOKS",
+        "PROXY PORT",
+        "NETNS",
+        "PROVED",
+        "WHY",
     ]);
     for pod in &status.pods {
         let Pod { namespace, name, enrolment, addresses: _, netns, default_action, .. } = pod;
@@ -31,6 +40,7 @@ pub(super) fn pods(status: &Status, paint: Paint) -> String {
             enrolment.name(),
             default_action.as_deref().unwrap_or("-"),
             &pod.rules.to_string(),
+            &pod.proxied.to_string(),
             &hooks,
             &pod.proxy_port.map_or("-".to_owned(), |port| port.to_string()),
             &netns.map_or("-".to_owned(), |netns| netns.to_string()),

@@ -21,6 +21,7 @@ fn pod(name: &str, enrolment: Enrolment) -> Pod {
         netns: None,
         default_action: None,
         rules: 0,
+        proxied: 0,
         proxy_port: None,
         links: Vec::new(),
         hooks: Vec::new(),
@@ -49,7 +50,7 @@ fn sample() -> Status {
     let mut web = pod("web-0", Enrolment::Enrolled);
     web.netns = Some(4_242);
     web.default_action = Some("registry-only".into());
-    web.rules = 12;
+    (web.rules, web.proxied) = (12, 3);
     web.proxy_port = Some(15_001);
     web.hooks =
         vec![hook(3, "clsact_ingress", "veth1", true), hook(3, "clsact_egress", "veth1", false)];
@@ -145,11 +146,11 @@ unknown     pods are allowed; connections whose rule goes are reset
 mended      a hook was put back 2 times, last connect4 at /cg, 2026-11-21 03:13:00 UTC
 
 PODS
-  POD         STATE         DEFAULT        RULES  HOOKS  PROXY  NETNS  PROVED                               WHY
-  shop/web-0  enrolled      registry-only  12     1/2    15001  4242   generation 7, 3 s ago, layers 1,2,3
-  shop/plain  enrolled      -              0      -      -      -      -
-  shop/job    not enrolled  -              0      -      -      -      -                                    its namespace has no label
-  shop/new    failing       -              0      -      -      -      -                                    no such namespace
+  POD         STATE         DEFAULT        RULES  PROXIED  HOOKS  PROXY PORT  NETNS  PROVED                               WHY
+  shop/web-0  enrolled      registry-only  12     3        1/2    15001       4242   generation 7, 3 s ago, layers 1,2,3
+  shop/plain  enrolled      -              0      0        -      -           -      -
+  shop/job    not enrolled  -              0      0        -      -           -      -                                    its namespace has no label
+  shop/new    failing       -              0      0        -      -           -      -                                    no such namespace
 
 LINKS
   POD         LINK    JUDGED                                     CANARY

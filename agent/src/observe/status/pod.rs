@@ -40,6 +40,9 @@ pub(crate) struct Pod {
     pub(crate) default_action: Option<Text>,
     /// Rules of its policy.
     pub(crate) rules: u64,
+    /// Those of them that send connections to the proxy; `sekisho config listeners` says why.
+    #[serde(default)]
+    pub(crate) proxied: u64,
     /// The port of the proxy's listeners in the pod's namespace.
     pub(crate) proxy_port: Option<u16>,
     /// Its links, loopback aside, and what judges the frames that leave by each.
