@@ -82,7 +82,7 @@ impl Desk {
         let id: SpiffeId = name.parse().map_err(|error| invalid(&error))?;
         let now = Timestamp::now();
         let node = authorise(&self.rules, &review, &id, &*self.pods, now).map_err(|denied| {
-            tracing::warn!(identity = %id, user = review.user, %denied, "no certificate");
+            tracing::warn!(identity = %id, user = review.user, why = %denied, "no certificate");
             status(&denied)
         })?;
         if !self.has_share(&node) {

@@ -363,8 +363,8 @@ impl Shared {
                 if !state.schedule.fetched(id, ticket, facts.not_after, now) {
                     return;
                 }
-                let (serial, not_after) = (&facts.serial, facts.not_after);
-                tracing::info!(identity = %id, serial, %not_after, "new certificate");
+                let (serial, ends) = (&facts.serial, facts.not_after);
+                tracing::info!(identity = %id, serial, %ends, "new certificate");
                 let kept = self.kept.as_ref().map(|kept| kept.keep(&certificate));
                 state.not_kept = kept.and_then(Result::err).map(|error| error.to_string());
                 state.held.insert(id.clone(), Arc::new(certificate));

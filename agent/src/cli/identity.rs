@@ -115,8 +115,8 @@ ca     directory /etc/ca
 roots  12ab, end in 3650 d 0 h
 kept   on tmpfs, for a restart
 
-IDENTITY                                STATE    SERIAL  ISSUER     AGE        ENDS           NEXT             LAST ERROR
-spiffe://cluster.local/ns/shop/sa/cart  pending  -       -          -          -              now              the CA cannot be reached
+IDENTITY                                STATE    SERIAL  ISSUER     AGE        ENDS           NEXT            LAST ERROR
+spiffe://cluster.local/ns/shop/sa/cart  pending  -       -          -          -              now             the CA cannot be reached
 spiffe://cluster.local/ns/shop/sa/web   valid    0abc    O=Sekisho  1 h 0 min  in 23 h 0 min  in 11 h 30 min
 
 FINDINGS
