@@ -140,3 +140,6 @@ fn skew(answer: &Answer, now: Timestamp) -> Option<SignedDuration> {
 pub(crate) fn noted_skew(answer: &Answer, now: Timestamp) -> Option<SignedDuration> {
     skew(answer, now).filter(|skew| skew.abs() > NOTED_SKEW)
 }
+
+#[cfg(test)]
+mod tests;
