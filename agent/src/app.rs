@@ -11,6 +11,7 @@
 //!
 //! A signal ends the process and nothing else: the pinned programs judge on.
 
+mod certificates;
 mod ending;
 mod observing;
 mod source;
@@ -41,7 +42,7 @@ use agent_pods::{
 use agent_proxy::{Limits, Proxy, Seams, Tls};
 use agent_source::{
     observed::Reader,
-    resolve::{Rates, Resolver, Servers},
+    resolve::{Ends, Known, Rates, Resolver, Servers},
 };
 use agent_status::{
     state::State,
@@ -83,7 +84,7 @@ struct Shared {
 
 /// Runs the agent until a signal ends it.
 pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
-    raise_descriptor_limit();
+    prepare_process();
     let (run_dir, predecessor) = handover::claim(&args.run_dir, args.take_over).await?;
     let door = Door::open(&run_dir).await?;
     let (source, reader) = Source::open(&args, &run_dir).await?;
@@ -101,16 +102,16 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let shared = Shared { kernel, worker, observing, link_changes: Arc::default() };
     let (status_writer, reporter) =
         start_status_writer(&mut tasks, &args, &source, &reader).unzip();
-    let servers = Arc::new(Servers::new(args.dns_server.clone()));
-    let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
-    let (resolver, names) = Resolver::new(servers, rates, run_dir.names(), &args.node_name);
+    let (known, names) = start_resolver(&mut tasks, &args, &run_dir);
     let canaries = Arc::new(CanaryStatuses::default());
     let plugin = keep_plugin(&mut tasks, &args, &run_dir)?;
+    let identity = certificates::start(&mut tasks, &args, &run_dir)?;
     let views = Views {
         source: source.progress(),
         status_writer,
-        names: resolver.known(),
+        names: known,
         cni: plugin,
+        identity: identity.clone(),
         canaries: Arc::clone(&canaries),
         link_changes: Arc::clone(&shared.link_changes),
     };
@@ -130,9 +131,16 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let proxy = sync.proxy();
     send_canaries(&mut tasks, &args, &shared, &sync, canaries);
     tasks.spawn(source.run());
-    forever(&mut tasks, async move { resolver.run().await });
-    let context = context(&args);
-    let parts = publisher::Parts { context, sync, evidence, admissions, report, metrics, reporter };
+    let parts = publisher::Parts {
+        context: context(&args),
+        sync,
+        evidence,
+        admissions,
+        report,
+        metrics,
+        reporter,
+        identity,
+    };
     let publishing = Publishing::start(parts, reader, names);
     tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
     let (place, drain_time) = (Place { kernel: shared.kernel, run_dir, door }, args.drain_time);
@@ -149,6 +157,16 @@ fn forever(tasks: &mut Tasks, task: impl Future<Output = ()> + Send + 'static) {
         task.await;
         Ok(())
     });
+}
+
+/// Starts to ask what names resolve to. Says what is known, and where news of it come.
+fn start_resolver(tasks: &mut Tasks, args: &AgentArgs, run_dir: &RunDir) -> (Known, Ends) {
+    let servers = Arc::new(Servers::new(args.dns_server.clone()));
+    let rates = Rates { least: args.dns_min_ttl, grace: args.dns_grace };
+    let (resolver, names) = Resolver::new(servers, rates, run_dir.names(), &args.node_name);
+    let known = resolver.known();
+    forever(tasks, async move { resolver.run().await });
+    (known, names)
 }
 
 /// What an agent before has left.
@@ -233,6 +251,12 @@ fn context(args: &AgentArgs) -> NodeContext {
         context.unknown = UnknownPods::Hold;
     }
     context
+}
+
+/// What the kernel is to know of this process before it does anything.
+fn prepare_process() {
+    raise_descriptor_limit();
+    certificates::keep_keys_in_memory();
 }
 
 /// A proxied connection takes two descriptors, and the soft limit is often 1,024: as many as the

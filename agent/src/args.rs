@@ -3,10 +3,12 @@
 
 mod access_log;
 mod agent;
+mod ca;
 mod choices;
 pub(crate) mod cni;
 mod commands;
 mod credentials;
+mod times;
 
 use std::os::unix::process::CommandExt as _;
 
@@ -14,10 +16,11 @@ use clap::{Parser, Subcommand};
 
 pub(crate) use self::{
     agent::AgentArgs,
+    ca::{Account, Ca, CaArgs, ServeCaArgs},
     choices::{Format, Http, OnRevoke, Page, PodExclusions, PodNamespaces, SelftestFamily},
     commands::{
         AnalyzeArgs, ConfigArgs, ConfigView, CrdsArgs, CrdsInstallArgs, CrdsVerb, FlowsArgs,
-        ReferenceArgs, SelftestArgs, StatusArgs, TopArgs, UninstallArgs, WhyArgs,
+        IdentityArgs, ReferenceArgs, SelftestArgs, StatusArgs, TopArgs, UninstallArgs, WhyArgs,
     },
 };
 
@@ -95,8 +98,12 @@ pub(crate) enum Command {
     Why(WhyArgs),
     /// Show what requests of a pod are held against: listeners, routes, clusters, endpoints
     Config(ConfigArgs),
+    /// Show the certificates of this node's pods: serial, age, renewal, last error
+    Identity(IdentityArgs),
     /// Check manifests, or what a cluster has, without an agent
     Analyze(AnalyzeArgs),
+    /// Run the CA of a cluster: it signs the certificates that agents ask for
+    Ca(Box<ServeCaArgs>),
     /// Install the definitions of custom resources that a cluster lacks
     Crds(CrdsArgs),
     /// Detach everything from the kernel: nothing is judged any more

@@ -6,6 +6,7 @@ mod config;
 mod crds;
 mod findings;
 mod flows;
+mod identity;
 mod output;
 mod reference;
 mod selftest;
@@ -62,6 +63,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
         }
         Command::Why(args) => runtime.block_on(why::run(&args, paint))?,
         Command::Config(args) => runtime.block_on(config::run(&args, paint))?,
+        Command::Identity(args) => runtime.block_on(identity::run(&args, paint))?,
         Command::Analyze(args) => runtime.block_on(analyze::run(&args, paint))?,
         Command::Crds(args) => runtime.block_on(crds::run(&args))?,
         Command::Reference(args) => Answer { text: reference::run(&args)?, code: exit::OK },
@@ -70,7 +72,7 @@ fn dispatch(command: Command) -> anyhow::Result<u8> {
             selftest::probe(words)?;
             return Ok(exit::OK);
         }
-        Command::Agent(_) | Command::Cni => unreachable!("main runs these"),
+        Command::Agent(_) | Command::Ca(_) | Command::Cni => unreachable!("main runs these"),
     };
     print(&answer.text)?;
     Ok(answer.code)
@@ -91,7 +93,7 @@ fn paint() -> Paint {
 }
 
 /// As the first process of a container a signal has no effect that we do not give it.
-pub(super) async fn until_signal() -> io::Result<()> {
+pub(crate) async fn until_signal() -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

@@ -27,6 +27,7 @@ use tokio::{
 
 use crate::{
     cni::admission::{InForce, Queue},
+    identity::Identity,
     observe::metrics::Metrics,
     report::{Publication, Report},
     sync::Sync,
@@ -61,6 +62,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     /// Who tells other nodes, on an API server.
     pub(crate) reporter: Option<Reporter>,
+    /// The certificates of this node's pods, where there is a CA.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 /// The one task that publishes.
@@ -87,6 +90,7 @@ pub(crate) struct Publisher {
     /// longer than a pod that is being made should wait.
     unlooked: Option<Vec<PodId>>,
     reporter: Option<Reporter>,
+    identity: Option<Arc<Identity>>,
     /// Why the last attempt failed: told once, however often it is tried again.
     refused: Option<String>,
     /// Whether the last attempt is to be made again, though nothing changes.
@@ -96,7 +100,8 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// A publisher that has not seen any objects yet.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { context, sync, evidence, admissions, report, metrics, reporter } = parts;
+        let Parts { context, sync, evidence, admissions, report, metrics, reporter, identity } =
+            parts;
         Self {
             context,
             interner: Interner::default(),
@@ -114,6 +119,7 @@ impl Publisher {
             looking: Instant::now(),
             unlooked: None,
             reporter,
+            identity,
             refused: None,
             is_unsettled: false,
         }
@@ -215,6 +221,9 @@ impl Publisher {
         laps.end(Phase::Translate);
         let snapshot = Arc::new(translated);
         names.want(&snapshot.wanted);
+        if let Some(identity) = &self.identity {
+            identity.want(&snapshot);
+        }
         self.latest = Some((observed, snapshot));
         if self.publish(&mut laps).await {
             self.metrics.published(since.elapsed());

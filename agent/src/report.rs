@@ -38,6 +38,7 @@ use links::links_of;
 
 use crate::{
     admin::Answers,
+    identity::Identity,
     observe::status::{self, Cni, Hook, OnRevoke, State, Status, UnknownPods, default_action},
 };
 
@@ -99,6 +100,8 @@ pub(crate) struct Views {
     pub(crate) names: Known,
     /// The CNI plugin, where the agent keeps it.
     pub(crate) cni: Option<Arc<ArcSwap<Cni>>>,
+    /// The certificates of this node's pods, where there is a CA.
+    pub(crate) identity: Option<Arc<Identity>>,
     /// What canaries have shown.
     pub(crate) canaries: Arc<CanaryStatuses>,
     /// What is said of pods' links.
@@ -200,10 +203,12 @@ impl Answers for Report {
         status.hooks = hooks_of(&self.kernel);
         let count = |(index, name): (u32, &&str)| ((*name).to_owned(), maps.counter(index));
         status.counters = (0..).zip(&counter::NAMES).map(count).collect();
-        let Views { source, status_writer, names, cni, canaries: _, link_changes } = &self.views;
+        let Views { source, status_writer, names, cni, identity, canaries: _, link_changes } =
+            &self.views;
         status.link_overruns = link_changes.overruns();
         status.cni = cni.as_ref().map(|cni| (**cni.load()).clone());
         status.mended = self.kernel.mending.done().into();
+        status.identity = identity.as_ref().map(|identity| identity.status());
         status.source = source.as_ref().map(|source| source.view().into());
         status.names = names.view().into_iter().map(Into::into).collect();
         status.status_writer = status_writer.as_ref().map(|writer| writer.view().into());
@@ -220,6 +225,7 @@ impl Answers for Report {
             latest.notes.iter().map(|note| note.as_ref().into()).chain(found).collect();
         let unsaid = status_writer.iter().flat_map(|writer| writer.findings());
         status.findings.extend(unsaid.map(|note| status::Note::from(&note)));
+        status.findings.extend(status.identity.iter().flat_map(status::Identity::findings));
         status.pods = latest.pods.all().map(|pod| self.pod(pod)).collect();
         if matches!(status.state, State::Ready)
             && let Some(missing) = missing(&status)

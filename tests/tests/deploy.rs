@@ -28,9 +28,14 @@ fn render(command: &mut Command) -> Result<Objects> {
     let mut objects = Objects::new();
     for document in documents(&String::from_utf8(output.stdout)?) {
         let mut value = document.value?;
-        // A patch puts the volume that it changes first, which means nothing.
-        if let Some(Value::Array(volumes)) = value.pointer_mut("/spec/template/spec/volumes") {
-            volumes.sort_by_key(|volume| volume["name"].to_string());
+        // A patch puts the volume that it changes first, which means nothing; nor does it where a
+        // mount stands.
+        for list in ["volumes", "containers/0/volumeMounts"] {
+            if let Some(Value::Array(all)) =
+                value.pointer_mut(&format!("/spec/template/spec/{list}"))
+            {
+                all.sort_by_key(|one| one["name"].to_string());
+            }
         }
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
         let parts = [text("/kind"), text("/metadata/namespace"), text("/metadata/name")];
@@ -56,6 +61,7 @@ fn helm(values: &[&str]) -> Result<Objects> {
 #[case::as_it_is("base", &[])]
 #[case::kind("overlays/kind", &["--set", "image.pullPolicy=Never"])]
 #[case::gke("overlays/gke", &["--set", "quota=true,cni.binDir=/home/kubernetes/bin"])]
+#[case::ca("../tests/overlays/ca", &["--set", "ca.enabled=true"])]
 #[case::without_cni("../tests/overlays/without-cni", &["--set", "cni.enabled=false"])]
 #[case::eks(
     "overlays/eks",

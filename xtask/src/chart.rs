@@ -29,6 +29,15 @@ type Replacement = (&'static str, &'static [&'static str]);
 const CNI: &str = "{{- if .Values.cni.enabled }}";
 const END: &str = "{{- end }}";
 
+/// Around what only agents with a CA need.
+const CA: &str = "{{- if .Values.ca.enabled }}";
+
+/// How the image is named.
+const IMAGE: Replacement =
+    ("image: sekisho:dev", &["image: \"{{ .Values.image.repository }}:{{ .Values.image.tag }}\""]);
+const PULL: Replacement =
+    ("imagePullPolicy: IfNotPresent", &["imagePullPolicy: {{ .Values.image.pullPolicy }}"]);
+
 /// A manifest of the base and what its template replaces.
 const TEMPLATES: [(&str, &[Replacement]); 3] = [
     ("namespace.yaml", &[]),
@@ -36,11 +45,8 @@ const TEMPLATES: [(&str, &[Replacement]); 3] = [
     (
         "daemonset.yaml",
         &[
-            (
-                "image: sekisho:dev",
-                &["image: \"{{ .Values.image.repository }}:{{ .Values.image.tag }}\""],
-            ),
-            ("imagePullPolicy: IfNotPresent", &["imagePullPolicy: {{ .Values.image.pullPolicy }}"]),
+            IMAGE,
+            PULL,
             (
                 "- --admin=127.0.0.1:9415",
                 &[
@@ -51,7 +57,42 @@ const TEMPLATES: [(&str, &[Replacement]); 3] = [
                 ],
             ),
             ("- --cni-conf-dir=/etc/cni/net.d", &[CNI, "- --cni-conf-dir=/etc/cni/net.d"]),
-            ("- --cni-bin-dir=/opt/cni/bin", &["- --cni-bin-dir=/opt/cni/bin", END]),
+            (
+                "- --cni-bin-dir=/opt/cni/bin",
+                &["- --cni-bin-dir=/opt/cni/bin", END, CA, "- --ca=own", END],
+            ),
+            (
+                "# What libraries write while they run.",
+                &[
+                    CA,
+                    "# A token for the CA alone, bound to the agent's pod, and the mesh's roots.",
+                    "- name: ca-token",
+                    "  mountPath: /var/run/secrets/sekisho-ca",
+                    "  readOnly: true",
+                    "- name: trust",
+                    "  mountPath: /var/run/sekisho-trust",
+                    "  readOnly: true",
+                    END,
+                    "# What libraries write while they run.",
+                ],
+            ),
+            (
+                "# Nothing in it outlives the pod.",
+                &[
+                    CA,
+                    "- name: ca-token",
+                    "  projected:",
+                    "    sources:",
+                    "      - serviceAccountToken:",
+                    "          path: token",
+                    "          audience: sekisho-ca",
+                    "          expirationSeconds: 43200",
+                    "- name: trust",
+                    "  configMap: {name: sekisho-trust, optional: true}",
+                    END,
+                    "# Nothing in it outlives the pod.",
+                ],
+            ),
             ("- name: cni-conf", &[CNI, "- name: cni-conf"]),
             ("mountPath: /opt/cni/bin", &["mountPath: /opt/cni/bin", END]),
             (
@@ -82,8 +123,11 @@ const TEMPLATES: [(&str, &[Replacement]); 3] = [
     ),
 ];
 
-/// For the overlay of the same name.
-const QUOTA: (&str, &str) = ("overlays/gke/quota.yaml", "quota.yaml");
+/// What is made only where a value says so: the manifest, its template, the value, what is replaced.
+const CHOSEN: [(&str, &str, &str, &[Replacement]); 2] = [
+    ("overlays/gke/quota.yaml", "quota.yaml", "quota", &[]),
+    ("components/ca/ca.yaml", "ca.yaml", "ca.enabled", &[IMAGE, PULL]),
+];
 
 /// What a chart can only read as a file of its own, of `deploy/observability`.
 const FILES: [&str; 2] = ["dashboard.json", "alerts.yaml"];
@@ -125,9 +169,12 @@ fn templates(deploy: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
         let template = template(&manifest, replacements).with_context(|| name.to_owned())?;
         written.push((to.join(name), format!("{HEADER}{template}")));
     }
-    let quota = fs::read_to_string(deploy.join(QUOTA.0)).context(QUOTA.0)?;
-    let quota = format!("{HEADER}{{{{- if .Values.quota }}}}\n{quota}{{{{- end }}}}\n");
-    written.push((to.join(QUOTA.1), quota));
+    for (from, name, value, replacements) in CHOSEN {
+        let manifest = fs::read_to_string(deploy.join(from)).context(from)?;
+        let text = template(&manifest, replacements).context(from)?;
+        let text = format!("{HEADER}{{{{- if .Values.{value} }}}}\n{text}{{{{- end }}}}\n");
+        written.push((to.join(name), text));
+    }
     for name in FILES {
         let text = fs::read_to_string(deploy.join("observability").join(name)).context(name)?;
         written.push((deploy.join("helm/sekisho/files").join(name), text));

@@ -22,6 +22,8 @@ pub struct PodPlan {
     pub uid: String,
     /// What it is a part of.
     pub workload: Arc<WorkloadName>,
+    /// As whom it speaks, `spiffe://…`, where its `ServiceAccount` is known.
+    pub identity: Option<String>,
     /// `status.podIPs`.
     pub addresses: Vec<IpAddr>,
     /// The annotation `sekisho.dev/netns`.

@@ -87,7 +87,8 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
         if !pods.contains_key(&id)
             && let Some((id, plan)) = planner.plan(&pod(), &mut findings)
         {
-            pods.insert(id, plan);
+            // The runtime does not say under which ServiceAccount a pod runs.
+            pods.insert(id, PodPlan { identity: None, ..plan });
         }
     }
     let wanted = Wanted { names: planner.take_wanted(), refresh: revisions.dns_refresh() };

@@ -108,6 +108,11 @@ impl RunDir {
         }
     }
 
+    /// The directory itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its socket.
     pub(crate) fn socket(&self) -> PathBuf {
         socket(&self.path)

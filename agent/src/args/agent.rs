@@ -11,9 +11,11 @@ use agent_proxy::Tracing;
 use super::{
     DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, DEFAULT_TLS_DIR,
     access_log::AccessLogArgs,
+    ca::CaArgs,
     choices::{Http, KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, UnknownPods},
     cni,
     credentials::Credentials,
+    times::{at_least_one, seconds},
 };
 use crate::observe::{log::LogFormat, service_metrics::SETS};
 
@@ -118,6 +120,9 @@ pub(crate) struct AgentArgs {
     /// clientCertificate, privateKey): for pods of a namespace those below DIR/NAMESPACE
     #[arg(long, value_name = "DIR", default_value = DEFAULT_TLS_DIR)]
     pub(crate) tls_dir: PathBuf,
+    /// Who signs certificates.
+    #[command(flatten)]
+    pub(crate) ca: CaArgs,
     /// The access log.
     #[command(flatten)]
     pub(crate) access_log: AccessLogArgs,
@@ -176,12 +181,4 @@ struct PercentageError;
 fn share(text: &str) -> Result<Tracing, PercentageError> {
     let share = agent_model::pod::share(text).ok_or(PercentageError)?;
     Ok(Tracing { share })
-}
-
-pub(super) fn at_least_one(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.parse().map(|seconds: std::num::NonZeroU32| Duration::from_secs(seconds.get().into()))
-}
-
-fn seconds(text: &str) -> Result<Duration, std::num::ParseIntError> {
-    text.parse().map(|seconds: u32| Duration::from_secs(seconds.into()))
 }

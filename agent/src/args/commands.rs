@@ -7,10 +7,10 @@ use clap::Subcommand;
 
 use super::{
     DEFAULT_PIN_DIR, DEFAULT_RUN_DIR,
-    agent::at_least_one,
     choices::{Format, Page, SelftestFamily},
     cni,
     credentials::Credentials,
+    times::at_least_one,
 };
 use crate::{
     admin::question::{PodRef, Target},
@@ -40,6 +40,17 @@ pub(crate) struct Output {
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 ready, 1 not ready, 5 no agent answers at --run-dir")]
 pub(crate) struct StatusArgs {
+    /// Which agent, and how to answer.
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+}
+
+/// `sekisho identity`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 each identity has a certificate that is valid, 1 one has not, or the agent was started
+without --ca-dir, 5 no agent answers at --run-dir")]
+pub(crate) struct IdentityArgs {
     /// Which agent, and how to answer.
     #[command(flatten)]
     pub(crate) ask: Ask,

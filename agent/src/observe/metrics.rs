@@ -16,6 +16,7 @@ use std::{
 
 use agent_base::{laps::Laps, lock::lock};
 use agent_model::finding::Severity;
+use jiff::Timestamp;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text},
@@ -147,6 +148,7 @@ impl Collector for FromStatus {
         out.counters(&status)?;
         out.gauges(&status)?;
         out.links(&status)?;
+        out.certificates(&status)?;
         out.canaries(&status)
     }
 }
@@ -293,6 +295,39 @@ impl Writer<'_, '_> {
             MetricType::Gauge,
             &coverage,
         )
+    }
+
+    /// What becomes of requests for certificates, and how long those live that are held.
+    fn certificates(&mut self, status: &Status) -> fmt::Result {
+        let Some(identity) = &status.identity else { return Ok(()) };
+        let outcomes: Vec<_> =
+            identity.fetches.iter().map(|(name, count)| (name.as_ref(), *count)).collect();
+        let help = "Requests for certificates by what became of them";
+        self.family(
+            &LabelledFamily { name: "identity_fetches", help, label: "result" },
+            MetricType::Counter,
+            &outcomes,
+        )?;
+        let seconds = |end: Timestamp| end.duration_since(identity.now).as_secs();
+        let help = "Seconds until the certificate of an identity ends, negative when it has";
+        let name = "identity_expiry_seconds";
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for certificate in &identity.certificates {
+            if let Some(end) = certificate.expires {
+                let labels = [("identity", certificate.identity.as_str())];
+                ConstGauge::new(seconds(end)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let missing = identity.certificates.iter().filter(|one| one.state != "valid").count();
+        let help = "Identities of this node's pods without a certificate that is valid";
+        self.gauge("identity_missing", help, missing as u64)?;
+        if let Some(end) = identity.roots_end {
+            let help = "Seconds until the last root of the mesh ends";
+            let gauge = ConstGauge::new(seconds(end));
+            let name = "ca_expiry_seconds";
+            gauge.encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! The words in which an agent describes itself: made by the agent, sent over its socket, printed
 //! by `sekisho status`. Plain data, with no way back into the agent.
 
+mod identity;
 mod note;
 mod pod;
 
@@ -11,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    identity::{Certificate, Identity, spoken},
     note::Note,
     pod::{Canary, Coverage, Enrolment, Link, Pod, Proof, default_action},
 };
@@ -64,6 +66,9 @@ pub(crate) struct Status {
     /// The CNI plugin in the node's directories; none unless the agent was told of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cni: Option<Cni>,
+    /// The certificates of this node's pods; none without a CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<Identity>,
     /// What others took away, and was put back.
     #[serde(default)]
     pub(crate) mended: Mended,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use sekisho_tests::agent::Agent;
 use serde_json::Value;
 
 use crate::scene::{Net, Scene};
@@ -179,7 +180,12 @@ fn what_dashboard_and_alerts_ask_for_is_what_an_agent_exports() -> Result<()> {
     let text = fs::read_to_string(file("alerts.yaml"))?;
     let documents = agent_model::resource::documents(&text);
     let alerts = documents.into_iter().next().context("a document")?.value?;
-    let mut scene = Scene::new(Net::V4)?;
+    // Only an agent with a CA has metrics of certificates.
+    let with_ca = |agent: Agent| {
+        let directory = agent.run_dir().with_file_name("ca");
+        Ok(agent.with("--ca-dir", &directory.display().to_string()))
+    };
+    let mut scene = Scene::with(Net::V4, with_ca)?;
     scene.send(&["GET / HTTP/1.1"], 2)?;
     let database = scene.database();
     scene.client.echoes(database)?;
@@ -188,6 +194,9 @@ fn what_dashboard_and_alerts_ask_for_is_what_an_agent_exports() -> Result<()> {
     scene.is_counted(&["istio_tcp_connections_closed_total{"], 1.0)?;
     scene.agent.wait_until("a canary", |agent| {
         Ok(agent.metrics()?.contains("sekisho_pods_canary_failing{"))
+    })?;
+    scene.agent.wait_until("a certificate", |agent| {
+        Ok(agent.metrics()?.contains("sekisho_identity_fetches_total{result=\"ok\"}"))
     })?;
     let exported = exported(&scene.agent.metrics()?);
     let mut asked = of_dashboard(&dashboard)?;

@@ -4,6 +4,7 @@
 //! agent → status → source → model, base          model → abi ← ebpf
 //!       → pods → kernel → model, base
 //!              → proxy → model
+//!       → ca → identity → base
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,12 +30,14 @@ const CLIENTS: &[&str] = &["aya", "kube", "kube-client", "kube-runtime", "notify
 /// What the suites need and the shipped program does not.
 const HARNESS: &[&str] = &["aya", "h2", "hickory-proto", "kube", "nix"];
 
-const ROOMS: [Room; 14] = [
+const ROOMS: [Room; 16] = [
     // serde comes to user space's side of it through aya's hash tables.
     Room { name: "agent-abi", may_use: &[], never: &["kube", "tokio"] },
     Room { name: "agent-ebpf", may_use: &["agent-abi"], never: IO },
     Room { name: "agent-model", may_use: &["agent-abi"], never: IO },
     Room { name: "agent-base", may_use: &[], never: CLIENTS },
+    Room { name: "agent-ca", may_use: &["agent-base", "agent-identity"], never: BPF },
+    Room { name: "agent-identity", may_use: &["agent-base"], never: CLIENTS },
     Room { name: "agent-proxy", may_use: &["agent-abi", "agent-model"], never: CLIENTS },
     Room {
         name: "agent-kernel",
@@ -57,6 +60,8 @@ const ROOMS: [Room; 14] = [
         may_use: &[
             "agent-abi",
             "agent-base",
+            "agent-ca",
+            "agent-identity",
             "agent-kernel",
             "agent-model",
             "agent-pods",

@@ -1,6 +1,7 @@
 //! The codes of findings. A code never changes its meaning. Where `istioctl analyze` has a message
 //! with the same meaning, the code is Istio's; `SK01xx` is about reading, `SK02xx` about a field's
-//! value, `SK03xx` about what an object means here, `SK04xx` about pods.
+//! value, `SK03xx` about what an object means here, `SK04xx` about pods, `SK05xx` about
+//! certificates.
 
 use super::Severity;
 
@@ -176,6 +177,12 @@ codes! {
     ANNOTATION = "IST0108": Error Warning,
     /// A pod's address cannot be read.
     POD_ADDRESS = "SK0402": Warning,
+    /// An identity of this node's pods has no certificate, or one that ends and is not renewed.
+    CERTIFICATE = "SK0501": Error Warning,
+    /// The node's clock and the CA's differ.
+    CLOCK = "SK0502": Error Warning,
+    /// Certificates are not kept for an agent that restarts.
+    NOT_KEPT = "SK0503": Warning Info,
 }
 
 #[cfg(test)]

@@ -93,6 +93,16 @@ pub(super) fn in_istio<'a>(
     InIstio { settings, sidecar, default, unknown }
 }
 
+/// As whom a pod speaks. One without a `ServiceAccount` is the namespace's `default`; the kubelet's own
+/// pods have none, and get no token either.
+fn identity((pod, id): (&Pod, &PodId), settings: &MeshSettings) -> Option<String> {
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    let account = account.filter(|account| !account.is_empty());
+    let is_mirror = pod.metadata.annotation(MIRROR).is_some();
+    let account = account.or_else(|| (!is_mirror).then_some("default"))?;
+    Some(settings.identity(&id.namespace, account))
+}
+
 /// Addresses of a pod that are none.
 pub(super) fn unread_addresses(pod: &Pod, id: &PodId) -> Option<Finding> {
     let (_, unread) = pod_facts::addresses(pod);
@@ -189,7 +199,8 @@ impl<'a> Planner<'a> {
         let uid = mirrored.or_else(|| pod.metadata.uid.clone()).unwrap_or_default();
         let workload = Arc::new(workload_name(pod));
         let access_log = access_log((pod, &id), namespace, findings);
-        Some((id, PodPlan { uid, workload, addresses, netns, access_log, enrolment }))
+        let identity = identity((pod, &id), istio.settings);
+        Some((id, PodPlan { uid, workload, identity, addresses, netns, access_log, enrolment }))
     }
 
     /// The policy of a pod that is in a mesh.

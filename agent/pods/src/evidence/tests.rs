@@ -23,6 +23,7 @@ fn plan(uid: &str, netns: Option<&str>) -> PodPlan {
             canonical_service: "web".into(),
             canonical_revision: "latest".into(),
         }),
+        identity: None,
         addresses: Vec::new(),
         netns: netns.map(PathBuf::from),
         access_log: None,

@@ -18,7 +18,7 @@ use crate::observe::{
     flows::Subscriber as _,
     metrics::{Lost, Metrics},
     service_metrics::ServiceMetrics,
-    status::{Canary, Enrolment, Pod, Status},
+    status::{Canary, Certificate, Enrolment, Identity, Pod, Status},
 };
 
 pub(super) const ABOUT: &str = "`/metrics` on the agent's socket in `--run-dir`, and on `--admin`, \
@@ -26,7 +26,7 @@ pub(super) const ABOUT: &str = "`/metrics` on the agent's socket in `--run-dir`,
     `_bucket`, `_sum` and `_count`.";
 
 /// Labels whose values are names of the cluster's objects.
-const OPEN: [&str; 3] = ["kind", "namespace", "pod"];
+const OPEN: [&str; 4] = ["identity", "kind", "namespace", "pod"];
 
 /// The same, and what came of a request.
 const OF_SERVICES: [&str; 3] = ["source_", "destination_", "response_"];
@@ -86,7 +86,17 @@ fn scrape() -> anyhow::Result<String> {
             ..Canary::default()
         }),
     };
+    let fetches = ["ok", "unreachable", "refused", "unusable", "no-roots", "no-key"];
+    let certificate =
+        Certificate { expires: Some(Timestamp::UNIX_EPOCH), ..Certificate::default() };
+    let identity = Identity {
+        roots_end: Some(Timestamp::UNIX_EPOCH),
+        fetches: fetches.map(|result| (result.into(), 0)).into(),
+        certificates: vec![certificate],
+        ..Identity::default()
+    };
     let status = Status {
+        identity: Some(identity),
         pods: vec![pod],
         counters: counter::NAMES.iter().map(|name| ((*name).to_owned(), 0)).collect(),
         objects: [("Pod".to_owned(), 1)].into(),

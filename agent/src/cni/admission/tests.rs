@@ -141,6 +141,7 @@ fn snapshot(enrolment: Enrolment) -> Snapshot {
     let plan = PodPlan {
         uid: "u1".into(),
         workload: workload(),
+        identity: None,
         addresses: Vec::new(),
         netns: None,
         access_log: None,

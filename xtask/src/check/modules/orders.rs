@@ -7,7 +7,7 @@ pub(super) struct Order {
 }
 
 /// From bottom to top; the headers of the crates say what each module is.
-pub(super) const ORDERS: [Order; 6] = [
+pub(super) const ORDERS: [Order; 8] = [
     Order {
         name: "agent-model",
         modules: &[
@@ -29,6 +29,29 @@ pub(super) const ORDERS: [Order; 6] = [
             "translate",
             "explain",
             "analyze",
+        ],
+    },
+    Order {
+        name: "agent-ca",
+        modules: &["wire", "client", "known_pods", "reviews", "keys", "desk", "server"],
+    },
+    Order {
+        name: "agent-identity",
+        modules: &[
+            "spiffe",
+            "facts",
+            "key",
+            "bundle",
+            "leaf",
+            "request",
+            "dates",
+            "material",
+            "signer",
+            "authorise",
+            "schedule",
+            "kept",
+            "life",
+            "ca_dir",
         ],
     },
     Order {
@@ -116,6 +139,7 @@ pub(super) const ORDERS: [Order; 6] = [
             "heap",
             "members",
             "observe",
+            "identity",
             "admin",
             "handover",
             "proxied",
@@ -126,6 +150,7 @@ pub(super) const ORDERS: [Order; 6] = [
             "args",
             "publisher",
             "cli",
+            "ca",
             "app",
         ],
     },
