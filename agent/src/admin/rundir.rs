@@ -128,11 +128,6 @@ impl RunDir {
         handover_socket(&self.path)
     }
 
-    /// Itself.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Where it is kept which pod is where.
     pub(crate) fn sandboxes(&self) -> PathBuf {
         self.path.join(SANDBOXES)
