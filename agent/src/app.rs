@@ -64,7 +64,7 @@ use crate::{
     handover::{self, Door, Predecessor},
     observe::{events, status::Cni},
     proxied::Borrowed,
-    publisher,
+    publisher::Parts,
     report::{self, Report, Views},
     sync::{self, Sync},
 };
@@ -131,16 +131,8 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let proxy = sync.proxy();
     send_canaries(&mut tasks, &args, &shared, &sync, canaries);
     tasks.spawn(source.run());
-    let parts = publisher::Parts {
-        context: context(&args),
-        sync,
-        evidence,
-        admissions,
-        report,
-        metrics,
-        reporter,
-        identity,
-    };
+    let context = context(&args);
+    let parts = Parts { context, sync, evidence, admissions, report, metrics, reporter, identity };
     let publishing = Publishing::start(parts, reader, names);
     tracing::info!(node = args.node_name, cgroup = %shared.kernel.cgroup.display(), "agent started");
     let (place, drain_time) = (Place { kernel: shared.kernel, run_dir, door }, args.drain_time);

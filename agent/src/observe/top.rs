@@ -61,7 +61,7 @@ impl Busy {
         }
     }
 
-    /// What came since an earlier look. An agent that started anew has less than before: then all of it.
+    /// What came since an earlier look. An agent that was started again has less than before: then all of it.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         if self.requests < earlier.requests {
             return self.clone();

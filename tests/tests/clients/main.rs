@@ -183,7 +183,7 @@ fn curl_is_served_by_each_version_of_http(#[values(Net::V4, Net::V6)] net: Net) 
     let host = ["-sS", "-H", "Host: reviews:9080"];
     for version in ["--http1.0", "--http1.1", "--http2-prior-knowledge", "--http2"] {
         let ask = |words: &[&str]| case.must("curl", &[&host, &[version][..], words].concat());
-        // Debian's curl fails at its second request of a connection, whoever the server is.
+        // Debian's curl fails at its second request of a connection, with nginx as well.
         let is_odd = version == "--http2-prior-knowledge";
         let (urls, said) = if is_odd { (1, "v1") } else { (3, "v1v1v1") };
         ensure!(ask(&vec![&*url; urls])? == said, "{version}");

@@ -1,5 +1,5 @@
-//! `cargo xtask bench http`: what requests cost by the node's proxy, beside HAProxy and Envoy and
-//! beside no proxy at all, in one run.
+//! `cargo xtask bench http`: what requests cost by the node's proxy, beside `HAProxy`, Envoy and
+//! no proxy at all, in one run.
 //!
 //! ```text
 //! wrk, h2load ─► the agent's proxy ─► nginx     the client dials the Service; eBPF redirects it

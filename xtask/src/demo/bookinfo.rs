@@ -1,6 +1,7 @@
 //! Bookinfo on hosts of a place: its programs, and the manifests that a cluster would hold.
 
 use std::{
+    fmt::Write as _,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -105,11 +106,12 @@ pub(super) fn manifests(netns: &Path) -> String {
     );
     for (version, number, _) in VERSIONS {
         let at = address(number);
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: reviews-{version}, namespace: bookinfo, \
              labels: {{app: reviews, version: {version}}}}}\nspec: {{nodeName: another}}\n\
              status: {{podIP: {at}, podIPs: [{{ip: {at}}}]}}\n"
-        ));
+        );
     }
     text
 }

@@ -43,7 +43,8 @@ pub(super) fn tell(program: PathBuf, keep: bool) -> anyhow::Result<()> {
     break_some(&mut stage)?;
     try_again(&mut stage)?;
     if keep {
-        return wait(&stage);
+        wait(&stage);
+        return Ok(());
     }
     drop(stage);
     println!("\nAll of it is removed again. {} s.", started.elapsed().as_secs());
@@ -149,7 +150,7 @@ fn try_again(stage: &mut Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wait(stage: &Stage) -> anyhow::Result<()> {
+fn wait(stage: &Stage) {
     println!("\nTry, until Ctrl-C removes it all:");
     let run = stage.agent.path("run");
     println!(
@@ -165,7 +166,6 @@ fn wait(stage: &Stage) -> anyhow::Result<()> {
     while interrupt::check().is_ok() {
         thread::sleep(Duration::from_millis(100));
     }
-    Ok(())
 }
 
 impl Stage {

@@ -231,7 +231,7 @@ fn what_is_accepted_here_is_seen_alike_by_nginx() {
     };
     let (seed, count) = (number("HTTP1_SEED", 1), number("HTTP1_MESSAGES", 20_000));
     let mut maker = Maker::new(Rng::with_seed(seed));
-    let (mut alike, mut refused) = (0, 0);
+    let (mut alike, mut refused) = (0_u64, 0);
     for _ in 0..count {
         let bytes = maker.connection();
         let shown = || String::from_utf8_lossy(&bytes).into_owned();
@@ -264,5 +264,5 @@ fn what_is_accepted_here_is_seen_alike_by_nginx() {
         assert!(!is_hidden, "nginx sees more than {own:?}: {theirs:?}, of {:?}", shown());
     }
     println!("{alike} requests seen alike, {refused} connections that nginx alone refuses");
-    assert!(alike > count as usize / 2, "{alike} of {count}");
+    assert!(alike > count / 2, "{alike} of {count}");
 }

@@ -243,15 +243,15 @@ mod tests {
                     300000 requests in 3.00s, 100.00MB read\nRequests/sec: 100000.50\n";
         let said = of_wrk(text).unwrap();
         assert_eq!(
-            [said.rate, said.requests, said.median, said.high],
-            [100_000.5, 300_000.0, 98.0, 1_200.0]
+            format!("{said:?}"),
+            "Said { rate: 100000.5, requests: 300000.0, median: 98.0, high: 1200.0 }"
         );
         assert!(of_wrk(&format!("{text}  Non-2xx or 3xx responses: 5\n")).is_err());
         let text = "finished in 3.00s, 1000.25 req/s, 1.00MB/s\nrequests: 3001 total, 3001 started, \
                     3001 done, 3001 succeeded, 0 failed, 0 errored, 0 timeout\n\
                     status codes: 3001 2xx, 0 3xx, 0 4xx, 0 5xx\n";
         let said = of_h2load(text).unwrap();
-        assert_eq!([said.rate, said.requests], [1_000.25, 3_001.0]);
+        assert_eq!(format!("{} {}", said.rate, said.requests), "1000.25 3001");
         assert!(of_h2load(&text.replace("0 5xx", "7 5xx")).is_err());
     }
 }
