@@ -156,7 +156,7 @@ impl Stage {
     ) -> anyhow::Result<Agent> {
         let mut agent = Agent::prepare(program.to_owned(), name)?;
         let pod = manifests::pod(name, name, address(number).into(), &self.place.path(name));
-        let log = format!("annotations: {{sekisho.dev/access-log: {log}, ");
+        let log = format!("annotations: {{sekisho.dev/access-log: '{log}', ");
         agent.write("mesh.yaml", manifests::MESH)?;
         agent.write("pod.yaml", &pod.replace("annotations: {", &log))?;
         agent.write("web.yaml", &web())?;
