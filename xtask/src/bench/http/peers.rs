@@ -61,7 +61,7 @@ backend {name}-all
     format!(
         "\
 global
-  maxconn 20000
+  maxconn 9000
   nbthread 2
 defaults
   mode http
