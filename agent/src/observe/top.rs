@@ -142,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn what_came_since_is_the_difference_unless_the_agent_started_anew() {
+    fn what_came_since_is_the_difference_unless_the_agent_was_started_again() {
         let before = busy([100, 100, 5_000]);
         let mut now = before.clone();
         now.take(&FlowRequest { status: 503, ..FlowRequest::default() }, &Carried::default());
         let since = now.since(&before);
         assert_eq!((since.requests, since.errors, since.percentile(50)), (1, 1, Some(1)));
         assert_eq!(now.since(&now.clone()), Busy::default());
-        let anew = busy([7]);
-        assert_eq!(anew.since(&before), anew);
+        let restarted = busy([7]);
+        assert_eq!(restarted.since(&before), restarted);
     }
 }

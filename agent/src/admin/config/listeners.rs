@@ -19,7 +19,7 @@ use super::{ListenerRow, StreamRow, shares, words};
 
 /// The port, the address and the protocol of connections. Rules for all of IPv4 and for all of IPv6
 /// are one.
-type Key = (u16, Option<IpNet>, &'static str);
+type Key = (u16, Option<IpNet>, Protocol);
 
 /// A row for each port and address that a rule lets out, or that is served.
 pub(super) fn rows(snapshot: &Snapshot, pod: &PodId) -> Vec<ListenerRow> {
@@ -34,7 +34,7 @@ pub(super) fn rows(snapshot: &Snapshot, pod: &PodId) -> Vec<ListenerRow> {
     }
     let outbound = snapshot.requests.outbound(pod);
     for served in outbound.iter().flat_map(|outbound| outbound.listeners()) {
-        let key = (served.port, served.at, "tcp");
+        let key = (served.port, served.at, Protocol::Tcp);
         tell(rows.entry(key).or_insert_with(|| unreached(key)), &served);
     }
     let gateway = snapshot.requests.gateway(pod);
@@ -42,12 +42,8 @@ pub(super) fn rows(snapshot: &Snapshot, pod: &PodId) -> Vec<ListenerRow> {
 }
 
 fn key(rule: &Rule) -> Key {
-    let protocol = match rule.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
     let at = (rule.cidr.prefix_len() != 0).then_some(rule.cidr);
-    (rule.port.map_or(0, NonZeroU16::get), at, protocol)
+    (rule.port.map_or(0, NonZeroU16::get), at, rule.protocol)
 }
 
 fn empty(direction: &str, (port, at, protocol): Key) -> ListenerRow {
@@ -57,7 +53,7 @@ fn empty(direction: &str, (port, at, protocol): Key) -> ListenerRow {
         address: words::address(at),
         path: String::new(),
         reason: String::new(),
-        protocols: vec![protocol.to_owned()],
+        protocols: vec![protocol.to_string()],
         hosts: 0,
         streams: Vec::new(),
     }
@@ -107,7 +103,8 @@ fn of_gateway(gateway: &Gateway) -> Vec<ListenerRow> {
                 ("tls", hosts.sum(), streams.map(stream).collect())
             }
         };
-        ListenerRow { hosts, streams, ..empty("gateway", (*port, None, protocol)) }
+        let protocols = vec![protocol.to_owned()];
+        ListenerRow { protocols, hosts, streams, ..empty("gateway", (*port, None, Protocol::Tcp)) }
     };
     gateway.ports.iter().map(row).collect()
 }
