@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
 use crate::{
+    cgroup,
     command::{cargo, quiet, show, succeeds, target_dir},
     interrupt,
     place::Place,
@@ -92,12 +93,11 @@ impl Agent {
     /// Starts the process in the node's namespace and waits until it says that it is ready. With a
     /// cgroup it judges that one's sockets only, and is in it: it wants to see its own.
     pub(crate) fn start(&mut self, place: &Place, cgroup: Option<&Path>) -> anyhow::Result<()> {
-        const ENTER: &str = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
         let log = File::create(self.path("agent.log"))?;
         let mut command = match cgroup {
             Some(cgroup) => {
                 let mut command = place.run("node", "sh");
-                command.args(["-c", ENTER]).arg(cgroup).arg(&self.program);
+                cgroup::enter(&mut command, cgroup).arg(&self.program);
                 command
             }
             None => place.run("node", &self.program),

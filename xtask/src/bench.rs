@@ -9,6 +9,7 @@ mod node;
 mod sample;
 mod stage;
 mod sync;
+mod usage;
 
 use std::path::PathBuf;
 

@@ -3,12 +3,18 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::id,
+    process::{Command, id},
     thread,
     time::Duration,
 };
 
 use anyhow::Context as _;
+
+/// Has the shell that is the command move into a group, and become the program that is named next.
+pub(crate) fn enter<'c>(shell: &'c mut Command, cgroup: &Path) -> &'c mut Command {
+    const ENTER: &str = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
+    shell.args(["-c", ENTER]).arg(cgroup)
+}
 
 #[derive(Debug)]
 pub(crate) struct Cgroup {

@@ -1,8 +1,12 @@
 //! Ctrl-C and `kill`: noted, so that a long verb ends at its next step and cleans up behind itself.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 use anyhow::bail;
@@ -17,6 +21,13 @@ pub(crate) fn watch() -> anyhow::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(asked))?;
     }
     Ok(())
+}
+
+/// Waits until a signal has come.
+pub(crate) fn wait() {
+    while check().is_ok() {
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Fails once a signal has come.

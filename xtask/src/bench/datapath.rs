@@ -1,22 +1,17 @@
 //! `cargo xtask bench datapath`: what an agent costs a connection.
 
-use std::{
-    fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use sekisho_tests::stranger;
 
 use super::{
-    DatapathOptions, hooks, manifests,
+    DatapathOptions, hooks, load, manifests,
     sample::Spread,
     stage::{CHANGING, Case, Stage, Way},
+    usage::Memory,
 };
 use crate::{
     agent::{self, Agent, Profile},
-    command::{cargo, show, target_dir},
     interrupt, place,
     place::address,
     setup,
@@ -41,7 +36,7 @@ pub(super) fn run(options: &DatapathOptions) -> anyhow::Result<()> {
         Some(program) => program.clone(),
         None => agent::build(Profile::Release)?,
     };
-    let load = build_load()?;
+    let load = load::build()?;
     interrupt::watch()?;
     place::sweep("bench");
     let mut stage = Stage::set(&program, &load)?;
@@ -51,12 +46,6 @@ pub(super) fn run(options: &DatapathOptions) -> anyhow::Result<()> {
     report_hooks(&mut stage, options)?;
     report_memory(&stage)?;
     report_changes(&mut stage)
-}
-
-/// The load comes from an optimised build of this program: its own cost hides the difference.
-fn build_load() -> anyhow::Result<PathBuf> {
-    show(cargo().args(["build", "--quiet", "--release", "--package", "xtask"]))?;
-    Ok(target_dir().join("release/xtask"))
 }
 
 fn measure(stage: &mut Stage, options: &DatapathOptions) -> anyhow::Result<Numbers> {
@@ -125,18 +114,10 @@ fn report_memory(stage: &Stage) -> anyhow::Result<()> {
     println!("\nmemory of the agent's process, idle (VmRSS)");
     for case in &stage.cases {
         if let Some(process) = case.agent.as_ref().and_then(Agent::pid) {
-            println!("    {:<12} {:>8.1} MB", case.name, resident(process)? / 1e6);
+            println!("    {:<12} {:>8.1} MB", case.name, Memory::of(process)?.resident / 1e6);
         }
     }
     Ok(())
-}
-
-/// In bytes.
-fn resident(process: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next());
-    Ok(kibibytes.context("a process has VmRSS")?.parse::<f64>()? * 1024.0)
 }
 
 /// From the moment that a file is in place until the first connection is judged by it.

@@ -14,7 +14,7 @@ mod client;
 mod peers;
 mod stage;
 
-use std::{fs, path::Path, process::Command};
+use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
@@ -22,15 +22,22 @@ use self::{
     client::{Asked, MEASURES, Measure, Said},
     stage::{Case, Stage},
 };
-use super::{HttpOptions, sample::Spread};
+use super::{
+    HttpOptions, load,
+    sample::Spread,
+    usage::{self, Memory},
+};
 use crate::{
     agent::{self, Profile},
-    command::{cargo, show, succeeds, target_dir},
+    command::succeeds,
     interrupt, place, setup,
 };
 
 /// Connections that wait at a proxy while its memory is looked at.
 const IDLE: u32 = 5_000;
+
+const KIB: f64 = 1024.0;
+const MIB: f64 = 1024.0 * KIB;
 
 /// By measure, case and round.
 type Numbers = Vec<Vec<Vec<Measured>>>;
@@ -51,8 +58,7 @@ pub(super) fn run(options: &HttpOptions) -> anyhow::Result<()> {
         Some(program) => program.clone(),
         None => agent::build(Profile::Release)?,
     };
-    show(cargo().args(["build", "--quiet", "--release", "--package", "xtask"]))?;
-    let load = target_dir().join("release/xtask");
+    let load = load::build()?;
     if options.envoy.is_none() {
         println!("bench: without Envoy, since --envoy names no program");
     }
@@ -108,25 +114,11 @@ fn once(
     case: &Case,
     (measure, seconds): (&Measure, u32),
 ) -> anyhow::Result<Measured> {
-    let before = case.proxy().map(processor_time).transpose()?;
+    let before = case.proxy().map(usage::processor).transpose()?;
     let said = measure.run(&Asked { stage, case, seconds })?;
-    let after = case.proxy().map(processor_time).transpose()?;
+    let after = case.proxy().map(usage::processor).transpose()?;
     let used = before.zip(after).map(|(before, after)| after - before);
     Ok(Measured { said, processor: used.map(|seconds| seconds * 1e6 / said.requests) })
-}
-
-/// Seconds that all threads of a process have had a processor.
-fn processor_time(process: u32) -> anyhow::Result<f64> {
-    // The kernel counts in hundredths for every architecture that we build for.
-    const TICKS: f64 = 100.0;
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let fields: Vec<&str> =
-        stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    // The 14th and 15th of all fields, of which two are before the bracket.
-    let at = |number: usize| -> anyhow::Result<f64> {
-        Ok(fields.get(number - 3).context("a process has times")?.parse()?)
-    };
-    Ok((at(14)? + at(15)?) / TICKS)
 }
 
 fn report(stage: &Stage, numbers: &Numbers) {
@@ -167,19 +159,11 @@ fn report_memory(stage: &mut Stage) -> anyhow::Result<()> {
     );
     for case in &mut stage.cases {
         let Some(process) = case.proxy() else { continue };
-        let rest = resident(process)?;
+        let rest = Memory::of(process)?.resident;
         case.load.order(&format!("hold {IDLE} {}", case.port))?;
-        let each = (resident(process)? - rest) / f64::from(IDLE);
+        let each = (Memory::of(process)?.resident - rest) / f64::from(IDLE);
         case.load.order("release")?;
-        println!("    {:<12} {:>8.1} MiB   {:>6.1} KiB", case.name, rest / 1024.0, each);
+        println!("    {:<12} {:>8.1} MiB   {:>6.1} KiB", case.name, rest / MIB, each / KIB);
     }
     Ok(())
-}
-
-/// In KiB.
-fn resident(process: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next());
-    Ok(kibibytes.context("a process has VmRSS")?.parse()?)
 }

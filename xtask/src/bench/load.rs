@@ -6,6 +6,7 @@
 use std::{
     io::{self, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
@@ -13,6 +14,8 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::command::{cargo, show, target_dir};
 
 /// Accepts and closes.
 const ACCEPT: u16 = 7001;
@@ -31,6 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONG_PATIENCE: Duration = Duration::from_secs(30);
 /// A connection that is on its way: the number is the same on every architecture that we build for.
 const EINPROGRESS: i32 = 115;
+
+/// The load comes from an optimised build of this program: its own cost hides the difference.
+pub(super) fn build() -> anyhow::Result<PathBuf> {
+    show(cargo().args(["build", "--quiet", "--release", "--package", "xtask"]))?;
+    Ok(target_dir().join("release/xtask"))
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {

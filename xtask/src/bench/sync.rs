@@ -21,11 +21,14 @@ use anyhow::{Context as _, bail};
 pub(super) use self::objects::Sizes;
 use self::{
     api::Api,
-    cost::Memory,
     stage::Stage,
     writers::{Churn, Office, World},
 };
-use super::{SyncOptions, sample::Tail};
+use super::{
+    SyncOptions,
+    sample::Tail,
+    usage::{self, Memory},
+};
 use crate::{
     agent::{self, Profile},
     interrupt, setup,
@@ -106,7 +109,7 @@ fn start(stage: &mut Stage, what: &str, pods: u32) -> anyhow::Result<()> {
     println!("\n{what}");
     println!("    until ready: {:.2} s", begun.elapsed().as_secs_f64());
     println!("    from the API server: {:.1} MB", received(stage)? / 1e6);
-    println!("    processor time: {:.2} s", cost::processor(process(stage)?)?);
+    println!("    processor time: {:.2} s", usage::processor(process(stage)?)?);
     phases("    phases until then", &Phases::new(), &cost::phases(&stage.agent)?);
     Ok(())
 }
@@ -166,9 +169,9 @@ fn rest(stage: &Stage) -> anyhow::Result<()> {
     // What is in force is saved within a few seconds of the start, and an office is taken.
     thread::sleep(Duration::from_secs(15));
     let process = process(stage)?;
-    let (before, bytes) = (cost::processor(process)?, received(stage)?);
+    let (before, bytes) = (usage::processor(process)?, received(stage)?);
     thread::sleep(REST);
-    let share = (cost::processor(process)? - before) / REST.as_secs_f64();
+    let share = (usage::processor(process)? - before) / REST.as_secs_f64();
     println!("\nat rest, for {} s", REST.as_secs());
     println!("    processor: {:.2} %", share * 100.0);
     println!("    from the API server: {:.0} bytes", received(stage)? - bytes);
@@ -179,7 +182,8 @@ fn rest(stage: &Stage) -> anyhow::Result<()> {
 /// that come, and for the same rules as they go.
 fn latencies(stage: &mut Stage, samples: u32, (run, when): (u32, &str)) -> anyhow::Result<()> {
     let mut api = Api::connect(&stage.socket)?;
-    let before = (cost::phases(&stage.agent)?, cost::processor(process(stage)?)?, received(stage)?);
+    let before =
+        (cost::phases(&stage.agent)?, usage::processor(process(stage)?)?, received(stage)?);
     let begun = Instant::now();
     let (mut come, mut gone) = (Vec::new(), Vec::new());
     for number in 0..samples {
@@ -196,7 +200,7 @@ fn latencies(stage: &mut Stage, samples: u32, (run, when): (u32, &str)) -> anyho
     println!("    a rule added:   {}", Tail::of(&come));
     println!("    a rule removed: {}", Tail::of(&gone));
     phases("    phases", &before.0, &cost::phases(&stage.agent)?);
-    let share = (cost::processor(process(stage)?)? - before.1) / seconds;
+    let share = (usage::processor(process(stage)?)? - before.1) / seconds;
     println!("    processor: {:.1} %", share * 100.0);
     println!(
         "    from the API server: {:.1} kB a second",

@@ -1,10 +1,6 @@
 //! The steps of the demo of requests, in words. Each states what must be true and fails if it is not.
 
-use std::{
-    path::PathBuf,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, ensure};
 
@@ -23,8 +19,6 @@ use crate::{
 
 /// Pages for one picture.
 const PAGES: usize = 100;
-/// A route is in force some milliseconds after it is written.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Stage {
     // Dropped in this order: the agent enters the namespaces, and the programs live in them.
@@ -163,33 +157,22 @@ fn wait(stage: &Stage) {
         stage.place.path("productpage").display()
     );
     println!("  manifests in {}", stage.agent.path("config").display());
-    while interrupt::check().is_ok() {
-        thread::sleep(Duration::from_millis(100));
-    }
+    interrupt::wait();
 }
 
 impl Stage {
     /// Writes the routes, and waits until they are in force.
     fn route(&mut self, http: &str) -> anyhow::Result<()> {
-        let before = self.routes()?;
+        let before = routes(&self.agent);
         let text = bookinfo::routes(http);
         if std::fs::read_to_string(self.agent.path("config/reviews.yaml"))? != text {
             self.agent.write("reviews.yaml", &text)?;
-            let deadline = Instant::now() + PATIENCE;
-            while self.routes()? == before {
-                ensure!(Instant::now() < deadline, "the routes are not in force");
-                thread::sleep(Duration::from_millis(20));
-            }
+            self.agent.wait_until("the routes are in force", |agent| routes(agent) != before)?;
         }
         let host = format!("{}:{PORT}", address(REVIEWS));
         self.agent.wait_until("the pod is enrolled", |agent| {
             succeeds(agent.ask("why").args(["bookinfo/productpage", &host]))
         })
-    }
-
-    /// The routes in force.
-    fn routes(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(self.agent.ask("config").args(["routes", "productpage", "-o", "json"]).output()?.stdout)
     }
 
     /// How many pages have reviews of which version, and how many have none.
@@ -211,4 +194,10 @@ impl Stage {
         ensure!(shares.iter().map(|(_, count)| count).sum::<usize>() == PAGES, "{said}");
         Ok(shares)
     }
+}
+
+/// The routes in force; none where the agent cannot be asked.
+fn routes(agent: &Agent) -> Vec<u8> {
+    let asked = agent.ask("config").args(["routes", "productpage", "-o", "json"]).output();
+    asked.map(|output| output.stdout).unwrap_or_default()
 }

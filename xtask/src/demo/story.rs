@@ -131,9 +131,7 @@ fn wait(stage: &mut Stage) -> anyhow::Result<()> {
         address(ORDERS)
     );
     println!("  manifests in {}", stage.agent.path("config").display());
-    while interrupt::check().is_ok() {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    interrupt::wait();
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use super::peers::{self, BULK, H2_PORT, PORT};
 use crate::{
     agent::Agent,
     bench::{manifests, stage::Process},
-    cgroup::Cgroup,
+    cgroup::{self, Cgroup},
     interrupt,
     place::{Place, address},
 };
@@ -188,9 +188,8 @@ impl Stage {
 
     /// A command in a case's pod.
     pub(super) fn run_in(&self, case: &Case, program: &str) -> Command {
-        const ENTER: &str = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
         let mut command = self.place.run(case.name, "sh");
-        command.args(["-c", ENTER]).arg(case.cgroup.path()).arg(program);
+        cgroup::enter(&mut command, case.cgroup.path()).arg(program);
         command
     }
 
