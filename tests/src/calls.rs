@@ -3,25 +3,18 @@
 //! A request that is no call is answered with the version. A call is answered with it as a message, and
 //! one for `/stream` with ten messages in a second; both end with `grpc-status: 0`.
 
-use std::{
-    io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use anyhow::Result;
 use h2::{RecvStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::{
     net::{TcpListener, TcpStream},
-    runtime::Builder,
-    sync::oneshot,
     task::JoinSet,
     time::sleep,
 };
 
-use crate::{pod::steady::message, web::listen, world::Host};
+use crate::{pod::steady::message, served::Served, world::Host};
 
 /// Messages of a stream, and what is between them.
 const MESSAGES: u32 = 10;
@@ -32,44 +25,14 @@ type Part = io::Cursor<Vec<u8>>;
 /// See the module; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Calls {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _served: Served,
 }
 
 impl Calls {
     /// Serves on a port of a host, in both families.
     pub fn start(host: &Host, port: u16, version: &'static str) -> Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let listeners = host.netns().enter(|| {
-            let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-            any.map(|any| listen(SocketAddr::new(any, port)))
-                .into_iter()
-                .collect::<Result<Vec<_>>>()
-        })?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::spawn(move || {
-            runtime.block_on(async {
-                let mut tasks = JoinSet::new();
-                for listener in listeners {
-                    if let Ok(listener) = TcpListener::from_std(listener) {
-                        tasks.spawn(accept(listener, version));
-                    }
-                }
-                // The sender is only ever dropped, which is the signal.
-                let _ = stopped.await;
-            });
-        });
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-impl Drop for Calls {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been printed; the test fails for want of answers.
-            let _ = thread.join();
-        }
+        let served = Served::start(host, port, move |listener| accept(listener, version))?;
+        Ok(Self { _served: served })
     }
 }
 

@@ -46,6 +46,7 @@ pub mod raw;
 pub mod reviews;
 pub mod runtime;
 pub mod scene;
+mod served;
 pub mod service;
 pub mod shared;
 pub mod skip;

@@ -1,7 +1,7 @@
 //! A pod whose requests are split between two versions of a service, by HTTP/1.1, HTTP/2 and gRPC, a
 //! server that it reaches straight, and one that a route for bytes leads to.
 
-use std::{fmt::Write as _, net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use crate::{
     agent::Agent,
@@ -13,6 +13,7 @@ use crate::{
     },
     process::{Process, probe},
     serve::Echo,
+    service,
     stage::{DIRECT, Net, PROXIED},
     web::Web,
     world::{Host, Wiring, World},
@@ -61,15 +62,6 @@ pub struct Case {
     pub world: World,
 }
 
-/// The service at a port, by an address that no host has.
-pub fn service(net: Net, port: u16) -> SocketAddr {
-    let address = match net {
-        Net::V4 => "10.96.7.7",
-        Net::V6 => "2001:db8:96::7",
-    };
-    SocketAddr::new(address.parse().expect("an address"), port)
-}
-
 impl Case {
     /// Everything, with the agent not started yet.
     pub fn new() -> Result<Self> {
@@ -115,7 +107,7 @@ impl Case {
                 (Kind::Stream, GRPC, 4, 4),
             ];
             for (kind, port, rate, lanes) in kinds {
-                clients.push(Steady { kind, to: service(net, port), rate, lanes });
+                clients.push(Steady { kind, to: service::at(net, port), rate, lanes });
             }
         }
         Burden::start(&self.pod, clients)
@@ -180,40 +172,8 @@ impl Burden {
 
 /// The service, with the versions of these hosts.
 pub fn reviews(hosts: &[(&Host, &str)]) -> String {
-    let ports = "[{name: http, port: 9080}, {name: http2, port: 9081}, {name: grpc, port: 9082}]";
-    let mut text = format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: reviews, namespace: {NAMESPACE}}}\n\
-         spec:\n  clusterIP: {v4}\n  clusterIPs: [{v4}, \"{v6}\"]\n  ipFamilies: [IPv4, IPv6]\n  \
-         selector: {{app: reviews}}\n  ports: {ports}\n",
-        v4 = service(Net::V4, HTTP).ip(),
-        v6 = service(Net::V6, HTTP).ip(),
-    );
-    for (host, version) in hosts {
-        let (name, [v4, v6]) = (host.name(), host.addresses());
-        let _ = write!(
-            text,
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: reviews-{name}, \
-             namespace: {NAMESPACE}, labels: {{app: reviews, version: {version}}}}}\n\
-             spec: {{nodeName: node-2, containers: [{{name: app, image: none}}]}}\n\
-             status: {{podIP: {v4}, podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]}}\n"
-        );
-    }
-    for (family, place) in [("IPv4", 0), ("IPv6", 1)] {
-        let endpoints: Vec<String> = hosts
-            .iter()
-            .map(|(host, _)| format!("{{addresses: [\"{}\"]}}", host.addresses()[place]))
-            .collect();
-        let _ = write!(
-            text,
-            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
-             metadata: {{name: reviews-{}, namespace: {NAMESPACE}, \
-             labels: {{kubernetes.io/service-name: reviews}}}}\naddressType: {family}\n\
-             endpoints: [{}]\nports: {ports}\n",
-            family.to_lowercase(),
-            endpoints.join(", ")
-        );
-    }
-    text
+    let ports = [("http", HTTP), ("http2", HTTP2), ("grpc", GRPC)];
+    service::with_versions("reviews", (service::addresses(), &ports), hosts)
 }
 
 /// The split, with the share of the second version.

@@ -12,32 +12,24 @@
 //!
 //! Every other answer's body is the version, and for a request with a body the body's length as well.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener},
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rustls::{ServerConfig, ServerConnection};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    runtime::Builder,
-    sync::oneshot,
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::world::Host;
+use crate::{served::Served, world::Host};
 
 /// See the module; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Web {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _served: Served,
 }
 
 impl Web {
@@ -57,50 +49,9 @@ impl Web {
     }
 
     fn of(host: &Host, port: u16, says: Says) -> Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let listeners = host.netns().enter(|| {
-            let any = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-            any.map(|any| listen(SocketAddr::new(any, port)))
-                .into_iter()
-                .collect::<Result<Vec<_>>>()
-        })?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::spawn(move || {
-            runtime.block_on(async {
-                let mut tasks = JoinSet::new();
-                for listener in listeners {
-                    if let Ok(listener) = TcpListener::from_std(listener) {
-                        tasks.spawn(accept(listener, says.clone()));
-                    }
-                }
-                // The sender is only ever dropped, which is the signal.
-                let _ = stopped.await;
-            });
-        });
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
+        let served = Served::start(host, port, move |listener| accept(listener, says.clone()))?;
+        Ok(Self { _served: served })
     }
-}
-
-impl Drop for Web {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been printed; the test fails for want of answers.
-            let _ = thread.join();
-        }
-    }
-}
-
-pub(crate) fn listen(address: SocketAddr) -> Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into()).with_context(|| format!("listening at {address}"))?;
-    socket.listen(1_024)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
 }
 
 /// What a server says, and over what.

@@ -11,6 +11,8 @@ use sekisho_tests::{
     manifest::{Mode, NAMESPACE, NODE},
     pod::http::{Answers, Requests},
     process::{Process, probe},
+    service,
+    stage::Net,
     web::Web,
     world::{Host, Wiring, World},
 };
@@ -25,12 +27,6 @@ const ONE_CONNECTION: u32 = u32::MAX;
 const AS_DIALLED: &str = "no object gives the proxy something to do for it";
 /// What an object gives the proxy to do.
 const BY_ROUTE: &str = "an object has a say in where it goes or how";
-
-#[derive(Clone, Copy, Debug)]
-enum Net {
-    V4,
-    V6,
-}
 
 /// A pod, the server of a Service, another server, and an agent.
 struct Case {
@@ -57,8 +53,8 @@ impl Case {
         let agent = prepare(Agent::new(&world)?);
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
-        agent.config().write("v1", &service("reviews", &v1))?;
-        agent.config().write("v2", &service("others", &v2))?;
+        agent.config().write("v1", &at_its_host("reviews", &v1))?;
+        agent.config().write("v2", &at_its_host("others", &v2))?;
         let mut command = probe()?;
         command.arg("http");
         let client = pod.run(command)?;
@@ -102,10 +98,8 @@ impl Case {
     }
 
     fn requests(&self, host: &str, count: u32) -> Requests {
-        let [v4, v6] = self.v1.addresses();
-        let address = if matches!(self.net, Net::V4) { v4 } else { v6 };
         Requests {
-            to: SocketAddr::new(address, PORT),
+            to: SocketAddr::new(self.net.of(&self.v1), PORT),
             lines: vec!["GET / HTTP/1.1".to_owned(), format!("Host: {host}:{PORT}")],
             body: String::new(),
             count,
@@ -168,24 +162,9 @@ impl Case {
 }
 
 /// A Service at the address of its only endpoint.
-fn service(name: &str, host: &Host) -> String {
-    let [v4, v6] = host.addresses();
-    let slice = |family: &str, address| {
-        format!(
-            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
-             metadata: {{name: {name}-{}, namespace: {NAMESPACE}, \
-             labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: {family}\n\
-             endpoints: [{{addresses: [\"{address}\"]}}]\nports: [{{name: http, port: {PORT}}}]\n",
-            family.to_lowercase(),
-        )
-    };
-    format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\n\
-         spec:\n  clusterIP: {v4}\n  clusterIPs: [{v4}, \"{v6}\"]\n  ipFamilies: [IPv4, IPv6]\n  \
-         selector: {{app: {name}}}\n  ports: [{{name: http, port: {PORT}}}]\n{}{}",
-        slice("IPv4", v4),
-        slice("IPv6", v6),
-    )
+fn at_its_host(name: &str, host: &Host) -> String {
+    let ports = [("http", PORT)];
+    service::with_versions(name, (host.addresses(), &ports), &[(host, host.name())])
 }
 
 #[rstest]

@@ -1,7 +1,7 @@
 //! Requests of a pod to a Service whose `VirtualService` has a say: two versions of a web server, on
 //! real sockets, through the node's proxy.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rstest::rstest;
@@ -11,6 +11,7 @@ use sekisho_tests::{
     pod::http::{Answers, Requests, is_share},
     process::{Process, probe},
     service,
+    stage::Net,
     web::Web,
     world::{Host, Wiring, World},
 };
@@ -19,23 +20,6 @@ use serde_json::Value;
 const PORT: u16 = 9_080;
 /// Longer than all requests of one test.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-#[derive(Clone, Copy, Debug)]
-enum Net {
-    V4,
-    V6,
-}
-
-impl Net {
-    /// The Service's address. No host has it: only the proxy knows where it leads.
-    fn service(self) -> SocketAddr {
-        let address = match self {
-            Self::V4 => "10.96.7.7",
-            Self::V6 => "2001:db8:96::7",
-        };
-        SocketAddr::new(address.parse().expect("an address"), PORT)
-    }
-}
 
 /// A pod, two versions of a server, and an agent.
 struct Case {
@@ -58,10 +42,9 @@ impl Case {
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
         agent.config().pod(&pod)?;
-        let at = [Net::V4, Net::V6].map(|net| net.service().ip());
-        agent
-            .config()
-            .write("reviews", &service::with_versions("reviews", (at, PORT), &[&v1, &v2]))?;
+        let (at, ports) = (service::addresses(), [("http", PORT)]);
+        let reviews = service::with_versions("reviews", (at, &ports), &[(&v1, "v1"), (&v2, "v2")]);
+        agent.config().write("reviews", &reviews)?;
         agent.config().write("routes", &routes(rules))?;
         let mut command = probe()?;
         command.arg("http");
@@ -118,7 +101,7 @@ impl Case {
         if !lines.iter().any(|line| line.starts_with("Host:")) {
             lines.insert(1, format!("Host: reviews:{PORT}"));
         }
-        let (to, body) = (self.net.service(), String::new());
+        let (to, body) = (service::at(self.net, PORT), String::new());
         Requests { to, lines, body, count, millis: 0, each: 10, tls: None }
     }
 

@@ -11,7 +11,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use sekisho_tests::{
     client::Client,
-    reviews::{Case, HTTP, SHARE, Server, reviews, routes, service},
+    reviews::{Case, HTTP, SHARE, Server, reviews, routes},
+    service,
     stage::Net,
     world::Host,
 };
@@ -73,7 +74,7 @@ fn round(case: &mut Case, third: &Host, number: u32) -> Result<()> {
     case.agent.wait_until("the guest is enrolled", |a| Ok(a.enrolment(&name)? == "enrolled"))?;
     for net in [Net::V4, Net::V6] {
         let mut client = Client::start(&guest)?;
-        client.must(&format!("dial {}", service(net, HTTP)))?;
+        client.must(&format!("dial {}", service::at(net, HTTP)))?;
         client.must("get / reviews")?;
         let answer = client.must("answer")?;
         ensure!(answer.starts_with("HTTP/1.1 200 "), "{answer}");

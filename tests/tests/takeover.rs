@@ -13,8 +13,8 @@ use sekisho_tests::{
     client::Client,
     pace::{STEP, Strain},
     pod::steady::{Kind, Steady},
-    reviews::{Burden, Case, GRPC, HTTP, SHARE, service},
-    skip,
+    reviews::{Burden, Case, GRPC, HTTP, SHARE},
+    service, skip,
     stage::{DIRECT, Net, PROXIED},
 };
 
@@ -64,12 +64,12 @@ fn an_agent_that_is_stopped_alone_serves_to_the_end(
     #[values(Net::V4, Net::V6)] net: Net,
 ) -> Result<()> {
     let mut case = Case::ready()?;
-    let stream = Steady { kind: Kind::Stream, to: service(net, GRPC), rate: 1, lanes: 1 };
+    let stream = Steady { kind: Kind::Stream, to: service::at(net, GRPC), rate: 1, lanes: 1 };
     let calls = Burden::start(&case.pod, vec![stream])?;
     let mut client = Client::start(&case.pod)?;
     let mut idle = Client::start(&case.pod)?;
     for client in [&mut client, &mut idle] {
-        client.must(&format!("dial {}", service(net, HTTP)))?;
+        client.must(&format!("dial {}", service::at(net, HTTP)))?;
         ask(client)?;
     }
     thread::sleep(Duration::from_millis(500));
@@ -81,7 +81,7 @@ fn an_agent_that_is_stopped_alone_serves_to_the_end(
     let answer = ask(&mut client)?;
     ensure!(answer.contains("Connection: close"), "{answer}");
     ensure!(client.must("rest")?.is_empty(), "more than an answer");
-    client.must(&format!("dial {}", service(net, HTTP)))?;
+    client.must(&format!("dial {}", service::at(net, HTTP)))?;
     let answer = ask(&mut client)?;
     ensure!(answer.contains("Connection: close"), "{answer}");
     let (all, _) = calls.counts()?;
@@ -93,10 +93,10 @@ fn an_agent_that_is_stopped_alone_serves_to_the_end(
     println!("{net:?}: ended after {took:?}");
     ensure!(status.success(), "{status}; {}", agent.complaints());
     ensure!(took < Duration::from_secs(20), "it took {took:?}");
-    let said = client.dial(service(net, HTTP))?;
+    let said = client.dial(service::at(net, HTTP))?;
     ensure!(said.errno == Some(REFUSED), "{said:?}");
     case.start()?;
-    client.must(&format!("dial {}", service(net, HTTP)))?;
+    client.must(&format!("dial {}", service::at(net, HTTP)))?;
     ask(&mut client).map(drop)
 }
 
@@ -132,7 +132,7 @@ fn an_agent_whose_successor_dies_begins_again(#[values(Net::V4, Net::V6)] net: N
         Ok(agent.status()?["state"]["state"] == "ready")
     })?;
     let mut client = Client::start(&case.pod)?;
-    client.must(&format!("dial {}", service(net, HTTP)))?;
+    client.must(&format!("dial {}", service::at(net, HTTP)))?;
     ask(&mut client)?;
     // And it hands over again.
     let mut before = case.agent.succeed(&case.world)?;
@@ -151,7 +151,7 @@ fn a_killed_agent_fails_its_requests_at_once_and_no_direct_connection(
     let mut direct = Client::start(&case.pod)?;
     direct.echoes(SocketAddr::new(net.of(&case.hosts[0]), DIRECT))?;
     let mut waiting = Client::start(&case.pod)?;
-    waiting.must(&format!("dial {}", service(net, HTTP)))?;
+    waiting.must(&format!("dial {}", service::at(net, HTTP)))?;
     waiting.must("get /silent reviews")?;
     let mut carried = Client::start(&case.pod)?;
     carried.echoes(SocketAddr::new(net.of(&case.hosts[0]), PROXIED))?;
@@ -162,7 +162,7 @@ fn a_killed_agent_fails_its_requests_at_once_and_no_direct_connection(
         let said = client.tell("rest")?;
         ensure!(said.errno == Some(RESET) && said.took_ms < 1_000, "{said:?}");
     }
-    let said = waiting.dial(service(net, HTTP))?;
+    let said = waiting.dial(service::at(net, HTTP))?;
     ensure!(said.errno == Some(REFUSED) && said.took_ms < 1_000, "{said:?}");
     direct.must("send still")?;
     ensure!(direct.must("read 5")? == "still");
@@ -170,7 +170,7 @@ fn a_killed_agent_fails_its_requests_at_once_and_no_direct_connection(
     case.agent.launch(&case.world)?;
     let begun = Instant::now();
     loop {
-        let said = waiting.dial(service(net, HTTP))?;
+        let said = waiting.dial(service::at(net, HTTP))?;
         if said.errno.is_none() && ask(&mut waiting).is_ok() {
             break;
         }

@@ -4,7 +4,6 @@
 
 use std::{
     ffi::OsStr,
-    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -17,6 +16,7 @@ use sekisho_tests::{
     manifest::{Mode, NAMESPACE},
     process::Process,
     service, skip,
+    stage::Net,
     world::{Host, Wiring, World},
 };
 
@@ -26,23 +26,6 @@ const HOST: &str = "reviews:9080";
 const PYTHON: &str = "/usr/bin/python3";
 /// Which h2spec, where none is on the path.
 const H2SPEC: &str = "SEKISHO_H2SPEC";
-
-#[derive(Clone, Copy, Debug)]
-enum Net {
-    V4,
-    V6,
-}
-
-impl Net {
-    /// The Service's address. No host has it: only the proxy knows where it leads.
-    fn service(self) -> SocketAddr {
-        let address = match self {
-            Self::V4 => "10.96.7.7",
-            Self::V6 => "2001:db8:96::7",
-        };
-        SocketAddr::new(address.parse().expect("an address"), PORT)
-    }
-}
 
 /// A pod, two versions of a server, and an agent.
 struct Case {
@@ -73,8 +56,8 @@ impl Case {
         agent.config().namespace(true)?;
         agent.config().mesh(Mode::RegistryOnly)?;
         agent.config().pod(&pod)?;
-        let at = [Net::V4, Net::V6].map(|net| net.service().ip());
-        let reviews = service::with_versions("reviews", (at, PORT), &[&v1, &v2]);
+        let (at, ports) = (service::addresses(), [("http", PORT)]);
+        let reviews = service::with_versions("reviews", (at, &ports), &[(&v1, "v1"), (&v2, "v2")]);
         agent.config().write("reviews", &reviews)?;
         agent.config().write("routes", &routes())?;
         let mut case = Self { net, agent, _servers: servers, _hosts: [v1, v2], pod, world };
@@ -98,7 +81,7 @@ impl Case {
     }
 
     fn url(&self) -> String {
-        format!("http://{}/", self.net.service())
+        format!("http://{}/", service::at(self.net, PORT))
     }
 
     /// Runs a program in the pod, and says whether it succeeded and all that it wrote.
@@ -238,7 +221,7 @@ fn h2spec_finds_nothing_but_that_http1_is_spoken_too(
         return Ok(());
     }
     let Some(case) = Case::new(net)? else { return Ok(()) };
-    let service = case.net.service();
+    let service = service::at(case.net, PORT);
     let (address, port) = (service.ip().to_string(), service.port().to_string());
     let address = if service.is_ipv6() { format!("[{address}]") } else { address };
     let (_, said) = case.run(&h2spec, &["-h", &address, "-p", &port, "--strict"])?;
