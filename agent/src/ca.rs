@@ -20,7 +20,10 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::args::{Account, ServeCaArgs};
+use crate::{
+    args::{Account, ServeCaArgs},
+    signals::until_signal,
+};
 
 /// Runs the CA until a signal ends it.
 pub(crate) async fn run(args: ServeCaArgs) -> anyhow::Result<()> {
@@ -64,7 +67,7 @@ pub(crate) async fn run(args: ServeCaArgs) -> anyhow::Result<()> {
     tasks.spawn(async move { server::serve(listener, name, desk).await.context("--listen") });
     tracing::info!(server = address, %listen, "CA started");
     tokio::select! {
-        ended = crate::cli::until_signal() => Ok(ended?),
+        ended = until_signal() => Ok(ended?),
         Some(ended) = tasks.join_next() => {
             ended.context("a task of the CA panicked")??;
             anyhow::bail!("a task of the CA ended");

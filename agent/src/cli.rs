@@ -21,11 +21,11 @@ use std::{
 };
 
 use output::Paint;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     admin::client::ClientError,
     args::{self, Command, exit},
+    signals::until_signal,
 };
 
 /// What a command has to say, and its exit code.
@@ -90,17 +90,6 @@ fn paint() -> Paint {
         Some((terminal_size::Width(columns @ 1..), _)) => paint.within(columns.into()),
         _ => paint,
     }
-}
-
-/// As the first process of a container a signal has no effect that we do not give it.
-pub(crate) async fn until_signal() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
 }
 
 /// No agent is told apart from everything else that may go wrong.

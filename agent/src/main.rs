@@ -15,6 +15,7 @@ mod observe;
 mod proxied;
 mod publisher;
 mod report;
+mod signals;
 mod sync;
 
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ use agent_identity::{
     bundle::Bundle,
     leaf::Answer,
     life::{Authority, FetchError, Identities},
+    roots,
     spiffe::SpiffeId,
 };
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -19,7 +20,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
     version::TLS13,
 };
-use tokio::{net::TcpStream, sync::watch, time::sleep};
+use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::{
     Code, Request, Status,
@@ -33,8 +34,6 @@ use crate::wire::{self, CLUSTER, METHOD, TIME};
 
 /// How long a connection to the CA may take, and an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// Which CA, and how to reach it.
 #[derive(Clone, Debug)]
@@ -159,22 +158,12 @@ impl Authority for Client {
 
 /// Has agents trust the roots in a file, as long as the future lives.
 pub async fn follow_roots(path: PathBuf, identities: Identities) {
-    let mut told = None;
-    loop {
-        let read = tokio::fs::read(&path).await.map_err(|error| error.to_string());
-        match read.and_then(|text| Bundle::from_pem(&text).map_err(|error| error.to_string())) {
-            Ok(bundle) => {
-                identities.trust(bundle);
-                told = None;
-            }
-            Err(error) => {
-                if told.as_ref() != Some(&error) {
-                    let path = path.display();
-                    tracing::warn!(%path, error, "the mesh's roots cannot be read");
-                }
-                told = Some(error);
-            }
-        }
-        sleep(LOOK).await;
-    }
+    let read = || async {
+        let text = tokio::fs::read(&path).await.map_err(|error| error.to_string())?;
+        Bundle::from_pem(&text).map_err(|error| error.to_string())
+    };
+    let failed = |error: &str| {
+        tracing::warn!(path = %path.display(), error, "the mesh's roots cannot be read");
+    };
+    roots::follow(identities, read, failed).await;
 }

@@ -8,13 +8,11 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use agent_base::lock::lock;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::sleep;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -23,12 +21,11 @@ use crate::{
     life::{Authority, FetchError, Identities},
     material::{CA_KEY, Files, MakeError, Material, MissingError, NAMES},
     request::{Request, RequestError},
+    roots,
     signer::{Signer, SignerError},
     spiffe::SpiffeId,
 };
 
-/// How often it is looked at for other roots.
-const LOOK: Duration = Duration::from_secs(5);
 /// The files of private keys.
 const KEYS: [&str; 2] = [CA_KEY, "tls.key"];
 /// Who may read a key beside its owner: none.
@@ -129,23 +126,9 @@ impl CaDir {
 
     /// Has agents trust its roots, as long as the future lives.
     pub async fn follow(self: Arc<Self>, identities: Identities) {
-        let mut told = None;
-        loop {
-            match self.bundle(Timestamp::now()) {
-                Ok(bundle) => {
-                    identities.trust(bundle);
-                    told = None;
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    if told.as_ref() != Some(&error) {
-                        tracing::error!(error, "the CA's roots cannot be read");
-                    }
-                    told = Some(error);
-                }
-            }
-            sleep(LOOK).await;
-        }
+        let read = || async { self.bundle(Timestamp::now()).map_err(|error| error.to_string()) };
+        let failed = |error: &str| tracing::error!(error, "the CA's roots cannot be read");
+        roots::follow(identities, read, failed).await;
     }
 
     fn signer(&self, now: Timestamp) -> Result<Arc<Signer>, CaDirError> {

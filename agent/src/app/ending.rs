@@ -8,12 +8,7 @@ use agent_pods::enrol::Pods;
 use agent_proxy::Proxy;
 use agent_source::{observed::Reader, resolve::Ends};
 use anyhow::Context as _;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-    task::JoinSet,
-    time::sleep,
-};
+use tokio::{sync::oneshot, task::JoinSet, time::sleep};
 
 use super::Tasks;
 use crate::{
@@ -21,6 +16,7 @@ use crate::{
     args,
     handover::{self, Door, Successor},
     publisher::{Parts, Publisher},
+    signals::Signals,
     sync::Sync,
 };
 
@@ -29,22 +25,6 @@ use crate::{
 const SETTLE: Duration = Duration::from_millis(200);
 /// How often it is looked whether anything is open.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// SIGTERM and SIGINT.
-struct Signals(Signal, Signal);
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
-    }
-}
 
 /// The publisher, as long as it runs.
 pub(super) struct Publishing {

@@ -21,9 +21,11 @@ use serde::Serialize;
 use super::{
     Answer,
     output::{Paint, Table, Tone, encode},
-    until_signal,
 };
-use crate::args::{SelftestArgs, SelftestFamily, exit};
+use crate::{
+    args::{SelftestArgs, SelftestFamily, exit},
+    signals::until_signal,
+};
 
 /// What came of it.
 #[derive(Debug, Serialize)]
