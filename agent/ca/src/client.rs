@@ -6,8 +6,7 @@ use agent_base::error::chain;
 use agent_identity::{
     bundle::Bundle,
     leaf::Answer,
-    life::{Authority, FetchError, Identities},
-    roots,
+    life::{Authority, FetchError, Identities, roots},
     spiffe::SpiffeId,
 };
 use futures_util::future::{BoxFuture, FutureExt as _};

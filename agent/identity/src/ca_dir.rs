@@ -18,10 +18,9 @@ use zeroize::Zeroizing;
 use crate::{
     bundle::{Bundle, BundleError},
     leaf::Answer,
-    life::{Authority, FetchError, Identities},
+    life::{Authority, FetchError, Identities, roots},
     material::{CA_KEY, Files, MakeError, Material, MissingError, NAMES},
     request::{Request, RequestError},
-    roots,
     signer::{Signer, SignerError},
     spiffe::SpiffeId,
 };

@@ -1,6 +1,6 @@
 //! Who a pod is: its name, the certificates that prove it, who signs them, and how long each lives.
 //!
-//! Bottom to top, pure but for the last four:
+//! Bottom to top, pure but for the last three:
 //!
 //! ```text
 //! spiffe      names of workloads            facts      what a certificate says of itself
@@ -9,7 +9,7 @@
 //! request     what is asked to be signed    dates, material, signer   an authority
 //! authorise   who gets a certificate        schedule   when one is asked for, renewed, dropped
 //! kept        certificates on a tmpfs       life       runs the schedule
-//! roots       follows roots that change     ca_dir     an authority in a directory
+//! ca_dir      an authority in a directory
 //! ```
 //!
 //! Nothing here knows Kubernetes' API, and no key is ever printed. TLS takes certificates from
@@ -26,7 +26,6 @@ pub mod leaf;
 pub mod life;
 pub mod material;
 pub mod request;
-pub mod roots;
 pub mod schedule;
 pub mod signer;
 pub mod spiffe;

@@ -1,5 +1,7 @@
 //! Runs the schedule: asks the authority, keeps what it answers, and lends it to connections.
 
+pub mod roots;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,

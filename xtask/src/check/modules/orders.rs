@@ -51,7 +51,6 @@ pub(super) const ORDERS: [Order; 8] = [
             "schedule",
             "kept",
             "life",
-            "roots",
             "ca_dir",
         ],
     },

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::{bundle::Bundle, life::Identities};
+use super::Identities;
+use crate::bundle::Bundle;
 
 /// How often they are looked at.
 const LOOK: Duration = Duration::from_secs(5);
