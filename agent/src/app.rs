@@ -39,7 +39,7 @@ use agent_pods::{
     runtime::{self, Follower},
     sandboxes::Sandboxes,
 };
-use agent_proxy::{Limits, Proxy, Seams, Tls};
+use agent_proxy::{Limits, Mesh, Proxy, Seams, Tls};
 use agent_source::{
     observed::Reader,
     resolve::{Ends, Known, Rates, Resolver, Servers},
@@ -62,8 +62,9 @@ use crate::{
     certificates::Certificates,
     cni::{admission, install},
     handover::{self, Door, Predecessor},
+    identity::Identity,
     observe::{events, status::Cni},
-    proxied::Borrowed,
+    proxied::{Borrowed, MeshPeers},
     publisher::Parts,
     report::{self, Report, Views},
     sync::{self, Sync},
@@ -127,7 +128,8 @@ pub(crate) async fn run(args: AgentArgs) -> anyhow::Result<()> {
     let evidence = Evidence { sandboxes, runtime: follow_runtime(&args, &mut tasks)? };
     let leavers = follow_leavers(&mut tasks, &args, &run_dir);
     let before = Before { leavers, predecessor };
-    let sync = start_sync(&mut tasks, &args, &shared, (evidence.clone(), before))?;
+    let lent = (evidence.clone(), before, identity.as_deref());
+    let sync = start_sync(&mut tasks, &args, &shared, lent)?;
     let proxy = sync.proxy();
     send_canaries(&mut tasks, &args, &shared, &sync, canaries);
     tasks.spawn(source.run());
@@ -239,6 +241,7 @@ fn context(args: &AgentArgs) -> NodeContext {
         Http::Needed => translate::Http::Needed,
         Http::Always => translate::Http::Always,
     };
+    context.mesh_tls = args.mesh_tls();
     if args.holds_unknown_pods() {
         context.unknown = UnknownPods::Hold;
     }
@@ -302,7 +305,7 @@ fn start_sync(
     tasks: &mut Tasks,
     args: &AgentArgs,
     shared: &Shared,
-    (evidence, before): (Evidence, Before),
+    (evidence, before, identity): (Evidence, Before, Option<&Identity>),
 ) -> anyhow::Result<Sync> {
     let Shared { kernel, worker, observing, link_changes } = shared;
     let Observing { members, flows, services, access_log, metrics: _ } = observing;
@@ -323,12 +326,17 @@ fn start_sync(
         flows: Arc::clone(flows),
         services: Arc::clone(services),
         access_log: Arc::clone(access_log),
+        mesh_tls: identity.is_some(),
     });
     let seams = Seams {
         origins: Arc::clone(&borrowed) as _,
         judge: Arc::clone(&borrowed) as _,
         dial: Arc::clone(&borrowed) as _,
         tls: Tls::new(Box::new(Certificates::new(args.tls_dir.clone()))),
+        mesh: identity.map(|identity| {
+            let peers = Box::new(MeshPeers(Arc::clone(members)));
+            Mesh::new(identity.identities(), peers)
+        }),
         records: borrowed,
         tracing: args.otlp_endpoint.is_some().then_some(args.trace_sampling),
     };

@@ -63,6 +63,11 @@ impl Identity {
         Ok((identity, work))
     }
 
+    /// Certificates for connections.
+    pub(crate) fn identities(&self) -> Identities {
+        self.identities.clone()
+    }
+
     fn open(run_dir: &Path, ca: String) -> io::Result<Arc<Self>> {
         let kept = Kept::open(run_dir)?;
         let identities = Identities::new(kept, Box::new(Timestamp::now), fastrand::u64(..));

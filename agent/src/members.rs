@@ -8,11 +8,12 @@ use std::{
 };
 
 use agent_base::lock::lock;
+use agent_identity::spiffe::SpiffeId;
 use agent_model::{
     egress::RuleSource,
     endpoints::Endpoints,
     pod::WorkloadName,
-    requests::{NoRequests, Requests, backend::Backend, outbound::Outbound},
+    requests::{MeshPeer, NoRequests, Requests, backend::Backend, outbound::Outbound},
     snapshot::Snapshot,
 };
 use agent_pods::view::PodViews;
@@ -50,6 +51,16 @@ impl Members {
         let found = self.pods.in_netns(netns).and_then(|pod| self.requests.outbound(&pod.id));
         lock(&self.outbound).insert(netns, found.clone());
         found
+    }
+
+    /// As whom a pod speaks, by the cookie of its namespace.
+    pub(crate) fn identity(&self, netns: u64) -> Option<SpiffeId> {
+        self.pods.in_netns(netns)?.identity.as_ref()?.parse().ok()
+    }
+
+    /// The pod in the mesh that has an address.
+    pub(crate) fn mesh_peer(&self, address: IpAddr) -> Option<MeshPeer> {
+        self.requests.mesh_peer(address)
     }
 
     /// What the pod at an address is a part of.

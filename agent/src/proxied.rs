@@ -1,10 +1,15 @@
 //! What the node's proxy borrows from the agent: original destinations from the kernel, rulings
 //! from the generation in force, sockets inside the pods' namespaces, and a place for its records.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use agent_abi::{FAMILY_V4, FAMILY_V6, Flow, OriginKey, Reason, Verdict, decide, protocol};
 use agent_base::error::chain;
+use agent_identity::spiffe::SpiffeId;
 use agent_kernel::{
     maps::Maps,
     netns::{NetNs, Worker},
@@ -13,12 +18,12 @@ use agent_kernel::{
 use agent_model::{
     egress::{Action, EgressPolicy, ProxyDuty},
     endpoints::Endpoints,
-    requests::{backend::Backend, outbound::Outbound},
+    requests::{MeshPeer, backend::Backend, outbound::Outbound},
 };
 use agent_pods::sockets::{self, SocketError};
 use agent_proxy::{
     Blame, Dial, DialError, Dialling, Exchanged, Judge, Opened, Origin, OriginError, OriginalDst,
-    Origins, Record, Records, Ruling, UpstreamAddr, WorkloadId,
+    Origins, Peers, Received, Record, Records, Ruling, UpstreamAddr, WorkloadId,
 };
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -45,6 +50,8 @@ pub(crate) struct Borrowed {
     pub(crate) flows: Arc<FlowLog>,
     pub(crate) services: Arc<ServiceMetrics>,
     pub(crate) access_log: Arc<AccessLog>,
+    /// Whether this node's pods speak the mesh's TLS.
+    pub(crate) mesh_tls: bool,
 }
 
 impl Borrowed {
@@ -97,16 +104,17 @@ impl Judge for Borrowed {
         let members = self.members.load();
         let policy = members.pods.in_netns(workload.0)?.policy()?;
         let EgressPolicy { default_action, reads_all, .. } = **policy;
+        let by_endpoint = self.mesh_tls;
         let decision = self.names.get(origin.rule)?;
         match decision.action {
             Action::Proxy(duty) => {
                 let upstream = members.upstreams.get(&decision.source).cloned();
-                Some(Ruling { duty, default_action, upstream, reads_all })
+                Some(Ruling { duty, default_action, upstream, reads_all, by_endpoint })
             }
             // It came by the proxy before the rule was one for connections that do not.
             Action::Direct => {
                 let duty = ProxyDuty::AddressAllowed;
-                Some(Ruling { duty, default_action, upstream: None, reads_all })
+                Some(Ruling { duty, default_action, upstream: None, reads_all, by_endpoint })
             }
         }
     }
@@ -117,6 +125,19 @@ impl Judge for Borrowed {
 
     fn endpoints(&self, backend: &Backend) -> Endpoints {
         self.members.load().endpoints(backend)
+    }
+}
+
+/// Who speaks the mesh's TLS, in the generation in force.
+pub(crate) struct MeshPeers(pub(crate) Arc<ArcSwap<Members>>);
+
+impl Peers for MeshPeers {
+    fn own(&self, workload: WorkloadId) -> Option<SpiffeId> {
+        self.0.load().identity(workload.0)
+    }
+
+    fn at(&self, address: IpAddr) -> Option<MeshPeer> {
+        self.0.load().mesh_peer(address)
     }
 }
 
@@ -187,11 +208,51 @@ impl Records for Borrowed {
             pid: None,
             upstream: record.upstream.map(|upstream| upstream.0),
             server_name: Some(record.server_name.clone()).filter(|name| !name.is_empty()),
+            peer: None,
             error: record.failure.as_ref().map(|failure| chain(failure)),
             carried: Some(Carried {
                 bytes_sent: record.bytes_sent,
                 bytes_received: record.bytes_received,
                 duration_us: u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
+                rtt_us: 0,
+            }),
+            request: None,
+        });
+    }
+
+    fn received(&self, received: Received) {
+        let Received { workload, client, to, failure, .. } = &received;
+        let members = self.members.load();
+        let pod = members.pods.in_netns(workload.0);
+        self.flows.record(FlowRecord {
+            time: Timestamp::now(),
+            connection: None,
+            direction: Direction::Inbound,
+            netns: workload.0,
+            pod: pod.map(|pod| pod.id.clone()),
+            workload: pod.map(|pod| Arc::clone(&pod.workload)),
+            source: Source {
+                address: Some(client.0.ip().to_canonical()),
+                port: Some(client.0.port()),
+            },
+            destination: (*to).into(),
+            protocol: Protocol::TCP,
+            layer: Layer::Proxy,
+            verdict: if failure.is_some() { Verdict::Deny } else { Verdict::Proxy },
+            reason: failure.as_ref().map_or(FlowReason::Rules(Reason::Rule), |failure| {
+                FlowReason::Proxy(failure.cause())
+            }),
+            generation: 0,
+            rule: None,
+            pid: None,
+            upstream: None,
+            server_name: None,
+            peer: received.peer.clone(),
+            error: failure.as_ref().map(|failure| chain(failure)),
+            carried: Some(Carried {
+                bytes_sent: received.bytes_sent,
+                bytes_received: received.bytes_received,
+                duration_us: u64::try_from(received.duration.as_micros()).unwrap_or(u64::MAX),
                 rtt_us: 0,
             }),
             request: None,
@@ -229,6 +290,7 @@ impl Records for Borrowed {
             pid: None,
             upstream: upstream.map(|upstream| upstream.0),
             server_name: None,
+            peer: None,
             error: exchanged.error.as_deref().map(|error| chain(error)),
             carried: Some(Carried {
                 bytes_sent: exchanged.bytes_sent,

@@ -174,7 +174,7 @@ impl Bundle {
         domains: &TrustDomains,
     ) -> Result<SpiffeId, ChainError> {
         self.verify(chain, at, side)?;
-        let id = identity(&Facts::of(chain.first().ok_or(ChainError::Empty)?)?)?;
+        let id = identity_of(chain)?;
         if !domains.contains(id.trust_domain()) {
             return Err(ChainError::Foreign(id));
         }
@@ -192,6 +192,11 @@ impl Bundle {
 fn sort(roots: &mut Vec<CertificateDer<'static>>) {
     roots.sort_unstable_by(|one, other| one.as_ref().cmp(other.as_ref()));
     roots.dedup();
+}
+
+/// Who shows a chain that was verified before.
+pub fn identity_of(chain: &[CertificateDer<'_>]) -> Result<SpiffeId, ChainError> {
+    identity(&Facts::of(chain.first().ok_or(ChainError::Empty)?)?)
 }
 
 /// The identity that a certificate names, which must have no other URI.

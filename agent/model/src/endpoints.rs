@@ -1,7 +1,13 @@
 //! Where a service is: what the proxy carries a connection to, whether a rule or a route sends it
 //! there.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, num::NonZeroU16, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -43,6 +49,17 @@ impl Endpoints {
             Self::Dialled { port, .. } | Self::AsRequested { port } => *port == dialled,
             Self::Listed(endpoints) => endpoints.iter().all(|one| one.port == dialled),
             Self::Named { names, .. } => names.iter().all(|one| one.port == dialled),
+        }
+    }
+
+    /// Whether the mesh's TLS is spoken with an address and port that this leads to.
+    pub fn is_mutual(&self, at: SocketAddr) -> bool {
+        match self {
+            Self::Listed(endpoints) => endpoints
+                .iter()
+                .any(|one| one.mutual && one.address == at.ip() && one.port.get() == at.port()),
+            Self::Dialled { mutual, .. } | Self::Named { mutual, .. } => *mutual,
+            Self::AsRequested { .. } => false,
         }
     }
 
@@ -132,7 +149,7 @@ impl fmt::Display for Endpoints {
             Self::Listed(endpoints) if endpoints.is_empty() => f.write_str("none"),
             Self::Listed(endpoints) => {
                 let socket = |one: &Endpoint| {
-                    let address = std::net::SocketAddr::new(one.address, one.port.get());
+                    let address = SocketAddr::new(one.address, one.port.get());
                     format!("{address} weight {}", one.weight)
                 };
                 f.write_str(&endpoints.iter().map(socket).collect::<Vec<_>>().join(", "))

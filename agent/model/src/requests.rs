@@ -51,6 +51,9 @@ pub trait Requests: fmt::Debug + Send + Sync {
     /// Who serves a backend of this generation.
     fn load_assignment(&self, backend: &Backend) -> LoadAssignment;
 
+    /// The pod in the mesh that has an address, so that the mesh's TLS is spoken with it.
+    fn mesh_peer(&self, address: IpAddr) -> Option<MeshPeer>;
+
     /// What the pod at an address is a part of.
     fn workload_at(&self, address: IpAddr) -> Option<Arc<WorkloadName>>;
 
@@ -59,6 +62,15 @@ pub trait Requests: fmt::Debug + Send + Sync {
 
     /// What a pod serves at the edge; `None` if it is no gateway.
     fn gateway(&self, pod: &PodId) -> Option<Arc<Gateway>>;
+}
+
+/// A pod in the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshPeer {
+    /// As whom it speaks, `spiffe://…`.
+    pub identity: String,
+    /// Whether it is on this node, so that nothing on the way has to be hidden or proved.
+    pub is_here: bool,
 }
 
 /// Of no pod at all.
@@ -76,6 +88,10 @@ impl Requests for NoRequests {
 
     fn load_assignment(&self, _: &Backend) -> LoadAssignment {
         LoadAssignment::nobody()
+    }
+
+    fn mesh_peer(&self, _: IpAddr) -> Option<MeshPeer> {
+        None
     }
 
     fn workload_at(&self, _: IpAddr) -> Option<Arc<WorkloadName>> {

@@ -54,7 +54,9 @@ use crate::{
 };
 
 use app_mesh::AppMesh;
-pub use context::{Exclusions, Http, NetnsAnnotation, NodeContext, RuntimeOnlyPod, UnknownPods};
+pub use context::{
+    Exclusions, Http, MeshTls, NetnsAnnotation, NodeContext, RuntimeOnlyPod, UnknownPods,
+};
 pub use intern::Interner;
 pub(crate) use pod_facts::pod_addresses;
 pub use pods_elsewhere::chosen_among;
@@ -101,6 +103,7 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
         registry: Arc::clone(&registry),
         endpoints: interner.endpoints(),
         workloads: interner.workloads(),
+        steered: interner.steered(),
     };
     let requests = interner.requests(&inputs, members);
     let answers = Arc::clone(&node.answers);
@@ -149,7 +152,7 @@ fn define(
     node: &NodeContext,
     interner: &mut Interner,
 ) -> Vec<Arc<Service>> {
-    interner.look_at(objects, revisions, &node.cluster_domain);
+    interner.look_at(objects, revisions, node);
     let (endpoints, workloads) = (interner.endpoints(), interner.workloads());
     let aliases = aliases::Aliases::new(objects, &node.cluster_domain);
     let answers = &*node.answers;

@@ -209,7 +209,8 @@ impl Pods {
         }
         // The kernel's memory of a pod that an agent before has judged is better than ours.
         let was_judged = listeners::port_before(&self.maps, pod.netns.cookie()).is_some();
-        pod.proxy = Some(listeners::reserve(&self.worker, &self.maps, &pod.netns).await?);
+        pod.proxy =
+            Some(listeners::reserve(&self.worker, (&self.maps, &self.proxy), &pod.netns).await?);
         Ok(!was_judged)
     }
 

@@ -11,7 +11,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream as StdStream},
     ops::RangeInclusive,
     os::fd::AsFd,
     sync::Arc,
@@ -36,6 +36,9 @@ pub(crate) const PORTS: RangeInclusive<u16> = 15_001..=15_099;
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn` (4,096).
 const BACKLOG: i32 = 4_096;
+
+/// Where agents of other nodes reach the pods of this one: HBONE's.
+const INBOUND_PORT: u16 = 15_008;
 
 /// Why a socket inside a namespace could not be had.
 #[derive(Debug, Error)]
@@ -148,6 +151,29 @@ pub async fn reserve(
     mark: Arc<dyn Mark>,
 ) -> Result<Reserved, SocketError> {
     worker.run(namespace, move || bind_pair(port, &*mark)).await?
+}
+
+/// Reserves [`INBOUND_PORT`] on all addresses of a namespace, beside an agent before that may have it.
+pub async fn reserve_inbound(
+    worker: &Worker,
+    namespace: &NetNs,
+    mark: Arc<dyn Mark>,
+) -> Result<Reserved, SocketError> {
+    let bind_both = move || {
+        let port = INBOUND_PORT;
+        let bound = |address: IpAddr| bind(SocketAddr::new(address, port), true, &*mark);
+        let v4 = match bound(Ipv4Addr::UNSPECIFIED.into())? {
+            Bind::Bound(v4) => v4,
+            Bind::InUse | Bind::NoSuchFamily => return Err(SocketError::Taken { port }),
+        };
+        let v6 = match bound(Ipv6Addr::UNSPECIFIED.into())? {
+            Bind::Bound(v6) => Some(v6),
+            Bind::NoSuchFamily => None,
+            Bind::InUse => return Err(SocketError::Taken { port }),
+        };
+        Ok(Reserved { port, is_shared: true, v4, v6 })
+    };
+    worker.run(namespace, bind_both).await?
 }
 
 /// Connects to an address from inside a namespace, by a socket that is marked as the agent's own.

@@ -30,6 +30,8 @@ pub struct PodView {
     pub workload: Arc<WorkloadName>,
     /// The Pod's `status.podIPs`.
     pub addresses: Vec<IpAddr>,
+    /// As whom it speaks, `spiffe://…`, where its `ServiceAccount` is known.
+    pub identity: Option<String>,
     /// Which of its requests are logged, where it or its namespace says so.
     pub access_log: Option<AccessLog>,
     /// What its plan says.
@@ -87,6 +89,7 @@ impl PodView {
             unseen_links: pod.unseen_links().to_vec(),
         };
         Self {
+            identity: plan.identity.clone(),
             id: id.clone(),
             uid: plan.uid.clone(),
             workload: Arc::clone(&plan.workload),

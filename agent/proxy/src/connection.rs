@@ -20,8 +20,8 @@ use crate::{
 /// The node's proxy: one for all workloads.
 #[derive(Debug)]
 pub struct Proxy {
-    seams: Seams,
-    limits: Limits,
+    pub(crate) seams: Seams,
+    pub(crate) limits: Limits,
     end: DrainTrigger,
     open: Arc<()>,
 }
@@ -50,6 +50,11 @@ impl Proxy {
     /// Counts a connection as open while the answer is held.
     pub(crate) fn count_one(&self) -> Arc<()> {
         Arc::clone(&self.open)
+    }
+
+    /// Whether agents of other nodes may reach this node's workloads by it.
+    pub fn receives(&self) -> bool {
+        self.seams.mesh.is_some()
     }
 
     /// Its bounds.

@@ -32,6 +32,12 @@ pub enum DialError {
         /// The time that it had.
         after: Duration,
     },
+    /// A policy on its side forbids it.
+    #[error("{addr}: the destination's policy forbids the connection")]
+    Denied {
+        /// The far end.
+        addr: UpstreamAddr,
+    },
     /// No TLS could be agreed on: its certificate is not the right one, or it refused ours.
     #[error("no TLS with {addr}")]
     Tls {

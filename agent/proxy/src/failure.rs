@@ -3,9 +3,10 @@
 
 use std::io;
 
+use agent_identity::life::NoCertificate;
 use thiserror::Error;
 
-use crate::{DialError, OriginError};
+use crate::{DialError, MeshError, OriginError, TlsError};
 
 /// Why a connection was refused or cut short.
 #[derive(Debug, Error)]
@@ -37,9 +38,6 @@ pub enum Failure {
     /// The route leads to what is not there.
     #[error("refused: the route leads to a service, port or subset that is not there")]
     NoCluster,
-    /// The destination asks for the mesh's TLS.
-    #[error("refused: the destination asks for the mesh's TLS, which is not spoken here yet")]
-    NeedsTls,
     /// The destination allows no more connections.
     #[error("refused: the destination's connectionPool allows this workload no more connections")]
     Overflow,
@@ -103,14 +101,21 @@ impl Failure {
             Self::NeedsHostRouting => "needs-host-routing",
             Self::UnknownServerName { .. } => "unknown-server-name",
             Self::NoCluster => "no-cluster",
-            Self::NeedsTls => "needs-tls",
             Self::Overflow => "upstream-overflow",
             Self::NoEndpoints => "no-endpoints",
             Self::TooManyConnections { .. } => "too-many-connections",
             Self::Dial(DialError::Refused { .. }) => "upstream-refused",
             Self::Dial(DialError::Unreachable { .. }) => "upstream-unreachable",
             Self::Dial(DialError::TimedOut { .. }) => "upstream-timed-out",
+            Self::Dial(DialError::Denied { .. }) => "upstream-denied",
             Self::Dial(DialError::Tls { .. }) => "upstream-tls",
+            Self::Dial(DialError::Settings(TlsError::Mesh(MeshError::Off))) => "needs-tls",
+            Self::Dial(DialError::Settings(TlsError::Mesh(MeshError::Unknown))) => {
+                "identity-unknown"
+            }
+            Self::Dial(DialError::Settings(TlsError::Mesh(MeshError::Certificate(none)))) => {
+                no_certificate(*none)
+            }
             Self::Dial(DialError::Settings(_)) => "tls-settings",
             Self::Dial(DialError::Local(_)) => "no-socket",
             Self::Client(_) => "client-reset",
@@ -126,8 +131,7 @@ impl Failure {
             Self::UnknownRule
             | Self::NeedsHostRouting
             | Self::UnknownServerName { .. }
-            | Self::NoCluster
-            | Self::NeedsTls => Blame::Policy,
+            | Self::NoCluster => Blame::Policy,
             Self::Dial(DialError::Local(_) | DialError::Settings(_))
             | Self::OriginLookup(_)
             | Self::Stopped => Blame::Us,
@@ -145,7 +149,6 @@ impl Failure {
             | Self::UnknownRule
             | Self::NoEndpoints
             | Self::NoCluster
-            | Self::NeedsTls
             | Self::Overflow
             | Self::TooManyConnections { .. }
             | Self::Dial(_)
@@ -153,6 +156,15 @@ impl Failure {
             | Self::Upstream(_)
             | Self::Stopped => true,
         }
+    }
+}
+
+/// Why a workload has no certificate, as users and metrics see it.
+pub(crate) const fn no_certificate(none: NoCertificate) -> &'static str {
+    match none {
+        NoCertificate::Missing => "no-certificate",
+        NoCertificate::Expired => "certificate-expired",
+        NoCertificate::Unknown => "no-such-identity",
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Ruling {
     pub upstream: Option<Endpoints>,
     /// Whether requests are read even where no object has a say in them.
     pub reads_all: bool,
+    /// Whether what an endpoint speaks decides how connections are made, so that one is chosen here even
+    /// where a route gives a connection nothing else to do.
+    pub by_endpoint: bool,
 }
 
 /// Asks the snapshot in force.

@@ -38,8 +38,10 @@ mod first;
 mod hello;
 pub mod http1;
 pub mod http2;
+mod inbound;
 mod judge;
 mod limits;
+mod mesh;
 mod origin;
 mod proxy_header;
 mod race;
@@ -60,13 +62,15 @@ pub use dial::{Dial, DialError, Dialling};
 pub use drain::{Drain, DrainTrigger};
 pub use exchange::{Exchanged, Flag, Flags, RequestProtocol, Span, Tracing};
 pub use failure::{Blame, Failure};
+pub use inbound::Rejected;
 pub use judge::{Judge, Ruling};
 pub use limits::Limits;
+pub use mesh::{Mesh, MeshError, Peers};
 pub use origin::{Origin, OriginError, Origins};
-pub use record::{Opened, Record, Records};
+pub use record::{Opened, Received, Record, Records};
 pub use route::Protocol;
 pub use seams::Seams;
-pub use serve::{Workload, serve};
+pub use serve::{Side, Workload, serve};
 pub use tls::{Files, Stamp, Tls, TlsError};
 
 #[cfg(test)]

@@ -9,9 +9,14 @@ use agent_model::requests::{
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    DialError, OriginalDst, PeerAddr, Seams, UpstreamAddr, WorkloadId, proxy_header,
+    DialError, OriginalDst, PeerAddr, Seams, UpstreamAddr, WorkloadId,
+    mesh::{
+        MeshError,
+        form::{self, Answer},
+    },
+    proxy_header,
     reset_stream::ResetStream,
-    tls::{Speaks, TlsError},
+    tls::{Secured, Speaks, TlsError},
 };
 
 /// How an upstream is reached.
@@ -28,6 +33,17 @@ pub(crate) struct Reach<'a> {
     pub(crate) speaks: Speaks,
     /// What it shares with no other connections.
     pub(crate) apart: &'a Apart,
+    /// Whether the mesh's TLS is spoken with the endpoint, where the destination leaves that to it.
+    pub(crate) mutual: bool,
+}
+
+/// TLS that is put on a connection.
+enum Secure {
+    No,
+    /// What an object asks for.
+    Own(Secured),
+    /// The mesh's, with the agent at this address.
+    Mesh(Secured, UpstreamAddr),
 }
 
 /// What tells connections to an endpoint apart: those that differ in it are never used for each other.
@@ -60,25 +76,59 @@ impl Reach<'_> {
         let patience = limits.map_or(self.patience, |limits| limits.connect_timeout);
         let probes = limits.and_then(|limits| limits.keepalive).unwrap_or_default();
         // What cannot be spoken is not dialled.
-        let secured = match self.policy.map(|policy| &policy.tls) {
-            None | Some(ClientTls::Plain | ClientTls::Auto(_)) => None,
-            Some(ClientTls::Mesh(_)) => return Err(DialError::Settings(TlsError::Mesh)),
-            Some(ClientTls::Own(own)) => {
-                let name = self.apart.name.as_deref().unwrap_or_default();
-                Some(self.seams.tls.client(own, self.speaks, name).map_err(DialError::Settings)?)
-            }
+        let secure = self.secure(to).await.map_err(DialError::Settings)?;
+        let at = match &secure {
+            Secure::Mesh(_, agent) => *agent,
+            Secure::No | Secure::Own(_) => to,
         };
         let end = Instant::now() + patience;
-        let dialled = self.seams.dial.dial(self.from, to, patience).await?;
+        let dialled = self.seams.dial.dial(self.from, at, patience).await?;
         let local = |error: io::Error| DialError::Local(error.into());
         let stream = ResetStream::dialled(dialled, probes).map_err(local)?;
         let lost = |source| DialError::Unreachable { addr: to, source };
         self.introduce(&stream, to).await.map_err(lost)?;
-        let Some(secured) = secured else { return Ok(stream) };
-        match timeout_at(end, stream.secured(secured)).await {
-            Ok(secured) => secured.map_err(|source| DialError::Tls { addr: to, source }),
-            Err(_) => Err(DialError::TimedOut { addr: to, after: patience }),
+        let late = |_| DialError::TimedOut { addr: to, after: patience };
+        let failed = |source| DialError::Tls { addr: to, source };
+        match secure {
+            Secure::No => Ok(stream),
+            Secure::Own(how) => {
+                timeout_at(end, stream.secured(how)).await.map_err(late)?.map_err(failed)
+            }
+            Secure::Mesh(how, _) => {
+                timeout_at(end, through(stream, how, to)).await.map_err(late)?
+            }
         }
+    }
+
+    /// What TLS is put on a connection.
+    async fn secure(&self, to: UpstreamAddr) -> Result<Secure, TlsError> {
+        let names: &[String] = match self.policy.map(|policy| &policy.tls) {
+            Some(ClientTls::Plain) => return Ok(Secure::No),
+            Some(ClientTls::Own(own)) => {
+                let name = self.apart.name.as_deref().unwrap_or_default();
+                return self.seams.tls.client(own, self.speaks, name).map(Secure::Own);
+            }
+            Some(ClientTls::Mesh(tls)) => &tls.names,
+            Some(ClientTls::Auto(tls)) if self.mutual => &tls.names,
+            Some(ClientTls::Auto(_)) => return Ok(Secure::No),
+            None => &[],
+        };
+        let is_asked_for =
+            matches!(self.policy.map(|policy| &policy.tls), Some(ClientTls::Mesh(_)));
+        let Some(mesh) = &self.seams.mesh else {
+            return if is_asked_for { Err(MeshError::Off.into()) } else { Ok(Secure::No) };
+        };
+        let expected = match mesh.peer(to.0.ip()) {
+            None if self.policy.is_none() => return Ok(Secure::No),
+            None => return Err(MeshError::Unknown.into()),
+            // Both ends are known to this agent, which is better evidence than a certificate.
+            Some(peer) if peer.is_here => return Ok(Secure::No),
+            Some(peer) if names.is_empty() => [peer.identity].into(),
+            Some(_) => names.iter().cloned().collect(),
+        };
+        let secured = mesh.client(self.from, expected, to.0.port()).await?;
+        let agent = UpstreamAddr(SocketAddr::new(to.0.ip(), form::PORT));
+        Ok(Secure::Mesh(secured, agent))
     }
 
     /// Tells the destination who dialled what, before anything else, where it asks for that. The client's
@@ -93,6 +143,42 @@ impl Reach<'_> {
         let dialled = if own.is_ipv4() == dialled.0.is_ipv4() { dialled.0 } else { to.0 };
         let header = proxy_header::header(version, SocketAddr::new(own, client.0.port()), dialled);
         stream.write_all(&header, &AtomicU64::default()).await
+    }
+}
+
+/// Speaks the mesh's TLS with the agent of a pod, which says whether the application has accepted the
+/// connection.
+async fn through(
+    stream: ResetStream,
+    how: Secured,
+    to: UpstreamAddr,
+) -> Result<ResetStream, DialError> {
+    let failed = |source| DialError::Tls { addr: to, source };
+    let stream = stream.secured(how).await.map_err(failed)?;
+    let protocol = stream.agreed().and_then(|agreed| agreed.protocol);
+    if protocol.as_deref() != Some(form::DIRECT) {
+        let source = io::Error::other("the other agent speaks no protocol that is known here");
+        return Err(failed(source));
+    }
+    let mut answer = Vec::with_capacity(1);
+    loop {
+        match stream.try_read_buf(&mut answer) {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                stream.readable().await.map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    let unreachable = |source| DialError::Unreachable { addr: to, source };
+    match answer.first().copied().and_then(Answer::of) {
+        Some(Answer::Connected) => Ok(stream),
+        Some(Answer::Refused) => Err(DialError::Refused { addr: to }),
+        Some(Answer::Unreachable) => {
+            Err(unreachable(io::Error::other("its own agent cannot reach it")))
+        }
+        Some(Answer::Denied) => Err(DialError::Denied { addr: to }),
+        None => Err(failed(io::ErrorKind::UnexpectedEof.into())),
     }
 }
 

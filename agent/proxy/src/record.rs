@@ -2,6 +2,7 @@
 //! short by a panic, an abort or the end of the runtime leaves one too.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{Exchanged, Failure, Origin, PeerAddr, Protocol, UpstreamAddr, WorkloadId};
+use crate::{Exchanged, Failure, Origin, PeerAddr, Protocol, Rejected, UpstreamAddr, WorkloadId};
 
 /// What became of a connection.
 #[derive(Debug)]
@@ -51,6 +52,27 @@ pub struct Opened {
     pub upstream: UpstreamAddr,
 }
 
+/// What became of a connection that another agent made to a workload of this node, by the mesh's TLS.
+#[derive(Debug)]
+pub struct Received {
+    /// Whose it was to be.
+    pub workload: WorkloadId,
+    /// The other agent's end, which has the address of its client.
+    pub client: PeerAddr,
+    /// Who the client is, `spiffe://…`; `None` where it has not shown it.
+    pub peer: Option<String>,
+    /// The address and port of the workload that it asked for; that of the agent until it has asked.
+    pub to: SocketAddr,
+    /// Bytes from the client.
+    pub bytes_sent: u64,
+    /// Bytes to the client.
+    pub bytes_received: u64,
+    /// From accept to end.
+    pub duration: Duration,
+    /// `None` when both ends said that they were done.
+    pub failure: Option<Rejected>,
+}
+
 /// Takes the records. Called on the connection's task: it must not wait.
 pub trait Records: Send + Sync {
     /// A connection begins; one whose requests are served never does.
@@ -58,6 +80,9 @@ pub trait Records: Send + Sync {
 
     /// Takes one.
     fn record(&self, record: Record);
+
+    /// Takes one of a connection that another agent made.
+    fn received(&self, received: Received);
 
     /// Takes one of a request.
     fn exchanged(&self, exchanged: Exchanged);

@@ -24,7 +24,7 @@ use agent_model::requests::policy::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
 
-use crate::tls::{Secured, Session};
+use crate::tls::{Agreed, Secured, Session};
 
 /// One read: most messages fit.
 const SMALL: usize = 8 * 1024;
@@ -74,7 +74,7 @@ impl ResetStream {
         Self::accepted(stream)
     }
 
-    /// The same with TLS on it, as a client.
+    /// The same with TLS on it.
     pub(crate) async fn secured(self, how: Secured) -> io::Result<Self> {
         let session = Session::begin(&self.tcp, how).await?;
         Ok(Self { tls: Some(Box::new(Mutex::new(session))), ..self })
@@ -85,7 +85,12 @@ impl ResetStream {
         &self.tcp
     }
 
-    /// The server that TLS is spoken with.
+    /// What both ends of its TLS have agreed on.
+    pub(crate) fn agreed(&self) -> Option<Agreed> {
+        self.session().map(|session| session.agreed())
+    }
+
+    /// The other end of its TLS.
     pub(crate) fn secured_peer(&self) -> Option<SocketAddr> {
         self.session().map(|session| session.peer)
     }

@@ -96,7 +96,9 @@ impl Case {
             _ => None,
         };
         match routed {
-            Some(route) if by_name || !route.is_plain(dst.ip(), dst.port()) => {
+            Some(route)
+                if by_name || ruling.by_endpoint || !route.is_plain(dst.ip(), dst.port()) =>
+            {
                 return Ok(Lead::Routed(route));
             }
             None if matches!(self.reading(), Reading::Names { .. }) => {
@@ -126,9 +128,12 @@ pub(crate) fn protocol(ruling: Option<&Ruling>, reading: Reading) -> Protocol {
     let by_name = needs_name(ruling);
     match reading {
         Reading::Needed => Protocol::Http,
-        Reading::Plain if by_name || ruling.reads_all => Protocol::Http,
+        Reading::Plain if by_name || ruling.reads_all || ruling.by_endpoint => Protocol::Http,
         Reading::Names { needed }
-            if needed || ruling.reads_all || ruling.default_action != DefaultAction::AllowAny =>
+            if needed
+                || ruling.reads_all
+                || ruling.by_endpoint
+                || ruling.default_action != DefaultAction::AllowAny =>
         {
             Protocol::Tls
         }
@@ -139,7 +144,7 @@ pub(crate) fn protocol(ruling: Option<&Ruling>, reading: Reading) -> Protocol {
 /// Chooses the route, or the reason why there is none. `draw` is a random number: connections are
 /// spread over endpoints by their weights.
 pub(crate) fn route(origin: &Origin, ruling: Option<Ruling>, draw: u64) -> Result<Route, Failure> {
-    let Ruling { duty, default_action, upstream, reads_all: _ } =
+    let Ruling { duty, default_action, upstream, reads_all: _, by_endpoint: _ } =
         ruling.ok_or(Failure::UnknownRule)?;
     let would_deny = match (duty, default_action) {
         (ProxyDuty::AddressAllowed, _) | (ProxyDuty::NameRequired, DefaultAction::AllowAny) => {
@@ -212,7 +217,13 @@ mod tests {
         let dst = OriginalDst("203.0.113.9:443".parse().unwrap());
         let origin = Origin { dst, rule: 3, generation: 7, connection: 5 };
         let routed = |duty, default_action| {
-            let ruling = Ruling { duty, default_action, upstream: None, reads_all: false };
+            let ruling = Ruling {
+                duty,
+                default_action,
+                upstream: None,
+                reads_all: false,
+                by_endpoint: false,
+            };
             route(&origin, Some(ruling), 0)
                 .map(|route| (route.to.0 == dst.0, route.would_deny))
                 .ok()
@@ -233,6 +244,7 @@ mod tests {
             default_action: DefaultAction::RegistryOnly,
             upstream: Some(upstream),
             reads_all: false,
+            by_endpoint: false,
         };
         let origin = Origin { dst, rule: 3, generation: 7, connection: 5 };
         route(&origin, Some(ruling), draw).map(|route| route.to.to_string())

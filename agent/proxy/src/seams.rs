@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{Dial, Judge, Origins, Records, Tls, Tracing};
+use crate::{Dial, Judge, Mesh, Origins, Records, Tls, Tracing};
 
 /// What the program lends to the proxy.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct Seams {
     pub dial: Arc<dyn Dial>,
     /// TLS towards destinations.
     pub tls: Arc<Tls>,
+    /// The mesh's TLS; none where this node has no CA.
+    pub mesh: Option<Arc<Mesh>>,
     /// What became of connections.
     pub records: Arc<dyn Records>,
     /// Which requests have a span; none where no one takes spans.

@@ -17,6 +17,15 @@ use crate::{
 /// spin, short enough not to be noticed.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// From where connections of a listener come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// From the workload itself, sent here by a rule.
+    Outbound,
+    /// From agents of other nodes, for the workload.
+    Inbound,
+}
+
 /// A workload and what it has open, over all of its listeners.
 #[derive(Debug)]
 pub struct Workload {
@@ -51,13 +60,13 @@ impl Workload {
 pub async fn serve(
     proxy: Arc<Proxy>,
     workload: Arc<Workload>,
-    listener: TcpListener,
+    (listener, side): (TcpListener, Side),
     drain: Drain,
 ) {
     let clusters = Arc::clone(&workload.clusters);
     let mut sweeping = pin!(clusters.sweep());
     let connections = JoinSet::new();
-    let mut server = Server { proxy, workload, drain: drain.clone(), connections };
+    let mut server = Server { proxy, workload, side, drain: drain.clone(), connections };
     let deadline = loop {
         tokio::select! {
             biased;
@@ -77,6 +86,7 @@ pub async fn serve(
 struct Server {
     proxy: Arc<Proxy>,
     workload: Arc<Workload>,
+    side: Side,
     drain: Drain,
     connections: JoinSet<()>,
 }
@@ -89,8 +99,13 @@ impl Server {
                 let (proxy, counted) = (Arc::clone(&self.proxy), self.proxy.count_one());
                 let clusters = Arc::clone(&self.workload.clusters);
                 let by = Accepted { workload: id, peer, clusters, drain: self.drain.clone() };
+                let side = self.side;
                 self.connections.spawn(async move {
-                    proxy.run(stream, by).await;
+                    match side {
+                        Side::Outbound => proxy.run(stream, by).await,
+                        // Boxed, so that the others do not have its size.
+                        Side::Inbound => Box::pin(proxy.receive(stream, by)).await,
+                    }
                     drop((permit, counted));
                 });
             }

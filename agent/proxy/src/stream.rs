@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use agent_model::requests::{
     backend::{Backend, Target},
     outbound::StreamRoute,
-    policy::{Balance, ClientTls, HashKey},
+    policy::{Balance, HashKey},
 };
 
 use crate::{
@@ -47,7 +47,7 @@ impl Streams<'_> {
         let route = match lead {
             Lead::Routed(route) => route,
             Lead::Dialled(route) => {
-                let stream = self.connect(None, route.to, origin).await?;
+                let stream = self.connect((None, false), route.to, origin).await?;
                 return Ok(Reached { to: route.to, stream, _place: None });
             }
         };
@@ -55,6 +55,7 @@ impl Streams<'_> {
         let cluster = self.clusters.of(backend);
         let endpoints = self.seams.judge.endpoints(backend);
         let (cluster, endpoints, key) = (&cluster, &endpoints, self.key(backend));
+        let mutual = |to: UpstreamAddr| endpoints.is_mutual(to.0);
         let mut tried = Vec::new();
         let first = cluster.choose(&Wanted { endpoints, origin, tried: &tried, key });
         let first = first.ok_or(Failure::NoEndpoints)?;
@@ -62,7 +63,7 @@ impl Streams<'_> {
         let race = Race {
             dial: |to: UpstreamAddr| async move {
                 let lease = cluster.lease_for(to.0).map_err(|Overflow| Failure::Overflow)?;
-                Ok((self.connect(Some(backend), to, origin).await?, lease))
+                Ok((self.connect((Some(backend), mutual(to)), to, origin).await?, lease))
             },
             another: || {
                 let to = cluster.another(&Wanted { endpoints, origin, tried: &tried, key })?;
@@ -80,7 +81,7 @@ impl Streams<'_> {
 
     async fn connect(
         &self,
-        backend: Option<&Arc<Backend>>,
+        (backend, mutual): (Option<&Arc<Backend>>, bool),
         to: UpstreamAddr,
         origin: &Origin,
     ) -> Result<ResetStream, DialError> {
@@ -95,6 +96,7 @@ impl Streams<'_> {
             patience: self.patience,
             speaks: Speaks::Bytes,
             apart: &apart,
+            mutual,
         };
         reach.connect(to).await
     }
@@ -114,8 +116,5 @@ fn destination(route: &StreamRoute) -> Result<&Arc<Backend>, Failure> {
     let Some(Target::Backend(backend)) = drawn.map(|one| &one.target) else {
         return Err(Failure::NoCluster);
     };
-    match backend.policy.tls {
-        ClientTls::Mesh(_) => Err(Failure::NeedsTls),
-        ClientTls::Plain | ClientTls::Auto(_) | ClientTls::Own(_) => Ok(backend),
-    }
+    Ok(backend)
 }

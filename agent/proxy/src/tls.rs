@@ -12,7 +12,7 @@ mod session;
 mod settings;
 mod verify;
 
-pub(crate) use session::{Secured, Session};
+pub(crate) use session::{Agreed, Secured, Session};
 pub(crate) use settings::Speaks;
 pub use settings::{Files, Stamp, Tls, TlsError};
 

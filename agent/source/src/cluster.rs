@@ -41,7 +41,7 @@ mod trouble;
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use agent_base::error::chain;
-use agent_model::translate::chosen_among;
+use agent_model::translate::{MeshTls, chosen_among};
 use jiff::Timestamp;
 use kube::Client;
 use tokio::{
@@ -83,6 +83,7 @@ pub struct Cluster {
     client: Client,
     presence: Arc<Presence>,
     node: Arc<str>,
+    mesh_tls: MeshTls,
     path: PathBuf,
     progress: Arc<Progress>,
     state: State,
@@ -96,11 +97,11 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Reads the credentials; the server is not asked anything yet. `path` is where objects are
-    /// saved.
+    /// Reads the credentials; the server is not asked anything yet. It is for a node, whose pods may
+    /// speak the mesh's TLS with those of others. `path` is where objects are saved.
     pub async fn open(
         credentials: &Credentials,
-        node: &str,
+        (node, mesh_tls): (&str, MeshTls),
         path: PathBuf,
     ) -> Result<(Self, Reader), ConnectError> {
         let config = connect::config(credentials).await?;
@@ -109,7 +110,8 @@ impl Cluster {
         let progress = Arc::new(Progress::new(server));
         let presence = Arc::new(Presence::new(client.clone()));
         let (state, node) = (State::default(), node.into());
-        Ok((Self { client, presence, node, path, progress, state, publisher }, reader))
+        let one = Self { client, presence, node, mesh_tls, path, progress, state, publisher };
+        Ok((one, reader))
     }
 
     /// How far it is.
@@ -195,7 +197,7 @@ impl Cluster {
         contents: &watch::Sender<Contents>,
     ) -> bool {
         let mut observed = block_in_place(|| self.state.store.settle());
-        elsewhere.follow(&chosen_among(&observed.objects));
+        elsewhere.follow(&chosen_among(&observed.objects, self.mesh_tls));
         if self.state.leave(elsewhere.watched()) {
             observed = block_in_place(|| self.state.store.settle());
         }

@@ -26,7 +26,8 @@ impl Source {
         }
         let credentials = args.credentials.clone().into();
         let (cluster, reader) =
-            Cluster::open(&credentials, &args.node_name, run_dir.objects()).await?;
+            Cluster::open(&credentials, (&args.node_name, args.mesh_tls()), run_dir.objects())
+                .await?;
         Ok((Self::Cluster(Box::new(cluster)), reader))
     }
 

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use agent_model::translate::MeshTls;
 use agent_proxy::Tracing;
 
 use super::{
@@ -151,6 +152,11 @@ impl AgentArgs {
             Some(chosen) => chosen == UnknownPods::Hold,
             None => self.config_dir.is_none(),
         }
+    }
+
+    /// Whether pods speak the mesh's TLS: they do where there is a CA.
+    pub(crate) fn mesh_tls(&self) -> MeshTls {
+        if self.ca.ca.is_some() || self.ca.ca_dir.is_some() { MeshTls::On } else { MeshTls::Off }
     }
 
     /// Whom to believe about namespaces: in a cluster every user who may make a pod writes its

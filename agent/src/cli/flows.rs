@@ -106,6 +106,9 @@ fn detail(flow: &FlowView) -> String {
     if let Some(name) = &flow.server_name {
         let _ = write!(detail, " for {name}");
     }
+    if let Some(peer) = &flow.peer {
+        let _ = write!(detail, " with {peer}");
+    }
     if let (Some(request), Some(carried)) = (&flow.request, flow.carried) {
         let _ = write!(detail, "; {request} after {}", duration(carried.duration_us));
     } else if let Some(carried) = flow.carried {

@@ -60,6 +60,8 @@ pub(crate) struct FlowRecord {
     pub(crate) upstream: Option<SocketAddr>,
     /// The server name that its TLS asks for, where the proxy read it.
     pub(crate) server_name: Option<String>,
+    /// As whom the other end has shown itself by the mesh's TLS.
+    pub(crate) peer: Option<String>,
     /// What went wrong, with its causes.
     pub(crate) error: Option<String>,
     /// For the end of a connection: what it carried.
@@ -72,8 +74,11 @@ pub(crate) struct FlowRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Direction {
-    /// The pod. What others open to it is not judged, so no flow tells of it.
+    /// The pod.
     Outbound,
+    /// Another, whose agent reached the pod by the mesh's TLS. What others open to it in plaintext is not
+    /// judged, so no flow tells of that.
+    Inbound,
 }
 
 /// The pod's end of a flow.
@@ -172,6 +177,7 @@ impl FlowRecord {
             pid: (event.pid != 0).then_some(event.pid),
             upstream: None,
             server_name: None,
+            peer: None,
             error: None,
             carried,
             request: None,
@@ -200,6 +206,7 @@ impl FlowRecord {
             pid: None,
             upstream: None,
             server_name: None,
+            peer: None,
             error: None,
             carried: None,
             request: None,
@@ -223,6 +230,7 @@ impl Direction {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
         }
     }
 }

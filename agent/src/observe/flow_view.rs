@@ -51,6 +51,9 @@ pub(crate) struct FlowView {
     /// The server name that its TLS asks for, where the proxy read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server_name: Option<String>,
+    /// As whom the other end has shown itself by the mesh's TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peer: Option<String>,
     /// What went wrong, with its causes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
@@ -129,6 +132,7 @@ impl From<&FlowRecord> for FlowView {
             service: record.service().map(str::to_owned),
             upstream: record.upstream,
             server_name: record.server_name.clone(),
+            peer: record.peer.clone(),
             error: record.error.clone(),
             protocol: record.protocol.to_string(),
             layer: record.layer.name().into(),

@@ -100,6 +100,7 @@ fn access(record: &FlowRecord) {
         dst.service = record.service(),
         upstream.addr = record.upstream.map(field::display),
         tls.server_name = record.server_name,
+        tls.peer = record.peer,
         error = record.error,
         protocol = %record.protocol,
         layer = record.layer.name(),

@@ -104,6 +104,7 @@ pub(crate) const FIELDS: &[Field] = &[
     field("src.workload", FLOWS, "The pod, as `namespace/name`"),
     field("suppressed", &[Deny], "How many lines were left out since the last one, at most five a second are written"),
     field("there", &[Config], "The version that the API server has now"),
+    field("tls.peer", &[Access], "As whom the other end has shown itself by the mesh's TLS"),
     field("tls.server_name", &[Access], "The server name that a connection's TLS asks for, where the proxy read it"),
     field("upstream.addr", &[Access, Module], "What the proxy dialled"),
     field("user", &[Module], "Whose token an asker of the CA showed"),

@@ -38,7 +38,11 @@ const ROOMS: [Room; 16] = [
     Room { name: "agent-base", may_use: &[], never: CLIENTS },
     Room { name: "agent-ca", may_use: &["agent-base", "agent-identity"], never: BPF },
     Room { name: "agent-identity", may_use: &["agent-base"], never: CLIENTS },
-    Room { name: "agent-proxy", may_use: &["agent-abi", "agent-model"], never: CLIENTS },
+    Room {
+        name: "agent-proxy",
+        may_use: &["agent-abi", "agent-identity", "agent-model"],
+        never: CLIENTS,
+    },
     Room {
         name: "agent-kernel",
         may_use: &["agent-abi", "agent-base", "agent-model"],

@@ -57,6 +57,11 @@ impl Service {
         !self.selector.is_empty() && self.selector.iter().all(has)
     }
 
+    /// Whether its endpoints are pods.
+    pub fn has_selector(&self) -> bool {
+        !self.selector.is_empty()
+    }
+
     /// As a manifest that says the same.
     pub fn manifest(&self) -> v1::Service {
         let addresses: Vec<String> = if self.headless {

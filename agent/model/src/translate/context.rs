@@ -37,6 +37,8 @@ pub struct NodeContext {
     pub unknown: UnknownPods,
     /// Which connections have their requests read.
     pub http: Http,
+    /// Whether pods of this node speak the mesh's TLS.
+    pub mesh_tls: MeshTls,
     /// Pods of the node that no object names, by what its container runtime knows of them. An object
     /// of the same name counts instead.
     pub runtime_only: Vec<RuntimeOnlyPod>,
@@ -108,6 +110,16 @@ pub enum Http {
     Always,
 }
 
+/// Whether the pods of a node speak the mesh's TLS with pods of other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MeshTls {
+    /// The node has no CA.
+    #[default]
+    Off,
+    /// They do, with all that are in the mesh.
+    On,
+}
+
 /// Whether the annotations `traffic.sidecar.istio.io/excludeOutbound*` count. They let every user who may
 /// create a pod leave the allowlist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +156,7 @@ impl NodeContext {
             exclusions: Exclusions::Honour,
             unknown: UnknownPods::Allow,
             http: Http::Needed,
+            mesh_tls: MeshTls::Off,
             runtime_only: Vec::new(),
         }
     }

@@ -76,8 +76,7 @@ pub(super) fn fold(service: &mut Service, inputs: &Inputs<'_>) {
 
 fn is_steered(service: &Service, port: &ServicePort, steered: &Steered) -> bool {
     let Some(family) = port.protocol.map(AppProtocol::family) else { return false };
-    let names = service.hosts.iter().chain(&service.alias);
-    steered.takes(names, (port.number, family))
+    steered.takes(service, (port.number, family))
         || (family == Family::Http && service.leads_elsewhere(port))
 }
 

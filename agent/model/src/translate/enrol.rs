@@ -4,6 +4,11 @@
 //! that of the dialect which denies what it does not list, so that a second label never opens what
 //! the first one closed; where both deny or neither does, Istio's. It is reported on the pod.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{
@@ -16,7 +21,7 @@ use crate::{
     egress::DefaultAction,
     finding::{Severity, code},
     pod::PodId,
-    resource::{Described as _, app_mesh::MembershipError, tag::REVISION},
+    resource::{Described as _, Objects, app_mesh::MembershipError, tag::REVISION},
 };
 
 /// The value of the label that enrols without a sidecar.
@@ -135,6 +140,27 @@ fn never(pod: &Pod) -> Option<String> {
 /// Why a pod is not in Istio's mesh; `None` if it is. `name` is its namespace's.
 pub(super) fn not_enrolled(pod: &Pod, name: &str, namespace: Option<&Namespace>) -> Option<String> {
     never(pod).or_else(|| injected(pod, name, namespace).err())
+}
+
+/// Namespaces with pods in Istio's mesh: those that enrol their pods, and those of pods that enrol
+/// themselves.
+pub(super) fn namespaces(objects: &Objects) -> BTreeSet<String> {
+    let named = |one: &Arc<Namespace>| Some((one.metadata.name.clone()?, one.clone()));
+    let all: BTreeMap<String, Arc<Namespace>> = objects.namespaces().filter_map(named).collect();
+    let any = Pod::default();
+    let enrols =
+        |(name, one): &(&String, &Arc<Namespace>)| not_enrolled(&any, name, Some(one)).is_none();
+    let mut found: BTreeSet<String> =
+        all.iter().filter(enrols).map(|(name, _)| name.clone()).collect();
+    for pod in objects.pods() {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        if !found.contains(namespace)
+            && not_enrolled(pod, namespace, all.get(namespace).map(Arc::as_ref)).is_none()
+        {
+            found.insert(namespace.to_owned());
+        }
+    }
+    found
 }
 
 /// Why a pod that can be in a mesh is not in Istio's: what sidecars or ambient would enrol is in.

@@ -35,8 +35,10 @@ use crate::{
 };
 
 use super::{
+    MeshTls, NodeContext,
     combine::{self, Ways},
     endpoints::Index,
+    enrol,
     requests::{Inputs, Member, RequestModel, Steered},
     revisions::Revisions,
     workloads::Workloads,
@@ -89,21 +91,22 @@ struct Findings {
 
 impl Interner {
     /// Takes in the objects of a translation, for lookups of endpoints and workloads.
-    pub(super) fn look_at(
-        &mut self,
-        objects: &Objects,
-        revisions: &Revisions,
-        cluster_domain: &str,
-    ) {
+    pub(super) fn look_at(&mut self, objects: &Objects, revisions: &Revisions, node: &NodeContext) {
         self.endpoints = Arc::new(self.endpoints.follow(objects));
         let kinds = [Kind::Namespace, Kind::Pod, Kind::WorkloadEntry];
         if !kinds.iter().all(|kind| objects.shares(&self.objects, *kind)) {
             self.workloads = Arc::new(Workloads::new(objects));
         }
         let kinds = [Kind::VirtualService, Kind::DestinationRule, Kind::ConfigMap];
-        let same = kinds.iter().all(|kind| objects.shares(&self.objects, *kind));
-        if !same || self.cluster_domain != cluster_domain {
-            let steered = Steered::read(objects, revisions, cluster_domain);
+        let of_mesh = [Kind::Namespace, Kind::Pod];
+        let is_on = node.mesh_tls == MeshTls::On;
+        let kinds = kinds.iter().chain(of_mesh.iter().filter(|_| is_on));
+        let same = kinds.into_iter().all(|kind| objects.shares(&self.objects, *kind));
+        if !same || self.cluster_domain != node.cluster_domain {
+            let mut steered = Steered::read(objects, revisions, &node.cluster_domain);
+            if is_on {
+                steered.add_mesh(enrol::namespaces(objects));
+            }
             if *self.steered != steered {
                 self.formerly = Some(std::mem::replace(&mut self.steered, Arc::new(steered)));
             }
@@ -165,8 +168,7 @@ impl Interner {
         self.round += 1;
         let (formerly, now) = (self.formerly.take(), Arc::clone(&self.steered));
         let is_moved = |service: &Service| {
-            let names = || service.hosts.iter().chain(&service.alias);
-            formerly.as_ref().is_some_and(|before| now.differs(before, names()))
+            formerly.as_ref().is_some_and(|before| now.differs(before, service))
         };
         self.delta = self.services.update(objects, (answers, &is_moved), define);
         let same = self.delta.gone.is_empty() && self.delta.fresh.is_empty();

@@ -1,16 +1,19 @@
-//! Whose pods matter on every node: those that objects choose among by labels.
+//! Whose pods matter on every node: those that objects choose among by labels, and those in the mesh
+//! where its TLS is spoken with them.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{CLUSTER_DOMAIN, requests::expand};
+use super::{CLUSTER_DOMAIN, MeshTls, enrol, requests::expand};
 use crate::{
     requests::host::Domain,
     resource::{Described as _, Objects, destination_rule::DestinationRule},
 };
 
 /// The namespaces in which an object chooses among pods of any node: a `ServiceEntry` by its selector,
-/// a `DestinationRule` by the labels of a subset, a `VirtualNode` that AWS Cloud Map would find.
-pub fn chosen_among(objects: &Objects) -> BTreeSet<Arc<str>> {
+/// a `DestinationRule` by the labels of a subset, a `VirtualNode` that AWS Cloud Map would find. Where the
+/// mesh's TLS is spoken, also those with pods in the mesh, as far as that is known: a pod that enrols
+/// itself in a namespace that does not enrol its pods is known on its own node alone.
+pub fn chosen_among(objects: &Objects, mesh_tls: MeshTls) -> BTreeSet<Arc<str>> {
     let entries = objects.service_entries().filter(|one| one.spec.workload_selector.is_some());
     let entries = entries.filter_map(|one| one.metadata.namespace.as_deref());
     let nodes = objects.virtual_nodes().filter(|node| {
@@ -20,6 +23,9 @@ pub fn chosen_among(objects: &Objects) -> BTreeSet<Arc<str>> {
     let mut found: BTreeSet<Arc<str>> = entries.chain(nodes).map(Arc::from).collect();
     for rule in objects.destination_rules().filter(|rule| !rule.spec.subsets.is_empty()) {
         of_rule(rule, objects, &mut found);
+    }
+    if mesh_tls == MeshTls::On {
+        found.extend(enrol::namespaces(objects).into_iter().map(Arc::from));
     }
     found
 }
@@ -75,7 +81,7 @@ mod tests {
             );
             let values = documents(&text).into_iter().map(|one| one.value.unwrap());
             let parsed = values.flat_map(parse).filter_map(|one| one.unwrap().object);
-            let found = chosen_among(&parsed.collect());
+            let found = chosen_among(&parsed.collect(), MeshTls::Off);
             let found: Vec<&str> = found.iter().map(|one| &**one).collect();
             assert_eq!(found, wanted, "{host} {subsets}");
         }

@@ -88,6 +88,7 @@ pub(super) struct Inputs {
     pub(super) registry: Arc<Registry>,
     pub(super) endpoints: Arc<Index>,
     pub(super) workloads: Arc<Workloads>,
+    pub(super) steered: Arc<Steered>,
 }
 
 /// What some objects mean for requests.
@@ -102,6 +103,7 @@ pub struct RequestModel {
     registry: Arc<Registry>,
     endpoints: Arc<Index>,
     workloads: Arc<Workloads>,
+    steered: Arc<Steered>,
     sidecars: Lazy<Sidecars>,
     routes: Lazy<VirtualServices>,
     rules: Lazy<DestinationRules>,
@@ -160,6 +162,7 @@ impl RequestModel {
             registry,
             endpoints: fresh.endpoints(),
             workloads: fresh.workloads(),
+            steered: fresh.steered(),
         };
         Self::of(&inputs, None)
     }
@@ -174,7 +177,7 @@ impl RequestModel {
     }
 
     fn under(settings: &Arc<MeshSettings>, of: &Inputs, sidecars: &Lazy<Sidecars>) -> Self {
-        let Inputs { objects, domain, revisions, registry, endpoints, workloads } = of;
+        let Inputs { objects, domain, revisions, registry, endpoints, workloads, steered } = of;
         Self {
             objects: objects.clone(),
             domain: Arc::clone(domain),
@@ -184,6 +187,7 @@ impl RequestModel {
             registry: Arc::clone(registry),
             endpoints: Arc::clone(endpoints),
             workloads: Arc::clone(workloads),
+            steered: Arc::clone(steered),
             sidecars: Arc::clone(sidecars),
             routes: Lazy::default(),
             rules: Lazy::default(),

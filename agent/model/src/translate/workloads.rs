@@ -7,12 +7,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 
 use super::{enrol, pod_facts, workload_name::workload_name};
 use crate::{
-    pod::WorkloadName,
+    pod::{PodId, WorkloadName},
     resource::{Objects, service_entry::WorkloadEntrySpec, traffic::WorkloadSelector},
 };
 
@@ -21,6 +21,7 @@ pub(super) type Labels = BTreeMap<String, String>;
 /// A pod as others see it.
 #[derive(Debug)]
 pub(super) struct Workload {
+    pub(super) id: PodId,
     pub(super) namespace: String,
     pub(super) name: Arc<WorkloadName>,
     pub(super) labels: Labels,
@@ -41,7 +42,7 @@ pub(super) struct Selectable {
 #[derive(Debug, Default)]
 pub(super) struct Workloads {
     objects: Objects,
-    by_address: OnceLock<HashMap<IpAddr, Arc<Workload>>>,
+    by_address: OnceLock<ByAddress>,
     selectable: OnceLock<BTreeMap<String, Vec<Selectable>>>,
 }
 
@@ -54,7 +55,16 @@ impl Workloads {
     /// The pod that has an address. Pods on the host's network share the node's and are not told
     /// apart.
     pub(super) fn at(&self, address: IpAddr) -> Option<&Arc<Workload>> {
-        self.by_address.get_or_init(|| by_address(&self.objects)).get(&address)
+        self.by_address().pods.get(&address)
+    }
+
+    /// Whether an address is a node's: that of pods on the host's network.
+    pub(super) fn is_host(&self, address: IpAddr) -> bool {
+        self.by_address().hosts.contains(&address)
+    }
+
+    fn by_address(&self) -> &ByAddress {
+        self.by_address.get_or_init(|| by_address(&self.objects))
     }
 
     /// Those of a namespace that a selector picks.
@@ -68,19 +78,28 @@ impl Workloads {
     }
 }
 
-fn by_address(objects: &Objects) -> HashMap<IpAddr, Arc<Workload>> {
+/// Who is behind each address.
+#[derive(Debug, Default)]
+struct ByAddress {
+    pods: HashMap<IpAddr, Arc<Workload>>,
+    /// Of pods on the host's network.
+    hosts: HashSet<IpAddr>,
+}
+
+fn by_address(objects: &Objects) -> ByAddress {
     let named = |one: &Arc<Namespace>| Some((one.metadata.name.clone()?, one.clone()));
     let namespaces: HashMap<String, Arc<Namespace>> =
         objects.namespaces().filter_map(named).collect();
-    let mut found = HashMap::new();
+    let mut found = ByAddress::default();
     for pod in objects.pods().filter(|pod| !pod_facts::is_finished(pod)) {
         if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
+            found.hosts.extend(pod_facts::pod_addresses(pod));
             continue;
         }
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let workload = Arc::new(workload(pod, namespaces.get(namespace).map(Arc::as_ref)));
         let addresses = pod_facts::pod_addresses(pod);
-        found.extend(addresses.into_iter().map(|address| (address, workload.clone())));
+        found.pods.extend(addresses.into_iter().map(|address| (address, workload.clone())));
     }
     found
 }
@@ -90,6 +109,10 @@ pub(super) fn workload(pod: &Pod, of: Option<&Namespace>) -> Workload {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
     Workload {
+        id: PodId {
+            namespace: namespace.clone(),
+            name: pod.metadata.name.clone().unwrap_or_default(),
+        },
         name: Arc::new(workload_name(pod)),
         labels: pod.metadata.labels.clone().unwrap_or_default(),
         service_account: account.unwrap_or("default").to_owned(),

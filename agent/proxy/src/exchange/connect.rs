@@ -46,7 +46,7 @@ impl Exchange<'_> {
         tried.push(first);
         story.upstream = Some(first);
         let race = Race {
-            dial: |to| self.near(to, dials),
+            dial: |to| self.near(to, dials, endpoints.is_mutual(to.0)),
             another: || {
                 let to = dials.cluster.another(&Wanted { endpoints, origin, tried, key })?;
                 tried.push(to);
@@ -60,10 +60,10 @@ impl Exchange<'_> {
     }
 
     /// A connection to an endpoint, in the version that the request's head is in.
-    async fn near(&self, to: UpstreamAddr, dials: Dials<'_>) -> Result<Near, Failed> {
+    async fn near(&self, to: UpstreamAddr, dials: Dials<'_>, mutual: bool) -> Result<Near, Failed> {
         let Dials { cluster, head, apart, end } = dials;
         if let RequestHead::Http2(_) = head {
-            let dial = || self.dial(to, dials);
+            let dial = || self.dial(to, dials, mutual);
             let obtained = cluster.obtain_streams((to, apart), dial);
             // Others may dial already, one after the other: no one waits longer for them than by itself.
             let after = self.patience(cluster);
@@ -81,7 +81,7 @@ impl Exchange<'_> {
             Obtained::Waited(upstream) => return Ok(Near::Http1(upstream)),
             Obtained::Dial(lease, pending) => (lease, pending),
         };
-        let stream = self.dial(to, dials).await?;
+        let stream = self.dial(to, dials, mutual).await?;
         let since = Instant::now();
         Ok(Near::Http1(Upstream { stream, since, requests: 0, apart: apart.clone(), lease }))
     }
@@ -92,7 +92,12 @@ impl Exchange<'_> {
         own.unwrap_or(self.on.limits.connect)
     }
 
-    async fn dial(&self, to: UpstreamAddr, dials: Dials<'_>) -> Result<ResetStream, Failed> {
+    async fn dial(
+        &self,
+        to: UpstreamAddr,
+        dials: Dials<'_>,
+        mutual: bool,
+    ) -> Result<ResetStream, Failed> {
         let reach = Reach {
             seams: self.on.seams,
             from: self.on.workload,
@@ -100,6 +105,7 @@ impl Exchange<'_> {
             patience: self.on.limits.connect,
             speaks: dials.head.speaks(),
             apart: dials.apart,
+            mutual,
         };
         // Boxed, since most requests find a connection that waits.
         self.within(dials.end, Box::pin(reach.connect(to))).await?.map_err(Failed::Dial)

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io};
 
 use super::flags::Flag;
 use crate::{
-    DialError,
+    DialError, TlsError,
     cluster::Retrying,
     http1::{Refusal, head::Version, write},
 };
@@ -17,8 +17,6 @@ pub(super) enum Failed {
     NoCluster,
     /// There is no endpoint.
     NoEndpoint,
-    /// The destination asks for the mesh's TLS, which is not spoken yet.
-    NeedsTls,
     /// The destination speaks HTTP/2, which cannot say what the request asks for.
     NotInHttp2,
     /// No connection could be made.
@@ -60,7 +58,7 @@ impl Failed {
         Some(match self {
             Self::NoCluster => Flag::NoCluster,
             Self::NoEndpoint => Flag::NoHealthyUpstream,
-            Self::NeedsTls | Self::NotInHttp2 | Self::Dial(_) => Flag::UpstreamConnectionFailure,
+            Self::NotInHttp2 | Self::Dial(_) => Flag::UpstreamConnectionFailure,
             Self::Reset { .. } => Flag::UpstreamConnectionTermination,
             Self::RefusedStream => Flag::UpstreamReset,
             Self::Answer(_) => Flag::UpstreamProtocolError,
@@ -81,9 +79,6 @@ impl Failed {
             Self::NoEndpoint => (503, "no healthy upstream"),
             Self::NotInHttp2 => {
                 (501, "the destination speaks HTTP/2, which has no upgrades of this kind")
-            }
-            Self::NeedsTls => {
-                (503, "the destination asks for the mesh's TLS, which is not spoken here yet")
             }
             Self::Reset { reused: false } => {
                 (503, "the upstream closed the connection before it answered")
@@ -107,6 +102,7 @@ impl Failed {
                 let cause = match error {
                     // The rest is about this side, and goes to the flow alone.
                     DialError::Tls { source, .. } => format!(": {source}"),
+                    DialError::Settings(TlsError::Mesh(error)) => format!(": {error}"),
                     _ => String::new(),
                 };
                 return Some(Local::text(503, &format!("upstream connect error: {error}{cause}")));

@@ -6,7 +6,7 @@ use agent_model::{
     endpoints::Endpoints,
     requests::{
         backend::{Backend, Target, Weighted},
-        policy::{ClientTls, Limits, Upgrade},
+        policy::{Limits, Upgrade},
         route::{Forward, Retries, Route},
     },
     resource::protocol::AppProtocol,
@@ -297,17 +297,14 @@ pub(super) fn request_head(
     }
 }
 
-/// The destination, if it is there and is spoken to in a way that is known here.
+/// The destination, if it is there.
 pub(super) fn reachable<'t>(
     target: &'t Target,
     story: &mut Story,
 ) -> Result<&'t Arc<Backend>, Failed> {
     let Target::Backend(backend) = target else { return Err(Failed::NoCluster) };
     story.cluster = Some(super::story::cluster(backend));
-    match backend.policy.tls {
-        ClientTls::Mesh(_) => Err(Failed::NeedsTls),
-        ClientTls::Plain | ClientTls::Auto(_) | ClientTls::Own(_) => Ok(backend),
-    }
+    Ok(backend)
 }
 
 /// What a try says of its endpoint; nothing where it was cut short by something else.

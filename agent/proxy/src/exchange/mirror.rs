@@ -104,6 +104,7 @@ impl Copy {
             patience: PATIENCE,
             speaks: self.head.speaks(),
             apart: &self.apart,
+            mutual: self.endpoints.is_mutual(to.0),
         };
         reach.connect(to).await.ok()
     }

@@ -27,7 +27,6 @@ pub(super) fn names(retries: &Retries, failed: &Failed) -> bool {
         | Failed::NoEndpoint
         | Failed::Overflow
         | Failed::Idle { .. }
-        | Failed::NeedsTls
         | Failed::NotInHttp2
         | Failed::Answer(_)
         | Failed::TimedOut { one_try: false }

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::rig::{Answers, Rig, WORKLOAD, end_of, soon};
-use crate::{PeerAddr, connection::Accepted, reset_stream::ResetStream, serve};
+use crate::{PeerAddr, Side, connection::Accepted, reset_stream::ResetStream, serve};
 
 const LONG: Duration = Duration::from_mins(10);
 
@@ -59,7 +59,8 @@ async fn connections_that_wait_in_the_queue_are_served_before_the_listener_close
         waiting.push(rig.dial().await);
     }
     rig.trigger.drain(LONG);
-    let serving = serve(Arc::clone(&rig.proxy), Arc::clone(&rig.workload), listener, drain);
+    let serving =
+        serve(Arc::clone(&rig.proxy), Arc::clone(&rig.workload), (listener, Side::Outbound), drain);
     rig.tasks.spawn(serving);
     for mut client in waiting {
         let (mut server, _) = soon(rig.upstream.accept()).await.unwrap();
@@ -96,7 +97,7 @@ async fn a_successor_on_the_same_port_takes_over_without_a_failed_connection() {
             }
         });
     }
-    tasks.spawn(serve(old.proxy, old.workload, first, drain));
+    tasks.spawn(serve(old.proxy, old.workload, (first, Side::Outbound), drain));
     let mut clients = JoinSet::new();
     for _ in 0..8 {
         clients.spawn(async move {
@@ -108,7 +109,12 @@ async fn a_successor_on_the_same_port_takes_over_without_a_failed_connection() {
         });
     }
     tokio::time::sleep(Duration::from_millis(20)).await;
-    tasks.spawn(serve(new.proxy, new.workload, shared(addr.port()), successors_drain));
+    tasks.spawn(serve(
+        new.proxy,
+        new.workload,
+        (shared(addr.port()), Side::Outbound),
+        successors_drain,
+    ));
     tokio::time::sleep(Duration::from_millis(20)).await;
     old.trigger.drain(LONG);
     soon(async {

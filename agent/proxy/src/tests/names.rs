@@ -66,8 +66,13 @@ fn route(names: &[&str], at: SocketAddr) -> Arc<StreamRoute> {
 }
 
 fn by_name(default_action: DefaultAction) -> Answers {
-    let ruling =
-        Ruling { duty: ProxyDuty::NameRequired, default_action, upstream: None, reads_all: false };
+    let ruling = Ruling {
+        duty: ProxyDuty::NameRequired,
+        default_action,
+        upstream: None,
+        reads_all: false,
+        by_endpoint: false,
+    };
     Answers { ruling: Some(ruling), ..Answers::allow() }
 }
 
@@ -129,6 +134,7 @@ async fn under_registry_only_what_names_nothing_that_is_declared_is_reset() {
             default_action,
             upstream: None,
             reads_all: false,
+            by_endpoint: false,
         };
         Answers { ruling: Some(ruling), ..Answers::allow() }
     };

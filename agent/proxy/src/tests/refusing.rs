@@ -12,8 +12,13 @@ use crate::{Blame, Limits, Ruling};
 const RESET: (usize, Option<ErrorKind>) = (0, Some(ErrorKind::ConnectionReset));
 
 fn named(default_action: DefaultAction) -> Answers {
-    let ruling =
-        Ruling { duty: ProxyDuty::NameRequired, default_action, upstream: None, reads_all: false };
+    let ruling = Ruling {
+        duty: ProxyDuty::NameRequired,
+        default_action,
+        upstream: None,
+        reads_all: false,
+        by_endpoint: false,
+    };
     Answers { ruling: Some(ruling), ..Answers::allow() }
 }
 

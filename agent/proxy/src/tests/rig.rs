@@ -22,8 +22,8 @@ use tokio::{
 
 use crate::{
     Dial, DialError, Dialling, Drain, DrainTrigger, Exchanged, Judge, Limits, Opened, Origin,
-    OriginError, OriginalDst, Origins, Proxy, Record, Records, Ruling, Seams, Tls, Tracing,
-    UpstreamAddr, Workload, WorkloadId, serve, tls::tests::InMemory,
+    OriginError, OriginalDst, Origins, Proxy, Received, Record, Records, Ruling, Seams, Side, Tls,
+    Tracing, UpstreamAddr, Workload, WorkloadId, serve, tls::tests::InMemory,
 };
 
 pub(super) const WORKLOAD: WorkloadId = WorkloadId(7);
@@ -55,7 +55,13 @@ impl Answers {
         let (duty, default_action) = (ProxyDuty::AddressAllowed, DefaultAction::RegistryOnly);
         Self {
             origin: true,
-            ruling: Some(Ruling { duty, default_action, upstream: None, reads_all: false }),
+            ruling: Some(Ruling {
+                duty,
+                default_action,
+                upstream: None,
+                reads_all: false,
+                by_endpoint: false,
+            }),
             dial: How::Connect,
             limits: Limits::default(),
             tracing: None,
@@ -127,6 +133,8 @@ impl Records for Fixed {
         let _ = self.records.lock().unwrap().send(record);
     }
 
+    fn received(&self, _: Received) {}
+
     fn exchanged(&self, exchanged: Exchanged) {
         let _ = self.exchanged.send(exchanged);
     }
@@ -150,7 +158,12 @@ impl Rig {
     pub(super) async fn new(answers: Answers) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (mut rig, drain) = Self::idle(answers, listener.local_addr().unwrap()).await;
-        let serving = serve(Arc::clone(&rig.proxy), Arc::clone(&rig.workload), listener, drain);
+        let serving = serve(
+            Arc::clone(&rig.proxy),
+            Arc::clone(&rig.workload),
+            (listener, Side::Outbound),
+            drain,
+        );
         rig.serving = rig.tasks.spawn(serving);
         rig
     }
@@ -173,6 +186,7 @@ impl Rig {
             judge: Arc::clone(&fixed) as Arc<dyn Judge>,
             dial: Arc::clone(&fixed) as Arc<dyn Dial>,
             tls: Tls::new(Box::new(answers.files.clone())),
+            mesh: None,
             records: fixed,
             tracing: answers.tracing,
         };

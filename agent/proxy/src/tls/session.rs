@@ -7,26 +7,45 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection,
+    pki_types::{CertificateDer, ServerName},
+};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 /// The most that waits to be sent: what is taken from a writer while its reader is slow.
 const MOST_WAITING: usize = 64 * 1024;
 
-/// What a client's TLS begins with.
+/// What TLS begins with.
 #[derive(Debug)]
-pub(crate) struct Secured {
-    pub(crate) config: Arc<ClientConfig>,
-    /// The server's name.
-    pub(crate) name: ServerName<'static>,
+pub(crate) enum Secured {
+    /// As a client.
+    Client {
+        config: Arc<ClientConfig>,
+        /// The server's name.
+        name: ServerName<'static>,
+    },
+    /// As a server.
+    Server(Arc<ServerConfig>),
+}
+
+/// What both ends have agreed on.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    /// By ALPN.
+    pub(crate) protocol: Option<Vec<u8>>,
+    /// The name that the client asks for; told to the server alone.
+    pub(crate) asked: Option<String>,
+    /// The certificates that the other end has shown.
+    pub(crate) peer: Vec<CertificateDer<'static>>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Session {
-    inner: ClientConnection,
-    /// The server: a socket that was reset does not know any more.
+    inner: Connection,
+    /// The other end: a socket that was reset does not know any more.
     pub(crate) peer: SocketAddr,
 }
 
@@ -63,12 +82,16 @@ impl Read for Bare<'_> {
 }
 
 impl Session {
-    /// Agrees on TLS with the server at the other end of a socket.
-    pub(crate) async fn begin(
-        tcp: &TcpStream,
-        Secured { config, name }: Secured,
-    ) -> io::Result<Self> {
-        let mut inner = ClientConnection::new(config, name).map_err(io::Error::other)?;
+    /// Agrees on TLS with the other end of a socket.
+    pub(crate) async fn begin(tcp: &TcpStream, how: Secured) -> io::Result<Self> {
+        let mut inner: Connection = match how {
+            Secured::Client { config, name } => {
+                ClientConnection::new(config, name).map_err(io::Error::other)?.into()
+            }
+            Secured::Server(config) => {
+                ServerConnection::new(config).map_err(io::Error::other)?.into()
+            }
+        };
         inner.set_buffer_limit(Some(MOST_WAITING));
         let mut session = Self { inner, peer: tcp.peer_addr()? };
         loop {
@@ -92,15 +115,28 @@ impl Session {
         self.inner.read_tls(from)
     }
 
-    /// Looks at what was received. What is wrong with it is told to the server, too.
+    /// Looks at what was received. What is wrong with it is told to the other end, too.
     fn look(&mut self, tcp: &TcpStream) -> io::Result<()> {
         match self.inner.process_new_packets() {
             Ok(_) => Ok(()),
             Err(error) => {
-                // The server has to be told, but need not listen.
+                // The other end has to be told, but need not listen.
                 let _ = self.flush(tcp);
                 Err(io::Error::new(io::ErrorKind::InvalidData, error))
             }
+        }
+    }
+
+    /// What both ends have agreed on.
+    pub(crate) fn agreed(&self) -> Agreed {
+        let asked = match &self.inner {
+            Connection::Client(_) => None,
+            Connection::Server(server) => server.server_name().map(str::to_owned),
+        };
+        Agreed {
+            protocol: self.inner.alpn_protocol().map(<[u8]>::to_vec),
+            asked,
+            peer: self.inner.peer_certificates().map(<[_]>::to_vec).unwrap_or_default(),
         }
     }
 
@@ -125,7 +161,7 @@ impl Session {
         true
     }
 
-    /// Reads what there is; 0 is the end that the server has said. An end that it has not said is an
+    /// Reads what there is; 0 is the end that the other end has said. An end that it has not said is an
     /// error: the stream may have been cut short.
     pub(crate) fn read(&mut self, tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_from(&mut Watched(tcp), tcp, buffer)

@@ -18,6 +18,8 @@ use rustls::{
 };
 use thiserror::Error;
 
+use crate::mesh::MeshError;
+
 use super::{
     session::Secured,
     verify::{AnyOf, Anyone},
@@ -80,9 +82,9 @@ pub enum TlsError {
         /// Where they are.
         what: &'static str,
     },
-    /// The mesh's own is asked for.
-    #[error("the mesh's TLS is not spoken here yet")]
-    Mesh,
+    /// The mesh's own.
+    #[error(transparent)]
+    Mesh(#[from] MeshError),
     /// Nothing says under which name the server is asked for.
     #[error("{name:?} is no name of a server: set sni and subjectAltNames")]
     NoName {
@@ -147,7 +149,7 @@ impl Tls {
     ) -> Result<Secured, TlsError> {
         let no_name = |_| TlsError::NoName { name: name.to_owned() };
         let name = ServerName::try_from(name.to_owned()).map_err(no_name)?;
-        Ok(Secured { config: self.config(own, speaks)?, name })
+        Ok(Secured::Client { config: self.config(own, speaks)?, name })
     }
 
     fn config(&self, own: &OwnTls, speaks: Speaks) -> Result<Arc<ClientConfig>, TlsError> {

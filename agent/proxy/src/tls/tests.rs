@@ -8,9 +8,19 @@ use std::{
 
 use agent_model::requests::policy::{Certificate, OwnTls, Trust};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{
+    ClientConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+};
 
 use super::*;
+
+fn of_client(how: Secured) -> Arc<ClientConfig> {
+    match how {
+        Secured::Client { config, .. } => config,
+        Secured::Server(_) => panic!("it is a client's"),
+    }
+}
 
 /// Files of a test, and how often each was written.
 #[derive(Clone, Debug, Default)]
@@ -112,7 +122,7 @@ pub(crate) fn simple() -> OwnTls {
 fn settings_are_kept_until_a_file_changes_and_not_longer() {
     let files = InMemory::default();
     let tls = Tls::new(Box::new(files.clone()));
-    let config = || tls.client(&simple(), Speaks::Http1, "a.example").map(|found| found.config);
+    let config = || tls.client(&simple(), Speaks::Http1, "a.example").map(of_client);
     assert!(matches!(config(), Err(TlsError::File { .. })));
     files.put("ca", &Authority::new().pem);
     let first = config().unwrap();

@@ -20,6 +20,9 @@ use crate::{
 /// What `kubectl apply` keeps for itself: the whole object once more.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// On a pod: whether it is in the mesh.
+const INJECT: &str = "sidecar.istio.io/inject";
+
 /// An object that came.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -75,16 +78,21 @@ pub(super) fn item(
     Ok(Item { identity, ..read(place, &spot, value, watched.keeps_text()) })
 }
 
-/// Leaves of a pod what makes it an endpoint.
+/// Leaves of a pod what makes it an endpoint, and a workload of the mesh.
 fn endpoint_alone(pod: &mut DynamicObject) {
     const STATUS: [&str; 4] = ["phase", "conditions", "podIP", "podIPs"];
-    pod.metadata.annotations = None;
+    const SPEC: [&str; 3] = ["nodeName", "serviceAccountName", "hostNetwork"];
+    let annotations = pod.metadata.annotations.iter_mut();
+    annotations.for_each(|all| all.retain(|name, _| name == INJECT));
     pod.metadata.owner_references = None;
     let status = pod.data["status"].as_object().into_iter().flatten();
     let status = status.filter(|(field, _)| STATUS.contains(&field.as_str()));
     let status: serde_json::Map<_, _> = status.map(|(k, v)| (k.clone(), v.clone())).collect();
-    let node = &pod.data["spec"]["nodeName"];
-    pod.data = json!({"spec": {"nodeName": node, "containers": []}, "status": status});
+    let spec = pod.data["spec"].as_object().into_iter().flatten();
+    let spec = spec.filter(|(field, _)| SPEC.contains(&field.as_str()));
+    let mut spec: serde_json::Map<_, _> = spec.map(|(k, v)| (k.clone(), v.clone())).collect();
+    spec.insert("containers".to_owned(), json!([]));
+    pod.data = json!({"spec": spec, "status": status});
 }
 
 fn identify(watched: &Watched, resource: &ApiResource, object: &DynamicObject) -> Identity {

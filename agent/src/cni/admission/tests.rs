@@ -50,6 +50,7 @@ fn view(uid: &str, enrolment: Enrolment) -> PodView {
         unseen_links: Vec::new(),
     };
     PodView {
+        identity: None,
         id: id(),
         uid: uid.into(),
         workload: workload(),

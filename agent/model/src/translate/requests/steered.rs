@@ -1,5 +1,6 @@
 //! Ports whose connections an object gives the proxy something to do for: routes, TLS that is added, a
-//! policy that says more than the defaults. All others go straight out in the kernel.
+//! policy that says more than the defaults; and where this node speaks the mesh's TLS, all of services
+//! whose pods may be in the mesh. All others go straight out in the kernel.
 //!
 //! It is one answer for all clients, whichever of them see the object: the proxy carries the others'
 //! connections to where they were dialled.
@@ -11,6 +12,7 @@ use super::{
     policy::{is_usual, is_usual_on_port},
 };
 use crate::{
+    registry::Service,
     requests::{
         host::{Domain, covering},
         route::Retries,
@@ -29,6 +31,8 @@ pub(in crate::translate) struct Steered {
     by_host: BTreeMap<Domain, Said>,
     /// Whether the mesh's own retries are others than those that a client has anyway.
     retries: bool,
+    /// Namespaces with pods in the mesh, where its TLS is spoken.
+    mesh: BTreeSet<String>,
 }
 
 /// What objects say of a host's connections.
@@ -110,26 +114,41 @@ impl Steered {
             of_rule(rule, &mut by_host.entry(host).or_default().policy);
         }
         by_host.retain(|_, said| *said != Said::default());
-        Self { by_host, retries }
+        Self { by_host, retries, mesh: BTreeSet::new() }
     }
 
-    /// Whether connections to a port of some hosts go by the proxy.
-    pub(in crate::translate) fn takes<'a>(
+    /// Namespaces where the mesh's TLS is spoken with pods.
+    pub(in crate::translate) fn add_mesh(&mut self, namespaces: BTreeSet<String>) {
+        self.mesh = namespaces;
+    }
+
+    /// Whether connections to a port of a service go by the proxy.
+    pub(in crate::translate) fn takes(
         &self,
-        mut hosts: impl Iterator<Item = &'a String>,
+        service: &Service,
         (port, family): (u16, Family),
     ) -> bool {
+        let said = |host: &String| self.about(host).any(|said| said.steers(port, family));
         (self.retries && matches!(family, Family::Http | Family::Auto))
-            || hosts.any(|host| self.about(host).any(|said| said.steers(port, family)))
+            || (family != Family::Datagram && self.is_secured(service))
+            || names(service).any(said)
     }
 
-    /// Whether something about some hosts is another here than there.
-    pub(in crate::translate) fn differs<'a>(
-        &self,
-        other: &Self,
-        mut hosts: impl Iterator<Item = &'a String>,
-    ) -> bool {
-        self.retries != other.retries || hosts.any(|host| self.about(host).ne(other.about(host)))
+    /// Whether something about a service is another here than there.
+    pub(in crate::translate) fn differs(&self, other: &Self, service: &Service) -> bool {
+        self.retries != other.retries
+            || self.is_secured(service) != other.is_secured(service)
+            || names(service).any(|host| self.about(host).ne(other.about(host)))
+    }
+
+    /// Whether a service's pods may be in the mesh, whose TLS is spoken with them.
+    fn is_secured(&self, service: &Service) -> bool {
+        !service.external && self.is_in_mesh(&service.key.namespace)
+    }
+
+    /// Whether a namespace may have pods with whom the mesh's TLS is spoken.
+    pub(super) fn is_in_mesh(&self, namespace: &str) -> bool {
+        self.mesh.contains(namespace)
     }
 
     /// Hosts that routes for requests name.
@@ -140,6 +159,10 @@ impl Steered {
     fn about(&self, host: &str) -> impl Iterator<Item = &Said> {
         covering(&self.by_host, Domain::new(host))
     }
+}
+
+fn names(service: &Service) -> impl Iterator<Item = &String> {
+    service.hosts.iter().chain(&service.alias)
 }
 
 fn of_routes(object: &VirtualService, said: &mut Said) {

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     pod::WorkloadName,
-    requests::backend::{Backend, LoadAssignment},
+    requests::{
+        MeshPeer,
+        backend::{Backend, LoadAssignment},
+    },
     resource::{Kind, app_mesh::VirtualNode},
 };
 
@@ -295,6 +298,12 @@ impl Requests for RequestModel {
 
     fn load_assignment(&self, backend: &Backend) -> LoadAssignment {
         self.assignment(backend)
+    }
+
+    fn mesh_peer(&self, address: IpAddr) -> Option<MeshPeer> {
+        let pod = self.workloads.at(address).filter(|pod| pod.enrolled)?;
+        let is_here = self.members.as_ref().is_some_and(|all| all.contains_key(&pod.id));
+        Some(MeshPeer { identity: self.identity_of(pod), is_here })
     }
 
     fn workload_at(&self, address: IpAddr) -> Option<Arc<WorkloadName>> {

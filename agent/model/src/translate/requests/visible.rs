@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, net::IpAddr, num::NonZeroU16, sync::Arc};
 
-use super::{super::workloads::Labels, RequestModel};
+use super::{
+    super::workloads::{Labels, Workload},
+    RequestModel,
+};
 use crate::{
     address,
     endpoints::{Endpoint, Endpoints},
     registry::{Ports, Scope, Service, ServicePort},
     requests::{backend::PortOfHost, host::Domain},
-    resource::{Kind, ObjectKey, tag::REVISION},
+    resource::{Kind, Object, ObjectKey, tag::REVISION},
 };
 
 /// On a workload that is no pod: mutual TLS can be spoken with it.
@@ -141,13 +144,8 @@ impl RequestModel {
         labels.extend(stated.iter().flat_map(|one| one.labels.clone()));
         let account = stated.as_ref().map(|one| one.service_account.as_str());
         let account = account.filter(|account| !account.is_empty());
-        let of = |namespace: &str, account: &str| {
-            let revision = labels.get(REVISION).map(String::as_str);
-            let governed = self.revisions.of_label(revision, self.namespace(namespace));
-            governed.settings.identity(namespace, account)
-        };
-        let own = account.map(|account| of(&service.key.namespace, account));
-        let of_pod = || pod.map(|pod| of(&pod.namespace, &pod.service_account));
+        let own = account.map(|account| self.identity(&service.key.namespace, account, &labels));
+        let of_pod = || pod.map(|pod| self.identity_of(pod));
         let says = stated.is_some() && labels.get(TLS_MODE).is_some_and(|mode| mode == "istio");
         KnownEndpoint {
             address: *address,
@@ -155,9 +153,33 @@ impl RequestModel {
             weight: *weight,
             locality: locality.clone(),
             identity: own.or_else(of_pod),
-            enrolled: says || pod.is_some_and(|one| one.enrolled),
+            enrolled: says || pod.map_or_else(|| self.may_enrol(service, at), |one| one.enrolled),
             labels,
         }
+    }
+
+    /// Whether a pod that is not known yet may be in the mesh. Nothing is sent to it in plaintext by
+    /// mistake: whoever speaks to it waits until it is known.
+    fn may_enrol(&self, service: &Service, at: &Endpoint) -> bool {
+        let of_pods = || match self.objects.get(&service.key) {
+            Some(Object::Service(service)) => service.has_selector(),
+            _ => false,
+        };
+        at.workload.is_none()
+            && self.steered.is_in_mesh(&service.key.namespace)
+            && !self.workloads.is_host(at.address)
+            && of_pods()
+    }
+
+    /// As whom a pod speaks.
+    pub(super) fn identity_of(&self, pod: &Workload) -> String {
+        self.identity(&pod.namespace, &pod.service_account, &pod.labels)
+    }
+
+    fn identity(&self, namespace: &str, account: &str, labels: &Labels) -> String {
+        let revision = labels.get(REVISION).map(String::as_str);
+        let governed = self.revisions.of_label(revision, self.namespace(namespace));
+        governed.settings.identity(namespace, account)
     }
 
     /// Who may answer for a service.

@@ -1,0 +1,242 @@
+//! The mesh's TLS between two agents: mutual, by the certificates of the workloads at both ends.
+//!
+//! A connection to a pod of another node is dialled at [`form::PORT`] of the pod's own address, where
+//! that node's agent ends its TLS. Which peers speak it, and as whom, follows from objects alone: what a
+//! peer does on the wire never leads to plaintext.
+//!
+//! ```text
+//! form     what is said inside: names, ports and answers; pure
+//! verify   whether a certificate is that of a workload of the mesh
+//! ```
+
+pub(crate) mod form;
+mod verify;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use agent_identity::{
+    bundle::Bundle,
+    life::{Identities, NoCertificate},
+    spiffe::{SpiffeId, TrustDomains},
+};
+use agent_model::requests::MeshPeer;
+use rustls::{
+    ClientConfig, ServerConfig, SignatureScheme,
+    client::{ResolvesClientCert, Resumption},
+    crypto::{CryptoProvider, ring},
+    pki_types::ServerName,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+    version::TLS13,
+};
+use thiserror::Error;
+
+use crate::{WorkloadId, tls::Secured};
+use verify::{Clients, Servers};
+
+/// Settings that are kept. Each pair of identities that speak has one; those of pods that left go.
+const MOST_KEPT: usize = 4_096;
+
+/// Who speaks the mesh's TLS.
+pub trait Peers: Send + Sync {
+    /// As whom a workload of this node speaks; `None` where it has no identity.
+    fn own(&self, workload: WorkloadId) -> Option<SpiffeId>;
+
+    /// The pod in the mesh that has an address.
+    fn at(&self, address: IpAddr) -> Option<MeshPeer>;
+}
+
+/// Why the mesh's TLS cannot be spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum MeshError {
+    /// This node has no CA.
+    #[error("this node's pods have no certificates: give the agents a CA (--ca or --ca-dir)")]
+    Off,
+    /// The workload has no name.
+    #[error("the workload has no identity: its ServiceAccount is not known")]
+    Nameless,
+    /// Nothing says who is at the address.
+    #[error("identity-unknown: no pod of the mesh is known at the address")]
+    Unknown,
+    /// There is no certificate.
+    #[error("the workload has no certificate: {0}")]
+    Certificate(#[from] NoCertificate),
+    /// What there is cannot be used.
+    #[error("the workload's certificate cannot be used")]
+    Unusable,
+}
+
+/// See the module.
+pub struct Mesh {
+    identities: Identities,
+    peers: Box<dyn Peers>,
+    provider: Arc<CryptoProvider>,
+    clients: Mutex<HashMap<(SpiffeId, BTreeSet<String>), Kept<ClientConfig>>>,
+    servers: Mutex<HashMap<SpiffeId, Kept<ServerConfig>>>,
+}
+
+/// Settings, and what they were made from.
+struct Kept<T> {
+    certified: Arc<CertifiedKey>,
+    bundle: Arc<Bundle>,
+    config: Arc<T>,
+}
+
+impl<T> Kept<T> {
+    fn is_of(&self, certified: &Arc<CertifiedKey>, bundle: &Arc<Bundle>) -> bool {
+        Arc::ptr_eq(&self.certified, certified) && Arc::ptr_eq(&self.bundle, bundle)
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh").finish_non_exhaustive()
+    }
+}
+
+impl Mesh {
+    /// With the certificates of this node's workloads.
+    pub fn new(identities: Identities, peers: Box<dyn Peers>) -> Arc<Self> {
+        let (clients, servers) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { identities, peers, provider: provider(), clients, servers })
+    }
+
+    /// The pod in the mesh that has an address.
+    pub(crate) fn peer(&self, at: IpAddr) -> Option<MeshPeer> {
+        self.peers.at(at)
+    }
+
+    /// What a connection of a workload to a port of a pod needs, whose certificate has to name one of
+    /// the expected identities.
+    pub(crate) async fn client(
+        &self,
+        from: WorkloadId,
+        expected: BTreeSet<String>,
+        port: u16,
+    ) -> Result<Secured, MeshError> {
+        let own = self.peers.own(from).ok_or(MeshError::Nameless)?;
+        let (certified, bundle) = self.own(&own).await?;
+        let name =
+            ServerName::try_from(form::server_name(port)).map_err(|_| MeshError::Unusable)?;
+        let key = (own, expected);
+        let mut kept = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.get(&key).filter(|known| known.is_of(&certified, &bundle)) {
+            return Ok(Secured::Client { config: Arc::clone(&known.config), name });
+        }
+        let config = Arc::new(self.client_config(&key, &certified, &bundle)?);
+        make_room(&mut kept);
+        let fresh = Kept { certified, bundle, config: Arc::clone(&config) };
+        kept.insert(key, fresh);
+        Ok(Secured::Client { config, name })
+    }
+
+    /// What a connection needs that was accepted for a workload.
+    pub(crate) async fn server(&self, of: WorkloadId) -> Result<Secured, MeshError> {
+        let own = self.peers.own(of).ok_or(MeshError::Nameless)?;
+        let (certified, bundle) = self.own(&own).await?;
+        let mut kept = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.get(&own).filter(|known| known.is_of(&certified, &bundle)) {
+            return Ok(Secured::Server(Arc::clone(&known.config)));
+        }
+        let config = Arc::new(self.server_config(&own, &certified, &bundle)?);
+        make_room(&mut kept);
+        kept.insert(own, Kept { certified, bundle, config: Arc::clone(&config) });
+        Ok(Secured::Server(config))
+    }
+
+    /// The certificate of an identity, and the roots that are trusted.
+    async fn own(&self, id: &SpiffeId) -> Result<(Arc<CertifiedKey>, Arc<Bundle>), MeshError> {
+        let certified = self.identities.certified(id).await?;
+        Ok((certified, Arc::clone(&self.identities.bundle().borrow())))
+    }
+
+    fn client_config(
+        &self,
+        (own, expected): &(SpiffeId, BTreeSet<String>),
+        certified: &Arc<CertifiedKey>,
+        bundle: &Arc<Bundle>,
+    ) -> Result<ClientConfig, MeshError> {
+        let verifier = Servers {
+            bundle: Arc::clone(bundle),
+            domains: domains(own),
+            expected: expected.clone(),
+            provider: Arc::clone(&self.provider),
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
+        let builder = builder.with_protocol_versions(&[&TLS13]).map_err(|_| MeshError::Unusable)?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = builder.with_client_cert_resolver(Arc::new(Shown(Arc::clone(certified))));
+        config.alpn_protocols = form::protocols();
+        // A resumed session would not look at certificates again.
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    fn server_config(
+        &self,
+        own: &SpiffeId,
+        certified: &Arc<CertifiedKey>,
+        bundle: &Arc<Bundle>,
+    ) -> Result<ServerConfig, MeshError> {
+        let verifier = Clients {
+            bundle: Arc::clone(bundle),
+            domains: domains(own),
+            provider: Arc::clone(&self.provider),
+        };
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider));
+        let builder = builder.with_protocol_versions(&[&TLS13]).map_err(|_| MeshError::Unusable)?;
+        let builder = builder.with_client_cert_verifier(Arc::new(verifier));
+        let mut config = builder.with_cert_resolver(Arc::new(Shown(Arc::clone(certified))));
+        config.alpn_protocols = form::protocols();
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+}
+
+/// Whose certificates are believed.
+fn domains(own: &SpiffeId) -> TrustDomains {
+    TrustDomains::new(own.trust_domain().clone(), Vec::new())
+}
+
+fn make_room<K, T>(kept: &mut HashMap<K, Kept<T>>) {
+    if kept.len() >= MOST_KEPT {
+        kept.clear();
+    }
+}
+
+/// The suites that ztunnel speaks too.
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = ring::default_provider();
+    provider.cipher_suites = vec![
+        ring::cipher_suite::TLS13_AES_256_GCM_SHA384,
+        ring::cipher_suite::TLS13_AES_128_GCM_SHA256,
+    ];
+    Arc::new(provider)
+}
+
+/// A certificate that is shown to whoever asks in a way that is known here.
+#[derive(Debug)]
+struct Shown(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let is_direct = hello.alpn().is_some_and(|mut all| all.any(|one| one == form::DIRECT));
+        let has_port = || hello.server_name().is_some_and(|name| form::port(name).is_some());
+        (!is_direct || has_port()).then(|| Arc::clone(&self.0))
+    }
+}

@@ -1,0 +1,174 @@
+//! Two nodes with one CA, each with an agent and a pod: a client on the first, a server on the second.
+//! Both nodes' agents are on one machine, in the network between the pods, and each knows its own pod.
+
+use std::{fmt::Write as _, fs, net::SocketAddr, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, Result};
+use sekisho_tests::{
+    agent::Agent,
+    manifest::{Mode, NAMESPACE},
+    name,
+    pod::http::{Answers, Requests},
+    process::{Process, probe},
+    service,
+    stage::Net,
+    web::Web,
+    world::{Host, Wiring, World},
+};
+use serde_json::Value;
+
+/// Declared as HTTP.
+pub const HTTP: u16 = 9_080;
+/// Declared as TCP.
+pub const TCP: u16 = 9_090;
+/// Where agents reach pods.
+pub const HBONE: u16 = 15_008;
+/// As whom the pods speak.
+pub const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
+pub const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
+/// Longer than all requests of one test.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// See the module.
+pub struct Mesh {
+    pub net: Net,
+    pub client: Process,
+    pub agents: [Agent; 2],
+    _servers: [Web; 2],
+    pub pod: Host,
+    pub server: Host,
+    pub world: World,
+    _ca: Folder,
+}
+
+/// A folder of its own that goes when this does.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It is in the way of no other test.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Mesh {
+    pub fn new(net: Net) -> Result<Self> {
+        let ca = Folder(std::env::temp_dir().join(name::unique()));
+        let world = World::new(Wiring::Routed)?;
+        let (pod, server) = (world.pod("client")?, world.pod("server")?);
+        let servers = [Web::start(&server, HTTP, "v1")?, Web::start(&server, TCP, "v1")?];
+        let agent = |node| -> Result<Agent> {
+            let agent = Agent::new(&world)?.with("--node-name", node);
+            Ok(agent.with("--ca-dir", &ca.0.display().to_string()))
+        };
+        let agents = [agent("node-1")?, agent("node-2")?];
+        let mut command = probe()?;
+        command.arg("http");
+        let client = pod.run(command)?;
+        let mut mesh = Self { net, client, agents, _servers: servers, pod, server, world, _ca: ca };
+        mesh.write("pods", &mesh.pods())?;
+        mesh.write("service", &service_of(&mesh.server))?;
+        for agent in &mesh.agents {
+            agent.config().namespace(true)?;
+            agent.config().mesh(Mode::AllowAny)?;
+        }
+        for node in 0..2 {
+            mesh.start(node)?;
+        }
+        Ok(mesh)
+    }
+
+    /// Starts a node's agent, and waits until its pod is in the mesh and has a certificate.
+    pub fn start(&mut self, node: usize) -> Result<()> {
+        let agent = &mut self.agents[node];
+        agent.start(&self.world)?;
+        let pod = ["client", "server"][node];
+        agent.wait_until("the pod is enrolled", |agent| Ok(agent.enrolment(pod)? == "enrolled"))?;
+        agent.wait_until("the pod has a certificate", |agent| {
+            Ok(agent.status()?["identity"]["certificates"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|one| one["state"] == "valid")))
+        })
+    }
+
+    /// A manifest for both.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        self.agents.iter().try_for_each(|agent| agent.config().write(name, text))
+    }
+
+    /// Requests to the Service's port.
+    pub fn requests(&self, port: u16, count: u32) -> Requests {
+        Requests {
+            to: service::at(self.net, port),
+            lines: vec!["GET / HTTP/1.1".to_owned(), format!("Host: server:{port}")],
+            body: String::new(),
+            count,
+            millis: 0,
+            each: 1,
+            tls: None,
+        }
+    }
+
+    /// What came of some requests.
+    pub fn send(&mut self, requests: &Requests) -> Result<Answers> {
+        self.client.say(&serde_json::to_string(requests)?)?;
+        self.client.answer(PATIENCE)
+    }
+
+    /// The flows of a node that came from another's agent.
+    pub fn received(&self, node: usize) -> Result<Vec<Value>> {
+        let flows = self.agents[node].flows()?;
+        Ok(flows.into_iter().filter(|flow| flow["direction"] == "inbound").collect())
+    }
+
+    /// Where the server's agent is.
+    pub fn hbone(&self) -> SocketAddr {
+        SocketAddr::new(self.net.of(&self.server), HBONE)
+    }
+
+    fn pods(&self) -> String {
+        let mut text = String::new();
+        for (node, host) in [("node-1", &self.pod), ("node-2", &self.server)] {
+            let ([v4, v6], name) = (host.addresses(), host.name());
+            let _ = write!(
+                text,
+                "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, \
+                 namespace: {NAMESPACE}, labels: {{app: {name}}}, \
+                 annotations: {{sekisho.dev/netns: {}}}}}\n\
+                 spec: {{nodeName: {node}, serviceAccountName: {name}, \
+                 containers: [{{name: app, image: none}}]}}\n\
+                 status: {{podIP: {v4}, podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]}}\n",
+                host.netns().path().display()
+            );
+        }
+        text
+    }
+
+    /// One text of a flow.
+    pub fn word(flow: &Value, field: &str) -> Result<String> {
+        let word = flow[field].as_str().with_context(|| format!("{field} of {flow}"))?;
+        Ok(word.to_owned())
+    }
+}
+
+/// The Service of the server, with addresses that only proxies know.
+fn service_of(server: &Host) -> String {
+    let [v4, v6] = service::addresses();
+    let ports = format!("[{{name: http, port: {HTTP}}}, {{name: tcp, port: {TCP}}}]");
+    let mut text = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: server, namespace: {NAMESPACE}}}\n\
+         spec:\n  clusterIP: {v4}\n  clusterIPs: [{v4}, \"{v6}\"]\n  ipFamilies: [IPv4, IPv6]\n  \
+         selector: {{app: server}}\n  ports: {ports}\n"
+    );
+    for (family, address) in ["IPv4", "IPv6"].iter().zip(server.addresses()) {
+        let _ = write!(
+            text,
+            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: server-{}, namespace: {NAMESPACE}, \
+             labels: {{kubernetes.io/service-name: server}}}}\naddressType: {family}\n\
+             endpoints: [{{addresses: [\"{address}\"]}}]\nports: {ports}\n",
+            family.to_lowercase(),
+        );
+    }
+    text
+}
