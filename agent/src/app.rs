@@ -335,7 +335,7 @@ fn start_sync(
         tls: Tls::new(Box::new(Certificates::new(args.tls_dir.clone()))),
         mesh: identity.map(|identity| {
             let peers = Box::new(MeshPeers(Arc::clone(members)));
-            Mesh::new(identity.identities(), peers)
+            Mesh::new(identity.identities(), peers, args.mesh_protocol.into())
         }),
         records: borrowed,
         tracing: args.otlp_endpoint.is_some().then_some(args.trace_sampling),

@@ -127,7 +127,8 @@ impl Proxy {
         by: &Accepted,
         ledger: &mut Ledger,
     ) -> Result<Option<Ready>, Failure> {
-        let origin = self.seams.origins.origin(by.workload, client.stream())?;
+        let socket = client.socket().ok_or(Failure::NoOrigin)?;
+        let origin = self.seams.origins.origin(by.workload, socket)?;
         ledger.note(|entry| entry.origin = Some(origin));
         let ruling = self.seams.judge.judge(by.workload, &origin);
         let outbound = self.seams.judge.outbound(by.workload);

@@ -4,6 +4,8 @@
 //! The application is dialled before the other agent is told that it is connected: a port on which nobody
 //! listens is refused there as it would be without a mesh.
 
+mod hbone;
+
 use std::{
     io,
     net::SocketAddr,
@@ -51,6 +53,12 @@ pub enum Rejected {
     /// What is spoken inside is not known here.
     #[error("the client speaks no protocol that is known here")]
     Protocol,
+    /// It is no `CONNECT`.
+    #[error("the client's request is no CONNECT")]
+    Method,
+    /// It names another workload, or nothing that is known here.
+    #[error("the client's CONNECT is not for an address and port of this workload")]
+    Authority,
     /// It asks for a port that nothing may be carried to.
     #[error("the client asks for port {port}, which is the agent's own")]
     Port {
@@ -74,6 +82,8 @@ impl Rejected {
             Self::Tls(_) => "mesh-tls",
             Self::Slow { .. } => "mesh-tls-timeout",
             Self::Protocol => "mesh-protocol",
+            Self::Method => "hbone-method",
+            Self::Authority => "hbone-authority",
             Self::Port { .. } => "agent-port",
             Self::Dial(DialError::Refused { .. }) => "application-refused",
             Self::Dial(_) => "application-unreachable",
@@ -93,10 +103,32 @@ struct Entry {
     peer: Option<String>,
     to: SocketAddr,
     failure: Option<Rejected>,
+    /// Whether it is told of otherwise.
+    is_told: bool,
+}
+
+impl Entry {
+    /// That of a stream of the same connection.
+    fn another(&self, records: Arc<dyn Records>) -> Self {
+        Self {
+            records,
+            since: Instant::now(),
+            tally: Tally::default(),
+            workload: self.workload,
+            client: self.client,
+            peer: self.peer.clone(),
+            to: self.to,
+            failure: Some(Rejected::Carried(Failure::Stopped)),
+            is_told: false,
+        }
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        if self.is_told {
+            return;
+        }
         self.records.received(Received {
             workload: self.workload,
             client: self.client,
@@ -124,6 +156,7 @@ impl Proxy {
             to: SocketAddr::new(at.ip().to_canonical(), at.port()),
             // Of one that is cut short by the agent's end.
             failure: Some(Rejected::Carried(Failure::Stopped)),
+            is_told: false,
         };
         let outcome = self.take_in(accepted, &by, &mut entry).await;
         if let Err(rejected) = &outcome {
@@ -147,8 +180,10 @@ impl Proxy {
         let client = client.map_err(Rejected::Tls)?;
         let agreed = client.agreed().ok_or(Rejected::Protocol)?;
         entry.peer = identity_of(&agreed.peer).ok().map(|peer| peer.to_string());
-        if agreed.protocol.as_deref() != Some(form::DIRECT) {
-            return Err(Rejected::Protocol);
+        match agreed.protocol.as_deref() {
+            Some(form::DIRECT) => {}
+            Some(form::TUNNEL) => return self.tunnel(client, by, entry).await,
+            _ => return Err(Rejected::Protocol),
         }
         let port = agreed.asked.as_deref().and_then(form::port).ok_or(Rejected::Protocol)?;
         entry.to.set_port(port);

@@ -65,7 +65,7 @@ pub use failure::{Blame, Failure};
 pub use inbound::Rejected;
 pub use judge::{Judge, Ruling};
 pub use limits::Limits;
-pub use mesh::{Mesh, MeshError, Peers};
+pub use mesh::{Mesh, MeshError, MeshProtocol, Peers};
 pub use origin::{Origin, OriginError, Origins};
 pub use record::{Opened, Received, Record, Records};
 pub use route::Protocol;

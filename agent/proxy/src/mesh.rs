@@ -5,11 +5,17 @@
 //! peer does on the wire never leads to plaintext.
 //!
 //! ```text
+//! connect  a connection to a port of a pod
 //! form     what is said inside: names, ports and answers; pure
 //! verify   whether a certificate is that of a workload of the mesh
+//! pool     connections of HBONE, which streams share
+//! tunnel   a stream of HBONE as a byte stream
 //! ```
 
+pub(crate) mod connect;
 pub(crate) mod form;
+pub(crate) mod pool;
+pub(crate) mod tunnel;
 mod verify;
 
 use std::{
@@ -37,6 +43,7 @@ use rustls::{
 use thiserror::Error;
 
 use crate::{WorkloadId, tls::Secured};
+use pool::Tunnels;
 use verify::{Clients, Servers};
 
 /// Settings that are kept. Each pair of identities that speak has one; those of pods that left go.
@@ -49,6 +56,16 @@ pub trait Peers: Send + Sync {
 
     /// The pod in the mesh that has an address.
     fn at(&self, address: IpAddr) -> Option<MeshPeer>;
+}
+
+/// What is offered to other agents, of what is spoken inside the mesh's TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MeshProtocol {
+    /// One TLS connection for each connection, and HBONE to those that know nothing else.
+    #[default]
+    Direct,
+    /// HBONE alone.
+    Hbone,
 }
 
 /// Why the mesh's TLS cannot be spoken.
@@ -75,9 +92,18 @@ pub enum MeshError {
 pub struct Mesh {
     identities: Identities,
     peers: Box<dyn Peers>,
+    protocol: MeshProtocol,
+    tunnels: Tunnels,
     provider: Arc<CryptoProvider>,
     clients: Mutex<HashMap<(SpiffeId, BTreeSet<String>), Kept<ClientConfig>>>,
     servers: Mutex<HashMap<SpiffeId, Kept<ServerConfig>>>,
+}
+
+/// As whom a workload speaks, and whom it believes.
+struct Own {
+    id: SpiffeId,
+    certified: Arc<CertifiedKey>,
+    bundle: Arc<Bundle>,
 }
 
 /// Settings, and what they were made from.
@@ -88,8 +114,13 @@ struct Kept<T> {
 }
 
 impl<T> Kept<T> {
-    fn is_of(&self, certified: &Arc<CertifiedKey>, bundle: &Arc<Bundle>) -> bool {
-        Arc::ptr_eq(&self.certified, certified) && Arc::ptr_eq(&self.bundle, bundle)
+    fn new(own: &Own, config: &Arc<T>) -> Self {
+        let (certified, bundle) = (Arc::clone(&own.certified), Arc::clone(&own.bundle));
+        Self { certified, bundle, config: Arc::clone(config) }
+    }
+
+    fn is_of(&self, own: &Own) -> bool {
+        Arc::ptr_eq(&self.certified, &own.certified) && Arc::ptr_eq(&self.bundle, &own.bundle)
     }
 }
 
@@ -101,9 +132,10 @@ impl fmt::Debug for Mesh {
 
 impl Mesh {
     /// With the certificates of this node's workloads.
-    pub fn new(identities: Identities, peers: Box<dyn Peers>) -> Arc<Self> {
-        let (clients, servers) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { identities, peers, provider: provider(), clients, servers })
+    pub fn new(identities: Identities, peers: Box<dyn Peers>, protocol: MeshProtocol) -> Arc<Self> {
+        let (clients, servers, tunnels) = (Mutex::default(), Mutex::default(), Tunnels::default());
+        let provider = provider();
+        Arc::new(Self { identities, peers, protocol, tunnels, provider, clients, servers })
     }
 
     /// The pod in the mesh that has an address.
@@ -111,88 +143,82 @@ impl Mesh {
         self.peers.at(at)
     }
 
-    /// What a connection of a workload to a port of a pod needs, whose certificate has to name one of
-    /// the expected identities.
-    pub(crate) async fn client(
+    /// What a connection to a port of a pod needs, whose certificate has to name one of the expected
+    /// identities.
+    fn client(
         &self,
-        from: WorkloadId,
-        expected: BTreeSet<String>,
+        own: &Own,
+        expected: &BTreeSet<String>,
         port: u16,
     ) -> Result<Secured, MeshError> {
-        let own = self.peers.own(from).ok_or(MeshError::Nameless)?;
-        let (certified, bundle) = self.own(&own).await?;
         let name =
             ServerName::try_from(form::server_name(port)).map_err(|_| MeshError::Unusable)?;
-        let key = (own, expected);
+        let key = (own.id.clone(), expected.clone());
         let mut kept = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.get(&key).filter(|known| known.is_of(&certified, &bundle)) {
+        if let Some(known) = kept.get(&key).filter(|known| known.is_of(own)) {
             return Ok(Secured::Client { config: Arc::clone(&known.config), name });
         }
-        let config = Arc::new(self.client_config(&key, &certified, &bundle)?);
+        let config = Arc::new(self.client_config(own, expected)?);
         make_room(&mut kept);
-        let fresh = Kept { certified, bundle, config: Arc::clone(&config) };
-        kept.insert(key, fresh);
+        kept.insert(key, Kept::new(own, &config));
         Ok(Secured::Client { config, name })
     }
 
     /// What a connection needs that was accepted for a workload.
     pub(crate) async fn server(&self, of: WorkloadId) -> Result<Secured, MeshError> {
-        let own = self.peers.own(of).ok_or(MeshError::Nameless)?;
-        let (certified, bundle) = self.own(&own).await?;
+        let own = self.own(of).await?;
         let mut kept = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.get(&own).filter(|known| known.is_of(&certified, &bundle)) {
+        if let Some(known) = kept.get(&own.id).filter(|known| known.is_of(&own)) {
             return Ok(Secured::Server(Arc::clone(&known.config)));
         }
-        let config = Arc::new(self.server_config(&own, &certified, &bundle)?);
+        let config = Arc::new(self.server_config(&own)?);
         make_room(&mut kept);
-        kept.insert(own, Kept { certified, bundle, config: Arc::clone(&config) });
+        kept.insert(own.id.clone(), Kept::new(&own, &config));
         Ok(Secured::Server(config))
     }
 
-    /// The certificate of an identity, and the roots that are trusted.
-    async fn own(&self, id: &SpiffeId) -> Result<(Arc<CertifiedKey>, Arc<Bundle>), MeshError> {
-        let certified = self.identities.certified(id).await?;
-        Ok((certified, Arc::clone(&self.identities.bundle().borrow())))
+    /// As whom a workload speaks, and whom it believes.
+    async fn own(&self, workload: WorkloadId) -> Result<Own, MeshError> {
+        let id = self.peers.own(workload).ok_or(MeshError::Nameless)?;
+        let certified = self.identities.certified(&id).await?;
+        let bundle = Arc::clone(&self.identities.bundle().borrow());
+        Ok(Own { id, certified, bundle })
     }
 
     fn client_config(
         &self,
-        (own, expected): &(SpiffeId, BTreeSet<String>),
-        certified: &Arc<CertifiedKey>,
-        bundle: &Arc<Bundle>,
+        own: &Own,
+        expected: &BTreeSet<String>,
     ) -> Result<ClientConfig, MeshError> {
         let verifier = Servers {
-            bundle: Arc::clone(bundle),
-            domains: domains(own),
+            bundle: Arc::clone(&own.bundle),
+            domains: domains(&own.id),
             expected: expected.clone(),
             provider: Arc::clone(&self.provider),
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider));
         let builder = builder.with_protocol_versions(&[&TLS13]).map_err(|_| MeshError::Unusable)?;
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-        let mut config = builder.with_client_cert_resolver(Arc::new(Shown(Arc::clone(certified))));
-        config.alpn_protocols = form::protocols();
+        let shown = Shown(Arc::clone(&own.certified));
+        let mut config = builder.with_client_cert_resolver(Arc::new(shown));
+        config.alpn_protocols = form::offered(self.protocol);
         // A resumed session would not look at certificates again.
         config.resumption = Resumption::disabled();
         Ok(config)
     }
 
-    fn server_config(
-        &self,
-        own: &SpiffeId,
-        certified: &Arc<CertifiedKey>,
-        bundle: &Arc<Bundle>,
-    ) -> Result<ServerConfig, MeshError> {
+    fn server_config(&self, own: &Own) -> Result<ServerConfig, MeshError> {
         let verifier = Clients {
-            bundle: Arc::clone(bundle),
-            domains: domains(own),
+            bundle: Arc::clone(&own.bundle),
+            domains: domains(&own.id),
             provider: Arc::clone(&self.provider),
         };
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider));
         let builder = builder.with_protocol_versions(&[&TLS13]).map_err(|_| MeshError::Unusable)?;
         let builder = builder.with_client_cert_verifier(Arc::new(verifier));
-        let mut config = builder.with_cert_resolver(Arc::new(Shown(Arc::clone(certified))));
-        config.alpn_protocols = form::protocols();
+        let shown = Shown(Arc::clone(&own.certified));
+        let mut config = builder.with_cert_resolver(Arc::new(shown));
+        config.alpn_protocols = form::offered(MeshProtocol::Direct);
         config.send_tls13_tickets = 0;
         Ok(config)
     }

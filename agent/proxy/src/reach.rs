@@ -1,6 +1,12 @@
 //! A connection to an upstream: from the socket in the workload's network to what is spoken on.
 
-use std::{io, net::SocketAddr, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use agent_model::requests::{
     host::Domain,
@@ -10,10 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     DialError, OriginalDst, PeerAddr, Seams, UpstreamAddr, WorkloadId,
-    mesh::{
-        MeshError,
-        form::{self, Answer},
-    },
+    mesh::{Mesh, MeshError, connect::Call},
     proxy_header,
     reset_stream::ResetStream,
     tls::{Secured, Speaks, TlsError},
@@ -42,8 +45,8 @@ enum Secure {
     No,
     /// What an object asks for.
     Own(Secured),
-    /// The mesh's, with the agent at this address.
-    Mesh(Secured, UpstreamAddr),
+    /// The mesh's, with a pod that shows one of these names.
+    Mesh(Arc<Mesh>, BTreeSet<String>),
 }
 
 /// What tells connections to an endpoint apart: those that differ in it are never used for each other.
@@ -76,32 +79,28 @@ impl Reach<'_> {
         let patience = limits.map_or(self.patience, |limits| limits.connect_timeout);
         let probes = limits.and_then(|limits| limits.keepalive).unwrap_or_default();
         // What cannot be spoken is not dialled.
-        let secure = self.secure(to).await.map_err(DialError::Settings)?;
-        let at = match &secure {
-            Secure::Mesh(_, agent) => *agent,
-            Secure::No | Secure::Own(_) => to,
-        };
+        let secure = self.secure(to).map_err(DialError::Settings)?;
         let end = Instant::now() + patience;
-        let dialled = self.seams.dial.dial(self.from, at, patience).await?;
+        let late = |_| DialError::TimedOut { addr: to, after: patience };
+        let lost = |source| DialError::Unreachable { addr: to, source };
+        if let Secure::Mesh(mesh, expected) = secure {
+            let (dial, from) = (&*self.seams.dial, self.from);
+            let call = Call { dial, from, to, expected, patience, probes };
+            let stream = timeout_at(end, mesh.connect(call)).await.map_err(late)??;
+            self.introduce(&stream, to).await.map_err(lost)?;
+            return Ok(stream);
+        }
+        let dialled = self.seams.dial.dial(self.from, to, patience).await?;
         let local = |error: io::Error| DialError::Local(error.into());
         let stream = ResetStream::dialled(dialled, probes).map_err(local)?;
-        let lost = |source| DialError::Unreachable { addr: to, source };
         self.introduce(&stream, to).await.map_err(lost)?;
-        let late = |_| DialError::TimedOut { addr: to, after: patience };
-        let failed = |source| DialError::Tls { addr: to, source };
-        match secure {
-            Secure::No => Ok(stream),
-            Secure::Own(how) => {
-                timeout_at(end, stream.secured(how)).await.map_err(late)?.map_err(failed)
-            }
-            Secure::Mesh(how, _) => {
-                timeout_at(end, through(stream, how, to)).await.map_err(late)?
-            }
-        }
+        let Secure::Own(how) = secure else { return Ok(stream) };
+        let secured = timeout_at(end, stream.secured(how)).await.map_err(late)?;
+        secured.map_err(|source| DialError::Tls { addr: to, source })
     }
 
     /// What TLS is put on a connection.
-    async fn secure(&self, to: UpstreamAddr) -> Result<Secure, TlsError> {
+    fn secure(&self, to: UpstreamAddr) -> Result<Secure, TlsError> {
         let names: &[String] = match self.policy.map(|policy| &policy.tls) {
             Some(ClientTls::Plain) => return Ok(Secure::No),
             Some(ClientTls::Own(own)) => {
@@ -126,9 +125,7 @@ impl Reach<'_> {
             Some(peer) if names.is_empty() => [peer.identity].into(),
             Some(_) => names.iter().cloned().collect(),
         };
-        let secured = mesh.client(self.from, expected, to.0.port()).await?;
-        let agent = UpstreamAddr(SocketAddr::new(to.0.ip(), form::PORT));
-        Ok(Secure::Mesh(secured, agent))
+        Ok(Secure::Mesh(Arc::clone(mesh), expected))
     }
 
     /// Tells the destination who dialled what, before anything else, where it asks for that. The client's
@@ -138,47 +135,12 @@ impl Reach<'_> {
         let (Some(version), Some((client, dialled))) = (version, self.apart.client) else {
             return Ok(());
         };
-        let own = stream.stream().local_addr()?.ip();
+        // A stream in a tunnel has no address of its own: the destination sees the client's there.
+        let own = stream.socket().map_or(Ok(client.0), |socket| socket.local_addr())?.ip();
         // A workload that dials one family may be carried by the other.
         let dialled = if own.is_ipv4() == dialled.0.is_ipv4() { dialled.0 } else { to.0 };
         let header = proxy_header::header(version, SocketAddr::new(own, client.0.port()), dialled);
         stream.write_all(&header, &AtomicU64::default()).await
-    }
-}
-
-/// Speaks the mesh's TLS with the agent of a pod, which says whether the application has accepted the
-/// connection.
-async fn through(
-    stream: ResetStream,
-    how: Secured,
-    to: UpstreamAddr,
-) -> Result<ResetStream, DialError> {
-    let failed = |source| DialError::Tls { addr: to, source };
-    let stream = stream.secured(how).await.map_err(failed)?;
-    let protocol = stream.agreed().and_then(|agreed| agreed.protocol);
-    if protocol.as_deref() != Some(form::DIRECT) {
-        let source = io::Error::other("the other agent speaks no protocol that is known here");
-        return Err(failed(source));
-    }
-    let mut answer = Vec::with_capacity(1);
-    loop {
-        match stream.try_read_buf(&mut answer) {
-            Ok(_) => break,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                stream.readable().await.map_err(failed)?;
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    let unreachable = |source| DialError::Unreachable { addr: to, source };
-    match answer.first().copied().and_then(Answer::of) {
-        Some(Answer::Connected) => Ok(stream),
-        Some(Answer::Refused) => Err(DialError::Refused { addr: to }),
-        Some(Answer::Unreachable) => {
-            Err(unreachable(io::Error::other("its own agent cannot reach it")))
-        }
-        Some(Answer::Denied) => Err(DialError::Denied { addr: to }),
-        None => Err(failed(io::ErrorKind::UnexpectedEof.into())),
     }
 }
 

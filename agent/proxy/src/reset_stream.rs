@@ -4,8 +4,8 @@
 //! and a stream that was cut short would look whole to its reader. So the reset is arranged for
 //! when the stream is taken on, and called off only once both ends have said that they are done.
 //!
-//! This is the one seam where TLS is put around an upstream's stream: whatever reads and writes beyond
-//! it does not know.
+//! This is the one seam where TLS is put around a stream, or where it is one of several in a tunnel
+//! (HBONE): whatever reads and writes beyond it does not know.
 
 use std::{
     future::poll_fn,
@@ -24,7 +24,10 @@ use agent_model::requests::policy::Keepalive;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
 
-use crate::tls::{Agreed, Secured, Session};
+use crate::{
+    mesh::tunnel::Tunnel,
+    tls::{Agreed, Secured, Session},
+};
 
 /// One read: most messages fit.
 const SMALL: usize = 8 * 1024;
@@ -43,10 +46,18 @@ const KEEPALIVE_PROBES: u32 = 9;
 
 /// See the module. What is read and written is what is inside of its TLS, where it has one.
 #[derive(Debug)]
-pub(crate) struct ResetStream {
-    tcp: TcpStream,
-    // Boxed, since most connections have none.
-    tls: Option<Box<Mutex<Session>>>,
+pub(crate) struct ResetStream(Carrier);
+
+/// What carries the bytes. Boxed where most connections have none.
+#[derive(Debug)]
+enum Carrier {
+    Tcp(TcpStream),
+    Tls(TcpStream, Box<Mutex<Session>>),
+    Tunnel(Box<Mutex<Tunnel>>),
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AsRef<Self> for ResetStream {
@@ -61,7 +72,7 @@ impl ResetStream {
         let socket = SockRef::from(&stream);
         socket.set_linger(Some(Duration::ZERO))?;
         socket.set_tcp_nodelay(true)?;
-        Ok(Self { tcp: stream, tls: None })
+        Ok(Self(Carrier::Tcp(stream)))
     }
 
     /// Takes on a connection that was dialled; what `probes` leaves out is as usual.
@@ -74,36 +85,53 @@ impl ResetStream {
         Self::accepted(stream)
     }
 
-    /// The same with TLS on it.
-    pub(crate) async fn secured(self, how: Secured) -> io::Result<Self> {
-        let session = Session::begin(&self.tcp, how).await?;
-        Ok(Self { tls: Some(Box::new(Mutex::new(session))), ..self })
+    /// A stream in a tunnel.
+    pub(crate) fn tunnelled(tunnel: Tunnel) -> Self {
+        Self(Carrier::Tunnel(Box::new(Mutex::new(tunnel))))
     }
 
-    /// The socket. What is read and written there is in no TLS.
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.tcp
+    /// The same with TLS on it.
+    pub(crate) async fn secured(self, how: Secured) -> io::Result<Self> {
+        let Carrier::Tcp(tcp) = self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
+        let session = Session::begin(&tcp, how).await?;
+        Ok(Self(Carrier::Tls(tcp, Box::new(Mutex::new(session)))))
+    }
+
+    /// The socket, where the stream has one of its own. What is read and written there is in no TLS.
+    pub(crate) fn socket(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            Carrier::Tcp(tcp) | Carrier::Tls(tcp, _) => Some(tcp),
+            Carrier::Tunnel(_) => None,
+        }
     }
 
     /// What both ends of its TLS have agreed on.
     pub(crate) fn agreed(&self) -> Option<Agreed> {
-        self.session().map(|session| session.agreed())
+        match &self.0 {
+            Carrier::Tls(_, session) => Some(lock(session).agreed()),
+            Carrier::Tcp(_) | Carrier::Tunnel(_) => None,
+        }
     }
 
     /// The other end of its TLS.
     pub(crate) fn secured_peer(&self) -> Option<SocketAddr> {
-        self.session().map(|session| session.peer)
-    }
-
-    fn session(&self) -> Option<MutexGuard<'_, Session>> {
-        self.tls.as_ref().map(|tls| tls.lock().unwrap_or_else(PoisonError::into_inner))
+        match &self.0 {
+            Carrier::Tls(_, session) => Some(lock(session).peer),
+            Carrier::Tcp(_) | Carrier::Tunnel(_) => None,
+        }
     }
 
     /// Waits until the other end has reset the connection (or it has broken otherwise). Does not
     /// look at what may still be read.
     pub(crate) async fn broken(&self) -> io::Error {
-        let error = match self.tcp.ready(Interest::ERROR).await {
-            Ok(_) => self.tcp.take_error(),
+        let tcp = match &self.0 {
+            Carrier::Tcp(tcp) | Carrier::Tls(tcp, _) => tcp,
+            Carrier::Tunnel(tunnel) => {
+                return poll_fn(|context| lock(tunnel).poll_broken(context)).await;
+            }
+        };
+        let error = match tcp.ready(Interest::ERROR).await {
+            Ok(_) => tcp.take_error(),
             Err(error) => return error,
         };
         // A reader that was quicker has taken the error; the connection is gone all the same.
@@ -113,49 +141,89 @@ impl ResetStream {
     /// Waits until there may be something to read.
     pub(crate) async fn readable(&self) -> io::Result<()> {
         // What came with what was read before waits in the session, and the socket has heard of it.
-        if self.session().is_some_and(|mut session| session.is_ready()) {
+        if let Carrier::Tls(_, session) = &self.0
+            && lock(session).is_ready()
+        {
             return Ok(());
         }
-        self.tcp.readable().await
+        self.arrival().await
+    }
+
+    /// Waits until something has come that was not looked at.
+    async fn arrival(&self) -> io::Result<()> {
+        match &self.0 {
+            Carrier::Tcp(tcp) | Carrier::Tls(tcp, _) => tcp.readable().await,
+            Carrier::Tunnel(tunnel) => poll_fn(|context| lock(tunnel).poll_readable(context)).await,
+        }
+    }
+
+    /// The same for who polls; one at a time.
+    pub(crate) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Carrier::Tcp(tcp) | Carrier::Tls(tcp, _) => tcp.poll_read_ready(context),
+            Carrier::Tunnel(tunnel) => lock(tunnel).poll_readable(context),
+        }
+    }
+
+    /// Waits until something may be written.
+    pub(crate) fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Carrier::Tcp(tcp) | Carrier::Tls(tcp, _) => tcp.poll_write_ready(context),
+            Carrier::Tunnel(tunnel) => lock(tunnel).poll_writable(context),
+        }
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        match &self.0 {
+            Carrier::Tcp(tcp) | Carrier::Tls(tcp, _) => tcp.writable().await,
+            Carrier::Tunnel(tunnel) => poll_fn(|context| lock(tunnel).poll_writable(context)).await,
+        }
     }
 
     /// Waits until there is something to read, or the end. Readiness alone may be a false alarm.
     pub(crate) async fn heard(&self) -> io::Result<()> {
-        if self.tls.is_none() {
-            return self.tcp.peek(&mut [0]).await.map(drop);
-        }
-        loop {
-            if self.session().is_none_or(|mut session| session.has_heard(&self.tcp)) {
-                return Ok(());
-            }
-            self.tcp.readable().await?;
+        match &self.0 {
+            Carrier::Tcp(tcp) => tcp.peek(&mut [0]).await.map(drop),
+            Carrier::Tls(tcp, session) => loop {
+                if lock(session).has_heard(tcp) {
+                    return Ok(());
+                }
+                tcp.readable().await?;
+            },
+            Carrier::Tunnel(_) => self.arrival().await,
         }
     }
 
     /// Whether nothing has come, not even the end. Asked of the kernel: the runtime may not have heard.
     pub(crate) fn is_quiet(&self) -> bool {
-        if let Some(mut session) = self.session() {
-            return session.is_quiet(&self.tcp);
+        match &self.0 {
+            Carrier::Tcp(tcp) => {
+                let mut byte = [MaybeUninit::uninit()];
+                let peeked = SockRef::from(tcp).peek(&mut byte);
+                peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Carrier::Tls(tcp, session) => lock(session).is_quiet(tcp),
+            Carrier::Tunnel(tunnel) => lock(tunnel).is_quiet(),
         }
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = SockRef::from(&self.tcp).peek(&mut byte);
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Reads what there is; 0 is the end.
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.session() {
-            None => self.tcp.try_read(buffer),
-            Some(mut session) => session.read(&self.tcp, buffer),
+        match &self.0 {
+            Carrier::Tcp(tcp) => tcp.try_read(buffer),
+            Carrier::Tls(tcp, session) => lock(session).read(tcp, buffer),
+            Carrier::Tunnel(tunnel) => lock(tunnel).read(buffer),
         }
     }
 
     /// The same, into the room that a buffer has left.
     pub(crate) fn try_read_buf(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let Some(mut session) = self.session() else { return self.tcp.try_read_buf(buffer) };
+        if let Carrier::Tcp(tcp) = &self.0 {
+            return tcp.try_read_buf(buffer);
+        }
         let length = buffer.len();
         buffer.resize(buffer.capacity(), 0);
-        let read = session.read(&self.tcp, &mut buffer[length..]);
+        let read = self.try_read(&mut buffer[length..]);
         buffer.truncate(length + read.as_ref().map_or(0, |read| *read));
         read
     }
@@ -171,7 +239,7 @@ impl ResetStream {
                     if inbox.is_empty() {
                         *inbox = Vec::new();
                     }
-                    self.tcp.readable().await?;
+                    self.arrival().await?;
                 }
                 read => return read,
             }
@@ -180,9 +248,10 @@ impl ResetStream {
 
     /// Writes some.
     pub(crate) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self.session() {
-            None => self.tcp.try_write_vectored(slices),
-            Some(mut session) => session.write(&self.tcp, slices),
+        match &self.0 {
+            Carrier::Tcp(tcp) => tcp.try_write_vectored(slices),
+            Carrier::Tls(tcp, session) => lock(session).write(tcp, slices),
+            Carrier::Tunnel(tunnel) => lock(tunnel).write(slices),
         }
     }
 
@@ -196,7 +265,7 @@ impl ResetStream {
                     rest = &rest[written..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.tcp.writable().await?;
+                    self.writable().await?;
                 }
                 Err(error) => return Err(error),
             }
@@ -206,14 +275,12 @@ impl ResetStream {
 
     /// Sends what TLS has taken and holds.
     pub(crate) fn poll_flush(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Carrier::Tls(tcp, session) = &self.0 else { return Poll::Ready(Ok(())) };
         loop {
-            let flushed = match self.session() {
-                None => return Poll::Ready(Ok(())),
-                Some(mut session) => session.flush(&self.tcp),
-            };
+            let flushed = lock(session).flush(tcp);
             match flushed {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.tcp.poll_write_ready(context))?;
+                    ready!(tcp.poll_write_ready(context))?;
                 }
                 other => return Poll::Ready(other),
             }
@@ -222,11 +289,15 @@ impl ResetStream {
 
     /// Says that no more will be written; what was written still arrives.
     pub(crate) fn poll_finish_writing(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(mut session) = self.session() {
-            session.finish();
+        match &self.0 {
+            Carrier::Tcp(tcp) => Poll::Ready(SockRef::from(tcp).shutdown(Shutdown::Write)),
+            Carrier::Tls(tcp, session) => {
+                lock(session).finish();
+                ready!(self.poll_flush(context))?;
+                Poll::Ready(SockRef::from(tcp).shutdown(Shutdown::Write))
+            }
+            Carrier::Tunnel(tunnel) => Poll::Ready(lock(tunnel).finish()),
         }
-        ready!(self.poll_flush(context))?;
-        Poll::Ready(SockRef::from(&self.tcp).shutdown(Shutdown::Write))
     }
 
     /// The same.
@@ -236,11 +307,19 @@ impl ResetStream {
 
     /// Closes in good order: what is still on its way arrives.
     pub(crate) fn close(self) -> io::Result<()> {
-        if let Some(mut session) = self.session() {
-            session.finish();
-            // A server that takes no more is not told, and sees the end all the same.
-            let _ = session.flush(&self.tcp);
+        match self.0 {
+            Carrier::Tcp(tcp) => SockRef::from(&tcp).set_linger(None),
+            Carrier::Tls(tcp, session) => {
+                let mut session = lock(&session);
+                session.finish();
+                // One that takes no more is not told, and sees the end all the same.
+                let _ = session.flush(&tcp);
+                SockRef::from(&tcp).set_linger(None)
+            }
+            Carrier::Tunnel(tunnel) => {
+                let tunnel = tunnel.into_inner().unwrap_or_else(PoisonError::into_inner);
+                tunnel.close()
+            }
         }
-        SockRef::from(&self.tcp).set_linger(None)
     }
 }

@@ -51,7 +51,7 @@ impl<S: AsRef<ResetStream> + Unpin> AsyncRead for Wire<'_, S> {
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(stream.stream().poll_read_ready(context))?;
+                    ready!(stream.poll_read_ready(context))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -83,7 +83,7 @@ impl<S: AsRef<ResetStream> + Unpin> AsyncWrite for Wire<'_, S> {
                     return Poll::Ready(Ok(length));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(stream.stream().poll_write_ready(context))?;
+                    ready!(stream.poll_write_ready(context))?;
                 }
                 Err(error) => return Poll::Ready(Err(error)),
             }

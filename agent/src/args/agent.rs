@@ -13,7 +13,9 @@ use super::{
     DEFAULT_LOG, DEFAULT_PIN_DIR, DEFAULT_RUN_DIR, DEFAULT_TLS_DIR,
     access_log::AccessLogArgs,
     ca::CaArgs,
-    choices::{Http, KernelLog, Layer3, OnRevoke, PodExclusions, PodNamespaces, UnknownPods},
+    choices::{
+        Http, KernelLog, Layer3, MeshProtocol, OnRevoke, PodExclusions, PodNamespaces, UnknownPods,
+    },
     cni,
     credentials::Credentials,
     times::{at_least_one, seconds},
@@ -124,6 +126,9 @@ pub(crate) struct AgentArgs {
     /// Who signs certificates.
     #[command(flatten)]
     pub(crate) ca: CaArgs,
+    /// What is spoken inside the mesh's TLS with agents of other nodes
+    #[arg(long, value_enum, default_value_t = MeshProtocol::Direct)]
+    pub(crate) mesh_protocol: MeshProtocol,
     /// The access log.
     #[command(flatten)]
     pub(crate) access_log: AccessLogArgs,

@@ -30,6 +30,24 @@ pub(crate) enum Http {
     Always,
 }
 
+/// What is spoken inside the mesh's TLS with agents of other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MeshProtocol {
+    /// One TLS connection for each connection; HBONE with those that know nothing else
+    Direct,
+    /// HBONE, as ztunnel speaks it
+    Hbone,
+}
+
+impl From<MeshProtocol> for agent_proxy::MeshProtocol {
+    fn from(chosen: MeshProtocol) -> Self {
+        match chosen {
+            MeshProtocol::Direct => Self::Direct,
+            MeshProtocol::Hbone => Self::Hbone,
+        }
+    }
+}
+
 /// What happens to an open connection when its rule goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnRevoke {

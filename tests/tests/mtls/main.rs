@@ -18,8 +18,9 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 fn what_a_pod_says_to_one_of_another_node_is_encrypted_and_its_name_is_known_there(
     #[values(Net::V4, Net::V6)] net: Net,
     #[values(HTTP, TCP)] port: u16,
+    #[values("direct", "hbone")] protocol: &str,
 ) -> Result<()> {
-    let mut mesh = Mesh::new(net)?;
+    let mut mesh = Mesh::with(net, |agent| agent.with("--mesh-protocol", protocol))?;
     let (to, back) = (mesh.server.capture()?, mesh.pod.capture()?);
     let said = mesh.send(&mesh.requests(port, 5))?;
     ensure!(said.failures.is_empty() && said.answers.len() == 1, "{said:?}");
@@ -32,6 +33,8 @@ fn what_a_pod_says_to_one_of_another_node_is_encrypted_and_its_name_is_known_the
         ensure!(!contains(frame.bytes(), "HTTP/1.1"), "{way}: {frame:?}");
     }
     ensure!(to.traffic().len() > 3, "nothing went there");
+    // The flow tells of a connection when it ends: a pooled one waits for more.
+    mesh.agents[0].kill()?;
     mesh.agents[1].wait_until("the flows are told", |agent| {
         Ok(agent.flows()?.iter().any(|flow| flow["direction"] == "inbound"))
     })?;

@@ -53,13 +53,18 @@ impl Drop for Folder {
 
 impl Mesh {
     pub fn new(net: Net) -> Result<Self> {
+        Self::with(net, |agent| agent)
+    }
+
+    /// With agents that are started otherwise.
+    pub fn with(net: Net, prepare: impl Fn(Agent) -> Agent) -> Result<Self> {
         let ca = Folder(std::env::temp_dir().join(name::unique()));
         let world = World::new(Wiring::Routed)?;
         let (pod, server) = (world.pod("client")?, world.pod("server")?);
         let servers = [Web::start(&server, HTTP, "v1")?, Web::start(&server, TCP, "v1")?];
         let agent = |node| -> Result<Agent> {
             let agent = Agent::new(&world)?.with("--node-name", node);
-            Ok(agent.with("--ca-dir", &ca.0.display().to_string()))
+            Ok(prepare(agent.with("--ca-dir", &ca.0.display().to_string())))
         };
         let agents = [agent("node-1")?, agent("node-2")?];
         let mut command = probe()?;

@@ -98,7 +98,7 @@ async fn next_http1(
     }
 }
 
-pub(super) fn as_io(error: h2::Error) -> io::Error {
+pub(crate) fn as_io(error: h2::Error) -> io::Error {
     if error.is_io() {
         error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
     } else {

@@ -7,6 +7,8 @@
 
 use std::net::SocketAddr;
 
+use super::MeshProtocol;
+
 /// Where pods are dialled, in every mode: that of HBONE.
 pub(crate) const PORT: u16 = 15_008;
 
@@ -18,9 +20,12 @@ pub(crate) const TUNNEL: &[u8] = b"h2";
 /// What follows the port in a server's name.
 const SUFFIX: &str = ".pod.sekisho.internal";
 
-/// The protocols, the preferred one first.
-pub(crate) fn protocols() -> Vec<Vec<u8>> {
-    vec![DIRECT.to_vec()]
+/// The protocols that are offered, the preferred one first.
+pub(crate) fn offered(protocol: MeshProtocol) -> Vec<Vec<u8>> {
+    match protocol {
+        MeshProtocol::Direct => vec![DIRECT.to_vec(), TUNNEL.to_vec()],
+        MeshProtocol::Hbone => vec![TUNNEL.to_vec()],
+    }
 }
 
 /// The name by which a port is asked for.
