@@ -197,7 +197,8 @@ impl Cluster {
         contents: &watch::Sender<Contents>,
     ) -> bool {
         let mut observed = block_in_place(|| self.state.store.settle());
-        elsewhere.follow(&chosen_among(&observed.objects, self.mesh_tls));
+        let wanted = chosen_among(&observed.objects, self.mesh_tls);
+        elsewhere.follow(&wanted, |watched| self.state.has_listed(watched));
         if self.state.leave(elsewhere.watched()) {
             observed = block_in_place(|| self.state.store.settle());
         }

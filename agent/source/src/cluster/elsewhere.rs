@@ -2,6 +2,10 @@
 //! ([`agent_model::translate::chosen_among`]), for as long as one does, and nowhere else. Of them only
 //! what makes them endpoints is kept. The pods of this node are not among them: those are followed in
 //! any case.
+//!
+//! Where that is so in many namespaces, one watch follows all of them: an API server serves a hundred
+//! streams of one connection side by side, and each watch takes one for as long as it lives. Once it is
+//! so, it stays so.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,10 +19,13 @@ use super::{
     kinds::Watched,
 };
 
-/// The namespaces that are followed, each by a task.
+/// How many namespaces are followed each by itself.
+const MOST: usize = 8;
+
+/// The namespaces that are followed, each by a task, or all of them by one (`None`).
 pub(super) struct Elsewhere {
     common: Common,
-    followed: BTreeMap<Arc<str>, (Arc<Watched>, AbortHandle)>,
+    followed: BTreeMap<Option<Arc<str>>, (Arc<Watched>, AbortHandle)>,
     tasks: JoinSet<()>,
 }
 
@@ -27,26 +34,38 @@ impl Elsewhere {
         Self { common, followed: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
-    /// Follows these namespaces and no others.
-    pub(super) fn follow(&mut self, wanted: &BTreeSet<Arc<str>>) {
+    /// Follows these namespaces. Those that were followed by themselves stay until all are listed.
+    pub(super) fn follow(
+        &mut self,
+        wanted: &BTreeSet<Arc<str>>,
+        is_listed: impl Fn(&Watched) -> bool,
+    ) {
+        let all = self.followed.get(&None).map(|(watched, _)| watched);
+        let are_all_listed = all.is_some_and(|watched| is_listed(watched));
+        let takes_all = all.is_some() || wanted.len() > MOST;
         self.followed.retain(|namespace, (watched, task)| {
-            let stays = wanted.contains(namespace);
+            let stays = match namespace {
+                None => true,
+                Some(namespace) => wanted.contains(namespace) && !are_all_listed,
+            };
             if !stays {
                 task.abort();
                 self.common.progress.end(watched);
             }
             stays
         });
-        for namespace in wanted {
-            if self.followed.contains_key(namespace) {
+        let each = wanted.iter().cloned().map(Some);
+        let missing: Vec<Option<Arc<str>>> = if takes_all { vec![None] } else { each.collect() };
+        for namespace in missing {
+            if self.followed.contains_key(&namespace) {
                 continue;
             }
-            let watched = Arc::new(Watched::elsewhere(namespace));
+            let watched = Arc::new(Watched::elsewhere(namespace.as_ref()));
             self.common.progress.begin(&watched);
             // What was saved of them is none that a list must bear out.
             let follower = Follower::new(Arc::clone(&watched), self.common.clone(), false);
             let task = self.tasks.spawn(Box::pin(follower.run()));
-            self.followed.insert(Arc::clone(namespace), (watched, task));
+            self.followed.insert(namespace, (watched, task));
         }
     }
 

@@ -27,8 +27,8 @@ pub(super) enum Reach {
     All,
     /// Those with this node in `spec.nodeName`.
     Node,
-    /// Those of a namespace with another node there.
-    Elsewhere(Arc<str>),
+    /// Those of a namespace with another node there; of all namespaces where none is said.
+    Elsewhere(Option<Arc<str>>),
     /// One, by namespace and name.
     One(&'static str, &'static str),
     /// All of a namespace but for one.
@@ -67,9 +67,9 @@ pub(super) fn of(kind: Kind, name: &str) -> Option<&'static Arc<Watched>> {
 }
 
 impl Watched {
-    /// The pods of a namespace that run on other nodes.
-    pub(super) fn elsewhere(namespace: &str) -> Self {
-        Self { kind: Kind::Pod, reach: Reach::Elsewhere(namespace.into()) }
+    /// The pods of a namespace, or of all, that run on other nodes.
+    pub(super) fn elsewhere(namespace: Option<&Arc<str>>) -> Self {
+        Self { kind: Kind::Pod, reach: Reach::Elsewhere(namespace.cloned()) }
     }
 
     /// Its group; empty for the core's.
@@ -109,10 +109,10 @@ impl Watched {
             Reach::One(namespace, _) | Reach::Others(namespace, _) => {
                 Api::namespaced_with(client.clone(), namespace, resource)
             }
-            Reach::Elsewhere(namespace) => {
+            Reach::Elsewhere(Some(namespace)) => {
                 Api::namespaced_with(client.clone(), namespace, resource)
             }
-            Reach::All | Reach::Node | Reach::Labelled(_) => {
+            Reach::All | Reach::Node | Reach::Elsewhere(None) | Reach::Labelled(_) => {
                 Api::all_with(client.clone(), resource)
             }
         }
@@ -150,7 +150,8 @@ impl Watched {
     /// What is watched, for people; no two are alike.
     pub(super) fn label(&self) -> String {
         match &self.reach {
-            Reach::Elsewhere(namespace) => format!("{self} of {namespace} on other nodes"),
+            Reach::Elsewhere(Some(namespace)) => format!("{self} of {namespace} on other nodes"),
+            Reach::Elsewhere(None) => format!("{self} on other nodes"),
             Reach::Others(namespace, name) => format!("{self} of {namespace} but {name}"),
             Reach::All | Reach::Node | Reach::One(..) | Reach::Labelled(_) => self.to_string(),
         }

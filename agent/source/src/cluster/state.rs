@@ -65,11 +65,19 @@ impl State {
         let known: BTreeSet<String> = known.collect();
         self.listed.retain(|label| known.contains(label));
         let left: Vec<_> = self.places.extract_if(.., |label, _| !known.contains(label)).collect();
-        let places: Vec<Place> = left.into_iter().flat_map(|(_, places)| places).collect();
+        // What is followed as one of many by now is still followed.
+        let is_held = |place: &Place| self.places.values().any(|held| held.contains(place));
+        let places = left.into_iter().flat_map(|(_, places)| places);
+        let places: Vec<Place> = places.filter(|place| !is_held(place)).collect();
         for place in &places {
             self.store.retract(place);
         }
         !places.is_empty()
+    }
+
+    /// Whether all of something has been listed.
+    pub(super) fn has_listed(&self, watched: &Watched) -> bool {
+        self.listed.contains(&watched.label())
     }
 
     /// Whether there is something to wait for before the first publication: without it, rules that
@@ -150,7 +158,7 @@ impl State {
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
         let watched = Kind::read(version, kind).and_then(|kind| kinds::of(kind, text("name")));
         let Some(watched) = watched else { return };
-        let elsewhere = Watched::elsewhere(text("namespace"));
+        let elsewhere = Watched::elsewhere(Some(&text("namespace").into()));
         let is_elsewhere = watched.kind == Kind::Pod && value["spec"]["nodeName"] != node;
         let watched = if is_elsewhere { &elsewhere } else { &**watched };
         let place = watched.place(text("namespace"), text("name")).into();

@@ -128,7 +128,7 @@ fn pods_of_other_nodes_are_there_while_they_are_wanted() {
     state.restore(pod("ours", "node-1"), "node-1");
     state.restore(pod("theirs", "node-2"), "node-1");
     assert_eq!(names(&mut state), ["ours", "theirs"]);
-    let elsewhere = Arc::new(Watched::elsewhere("shop"));
+    let elsewhere = Arc::new(Watched::elsewhere(Some(&"shop".into())));
     let wanted = || std::iter::once(&elsewhere);
     assert!(!state.leave(wanted()) && state.lacks(wanted()));
     // A list of this node's pods says nothing about them.
@@ -145,6 +145,28 @@ fn pods_of_other_nodes_are_there_while_they_are_wanted() {
     assert!(state.lacks(wanted()));
     state.published = true;
     assert!(!state.lacks(wanted()));
+}
+
+/// Where they are followed in all namespaces at once from then on, none goes that is still there.
+#[test]
+fn pods_of_other_nodes_stay_while_one_watch_takes_the_place_of_many() {
+    let mut state = State::default();
+    let item = |watched: &Watched, name: &str| {
+        let value = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"nodeName": "node-2", "containers": []}});
+        object::read(watched.place("shop", name).into(), "", value, false)
+    };
+    let of_shop = Arc::new(Watched::elsewhere(Some(&"shop".into())));
+    let both = vec![item(&of_shop, "a"), item(&of_shop, "b")];
+    state.take(vec![(Arc::clone(&of_shop), News::Listed(both))]);
+    let all = Arc::new(Watched::elsewhere(None));
+    assert!(!state.has_listed(&all));
+    assert!(!state.leave([&of_shop, &all].into_iter()));
+    state.take(vec![(Arc::clone(&all), News::Listed(vec![item(&all, "a")]))]);
+    assert!(state.has_listed(&all));
+    assert!(state.leave(std::iter::once(&all)), "one has gone meanwhile");
+    assert_eq!(names(&mut state), ["a"]);
 }
 
 /// A node of App Mesh with these listeners.
