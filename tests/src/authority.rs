@@ -57,6 +57,11 @@ impl Authority {
         self.own.pem()
     }
 
+    /// Its key, in PEM.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// A certificate for some names: of DNS, IPs, or URIs.
     pub fn sign(&self, names: &[&str], kind: Kind) -> Result<Signed> {
         let (uris, names): (Vec<&str>, Vec<&str>) =

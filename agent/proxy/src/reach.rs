@@ -1,10 +1,7 @@
 //! A connection to an upstream: from the socket in the workload's network to what is spoken on.
 
 use std::{
-    collections::BTreeSet,
-    io,
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
+    borrow::Cow, collections::BTreeSet, io, net::SocketAddr, sync::atomic::AtomicU64,
     time::Duration,
 };
 
@@ -16,10 +13,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     DialError, OriginalDst, PeerAddr, Seams, UpstreamAddr, WorkloadId,
-    mesh::{Mesh, MeshError, connect::Call},
+    mesh::{MeshError, connect::Call},
     proxy_header,
     reset_stream::ResetStream,
-    tls::{Secured, Speaks, TlsError},
+    tls::Speaks,
 };
 
 /// How an upstream is reached.
@@ -36,17 +33,6 @@ pub(crate) struct Reach<'a> {
     pub(crate) speaks: Speaks,
     /// What it shares with no other connections.
     pub(crate) apart: &'a Apart,
-    /// Whether the mesh's TLS is spoken with the endpoint, where the destination leaves that to it.
-    pub(crate) mutual: bool,
-}
-
-/// TLS that is put on a connection.
-enum Secure {
-    No,
-    /// What an object asks for.
-    Own(Secured),
-    /// The mesh's, with a pod that shows one of these names.
-    Mesh(Arc<Mesh>, BTreeSet<String>),
 }
 
 /// What tells connections to an endpoint apart: those that differ in it are never used for each other.
@@ -56,6 +42,8 @@ pub(crate) struct Apart {
     name: Option<String>,
     /// Who dialled what, where the destination is told by the PROXY protocol.
     client: Option<(PeerAddr, OriginalDst)>,
+    /// Whom the certificate may name, where the mesh's TLS is spoken.
+    peer: Option<BTreeSet<String>>,
 }
 
 impl Apart {
@@ -68,7 +56,23 @@ impl Apart {
             }
             ClientTls::Plain | ClientTls::Mesh(_) | ClientTls::Auto(_) => None,
         };
-        Self { name, client: policy.proxy_protocol.map(|_| client) }
+        Self { name, client: policy.proxy_protocol.map(|_| client), peer: None }
+    }
+
+    /// Of a destination's endpoint, where it is spoken to otherwise than the others may be. `mutual` says
+    /// whether the mesh's TLS is spoken with it, where the destination leaves that to its endpoints.
+    pub(crate) fn at<'a>(
+        &'a self,
+        to: UpstreamAddr,
+        (policy, mutual): (Option<&ClientPolicy>, bool),
+        seams: &Seams,
+    ) -> Result<Cow<'a, Self>, DialError> {
+        let peer = expected(to, (policy, mutual), seams);
+        let peer = peer.map_err(|error| DialError::Settings(error.into()))?;
+        if peer.is_none() {
+            return Ok(Cow::Borrowed(self));
+        }
+        Ok(Cow::Owned(Self { peer, ..self.clone() }))
     }
 }
 
@@ -78,54 +82,31 @@ impl Reach<'_> {
         let limits = self.policy.map(|policy| &policy.limits);
         let patience = limits.map_or(self.patience, |limits| limits.connect_timeout);
         let probes = limits.and_then(|limits| limits.keepalive).unwrap_or_default();
-        // What cannot be spoken is not dialled.
-        let secure = self.secure(to).map_err(DialError::Settings)?;
         let end = Instant::now() + patience;
         let late = |_| DialError::TimedOut { addr: to, after: patience };
         let lost = |source| DialError::Unreachable { addr: to, source };
-        if let Secure::Mesh(mesh, expected) = secure {
-            let (dial, from) = (&*self.seams.dial, self.from);
+        if let (Some(expected), Some(mesh)) = (&self.apart.peer, &self.seams.mesh) {
+            let (dial, from, expected) = (&*self.seams.dial, self.from, expected.clone());
             let call = Call { dial, from, to, expected, patience, probes };
             let stream = timeout_at(end, mesh.connect(call)).await.map_err(late)??;
             self.introduce(&stream, to).await.map_err(lost)?;
             return Ok(stream);
         }
+        // What cannot be spoken is not dialled.
+        let secured = match self.policy.map(|policy| &policy.tls) {
+            Some(ClientTls::Own(own)) => {
+                let name = self.apart.name.as_deref().unwrap_or_default();
+                Some(self.seams.tls.client(own, self.speaks, name).map_err(DialError::Settings)?)
+            }
+            _ => None,
+        };
         let dialled = self.seams.dial.dial(self.from, to, patience).await?;
         let local = |error: io::Error| DialError::Local(error.into());
         let stream = ResetStream::dialled(dialled, probes).map_err(local)?;
         self.introduce(&stream, to).await.map_err(lost)?;
-        let Secure::Own(how) = secure else { return Ok(stream) };
+        let Some(how) = secured else { return Ok(stream) };
         let secured = timeout_at(end, stream.secured(how)).await.map_err(late)?;
         secured.map_err(|source| DialError::Tls { addr: to, source })
-    }
-
-    /// What TLS is put on a connection.
-    fn secure(&self, to: UpstreamAddr) -> Result<Secure, TlsError> {
-        let names: &[String] = match self.policy.map(|policy| &policy.tls) {
-            Some(ClientTls::Plain) => return Ok(Secure::No),
-            Some(ClientTls::Own(own)) => {
-                let name = self.apart.name.as_deref().unwrap_or_default();
-                return self.seams.tls.client(own, self.speaks, name).map(Secure::Own);
-            }
-            Some(ClientTls::Mesh(tls)) => &tls.names,
-            Some(ClientTls::Auto(tls)) if self.mutual => &tls.names,
-            Some(ClientTls::Auto(_)) => return Ok(Secure::No),
-            None => &[],
-        };
-        let is_asked_for =
-            matches!(self.policy.map(|policy| &policy.tls), Some(ClientTls::Mesh(_)));
-        let Some(mesh) = &self.seams.mesh else {
-            return if is_asked_for { Err(MeshError::Off.into()) } else { Ok(Secure::No) };
-        };
-        let expected = match mesh.peer(to.0.ip()) {
-            None if self.policy.is_none() => return Ok(Secure::No),
-            None => return Err(MeshError::Unknown.into()),
-            // Both ends are known to this agent, which is better evidence than a certificate.
-            Some(peer) if peer.is_here => return Ok(Secure::No),
-            Some(peer) if names.is_empty() => [peer.identity].into(),
-            Some(_) => names.iter().cloned().collect(),
-        };
-        Ok(Secure::Mesh(Arc::clone(mesh), expected))
     }
 
     /// Tells the destination who dialled what, before anything else, where it asks for that. The client's
@@ -141,6 +122,33 @@ impl Reach<'_> {
         let dialled = if own.is_ipv4() == dialled.0.is_ipv4() { dialled.0 } else { to.0 };
         let header = proxy_header::header(version, SocketAddr::new(own, client.0.port()), dialled);
         stream.write_all(&header, &AtomicU64::default()).await
+    }
+}
+
+/// Whom the certificate of an endpoint may name; none where the mesh's TLS is not spoken with it. What
+/// decides is what objects say, never what an endpoint does.
+fn expected(
+    to: UpstreamAddr,
+    (policy, mutual): (Option<&ClientPolicy>, bool),
+    seams: &Seams,
+) -> Result<Option<BTreeSet<String>>, MeshError> {
+    let (names, is_asked_for): (&[String], bool) = match policy.map(|policy| &policy.tls) {
+        Some(ClientTls::Plain | ClientTls::Own(_)) => return Ok(None),
+        Some(ClientTls::Mesh(tls)) => (&tls.names, true),
+        Some(ClientTls::Auto(tls)) if mutual => (&tls.names, false),
+        Some(ClientTls::Auto(_)) => return Ok(None),
+        None => (&[], false),
+    };
+    let Some(mesh) = &seams.mesh else {
+        return if is_asked_for { Err(MeshError::Off) } else { Ok(None) };
+    };
+    match mesh.peer(to.0.ip()) {
+        None if policy.is_none() => Ok(None),
+        None => Err(MeshError::Unknown),
+        // Both ends are known to this agent, which is better evidence than a certificate.
+        Some(peer) if peer.is_here => Ok(None),
+        Some(peer) if names.is_empty() => Ok(Some([peer.identity].into())),
+        Some(_) => Ok(Some(names.iter().cloned().collect())),
     }
 }
 

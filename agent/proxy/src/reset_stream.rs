@@ -56,6 +56,34 @@ enum Carrier {
     Tunnel(Box<Mutex<Tunnel>>),
 }
 
+/// How long who is refused has to read why, and how much of what was sent meanwhile is thrown away: a
+/// reset would throw away the alert instead.
+const GOODBYE: Duration = Duration::from_millis(500);
+const MOST_THROWN_AWAY: usize = 64 * 1024;
+
+/// Ends a connection whose other end was told that no TLS is agreed on.
+async fn say_goodbye(tcp: &TcpStream) {
+    let socket = SockRef::from(tcp);
+    // One that has gone needs no goodbye.
+    if socket.set_linger(None).is_err() || socket.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let mut thrown_away = 0;
+    let mut buffer = [0; 1024];
+    let drained = async {
+        while thrown_away < MOST_THROWN_AWAY && tcp.readable().await.is_ok() {
+            match tcp.try_read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => thrown_away += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    // Whoever is slower is reset.
+    let _ = tokio::time::timeout(GOODBYE, drained).await;
+}
+
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -93,8 +121,16 @@ impl ResetStream {
     /// The same with TLS on it.
     pub(crate) async fn secured(self, how: Secured) -> io::Result<Self> {
         let Carrier::Tcp(tcp) = self.0 else { return Err(io::ErrorKind::Unsupported.into()) };
-        let session = Session::begin(&tcp, how).await?;
-        Ok(Self(Carrier::Tls(tcp, Box::new(Mutex::new(session)))))
+        let is_server = matches!(how, Secured::Server(_));
+        match Session::begin(&tcp, how).await {
+            Ok(session) => Ok(Self(Carrier::Tls(tcp, Box::new(Mutex::new(session))))),
+            Err(error) => {
+                if is_server {
+                    say_goodbye(&tcp).await;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The socket, where the stream has one of its own. What is read and written there is in no TLS.

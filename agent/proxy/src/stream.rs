@@ -89,14 +89,15 @@ impl Streams<'_> {
         let client = (self.peer, origin.dst);
         let of = |backend: &Arc<Backend>| Apart::of(&backend.policy, &backend.service, client);
         let apart = backend.map(of).unwrap_or_default();
+        let policy = backend.map(|backend| &backend.policy);
+        let apart = apart.at(to, (policy, mutual), self.seams)?;
         let reach = Reach {
             seams: self.seams,
             from: self.workload,
-            policy: backend.map(|backend| &backend.policy),
+            policy,
             patience: self.patience,
             speaks: Speaks::Bytes,
             apart: &apart,
-            mutual,
         };
         reach.connect(to).await
     }

@@ -1,11 +1,15 @@
 //! Two nodes with one CA, each with an agent and a pod: a client on the first, a server on the second.
 //! Both nodes' agents are on one machine, in the network between the pods, and each knows its own pod.
 
-use std::{fmt::Write as _, fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt::Write as _, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf,
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use sekisho_tests::{
     agent::Agent,
+    authority::Authority,
     manifest::{Mode, NAMESPACE},
     name,
     pod::http::{Answers, Requests},
@@ -18,27 +22,32 @@ use sekisho_tests::{
 use serde_json::Value;
 
 /// Declared as HTTP.
-pub const HTTP: u16 = 9_080;
+pub(crate) const HTTP: u16 = 9_080;
 /// Declared as TCP.
-pub const TCP: u16 = 9_090;
+pub(crate) const TCP: u16 = 9_090;
+/// The same, and the server does not listen.
+pub(crate) const HTTP_OF_NOBODY: u16 = 9_081;
+pub(crate) const TCP_OF_NOBODY: u16 = 9_091;
 /// Where agents reach pods.
-pub const HBONE: u16 = 15_008;
-/// As whom the pods speak.
-pub const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
-pub const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
+pub(crate) const HBONE: u16 = 15_008;
+/// As whom the client speaks.
+pub(crate) const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
 /// Longer than all requests of one test.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// See the module.
-pub struct Mesh {
-    pub net: Net,
-    pub client: Process,
-    pub agents: [Agent; 2],
+pub(crate) struct Mesh {
+    pub(crate) net: Net,
+    pub(crate) client: Process,
+    pub(crate) agents: [Agent; 2],
     _servers: [Web; 2],
-    pub pod: Host,
-    pub server: Host,
-    pub world: World,
-    _ca: Folder,
+    pub(crate) pod: Host,
+    pub(crate) server: Host,
+    /// A host of no node.
+    pub(crate) far: Host,
+    pub(crate) world: World,
+    pub(crate) ca: Authority,
+    _ca_dir: Folder,
 }
 
 /// A folder of its own that goes when this does.
@@ -52,26 +61,47 @@ impl Drop for Folder {
 }
 
 impl Mesh {
-    pub fn new(net: Net) -> Result<Self> {
+    pub(crate) fn new(net: Net) -> Result<Self> {
         Self::with(net, |agent| agent)
     }
 
     /// With agents that are started otherwise.
-    pub fn with(net: Net, prepare: impl Fn(Agent) -> Agent) -> Result<Self> {
-        let ca = Folder(std::env::temp_dir().join(name::unique()));
+    pub(crate) fn with(net: Net, prepare: impl Fn(Agent) -> Agent) -> Result<Self> {
+        let ca_dir = Folder(std::env::temp_dir().join(name::unique()));
+        let ca = Authority::new("mesh")?;
+        fs::create_dir_all(&ca_dir.0)?;
+        for (file, content) in
+            [("ca-cert.pem", ca.pem()), ("root-cert.pem", ca.pem()), ("ca-key.pem", ca.key_pem())]
+        {
+            let path = ca_dir.0.join(file);
+            fs::write(&path, content)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        }
         let world = World::new(Wiring::Routed)?;
         let (pod, server) = (world.pod("client")?, world.pod("server")?);
+        let far = world.far("far")?;
         let servers = [Web::start(&server, HTTP, "v1")?, Web::start(&server, TCP, "v1")?];
         let agent = |node| -> Result<Agent> {
             let agent = Agent::new(&world)?.with("--node-name", node);
-            Ok(prepare(agent.with("--ca-dir", &ca.0.display().to_string())))
+            Ok(prepare(agent.with("--ca-dir", &ca_dir.0.display().to_string())))
         };
         let agents = [agent("node-1")?, agent("node-2")?];
         let mut command = probe()?;
         command.arg("http");
         let client = pod.run(command)?;
-        let mut mesh = Self { net, client, agents, _servers: servers, pod, server, world, _ca: ca };
-        mesh.write("pods", &mesh.pods())?;
+        let mut mesh = Self {
+            net,
+            client,
+            agents,
+            _servers: servers,
+            pod,
+            server,
+            far,
+            world,
+            ca,
+            _ca_dir: ca_dir,
+        };
+        mesh.write("pods", &mesh.pods("server"))?;
         mesh.write("service", &service_of(&mesh.server))?;
         for agent in &mesh.agents {
             agent.config().namespace(true)?;
@@ -84,7 +114,7 @@ impl Mesh {
     }
 
     /// Starts a node's agent, and waits until its pod is in the mesh and has a certificate.
-    pub fn start(&mut self, node: usize) -> Result<()> {
+    pub(crate) fn start(&mut self, node: usize) -> Result<()> {
         let agent = &mut self.agents[node];
         agent.start(&self.world)?;
         let pod = ["client", "server"][node];
@@ -97,12 +127,12 @@ impl Mesh {
     }
 
     /// A manifest for both.
-    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         self.agents.iter().try_for_each(|agent| agent.config().write(name, text))
     }
 
     /// Requests to the Service's port.
-    pub fn requests(&self, port: u16, count: u32) -> Requests {
+    pub(crate) fn requests(&self, port: u16, count: u32) -> Requests {
         Requests {
             to: service::at(self.net, port),
             lines: vec!["GET / HTTP/1.1".to_owned(), format!("Host: server:{port}")],
@@ -115,32 +145,51 @@ impl Mesh {
     }
 
     /// What came of some requests.
-    pub fn send(&mut self, requests: &Requests) -> Result<Answers> {
+    pub(crate) fn send(&mut self, requests: &Requests) -> Result<Answers> {
         self.client.say(&serde_json::to_string(requests)?)?;
         self.client.answer(PATIENCE)
     }
 
+    /// Waits until the one answer to a request, or how it failed, is as wanted.
+    pub(crate) fn wait_for(&mut self, port: u16, is_it: impl Fn(&str) -> bool) -> Result<()> {
+        let mut last = String::new();
+        for _ in 0..500 {
+            let said = self.send(&self.requests(port, 1))?;
+            let failure = said.failures.first().map(|text| format!("failed: {text}"));
+            last = said.answers.into_keys().next().or(failure).unwrap_or_default();
+            if is_it(&last) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        anyhow::bail!("{port}: still {last}")
+    }
+
     /// The flows of a node that came from another's agent.
-    pub fn received(&self, node: usize) -> Result<Vec<Value>> {
+    pub(crate) fn received(&self, node: usize) -> Result<Vec<Value>> {
         let flows = self.agents[node].flows()?;
         Ok(flows.into_iter().filter(|flow| flow["direction"] == "inbound").collect())
     }
 
     /// Where the server's agent is.
-    pub fn hbone(&self) -> SocketAddr {
+    pub(crate) fn hbone(&self) -> SocketAddr {
         SocketAddr::new(self.net.of(&self.server), HBONE)
     }
 
-    fn pods(&self) -> String {
+    /// The pods' manifests, with a `ServiceAccount` of the server.
+    pub(crate) fn pods(&self, of_server: &str) -> String {
         let mut text = String::new();
-        for (node, host) in [("node-1", &self.pod), ("node-2", &self.server)] {
+        let of_client = self.pod.name();
+        for (node, host, account) in
+            [("node-1", &self.pod, of_client), ("node-2", &self.server, of_server)]
+        {
             let ([v4, v6], name) = (host.addresses(), host.name());
             let _ = write!(
                 text,
                 "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, \
                  namespace: {NAMESPACE}, labels: {{app: {name}}}, \
                  annotations: {{sekisho.dev/netns: {}}}}}\n\
-                 spec: {{nodeName: {node}, serviceAccountName: {name}, \
+                 spec: {{nodeName: {node}, serviceAccountName: {account}, \
                  containers: [{{name: app, image: none}}]}}\n\
                  status: {{podIP: {v4}, podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]}}\n",
                 host.netns().path().display()
@@ -148,18 +197,15 @@ impl Mesh {
         }
         text
     }
-
-    /// One text of a flow.
-    pub fn word(flow: &Value, field: &str) -> Result<String> {
-        let word = flow[field].as_str().with_context(|| format!("{field} of {flow}"))?;
-        Ok(word.to_owned())
-    }
 }
 
 /// The Service of the server, with addresses that only proxies know.
 fn service_of(server: &Host) -> String {
     let [v4, v6] = service::addresses();
-    let ports = format!("[{{name: http, port: {HTTP}}}, {{name: tcp, port: {TCP}}}]");
+    let ports = format!(
+        "[{{name: http, port: {HTTP}}}, {{name: tcp, port: {TCP}}}, \
+         {{name: http-none, port: {HTTP_OF_NOBODY}}}, {{name: tcp-none, port: {TCP_OF_NOBODY}}}]"
+    );
     let mut text = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: server, namespace: {NAMESPACE}}}\n\
          spec:\n  clusterIP: {v4}\n  clusterIPs: [{v4}, \"{v6}\"]\n  ipFamilies: [IPv4, IPv6]\n  \

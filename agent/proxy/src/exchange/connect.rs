@@ -62,8 +62,11 @@ impl Exchange<'_> {
     /// A connection to an endpoint, in the version that the request's head is in.
     async fn near(&self, to: UpstreamAddr, dials: Dials<'_>, mutual: bool) -> Result<Near, Failed> {
         let Dials { cluster, head, apart, end } = dials;
+        let policy = cluster.backend().map(|backend| &backend.policy);
+        let apart = apart.at(to, (policy, mutual), self.on.seams).map_err(Failed::Dial)?;
+        let apart = &*apart;
         if let RequestHead::Http2(_) = head {
-            let dial = || self.dial(to, dials, mutual);
+            let dial = || self.dial(to, dials, apart);
             let obtained = cluster.obtain_streams((to, apart), dial);
             // Others may dial already, one after the other: no one waits longer for them than by itself.
             let after = self.patience(cluster);
@@ -81,7 +84,7 @@ impl Exchange<'_> {
             Obtained::Waited(upstream) => return Ok(Near::Http1(upstream)),
             Obtained::Dial(lease, pending) => (lease, pending),
         };
-        let stream = self.dial(to, dials, mutual).await?;
+        let stream = self.dial(to, dials, apart).await?;
         let since = Instant::now();
         Ok(Near::Http1(Upstream { stream, since, requests: 0, apart: apart.clone(), lease }))
     }
@@ -96,7 +99,7 @@ impl Exchange<'_> {
         &self,
         to: UpstreamAddr,
         dials: Dials<'_>,
-        mutual: bool,
+        apart: &Apart,
     ) -> Result<ResetStream, Failed> {
         let reach = Reach {
             seams: self.on.seams,
@@ -104,8 +107,7 @@ impl Exchange<'_> {
             policy: dials.cluster.backend().map(|backend| &backend.policy),
             patience: self.on.limits.connect,
             speaks: dials.head.speaks(),
-            apart: dials.apart,
-            mutual,
+            apart,
         };
         // Boxed, since most requests find a connection that waits.
         self.within(dials.end, Box::pin(reach.connect(to))).await?.map_err(Failed::Dial)

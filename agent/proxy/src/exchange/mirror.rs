@@ -1,6 +1,6 @@
 //! Copies of requests, whose answers are read and thrown away.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use agent_model::{
     endpoints::Endpoints,
@@ -95,7 +95,13 @@ impl Copy {
         }
     }
 
-    async fn dial(&self, to: UpstreamAddr) -> Option<ResetStream> {
+    /// What tells connections to an endpoint from others.
+    fn apart(&self, to: UpstreamAddr) -> Option<Cow<'_, Apart>> {
+        let policy = self.cluster.backend().map(|backend| &backend.policy);
+        self.apart.at(to, (policy, self.endpoints.is_mutual(to.0)), &self.seams).ok()
+    }
+
+    async fn dial(&self, to: UpstreamAddr, apart: &Apart) -> Option<ResetStream> {
         let backend = self.cluster.backend()?;
         let reach = Reach {
             seams: &self.seams,
@@ -103,8 +109,7 @@ impl Copy {
             policy: Some(&backend.policy),
             patience: PATIENCE,
             speaks: self.head.speaks(),
-            apart: &self.apart,
-            mutual: self.endpoints.is_mutual(to.0),
+            apart,
         };
         reach.connect(to).await.ok()
     }
@@ -137,11 +142,12 @@ impl Copy {
     }
 
     async fn by_http1(&self, to: UpstreamAddr) -> Option<()> {
-        let mut upstream = match self.cluster.obtain(to, &self.apart).await.ok()? {
+        let apart = self.apart(to)?;
+        let mut upstream = match self.cluster.obtain(to, &apart).await.ok()? {
             Obtained::Waited(upstream) => upstream,
             Obtained::Dial(lease, _pending) => {
-                let stream = self.dial(to).await?;
-                let (since, apart) = (Instant::now(), self.apart.clone());
+                let stream = self.dial(to, &apart).await?;
+                let (since, apart) = (Instant::now(), apart.into_owned());
                 Upstream { stream, since, requests: 0, apart, lease }
             }
         };
@@ -161,8 +167,9 @@ impl Copy {
     }
 
     async fn by_http2(&self, to: UpstreamAddr) -> Option<()> {
-        let dial = || async { self.dial(to).await.ok_or(()) };
-        let send = self.cluster.obtain_streams((to, &self.apart), dial).await.ok()?;
+        let apart = self.apart(to)?;
+        let dial = || async { self.dial(to, &apart).await.ok_or(()) };
+        let send = self.cluster.obtain_streams((to, &apart), dial).await.ok()?;
         let _under_way = self.cluster.begin(to).ok()?;
         self.exchange(Far::Http2(send)).await.map(drop)
     }
