@@ -150,11 +150,11 @@ async fn a_reset_is_arranged_for_from_the_start() {
     let dialled = ResetStream::dialled(stream, Keepalive::default()).unwrap();
     let accepted = ResetStream::accepted(listener.accept().await.unwrap().0).unwrap();
     for stream in [&dialled, &accepted] {
-        let socket = SockRef::from(stream.stream());
+        let socket = SockRef::from(stream.socket().unwrap());
         assert_eq!(socket.linger().unwrap(), Some(Duration::ZERO));
         assert!(socket.tcp_nodelay().unwrap());
     }
-    assert!(SockRef::from(dialled.stream()).keepalive().unwrap());
+    assert!(SockRef::from(dialled.socket().unwrap()).keepalive().unwrap());
 }
 
 /// What an idle connection costs besides its two sockets.
