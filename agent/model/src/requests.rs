@@ -69,6 +69,9 @@ pub trait Requests: fmt::Debug + Send + Sync {
 pub struct MeshPeer {
     /// As whom it speaks, `spiffe://…`.
     pub identity: String,
+    /// Whether the mesh's TLS is spoken with it where no object asks for it: `enableAutoMtls`, and no
+    /// `DISABLE` of its namespace or the mesh.
+    pub by_default: bool,
     /// Whether it is on this node, so that nothing on the way has to be hidden or proved.
     pub is_here: bool,
 }

@@ -64,7 +64,6 @@ use client::Client;
 use decide::Outcome;
 use failed::{Failed, Local};
 pub use flags::{Flag, Flags};
-pub(crate) use flow::as_io;
 pub use marks::{Span, Tracing};
 use story::Story;
 pub use story::{Exchanged, RequestProtocol};

@@ -1,15 +1,18 @@
 //! Connections that other agents make to a workload of this node: the mesh's TLS ends here, and what is
 //! inside goes on to the application, on the workload's own address.
 //!
-//! The application is dialled before the other agent is told that it is connected: a port on which nobody
-//! listens is refused there as it would be without a mesh.
+//! The application is dialled before the other agent is told that it is connected: a port without a
+//! listener is refused there as it would be without a mesh.
 
 mod hbone;
 
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -145,7 +148,7 @@ impl Drop for Entry {
 impl Proxy {
     /// Carries a connection that another agent made to its end.
     pub(crate) async fn receive(&self, accepted: TcpStream, by: Accepted) {
-        let at = accepted.local_addr().unwrap_or_else(|_| by.peer.0);
+        let at = accepted.local_addr().unwrap_or(by.peer.0);
         let mut entry = Entry {
             records: Arc::clone(&self.seams.records),
             since: Instant::now(),
@@ -205,13 +208,13 @@ impl Proxy {
                     _ => Answer::Unreachable,
                 };
                 // It is told why, and has gone if that cannot be written.
-                if client.write_all(&[answer.byte()], &Default::default()).await.is_ok() {
+                if client.write_all(&[answer.byte()], &AtomicU64::default()).await.is_ok() {
                     let _ = client.close();
                 }
                 return Err(rejected);
             }
         };
-        let connected = client.write_all(&[Answer::Connected.byte()], &Default::default()).await;
+        let connected = client.write_all(&[Answer::Connected.byte()], &AtomicU64::default()).await;
         connected.map_err(|error| Rejected::Carried(Failure::Client(error)))?;
         carry(&client, &application, &entry.tally).await?;
         application.close().map_err(Failure::Upstream)?;

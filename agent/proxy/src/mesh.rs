@@ -9,13 +9,11 @@
 //! form     what is said inside: names, ports and answers; pure
 //! verify   whether a certificate is that of a workload of the mesh
 //! pool     connections of HBONE, which streams share
-//! tunnel   a stream of HBONE as a byte stream
 //! ```
 
 pub(crate) mod connect;
 pub(crate) mod form;
 pub(crate) mod pool;
-pub(crate) mod tunnel;
 mod verify;
 
 use std::{
@@ -27,7 +25,7 @@ use std::{
 
 use agent_identity::{
     bundle::Bundle,
-    life::{Identities, NoCertificate},
+    life::Identities,
     spiffe::{SpiffeId, TrustDomains},
 };
 use agent_model::requests::MeshPeer;
@@ -40,23 +38,17 @@ use rustls::{
     sign::CertifiedKey,
     version::TLS13,
 };
-use thiserror::Error;
 
-use crate::{WorkloadId, tls::Secured};
+use crate::{
+    WorkloadId,
+    peers::{MeshError, Peers},
+    tls::Secured,
+};
 use pool::Tunnels;
 use verify::{Clients, Servers};
 
 /// Settings that are kept. Each pair of identities that speak has one; those of pods that left go.
 const MOST_KEPT: usize = 4_096;
-
-/// Who speaks the mesh's TLS.
-pub trait Peers: Send + Sync {
-    /// As whom a workload of this node speaks; `None` where it has no identity.
-    fn own(&self, workload: WorkloadId) -> Option<SpiffeId>;
-
-    /// The pod in the mesh that has an address.
-    fn at(&self, address: IpAddr) -> Option<MeshPeer>;
-}
 
 /// What is offered to other agents, of what is spoken inside the mesh's TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,26 +60,6 @@ pub enum MeshProtocol {
     Hbone,
 }
 
-/// Why the mesh's TLS cannot be spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum MeshError {
-    /// This node has no CA.
-    #[error("this node's pods have no certificates: give the agents a CA (--ca or --ca-dir)")]
-    Off,
-    /// The workload has no name.
-    #[error("the workload has no identity: its ServiceAccount is not known")]
-    Nameless,
-    /// Nothing says who is at the address.
-    #[error("identity-unknown: no pod of the mesh is known at the address")]
-    Unknown,
-    /// There is no certificate.
-    #[error("the workload has no certificate: {0}")]
-    Certificate(#[from] NoCertificate),
-    /// What there is cannot be used.
-    #[error("the workload's certificate cannot be used")]
-    Unusable,
-}
-
 /// See the module.
 pub struct Mesh {
     identities: Identities,
@@ -95,9 +67,12 @@ pub struct Mesh {
     protocol: MeshProtocol,
     tunnels: Tunnels,
     provider: Arc<CryptoProvider>,
-    clients: Mutex<HashMap<(SpiffeId, BTreeSet<String>), Kept<ClientConfig>>>,
+    clients: Mutex<HashMap<Pair, Kept<ClientConfig>>>,
     servers: Mutex<HashMap<SpiffeId, Kept<ServerConfig>>>,
 }
+
+/// Who speaks, and with whom.
+type Pair = (SpiffeId, BTreeSet<String>);
 
 /// As whom a workload speaks, and whom it believes.
 struct Own {
@@ -245,7 +220,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-/// A certificate that is shown to whoever asks in a way that is known here.
+/// A certificate that is shown to those who ask in a way that is known here.
 #[derive(Debug)]
 struct Shown(Arc<CertifiedKey>);
 

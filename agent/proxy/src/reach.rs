@@ -9,14 +9,14 @@ use agent_model::requests::{
     host::Domain,
     policy::{ClientPolicy, ClientTls},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
-    DialError, OriginalDst, PeerAddr, Seams, UpstreamAddr, WorkloadId,
-    mesh::{MeshError, connect::Call},
-    proxy_header,
-    reset_stream::ResetStream,
-    tls::Speaks,
+    DialError, OriginalDst, PeerAddr, Seams, UpstreamAddr, WorkloadId, mesh::connect::Call,
+    peers::MeshError, proxy_header, reset_stream::ResetStream, tls::Speaks,
 };
 
 /// How an upstream is reached.
@@ -117,7 +117,7 @@ impl Reach<'_> {
             return Ok(());
         };
         // A stream in a tunnel has no address of its own: the destination sees the client's there.
-        let own = stream.socket().map_or(Ok(client.0), |socket| socket.local_addr())?.ip();
+        let own = stream.socket().map_or(Ok(client.0), TcpStream::local_addr)?.ip();
         // A workload that dials one family may be carried by the other.
         let dialled = if own.is_ipv4() == dialled.0.is_ipv4() { dialled.0 } else { to.0 };
         let header = proxy_header::header(version, SocketAddr::new(own, client.0.port()), dialled);
@@ -133,10 +133,9 @@ fn expected(
     seams: &Seams,
 ) -> Result<Option<BTreeSet<String>>, MeshError> {
     let (names, is_asked_for): (&[String], bool) = match policy.map(|policy| &policy.tls) {
-        Some(ClientTls::Plain | ClientTls::Own(_)) => return Ok(None),
         Some(ClientTls::Mesh(tls)) => (&tls.names, true),
         Some(ClientTls::Auto(tls)) if mutual => (&tls.names, false),
-        Some(ClientTls::Auto(_)) => return Ok(None),
+        Some(ClientTls::Plain | ClientTls::Own(_) | ClientTls::Auto(_)) => return Ok(None),
         None => (&[], false),
     };
     let Some(mesh) = &seams.mesh else {
@@ -145,6 +144,7 @@ fn expected(
     match mesh.peer(to.0.ip()) {
         None if policy.is_none() => Ok(None),
         None => Err(MeshError::Unknown),
+        Some(peer) if policy.is_none() && !peer.by_default => Ok(None),
         // Both ends are known to this agent, which is better evidence than a certificate.
         Some(peer) if peer.is_here => Ok(None),
         Some(peer) if names.is_empty() => Ok(Some([peer.identity].into())),

@@ -25,8 +25,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
 
 use crate::{
-    mesh::tunnel::Tunnel,
     tls::{Agreed, Secured, Session},
+    tunnel::Tunnel,
 };
 
 /// One read: most messages fit.
@@ -80,7 +80,7 @@ async fn say_goodbye(tcp: &TcpStream) {
             }
         }
     };
-    // Whoever is slower is reset.
+    // One that is slower is reset.
     let _ = tokio::time::timeout(GOODBYE, drained).await;
 }
 

@@ -18,7 +18,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use sekisho_tests::{authority::Signed, world::Host};
-use tokio::{net::TcpStream, runtime::Builder, time::timeout};
+use tokio::{net::TcpStream, runtime::Builder, task::JoinSet, time::timeout};
 use tokio_rustls::TlsConnector;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +49,8 @@ async fn ask(
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
     ensure!(stream.get_ref().1.alpn_protocol() == Some(b"h2"), "another protocol");
     let (send, connection) = client::handshake(stream).await?;
-    let driven = tokio::spawn(connection);
+    let mut driven = JoinSet::new();
+    driven.spawn(connection);
     let mut send = send.ready().await?;
     let uri = if method == Method::CONNECT {
         authority.parse()?
@@ -71,7 +72,6 @@ async fn ask(
             said.extend_from_slice(&data);
         }
     }
-    driven.abort();
     Ok((status, String::from_utf8_lossy(&said).into_owned()))
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! agent → status → source → model, base          model → abi ← ebpf
 //!       → pods → kernel → model, base
-//!              → proxy → model
+//!              → proxy → model, identity
 //!       → ca → identity → base
 //! ```
 

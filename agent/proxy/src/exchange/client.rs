@@ -18,7 +18,7 @@ use super::{
     Exchange,
     asked::AskedFor,
     failed::{Failed, Form, Local},
-    flow::{Sink, as_io},
+    flow::Sink,
     upstream::{Head, Heard},
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
         response::Asked,
         write::{self, Delivery, Reply},
     },
-    http2::{self, trailers::Trailers},
+    http2::{self, as_io, trailers::Trailers},
     record::Tally,
     reset_stream::ResetStream,
 };

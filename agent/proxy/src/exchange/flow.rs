@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     http1::{body::Body, write},
-    http2::trailers::Trailers,
+    http2::{as_io, trailers::Trailers},
     reset_stream::ResetStream,
 };
 
@@ -95,14 +95,6 @@ async fn next_http1(
             }
             return Err(Broken::Source(io::ErrorKind::UnexpectedEof.into()));
         }
-    }
-}
-
-pub(crate) fn as_io(error: h2::Error) -> io::Error {
-    if error.is_io() {
-        error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
-    } else {
-        io::Error::other(error)
     }
 }
 

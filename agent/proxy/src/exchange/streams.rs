@@ -17,14 +17,14 @@ use super::{
     attempt::Upload,
     client::{Client, Stream},
     failed::Local,
-    flow::{Source, as_io},
+    flow::Source,
     requests::IDLE,
 };
 use crate::{
     Failure,
     http1::{body::Framing, head::Limits},
     http2::{
-        CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW,
+        CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW, as_io,
         request::{Checked, check},
     },
     record::Tally,

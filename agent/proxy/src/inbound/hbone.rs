@@ -14,13 +14,13 @@ use crate::{
     Failure, Proxy,
     carry::carry,
     connection::Accepted,
-    exchange::as_io,
+    http2::as_io,
     mesh::{
         form,
         pool::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW},
-        tunnel::Tunnel,
     },
     reset_stream::ResetStream,
+    tunnel::Tunnel,
     wire::Wire,
 };
 

@@ -10,13 +10,13 @@ use agent_model::requests::policy::Keepalive;
 use http::{Method, Request, StatusCode, Uri};
 
 use super::{
-    Mesh, MeshError,
+    Mesh,
     form::{self, Answer},
     pool::{Key, Open},
-    tunnel::Tunnel,
 };
 use crate::{
-    Dial, DialError, TlsError, UpstreamAddr, WorkloadId, reset_stream::ResetStream, tls::Secured,
+    Dial, DialError, MeshError, TlsError, UpstreamAddr, WorkloadId, reset_stream::ResetStream,
+    tls::Secured, tunnel::Tunnel,
 };
 
 /// What is to be connected.

@@ -20,10 +20,10 @@ use tokio::{
     time::{Instant, interval, timeout},
 };
 
-use crate::{WorkloadId, reset_stream::ResetStream, wire::Wire};
+use crate::{WorkloadId, reset_stream::ResetStream, tunnel::Place, wire::Wire};
 
 /// Bytes that may be on their way on one stream, and on all: as ztunnel has it. Equal ones would let a
-/// stream that nobody reads hold up the others.
+/// stream that is not read hold up the others.
 pub(crate) const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 pub(crate) const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 pub(crate) const FRAME: u32 = 1024 * 1024;
@@ -56,9 +56,6 @@ pub(crate) struct Open {
     streams: Arc<()>,
     since: Mutex<Instant>,
 }
-
-/// A stream's place on its connection, given back when this goes.
-pub(crate) type Place = Arc<()>;
 
 #[derive(Debug, Default)]
 struct Peer {

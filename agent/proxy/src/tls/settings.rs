@@ -18,7 +18,7 @@ use rustls::{
 };
 use thiserror::Error;
 
-use crate::mesh::MeshError;
+use crate::peers::MeshError;
 
 use super::{
     session::Secured,

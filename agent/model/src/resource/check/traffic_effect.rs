@@ -17,8 +17,8 @@ use crate::{
 const REQUESTS: &str = "holds on ports that are declared as HTTP, HTTP/2 or gRPC: ports without a \
                         declared protocol go where the pod dials";
 const GATEWAYS: &str = "no listener is opened here yet: the gateway's own pods serve it";
-const MESH: &str = "the mesh's TLS is not spoken here yet: what is routed fails where it is asked for, \
-                    requests with 503; other connections are made without it";
+const MESH: &str = "spoken with pods of the mesh on nodes whose agents have a CA (--ca, --ca-dir): on others \
+                    what is routed fails, requests with 503; other connections are made without it";
 const SECRETS: &str = "Secrets are not read here yet: in a rule with a workloadSelector, where it counts, \
                        requests fail with 503 and other connections are closed";
 const CLIENTS: &str = "connections are made here without it";
@@ -82,7 +82,9 @@ fn client_tls(at: &str, tls: Option<&ClientTls>, report: &mut Report<'_>) {
     let Some(tls) = tls else { return };
     match tls.mode {
         ClientTlsMode::Disable => {}
-        ClientTlsMode::IstioMutual => without(report, true, format!("{at}.tls"), MESH),
+        ClientTlsMode::IstioMutual => {
+            report.info(code::NOT_SUPPORTED, format!("{at}.tls"), MESH);
+        }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
             let is_set = !tls.credential_name.is_empty();
             without(report, is_set, format!("{at}.tls.credentialName"), SECRETS);

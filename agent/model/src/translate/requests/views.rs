@@ -20,7 +20,7 @@ use crate::{
         MeshPeer,
         backend::{Backend, LoadAssignment},
     },
-    resource::{Kind, app_mesh::VirtualNode},
+    resource::{Kind, app_mesh::VirtualNode, security::MtlsMode},
 };
 
 /// The kinds that what pods may dial follows from, besides services, which the registry has. Pods
@@ -303,7 +303,9 @@ impl Requests for RequestModel {
     fn mesh_peer(&self, address: IpAddr) -> Option<MeshPeer> {
         let pod = self.workloads.at(address).filter(|pod| pod.enrolled)?;
         let is_here = self.members.as_ref().is_some_and(|all| all.contains_key(&pod.id));
-        Some(MeshPeer { identity: self.identity_of(pod), is_here })
+        let by_default = self.settings.auto_mutual
+            && self.peers().of_namespace(&pod.namespace) != MtlsMode::Disable;
+        Some(MeshPeer { identity: self.identity_of(pod), by_default, is_here })
     }
 
     fn workload_at(&self, address: IpAddr) -> Option<Arc<WorkloadName>> {

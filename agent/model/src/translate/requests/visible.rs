@@ -159,7 +159,7 @@ impl RequestModel {
     }
 
     /// Whether a pod that is not known yet may be in the mesh. Nothing is sent to it in plaintext by
-    /// mistake: whoever speaks to it waits until it is known.
+    /// mistake: what speaks to it waits until it is known.
     fn may_enrol(&self, service: &Service, at: &Endpoint) -> bool {
         let of_pods = || match self.objects.get(&service.key) {
             Some(Object::Service(service)) => service.has_selector(),

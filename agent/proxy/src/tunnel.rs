@@ -5,17 +5,20 @@
 
 use std::{
     io::{self, IoSlice},
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 
-use super::pool::Place;
-use crate::exchange::as_io;
+use crate::http2::as_io;
 
 /// The most that is sent at once.
 const MOST: usize = 64 * 1024;
+
+/// A stream's place on its connection, given back when this goes.
+pub(crate) type Place = Arc<()>;
 
 /// See the module. Dropped before both ends were done, it resets the stream.
 #[derive(Debug)]
