@@ -46,14 +46,7 @@ fn what_a_pod_says_to_one_of_another_node_is_encrypted_and_its_name_is_known_the
     Ok(())
 }
 
-/// What the one connection that was asked for came to.
-fn only(mesh: &mut Mesh, port: u16) -> Result<String> {
-    let said = mesh.send(&mesh.requests(port, 1))?;
-    let failure = said.failures.first().map(|text| format!("failed: {text}"));
-    said.answers.into_keys().next().or(failure).context("neither an answer nor a failure")
-}
-
-/// What an agent has not seen a plaintext byte of.
+/// Whether no request or answer is in plaintext.
 fn is_hidden(frames: &[Frame]) -> bool {
     !frames.iter().any(|frame| contains(frame.bytes(), "HTTP/1.1"))
 }
@@ -64,11 +57,11 @@ fn nothing_listens_is_told_as_without_a_mesh(
     #[values("direct", "hbone")] protocol: &str,
 ) -> Result<()> {
     let mut mesh = Mesh::with(net, |agent| agent.with("--mesh-protocol", protocol))?;
-    let said = only(&mut mesh, HTTP_OF_NOBODY)?;
+    let said = mesh.only(HTTP_OF_NOBODY)?;
     ensure!(said.starts_with("503") && said.contains("refused the connection"), "{said}");
-    let said = only(&mut mesh, TCP_OF_NOBODY)?;
+    let said = mesh.only(TCP_OF_NOBODY)?;
     ensure!(said.starts_with("failed"), "{said}");
-    ensure!(only(&mut mesh, TCP)? == "200 v1", "the port beside it");
+    ensure!(mesh.only(TCP)? == "200 v1", "the port beside it");
     Ok(())
 }
 
@@ -78,7 +71,7 @@ fn who_is_not_known_or_shows_another_name_is_told_nothing(
     #[values("direct", "hbone")] protocol: &str,
 ) -> Result<()> {
     let mut mesh = Mesh::with(net, |agent| agent.with("--mesh-protocol", protocol))?;
-    ensure!(only(&mut mesh, TCP)? == "200 v1", "before");
+    ensure!(mesh.only(TCP)? == "200 v1", "before");
     let capture = mesh.server.capture()?;
     // The client's node is told that another ServiceAccount is there.
     let pods = mesh.pods("other");
@@ -101,19 +94,19 @@ fn an_agent_that_dies_opens_nothing_and_the_next_one_serves(
     #[values("direct", "hbone")] protocol: &str,
 ) -> Result<()> {
     let mut mesh = Mesh::with(net, |agent| agent.with("--mesh-protocol", protocol))?;
-    ensure!(only(&mut mesh, HTTP)? == "200 v1", "before");
+    ensure!(mesh.only(HTTP)? == "200 v1", "before");
     let capture = mesh.server.capture()?;
     mesh.agents[1].kill()?;
-    let said = only(&mut mesh, HTTP)?;
+    let said = mesh.only(HTTP)?;
     ensure!(said.starts_with("503"), "{said}");
-    let said = only(&mut mesh, TCP)?;
+    let said = mesh.only(TCP)?;
     ensure!(said.starts_with("failed"), "{said}");
     mesh.start(1)?;
     mesh.wait_for(HTTP, |said| said == "200 v1")?;
-    ensure!(only(&mut mesh, TCP)? == "200 v1", "after a restart of the server's agent");
+    ensure!(mesh.only(TCP)? == "200 v1", "after a restart of the server's agent");
     mesh.agents[0].kill()?;
     mesh.start(0)?;
-    ensure!(only(&mut mesh, HTTP)? == "200 v1", "after a restart of the client's agent");
+    ensure!(mesh.only(HTTP)? == "200 v1", "after a restart of the client's agent");
     ensure!(is_hidden(&capture.traffic()), "something was sent in plaintext");
     Ok(())
 }

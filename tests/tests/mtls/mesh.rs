@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use sekisho_tests::{
     agent::Agent,
     authority::Authority,
@@ -150,13 +150,18 @@ impl Mesh {
         self.client.answer(PATIENCE)
     }
 
+    /// What the one connection that was asked for came to.
+    pub(crate) fn only(&mut self, port: u16) -> Result<String> {
+        let said = self.send(&self.requests(port, 1))?;
+        let failure = said.failures.first().map(|text| format!("failed: {text}"));
+        said.answers.into_keys().next().or(failure).context("neither an answer nor a failure")
+    }
+
     /// Waits until the one answer to a request, or how it failed, is as wanted.
     pub(crate) fn wait_for(&mut self, port: u16, is_it: impl Fn(&str) -> bool) -> Result<()> {
         let mut last = String::new();
         for _ in 0..500 {
-            let said = self.send(&self.requests(port, 1))?;
-            let failure = said.failures.first().map(|text| format!("failed: {text}"));
-            last = said.answers.into_keys().next().or(failure).unwrap_or_default();
+            last = self.only(port)?;
             if is_it(&last) {
                 return Ok(());
             }

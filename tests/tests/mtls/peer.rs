@@ -12,12 +12,11 @@ use bytes::Bytes;
 use h2::client;
 use http::{Method, Request, StatusCode};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    ClientConfig,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
 };
-use sekisho_tests::{authority::Signed, world::Host};
+use sekisho_tests::{authority::Signed, pod::http::Anyone, world::Host};
 use tokio::{net::TcpStream, runtime::Builder, task::JoinSet, time::timeout};
 use tokio_rustls::TlsConnector;
 
@@ -77,10 +76,10 @@ async fn ask(
 
 fn config(shown: Option<&Signed>) -> Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Any));
+        .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
     let mut config = match shown {
         None => builder.with_no_client_auth(),
         Some(Signed { certificate, key, .. }) => {
@@ -91,43 +90,4 @@ fn config(shown: Option<&Signed>) -> Result<ClientConfig> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.enable_sni = false;
     Ok(config)
-}
-
-/// Whose certificate comes is looked at elsewhere.
-#[derive(Debug)]
-struct Any;
-
-impl ServerCertVerifier for Any {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
