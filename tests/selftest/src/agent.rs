@@ -259,10 +259,14 @@ impl Agent {
 
     /// How a pod is enrolled, as `sekisho status` has it.
     pub fn enrolment(&self, pod: &str) -> Result<String> {
-        let status = self.status()?;
-        let pods = status["pods"].as_array().context("no pods in the status")?;
-        let found = pods.iter().find(|entry| entry["name"] == pod);
-        Ok(found.and_then(|entry| entry["enrolment"].as_str()).unwrap_or("unknown").to_owned())
+        Ok(self.pod(pod)?["enrolment"].as_str().unwrap_or("unknown").to_owned())
+    }
+
+    /// A pod's entry in `sekisho status`, null where it has none.
+    pub fn pod(&self, name: &str) -> Result<Value> {
+        let mut status = self.status()?;
+        let pods = status["pods"].as_array_mut().context("no pods in the status")?;
+        Ok(pods.iter_mut().find(|pod| pod["name"] == name).map(Value::take).unwrap_or_default())
     }
 
     /// Asks until the answer is yes. Says at the end what the agent had to say.
