@@ -4,7 +4,9 @@
 //! The rules are asked first, so a direct connection needs no memory. What the rules do not let out is
 //! looked up in FLOWS, by who sent the flow's first packet ([`OpenedBy`]):
 //!
-//! - an arriving packet makes a flow the peer's, and then the pod's packets are answers;
+//! - an arriving packet makes a flow the peer's, and then the pod's packets are answers. Where it was
+//!   made in the node's own namespace the flow is the node's: the kubelet's probes are told by that;
+//! - a connection of an enrolled pod to another of this node enters at `sock_ops`, keyed by the latter;
 //! - the agent's own connections enter at `sock_ops`, keyed by the pod, before their SYN leaves;
 //! - user space enters the few that outlive a change of rules: from direct to proxied, to what has moved
 //!   or is not ready without having been revoked, or with `--on-revoke keep`.
@@ -93,13 +95,37 @@ pub(crate) fn answers(flow: &Flow, own_port: u16) -> bool {
         pad: 0,
     };
     flow_state(&key)
-        .is_some_and(|s| s.opened_by == OpenedBy::PEER && is_fresh(s, flow.protocol, now()))
+        .is_some_and(|s| OpenedBy::is_far_end(s.opened_by) && is_fresh(s, flow.protocol, now()))
 }
 
 /// Marks a flow of the agent's own, before its first packet leaves.
 #[inline(always)]
 pub(crate) fn begin_agents(key: &FlowKey) {
     begin(key, OpenedBy::AGENT, 0, now());
+}
+
+/// Marks a flow as an enrolled pod's of this node, for the pod that it is to.
+#[inline(always)]
+pub(crate) fn begin_members(key: &FlowKey) {
+    begin(key, OpenedBy::MEMBER, 0, now());
+}
+
+/// Marks a flow as no enrolled pod's any more.
+#[inline(always)]
+pub(crate) fn end_members(key: &FlowKey) {
+    if let Some(state) = flow_state(key)
+        && state.opened_by == OpenedBy::MEMBER
+    {
+        state.closing = 1;
+        state.seen_ns = now();
+    }
+}
+
+/// Who opened a TCP connection that is not known to be over.
+#[inline(always)]
+pub(crate) fn opened_by(key: &FlowKey) -> Option<u32> {
+    let state = flow_state(key)?;
+    (state.closing == 0).then_some(state.opened_by)
 }
 
 /// Marks a flow of the agent's own as over.
@@ -277,7 +303,9 @@ fn passes_unnamed(
     if let Some(state) = flow_state(key) {
         let passes = match state.opened_by {
             OpenedBy::AGENT => is_fresh(state, packet.protocol, now),
-            OpenedBy::PEER | OpenedBy::KEPT => !opens && is_fresh(state, packet.protocol, now),
+            OpenedBy::PEER | OpenedBy::NODE | OpenedBy::MEMBER | OpenedBy::KEPT => {
+                !opens && is_fresh(state, packet.protocol, now)
+            }
             _ => false,
         };
         if passes {
@@ -377,15 +405,19 @@ pub(crate) fn arriving(netns: u64, skb: &SkBuff, offset: u32) {
     let now = now();
     if let Some(state) = flow_state(&key) {
         let over = state.closing != 0 || (!is_tcp && now.saturating_sub(state.seen_ns) > UDP_IDLE);
-        // A TCP connection of the peer's begins again with each SYN; one of the pod's does only
-        // when the old one is over.
-        let restarts = starts && (over || (is_tcp && state.opened_by == OpenedBy::PEER));
+        // A TCP connection of a peer's begins again with each SYN, which may be another's; one of
+        // the pod's, or that is introduced, does only when the old one is over.
+        let is_peers = matches!(state.opened_by, OpenedBy::PEER | OpenedBy::NODE);
+        let restarts = starts && (over || (is_tcp && is_peers));
         if !restarts {
             touch(state, packet.resets(), now);
             return;
         }
     }
     if starts {
-        begin(&key, OpenedBy::PEER, 0, now);
+        // SAFETY: a word of the context; zero where no interface of this namespace received it.
+        let is_made_here = unsafe { (*skb.skb).ingress_ifindex } == 0;
+        let opened_by = if is_made_here { OpenedBy::NODE } else { OpenedBy::PEER };
+        begin(&key, opened_by, 0, now);
     }
 }

@@ -32,6 +32,7 @@ mod pod_facts;
 mod pods;
 mod pods_anywhere;
 mod pods_elsewhere;
+mod probes;
 pub mod requests;
 mod resolved;
 mod retries;
