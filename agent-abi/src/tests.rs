@@ -150,7 +150,7 @@ fn every_word_of_ours_has_a_name_and_comes_back() {
             assert!(!reason.name().is_empty());
         }
     }
-    assert_eq!(Reason::from_word(23), None);
+    assert_eq!(Reason::from_word(24), None);
     assert_eq!(Verdict::from_word(4), Some(Verdict::Hold));
 }
 

@@ -1,7 +1,7 @@
 //! `sk_lookup` in the network namespace of a pod with a strict port: the first segment of a connection,
 //! before a listener is looked for.
 //!
-//! Refused, it is answered as if nobody listened: `ECONNREFUSED`. Detached, or where the pod is in no
+//! Refused, it is answered as if no socket listened: `ECONNREFUSED`. Detached, or where the pod is in no
 //! generation, everything comes in as without a mesh.
 //!
 //! The hook cannot ask for its namespace, so there is one instance of the program for each pod, with
@@ -18,9 +18,9 @@ use aya_ebpf::{
 };
 
 use crate::{
+    flows,
     maps::{INBOUND, Live},
     report::{self, Own},
-    traffic,
 };
 
 /// The cookie of the namespace that this instance is attached to; set by the loader.
@@ -100,6 +100,6 @@ impl InboundTables for Live {
 
     #[inline(always)]
     fn opened_by(&self, key: &FlowKey) -> Option<u32> {
-        traffic::opened_by(key)
+        flows::opened_by(key)
     }
 }

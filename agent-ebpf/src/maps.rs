@@ -5,8 +5,8 @@ use core::{ffi::c_void, ptr};
 use agent_abi::{
     Addr, FlowKey, FlowState, FragmentKey, InboundKey, InboundPort, MAX_ADDRESSES, MAX_FLOWS,
     MAX_FRAGMENTS, MAX_INBOUND, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_PROOFS, MAX_RULES,
-    MAX_VETHS, NodeState, Origin, OriginKey, PodKey, PodPolicy, PrefixKey,
-    PrefixValue, Proof, ProofKey, RING_BYTES, RuleKey, RuleValue, SocketState, Tables, counter,
+    MAX_VETHS, NodeState, Origin, OriginKey, PodKey, PodPolicy, PrefixKey, PrefixValue, Proof,
+    ProofKey, RING_BYTES, RuleKey, RuleValue, SocketState, Tables, counter,
 };
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},

@@ -1,8 +1,8 @@
 //! Events and counters. A full ring loses the event and counts the loss; a verdict never waits.
 
 use agent_abi::{
-    Event, EventKind, Flow, Judgement, LAYER_CONNECT, LAYER_INBOUND, LAYER_PACKET, Proof, ProofKey, Reason,
-    Verdict, counter,
+    Event, EventKind, Flow, Judgement, LAYER_CONNECT, LAYER_INBOUND, LAYER_PACKET, Proof, ProofKey,
+    Reason, Verdict, counter,
 };
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,

@@ -5,8 +5,8 @@
 //! by layer 3's memory of what came in.
 
 use agent_abi::{
-    Flow, FlowKey, Origin, OriginKey, PodKey, SocketKind, SocketState, Standing, Tables, counter,
-    policy_flag, protocol,
+    Flow, FlowKey, OpenedBy, Origin, OriginKey, PodKey, SocketKind, SocketState, Standing, Tables,
+    counter, policy_flag, protocol,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -23,9 +23,9 @@ use aya_log_ebpf::warn;
 
 use crate::{
     context::{local, remote},
+    flows,
     maps::{ADDRESSES, Live, ORIGINS, remember, socket},
     report::{self, Carried, Own},
-    traffic,
 };
 
 #[sock_ops]
@@ -53,7 +53,7 @@ fn begins(ctx: &SockOpsContext) {
     // SAFETY: a full socket, not null.
     match unsafe { socket(sk) } {
         Some(state) if state.kind == SocketKind::AGENT => {
-            traffic::begin_agents(&agents_flow(ctx));
+            flows::open(&agents_flow(ctx), OpenedBy::AGENT);
             if leaves_a_pod(ctx) {
                 introduce(ctx);
             }
@@ -101,7 +101,7 @@ fn leaves_a_pod(ctx: &SockOpsContext) -> bool {
 #[inline(always)]
 fn introduce(ctx: &SockOpsContext) {
     if let Some(key) = as_arrives(ctx) {
-        traffic::begin_members(&key);
+        flows::open(&key, OpenedBy::MEMBER);
     }
 }
 
@@ -151,7 +151,7 @@ fn ends(ctx: &SockOpsContext) {
     // SAFETY: a full socket, not null.
     match unsafe { socket(sk) } {
         Some(state) if state.kind == SocketKind::AGENT => {
-            traffic::end_agents(&agents_flow(ctx));
+            flows::close(&agents_flow(ctx), OpenedBy::AGENT);
             take_leave(ctx);
         }
         Some(state) if state.kind == SocketKind::PROXIED => {
@@ -169,7 +169,7 @@ fn ends(ctx: &SockOpsContext) {
 #[inline(always)]
 fn take_leave(ctx: &SockOpsContext) {
     if let Some(key) = as_arrives(ctx) {
-        traffic::end_members(&key);
+        flows::close(&key, OpenedBy::MEMBER);
     }
 }
 

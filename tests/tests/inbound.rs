@@ -30,7 +30,7 @@ const STRICT: u16 = 8080;
 const PROBED: u16 = 8081;
 /// Takes plaintext by `portLevelMtls`.
 const OPEN: u16 = 9090;
-/// Nobody listens.
+/// No process listens.
 const EMPTY: u16 = 8099;
 
 /// The kernel refuses at once.
@@ -84,9 +84,9 @@ impl Scene {
     fn start(&mut self) -> Result<()> {
         self.agent.start(&self.world)?;
         self.agent.wait_until("the pods are enrolled", |agent| {
-            Ok(["server", "client"].iter().all(|pod| {
-                agent.enrolment(pod).is_ok_and(|enrolment| enrolment == "enrolled")
-            }))
+            Ok(["server", "client"]
+                .iter()
+                .all(|pod| agent.enrolment(pod).is_ok_and(|enrolment| enrolment == "enrolled")))
         })
     }
 
@@ -223,9 +223,7 @@ fn a_strict_port_lets_in_who_is_known_and_nobody_else(
 }
 
 #[rstest]
-fn datagrams_are_no_business_of_mutual_tls(
-    #[values(Net::V4, Net::V6)] net: Net,
-) -> Result<()> {
+fn datagrams_are_no_business_of_mutual_tls(#[values(Net::V4, Net::V6)] net: Net) -> Result<()> {
     let scene = Scene::strict(Wiring::Routed, net)?;
     let (from, to) = (net.of(&scene.far), scene.at(STRICT));
     scene.far.netns().enter(|| {
@@ -306,8 +304,7 @@ fn a_port_that_becomes_strict_resets_the_plaintext_of_strangers_alone(
     let mut strangers = connect(scene.far.netns(), scene.at(STRICT))?;
     let mut open = connect(scene.far.netns(), scene.at(OPEN))?;
     let mut probe = connect(scene.world.node(), scene.at(PROBED))?;
-    let mut loopback =
-        connect(scene.server.netns(), SocketAddr::new(net.loopback(), STRICT))?;
+    let mut loopback = connect(scene.server.netns(), SocketAddr::new(net.loopback(), STRICT))?;
     let mut own = connect(scene.server.netns(), scene.at(STRICT))?;
     let mut client = Client::start(&scene.client)?;
     client.echoes(scene.at(STRICT))?;

@@ -38,7 +38,8 @@ use std::{
 };
 
 use agent_abi::{
-    InboundKey, InboundPort, MAX_INBOUND, MAX_PODS, MAX_PREFIXES, MAX_RULES, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey,
+    InboundKey, InboundPort, MAX_INBOUND, MAX_PODS, MAX_PREFIXES, MAX_RULES, PodKey, PodPolicy,
+    PrefixKey, PrefixValue, RuleKey,
 };
 use agent_model::tables::Pod;
 

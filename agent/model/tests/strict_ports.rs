@@ -68,8 +68,19 @@ fn words(policy: &str) -> Vec<(u16, u32)> {
 fn ports_are_strict_by_mode_and_probes_are_let_through() {
     let probed = STRICT | PROBE;
     assert_eq!(
-        words(&policy("STRICT", "7002: {mode: PERMISSIVE}, 8080: {mode: DISABLE}, 9090: {mode: UNSET}")),
-        [(0, STRICT), (7001, probed), (7002, PROBE), (7003, probed), (7004, probed), (8080, 0), (9090, STRICT)]
+        words(&policy(
+            "STRICT",
+            "7002: {mode: PERMISSIVE}, 8080: {mode: DISABLE}, 9090: {mode: UNSET}"
+        )),
+        [
+            (0, STRICT),
+            (7001, probed),
+            (7002, PROBE),
+            (7003, probed),
+            (7004, probed),
+            (8080, 0),
+            (9090, STRICT)
+        ]
     );
     assert_eq!(
         words(&policy("PERMISSIVE", "8080: {mode: STRICT}")),

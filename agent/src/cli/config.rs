@@ -7,7 +7,9 @@ use super::{
 use crate::{
     admin::{
         client::Client,
-        config::{ClusterRow, EndpointRow, InboundRow, ListenerRow, RouteRow, Rows, Share, StreamRow},
+        config::{
+            ClusterRow, EndpointRow, InboundRow, ListenerRow, RouteRow, Rows, Share, StreamRow,
+        },
     },
     args::{ConfigArgs, ConfigView, exit},
 };

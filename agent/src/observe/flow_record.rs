@@ -10,8 +10,7 @@ use std::{
 
 use agent_abi::{
     Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_INBOUND, LAYER_LINK, LAYER_PACKET,
-    Reason, Verdict,
-    protocol,
+    Reason, Verdict, protocol,
 };
 use agent_model::{
     egress::RuleSource,

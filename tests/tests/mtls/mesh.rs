@@ -3,8 +3,8 @@
 //! Or one node with both.
 
 use std::{
-    collections::BTreeSet, fmt::Write as _, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf,
-    time::Duration,
+    collections::BTreeSet, fmt::Write as _, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _,
+    path::PathBuf, time::Duration,
 };
 
 use anyhow::{Context as _, Result};

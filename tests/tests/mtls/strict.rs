@@ -8,9 +8,7 @@ use std::{
 
 use anyhow::{Result, bail, ensure};
 use rstest::rstest;
-use sekisho_tests::{
-    agent::Agent, client::Client, manifest::NAMESPACE, stage::Net, world::Host,
-};
+use sekisho_tests::{agent::Agent, client::Client, manifest::NAMESPACE, stage::Net, world::Host};
 
 use super::mesh::{HTTP, Mesh, TCP};
 
@@ -58,7 +56,10 @@ fn strict_takes_the_mesh_of_another_node_and_no_plaintext(
         // Straight to the pod's address, by no Service: in plaintext, from a node that is another.
         let to = SocketAddr::new(net.of(&mesh.server), port);
         let said = Client::start(&mesh.pod)?.dial(to)?;
-        ensure!(said.errno == Some(libc::ECONNREFUSED), "plaintext of another node's pod: {said:?}");
+        ensure!(
+            said.errno == Some(libc::ECONNREFUSED),
+            "plaintext of another node's pod: {said:?}"
+        );
     }
     mesh.agents[1].kill()?;
     ensure!(mesh.refuses(&mesh.far, TCP)?, "with the agent dead");

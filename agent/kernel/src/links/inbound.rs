@@ -39,7 +39,8 @@ impl Links {
     pub fn inbound(&self) -> Vec<u64> {
         let Ok(entries) = fs::read_dir(&self.directory) else { return Vec::new() };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let cookie = |name: String| name.strip_prefix(SK_LOOKUP.name)?.strip_prefix('-')?.parse().ok();
+        let cookie =
+            |name: String| name.strip_prefix(SK_LOOKUP.name)?.strip_prefix('-')?.parse().ok();
         names.filter_map(cookie).collect()
     }
 

@@ -32,9 +32,9 @@ impl Server {
             is_probed,
         };
         let apart: BTreeSet<u16> = self.ports.keys().chain(probes).copied().collect();
-        let apart = apart.into_iter().map(|port| {
-            (port, access(self.acceptance(port), probes.binary_search(&port).is_ok()))
-        });
+        let apart = apart
+            .into_iter()
+            .map(|port| (port, access(self.acceptance(port), probes.binary_search(&port).is_ok())));
         Inbound::new(access(&self.other, false), apart)
     }
 }

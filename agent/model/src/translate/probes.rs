@@ -23,7 +23,8 @@ pub(super) fn ports(pod: &Pod) -> Vec<u16> {
 fn probed(container: &Container, is_its: &impl Fn(&Option<String>) -> bool) -> Vec<u16> {
     let probes = [&container.readiness_probe, &container.liveness_probe, &container.startup_probe];
     let probes = probes.into_iter().flatten();
-    let mut ports: Vec<u16> = probes.filter_map(|probe| of_probe(container, probe, is_its)).collect();
+    let mut ports: Vec<u16> =
+        probes.filter_map(|probe| of_probe(container, probe, is_its)).collect();
     let lifecycle = container.lifecycle.as_ref();
     let hooks = lifecycle.map(|it| [&it.post_start, &it.pre_stop]).into_iter().flatten().flatten();
     let hooks = hooks.filter_map(|hook| of_http(container, hook.http_get.as_ref()?, is_its));

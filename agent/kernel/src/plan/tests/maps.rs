@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use agent_abi::{
-    Addr, InboundKey, InboundPort, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue, Tables, node_flag,
+    Addr, InboundKey, InboundPort, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue,
+    Tables, node_flag,
 };
 
 use super::super::{Found, MapWriter};
