@@ -8,6 +8,9 @@ pub const LAYER_CONNECT: u32 = 1;
 pub const LAYER_PACKET: u32 = 2;
 /// Seen as a frame on the host's end of the pod's link.
 pub const LAYER_LINK: u32 = 3;
+/// Seen as the first segment of a connection to the pod. The far end is then in [`Event::dst`] and
+/// [`Event::dst_port`], and the port that it is for in [`Event::src_port`].
+pub const LAYER_INBOUND: u32 = 4;
 
 /// What an [`Event`] reports: values of [`Event::kind`].
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +29,7 @@ impl EventKind {
 pub struct Event {
     /// A value of [`EventKind`].
     pub kind: u32,
-    /// [`LAYER_CONNECT`], [`LAYER_PACKET`] or [`LAYER_LINK`].
+    /// [`LAYER_CONNECT`], [`LAYER_PACKET`], [`LAYER_LINK`] or [`LAYER_INBOUND`].
     pub layer: u32,
     /// When, in nanoseconds of the monotonic clock.
     pub time_ns: u64,
@@ -40,7 +43,7 @@ pub struct Event {
     pub reason: u32,
     /// The number of the rule that decided, or zero.
     pub rule: u32,
-    /// The destination.
+    /// The destination; at [`LAYER_INBOUND`] the far end.
     pub dst: Addr,
     /// The destination's port.
     pub dst_port: u16,
@@ -87,8 +90,10 @@ pub mod counter {
     pub const ORIGINS_FULL: u32 = 8;
     /// Sockets that could not be remembered for want of memory.
     pub const SOCKETS_FULL: u32 = 9;
+    /// Connections to pods that were refused as plaintext.
+    pub const DENY_INBOUND: u32 = 10;
     /// How many there are.
-    pub const COUNT: u32 = 10;
+    pub const COUNT: u32 = 11;
     /// Their names, in order.
     pub const NAMES: [&str; COUNT as usize] = [
         "direct",
@@ -101,5 +106,6 @@ pub mod counter {
         "events_lost",
         "origins_full",
         "sockets_full",
+        "deny_inbound",
     ];
 }

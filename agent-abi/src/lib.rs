@@ -18,17 +18,23 @@
 mod addr;
 pub mod canary;
 mod event;
+mod inbound;
 mod judge;
 mod limits;
 mod tables;
 mod verdict;
 
 pub use addr::{Addr, FAMILY_V4, FAMILY_V6};
-pub use event::{Event, EventKind, LAYER_CONNECT, LAYER_LINK, LAYER_PACKET, counter};
+pub use event::{
+    Event, EventKind, LAYER_CONNECT, LAYER_INBOUND, LAYER_LINK, LAYER_PACKET, counter,
+};
+pub use inbound::{
+    Admission, Arrival, InboundKey, InboundPort, InboundTables, MESH_PORT, admit, inbound_flag,
+};
 pub use judge::{Flow, Judgement, Standing, Tables, decide};
 pub use limits::{
-    MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_PROOFS, MAX_RULES,
-    MAX_VETHS, RING_BYTES,
+    MAX_ADDRESSES, MAX_FLOWS, MAX_FRAGMENTS, MAX_INBOUND, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES,
+    MAX_PROOFS, MAX_RULES, MAX_VETHS, RING_BYTES,
 };
 pub use tables::{
     FlowKey, FlowState, FragmentKey, NodeState, OpenedBy, Origin, OriginKey, PodKey, PodPolicy,
@@ -38,7 +44,7 @@ pub use tables::{
 pub use verdict::{Reason, Verdict};
 
 /// The layout of everything in this crate. A loader refuses maps of any other number.
-pub const ABI_VERSION: u32 = if cfg!(feature = "next-layout") { 1_000_004 } else { 4 };
+pub const ABI_VERSION: u32 = if cfg!(feature = "next-layout") { 1_000_005 } else { 5 };
 
 /// Protocol numbers as in an IP header (IANA).
 pub mod protocol {

@@ -6,6 +6,14 @@
 /// that end while others start. Two slots each (see [`crate::PodKey`]).
 pub const MAX_PODS: u32 = 2 * 2_048;
 
+/// Ports of pods that take other things than the rest, in both slots: 16 of each pod that
+/// [`MAX_PODS`] counts.
+pub const MAX_INBOUND: u32 = MAX_PODS * 16;
+
+/// Addresses of this node's pods: both families, and as many again for pods that end while others
+/// start.
+pub const MAX_ADDRESSES: u32 = MAX_PODS;
+
 /// Prefixes over all tables of a node: 100,000 for one table of the size we promise, twice over
 /// while a table is replaced by one that shares nothing with it, and as much again for the other
 /// tables. About 100 bytes each.

@@ -237,7 +237,7 @@ pub struct FlowKey {
 pub struct OpenedBy;
 
 impl OpenedBy {
-    /// The far end: the pod's packets are answers.
+    /// The far end, of which no more is known.
     pub const PEER: u32 = 1;
     /// The pod, by a verdict of [`FlowState::generation`]. For TCP user space says so, of
     /// connections that outlive the rule that let them out.
@@ -247,6 +247,17 @@ impl OpenedBy {
     /// The pod, to what new connections may not go to any more although it was not revoked: user space
     /// says so, and takes it back.
     pub const KEPT: u32 = 4;
+    /// The far end, and it is a process in the node's own network namespace: the packet was made there,
+    /// and was not forwarded. The kubelet is one.
+    pub const NODE: u32 = 5;
+    /// The far end, and it is an enrolled pod of this node, or the agent on its behalf.
+    pub const MEMBER: u32 = 6;
+
+    /// True where the far end opened the flow: what the pod sends are answers.
+    #[inline(always)]
+    pub const fn is_far_end(opened_by: u32) -> bool {
+        matches!(opened_by, Self::PEER | Self::NODE | Self::MEMBER)
+    }
 }
 
 /// What is remembered of a flow.
@@ -356,5 +367,8 @@ mod user {
         RuleValue,
         SocketState,
         crate::Event,
+        crate::InboundKey,
+        crate::InboundPort,
+        crate::Addr,
     );
 }

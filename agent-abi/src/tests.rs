@@ -150,6 +150,64 @@ fn every_word_of_ours_has_a_name_and_comes_back() {
             assert!(!reason.name().is_empty());
         }
     }
-    assert_eq!(Reason::from_word(23), None);
+    assert_eq!(Reason::from_word(24), None);
     assert_eq!(Verdict::from_word(4), Some(Verdict::Hold));
+}
+
+/// Port 8080 is strict and probed, 9090 takes all, others are strict; who opened any flow.
+struct Guarded(Option<u32>);
+
+impl InboundTables for Guarded {
+    fn port(&self, key: &InboundKey) -> Option<InboundPort> {
+        let flags = match key.port {
+            8080 => inbound_flag::STRICT | inbound_flag::PROBE,
+            9090 => 0,
+            0 => inbound_flag::STRICT,
+            _ => return None,
+        };
+        (key.netns == POD && key.slot == 1).then_some(InboundPort { flags })
+    }
+    fn opened_by(&self, key: &FlowKey) -> Option<u32> {
+        assert_eq!((key.netns, key.peer_port, key.protocol), (POD, 40_000, 6));
+        self.0
+    }
+}
+
+fn arrival(local_port: u16) -> Arrival {
+    let local = Addr::v4(1_u32.to_be());
+    Arrival { netns: POD, local, local_port, peer: Addr::v4(2_u32.to_be()), peer_port: 40_000 }
+}
+
+#[test]
+fn a_strict_port_takes_no_strangers_plaintext() {
+    for stranger in [None, Some(OpenedBy::PEER), Some(OpenedBy::POD), Some(OpenedBy::KEPT)] {
+        for port in [80, 8080] {
+            assert_eq!(admit(&Guarded(stranger), 1, &arrival(port)), Admission::Refused);
+        }
+        assert_eq!(admit(&Guarded(stranger), 1, &arrival(9090)), Admission::Taken);
+        assert_eq!(admit(&Guarded(stranger), 1, &arrival(MESH_PORT)), Admission::Taken);
+    }
+}
+
+#[test]
+fn the_other_slot_and_other_pods_take_what_comes() {
+    assert_eq!(admit(&Guarded(None), 0, &arrival(80)), Admission::Taken);
+    let other = Arrival { netns: POD + 1, ..arrival(80) };
+    assert_eq!(admit(&Guarded(None), 1, &other), Admission::Taken);
+}
+
+#[test]
+fn the_node_reaches_probed_ports_and_no_others() {
+    let node = Guarded(Some(OpenedBy::NODE));
+    assert_eq!(admit(&node, 1, &arrival(8080)), Admission::Known);
+    assert_eq!(admit(&node, 1, &arrival(80)), Admission::Refused);
+}
+
+#[test]
+fn pods_of_the_node_and_the_pod_itself_are_known() {
+    assert_eq!(admit(&Guarded(Some(OpenedBy::MEMBER)), 1, &arrival(80)), Admission::Known);
+    let itself = Arrival { peer: arrival(80).local, ..arrival(80) };
+    assert_eq!(admit(&Guarded(None), 1, &itself), Admission::Known);
+    let loopback = Arrival { peer: Addr::v4(0x7f00_0001_u32.to_be()), ..arrival(80) };
+    assert_eq!(admit(&Guarded(None), 1, &loopback), Admission::Known);
 }

@@ -62,6 +62,8 @@ pub enum Reason {
     ProxyAbsent = 21,
     /// No host has the destination: a canary asks whether the hooks are alive ([`crate::canary`]).
     Canary = 22,
+    /// The port takes nothing but the mesh's mutual TLS, and this was none.
+    Plaintext = 23,
 }
 
 macro_rules! from_word {
@@ -81,7 +83,7 @@ from_word!(
     Reason: Host, NotEnrolled, UnknownAllowed, UnknownHeld, Local, Rule, DefaultAllow, NoRule,
     WouldDeny, Answer, Agent, ReservedPort, BypassesProxy, NotIp, Malformed, StrayFragment,
     Neighbour, Kept, OriginsFull, Revoked,
-    ProxyAbsent, Canary,
+    ProxyAbsent, Canary, Plaintext,
 );
 
 impl Verdict {
@@ -127,6 +129,7 @@ impl Reason {
             Self::Revoked => "revoked",
             Self::ProxyAbsent => "proxy-absent",
             Self::Canary => "canary",
+            Self::Plaintext => "plaintext",
         }
     }
 }

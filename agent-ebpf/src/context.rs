@@ -164,3 +164,23 @@ pub(crate) fn remote(ctx: &SockOpsContext) -> (Addr, u16) {
     let port = u32::from_be(unsafe { read_volatile(&raw const (*ops).remote_port) }) as u16;
     (addr, port)
 }
+
+/// The own end of a TCP socket.
+#[inline(always)]
+pub(crate) fn local(ctx: &SockOpsContext) -> (Addr, u16) {
+    let ops = ctx.ops;
+    // SAFETY: words of the context.
+    let addr = unsafe {
+        if read_volatile(&raw const (*ops).family) == AF_INET {
+            Addr::v4(read_volatile(&raw const (*ops).local_ip4))
+        } else {
+            Addr::v6([
+                read_volatile(&raw const (*ops).local_ip6[0]),
+                read_volatile(&raw const (*ops).local_ip6[1]),
+                read_volatile(&raw const (*ops).local_ip6[2]),
+                read_volatile(&raw const (*ops).local_ip6[3]),
+            ])
+        }
+    };
+    (addr, ctx.local_port() as u16)
+}

@@ -8,7 +8,9 @@
 //! stream.rs     sock_ops: original destinations, marks, what a flow carried
 //! packet.rs     layer 2: cgroup_skb/egress   raw and ping sockets, connections older than a rule
 //! link_hook.rs  layer 3: tcx or clsact on the host's end of a pod's link   packet, foreign sockets
+//! inbound.rs    sk_lookup: what a pod with a strict port lets in                 ECONNREFUSED
 //! traffic.rs    what layers 2 and 3 make of one packet
+//! flows.rs      who opened a flow
 //! headers.rs    IPv4, IPv6 and what they carry, into one Packet
 //! context.rs    where the two families are told apart at the socket hooks
 //! ```
@@ -36,7 +38,9 @@
 )]
 
 mod context;
+mod flows;
 mod headers;
+mod inbound;
 mod link_hook;
 mod maps;
 mod packet;

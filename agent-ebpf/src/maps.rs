@@ -3,9 +3,10 @@
 use core::{ffi::c_void, ptr};
 
 use agent_abi::{
-    FlowKey, FlowState, FragmentKey, MAX_FLOWS, MAX_FRAGMENTS, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES,
-    MAX_PROOFS, MAX_RULES, MAX_VETHS, NodeState, Origin, OriginKey, PodKey, PodPolicy, PrefixKey,
-    PrefixValue, Proof, ProofKey, RING_BYTES, RuleKey, RuleValue, SocketState, Tables, counter,
+    Addr, FlowKey, FlowState, FragmentKey, InboundKey, InboundPort, MAX_ADDRESSES, MAX_FLOWS,
+    MAX_FRAGMENTS, MAX_INBOUND, MAX_ORIGINS, MAX_PODS, MAX_PREFIXES, MAX_PROOFS, MAX_RULES,
+    MAX_VETHS, NodeState, Origin, OriginKey, PodKey, PodPolicy, PrefixKey, PrefixValue, Proof,
+    ProofKey, RING_BYTES, RuleKey, RuleValue, SocketState, Tables, counter,
 };
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -53,6 +54,16 @@ pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, u64, { MAX_FRAGMENTS as usi
 /// The interface index of a link's host end, to the cookie of the pod's namespace.
 #[btf_map]
 pub(crate) static VETHS: HashMap<u32, u64, { MAX_VETHS as usize }, ON_DEMAND> = HashMap::new();
+
+/// What ports of pods take, where that is not everything.
+#[btf_map]
+pub(crate) static INBOUND: HashMap<InboundKey, InboundPort, { MAX_INBOUND as usize }, ON_DEMAND> =
+    HashMap::new();
+
+/// The address of an enrolled pod of this node, to the cookie of its namespace.
+#[btf_map]
+pub(crate) static ADDRESSES: HashMap<Addr, u64, { MAX_ADDRESSES as usize }, ON_DEMAND> =
+    HashMap::new();
 
 /// Which hooks have refused a canary, and under which generation.
 #[btf_map]

@@ -1,8 +1,8 @@
 //! Events and counters. A full ring loses the event and counts the loss; a verdict never waits.
 
 use agent_abi::{
-    Event, EventKind, Flow, Judgement, LAYER_CONNECT, LAYER_PACKET, Proof, ProofKey, Reason,
-    Verdict, counter,
+    Event, EventKind, Flow, Judgement, LAYER_CONNECT, LAYER_INBOUND, LAYER_PACKET, Proof, ProofKey,
+    Reason, Verdict, counter,
 };
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
@@ -76,6 +76,7 @@ fn index_of(layer: u32, judgement: &Judgement) -> u32 {
         Verdict::Hold => counter::HOLD,
         Verdict::Deny if layer == LAYER_CONNECT => counter::DENY_CONNECT,
         Verdict::Deny if layer == LAYER_PACKET => counter::DENY_PACKET,
+        Verdict::Deny if layer == LAYER_INBOUND => counter::DENY_INBOUND,
         Verdict::Deny => counter::DENY_LINK,
     }
 }

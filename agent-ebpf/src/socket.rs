@@ -16,9 +16,9 @@ use aya_log_ebpf::warn;
 
 use crate::{
     context::{Call, Sock, loopback},
+    flows,
     maps::{Live, PODS, forget, remember, socket},
     report::{self, Own},
-    traffic,
 };
 
 const ALLOW: i32 = 1;
@@ -135,7 +135,7 @@ fn connect(sock: &Sock<'_>) -> i32 {
 /// each peer by a socket of its own (DTLS, QUIC, TFTP). Only layer 3 knows of it, as in [`send`].
 #[inline(always)]
 fn is_answerer(sock: &Sock<'_>, flow: &Flow) -> bool {
-    flow.protocol == protocol::UDP && traffic::answers(flow, own_port(sock))
+    flow.protocol == protocol::UDP && flows::answers(flow, own_port(sock))
 }
 
 /// The port that the socket is bound to; zero while it has none.
@@ -172,7 +172,7 @@ fn send(sock: &Sock<'_>) -> i32 {
         return ALLOW;
     }
     let own_port = own_port(sock);
-    if judgement.verdict == Verdict::Deny && traffic::answers(&flow, own_port) {
+    if judgement.verdict == Verdict::Deny && flows::answers(&flow, own_port) {
         return ALLOW;
     }
     report::verdict(LAYER_CONNECT, &flow, own(sock, own_port), &judgement);

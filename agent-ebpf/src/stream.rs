@@ -5,8 +5,8 @@
 //! by layer 3's memory of what came in.
 
 use agent_abi::{
-    Flow, FlowKey, Origin, OriginKey, PodKey, SocketKind, SocketState, Standing, Tables, counter,
-    policy_flag, protocol,
+    Flow, FlowKey, OpenedBy, Origin, OriginKey, PodKey, SocketKind, SocketState, Standing, Tables,
+    counter, policy_flag, protocol,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -22,10 +22,10 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 
 use crate::{
-    context::remote,
-    maps::{Live, ORIGINS, remember, socket},
+    context::{local, remote},
+    flows,
+    maps::{ADDRESSES, Live, ORIGINS, remember, socket},
     report::{self, Carried, Own},
-    traffic,
 };
 
 #[sock_ops]
@@ -53,7 +53,10 @@ fn begins(ctx: &SockOpsContext) {
     // SAFETY: a full socket, not null.
     match unsafe { socket(sk) } {
         Some(state) if state.kind == SocketKind::AGENT => {
-            traffic::begin_agents(&agents_flow(ctx));
+            flows::open(&agents_flow(ctx), OpenedBy::AGENT);
+            if leaves_a_pod(ctx) {
+                introduce(ctx);
+            }
         }
         Some(state) if state.kind == SocketKind::PROXIED => {
             let origin = Origin {
@@ -71,7 +74,7 @@ fn begins(ctx: &SockOpsContext) {
                 warn!(ctx, "no room for an original destination of namespace {}", state.netns);
             }
         }
-        _ if leaves_a_pod(ctx) => {}
+        _ if leaves_a_pod(ctx) => introduce(ctx),
         _ => return,
     }
     // Wanted: the state callback, for `ends`. It is refused on no kernel that has the operation.
@@ -91,6 +94,26 @@ fn leaves_a_pod(ctx: &SockOpsContext) -> bool {
     let (dst, _) = remote(ctx);
     let own = dst.is_local() || dst == pod.addr4 || dst == pod.addr6;
     pod.flags & policy_flag::ENROLLED != 0 && !own
+}
+
+/// Tells the pod that a connection is for, where it is one of this node, that it is an enrolled
+/// pod's: it cannot tell by the address.
+#[inline(always)]
+fn introduce(ctx: &SockOpsContext) {
+    if let Some(key) = as_arrives(ctx) {
+        flows::open(&key, OpenedBy::MEMBER);
+    }
+}
+
+/// A connection as the pod of this node knows it that is its far end.
+#[inline(always)]
+fn as_arrives(ctx: &SockOpsContext) -> Option<FlowKey> {
+    let (dst, dst_port) = remote(ctx);
+    // SAFETY: one word, written by a single store.
+    let netns = unsafe { ADDRESSES.get(dst) }.copied()?;
+    let (peer, peer_port) = local(ctx);
+    let protocol = u32::from(protocol::TCP);
+    Some(FlowKey { netns, peer, peer_port, pod_port: dst_port, protocol, pad: 0 })
 }
 
 #[inline(always)]
@@ -128,13 +151,25 @@ fn ends(ctx: &SockOpsContext) {
     // SAFETY: a full socket, not null.
     match unsafe { socket(sk) } {
         Some(state) if state.kind == SocketKind::AGENT => {
-            traffic::end_agents(&agents_flow(ctx));
+            flows::close(&agents_flow(ctx), OpenedBy::AGENT);
+            take_leave(ctx);
         }
         Some(state) if state.kind == SocketKind::PROXIED => {
             // Nothing to remove when the proxy has taken it.
             let _ = ORIGINS.remove(origin_key(state, ctx));
         }
-        _ => report_end(ctx),
+        _ => {
+            report_end(ctx);
+            take_leave(ctx);
+        }
+    }
+}
+
+/// Undoes [`introduce`]: the same addresses and ports may be another's next.
+#[inline(always)]
+fn take_leave(ctx: &SockOpsContext) {
+    if let Some(key) = as_arrives(ctx) {
+        flows::close(&key, OpenedBy::MEMBER);
     }
 }
 

@@ -4,7 +4,9 @@
 //! The rules are asked first, so a direct connection needs no memory. What the rules do not let out is
 //! looked up in FLOWS, by who sent the flow's first packet ([`OpenedBy`]):
 //!
-//! - an arriving packet makes a flow the peer's, and then the pod's packets are answers;
+//! - an arriving packet makes a flow the peer's, and then the pod's packets are answers. Where it was
+//!   made in the node's own namespace the flow is the node's: the kubelet's probes are told by that;
+//! - a connection of an enrolled pod to another of this node enters at `sock_ops`, keyed by the latter;
 //! - the agent's own connections enter at `sock_ops`, keyed by the pod, before their SYN leaves;
 //! - user space enters the few that outlive a change of rules: from direct to proxied, to what has moved
 //!   or is not ready without having been revoked, or with `--on-revoke keep`.
@@ -12,105 +14,20 @@
 //! A pod can write to none of it, so it cannot make its own traffic an answer by sending.
 
 use agent_abi::{
-    Addr, FAMILY_V4, Flow, FlowKey, FlowState, FragmentKey, Judgement, LAYER_LINK, OpenedBy,
-    Reason, Standing, Tables, Verdict, canary::hook, node_flag, policy_default, protocol,
+    Addr, FAMILY_V4, Flow, FlowKey, FragmentKey, Judgement, LAYER_LINK, OpenedBy, Reason, Standing,
+    Tables, Verdict, canary::hook, node_flag, policy_default, protocol,
 };
-use aya_ebpf::{helpers::bpf_ktime_get_coarse_ns, programs::sk_buff::SkBuff};
+use aya_ebpf::programs::sk_buff::SkBuff;
 
 use crate::{
+    flows::{self, SECOND, UDP_IDLE, begin, is_fresh, now, touch},
     headers::{self, Fragment, Packet},
-    maps::{FLOWS, FRAGMENTS, Live},
+    maps::{FRAGMENTS, Live},
     report::{self, Own},
 };
 
 /// Loopback is the first interface of every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
-const SECOND: u64 = 1_000_000_000;
-/// How long a flow of the peer's is answered without a packet either way. For TCP and UDP these
-/// are the kernel's own for connection tracking (nf_conntrack-sysctl, established and stream).
-const TCP_IDLE: u64 = 432_000 * SECOND;
-const TCP_CLOSED_IDLE: u64 = 120 * SECOND;
-const UDP_IDLE: u64 = 120 * SECOND;
-const ICMP_IDLE: u64 = 30 * SECOND;
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_coarse_ns() }
-}
-
-#[inline(always)]
-fn is_fresh(state: &FlowState, protocol_number: u8, now: u64) -> bool {
-    let closed = state.closing != 0;
-    let idle = match protocol_number {
-        protocol::TCP if closed => TCP_CLOSED_IDLE,
-        protocol::TCP if state.opened_by == OpenedBy::AGENT => return true,
-        protocol::TCP => TCP_IDLE,
-        protocol::UDP => UDP_IDLE,
-        _ => ICMP_IDLE,
-    };
-    now.saturating_sub(state.seen_ns) < idle
-}
-
-#[inline(always)]
-fn touch(state: &mut FlowState, ends: bool, now: u64) {
-    // Written at most once a second, lest every packet dirty a shared line.
-    if now.saturating_sub(state.seen_ns) > SECOND {
-        state.seen_ns = now;
-    }
-    if ends {
-        state.closing = 1;
-    }
-}
-
-#[inline(always)]
-fn flow_state<'a>(key: &FlowKey) -> Option<&'a mut FlowState> {
-    // SAFETY: entries are written by these programs alone, each field by a single store; a stale
-    // read of one costs a judgement by the rules.
-    FLOWS.get_ptr_mut(key).and_then(|state| unsafe { state.as_mut() })
-}
-
-#[inline(always)]
-fn begin(key: &FlowKey, opened_by: u32, generation: u64, now: u64) {
-    let state = FlowState { opened_by, closing: 0, generation, seen_ns: now };
-    // Least recently used entries make room; a failure costs a judgement for each packet.
-    let _ = FLOWS.insert(key, state, 0);
-}
-
-/// True when a datagram to `flow` answers one that came in. A socket without a port answers no peer,
-/// also when a datagram came to port 0.
-#[inline(always)]
-pub(crate) fn answers(flow: &Flow, own_port: u16) -> bool {
-    if own_port == 0 {
-        return false;
-    }
-    let key = FlowKey {
-        netns: flow.netns,
-        peer: flow.dst,
-        peer_port: flow.dst_port,
-        pod_port: own_port,
-        protocol: u32::from(flow.protocol),
-        pad: 0,
-    };
-    flow_state(&key)
-        .is_some_and(|s| s.opened_by == OpenedBy::PEER && is_fresh(s, flow.protocol, now()))
-}
-
-/// Marks a flow of the agent's own, before its first packet leaves.
-#[inline(always)]
-pub(crate) fn begin_agents(key: &FlowKey) {
-    begin(key, OpenedBy::AGENT, 0, now());
-}
-
-/// Marks a flow of the agent's own as over.
-#[inline(always)]
-pub(crate) fn end_agents(key: &FlowKey) {
-    if let Some(state) = flow_state(key) {
-        state.closing = 1;
-        state.seen_ns = now();
-    }
-}
-
 /// Where a packet was seen, and what else is known of it.
 pub(crate) struct PacketContext<'a> {
     pub(crate) layer: u32,
@@ -251,7 +168,7 @@ fn whole(context: &PacketContext<'_>, tables: &Live, packet: &Packet) -> Leave {
 #[inline(always)]
 fn claim(key: &FlowKey, generation: u64) {
     let now = now();
-    match flow_state(key) {
+    match flows::get(key) {
         Some(state) if now.saturating_sub(state.seen_ns) <= UDP_IDLE => {
             if now.saturating_sub(state.seen_ns) > SECOND {
                 state.seen_ns = now;
@@ -274,10 +191,12 @@ fn passes_unnamed(
     let opens = packet.opens();
     let now = now();
     let mut was_let_out = context.was_direct;
-    if let Some(state) = flow_state(key) {
+    if let Some(state) = flows::get(key) {
         let passes = match state.opened_by {
             OpenedBy::AGENT => is_fresh(state, packet.protocol, now),
-            OpenedBy::PEER | OpenedBy::KEPT => !opens && is_fresh(state, packet.protocol, now),
+            OpenedBy::PEER | OpenedBy::NODE | OpenedBy::MEMBER | OpenedBy::KEPT => {
+                !opens && is_fresh(state, packet.protocol, now)
+            }
             _ => false,
         };
         if passes {
@@ -318,7 +237,7 @@ fn quotes_allowed_flow(context: &PacketContext<'_>, tables: &Live, packet: &Pack
         protocol: u32::from(quoted.protocol),
         pad: 0,
     };
-    if let Some(state) = flow_state(&key)
+    if let Some(state) = flows::get(&key)
         && state.opened_by != OpenedBy::POD
     {
         return is_fresh(state, quoted.protocol, now());
@@ -375,17 +294,21 @@ pub(crate) fn arriving(netns: u64, skb: &SkBuff, offset: u32) {
         pad: 0,
     };
     let now = now();
-    if let Some(state) = flow_state(&key) {
+    if let Some(state) = flows::get(&key) {
         let over = state.closing != 0 || (!is_tcp && now.saturating_sub(state.seen_ns) > UDP_IDLE);
-        // A TCP connection of the peer's begins again with each SYN; one of the pod's does only
-        // when the old one is over.
-        let restarts = starts && (over || (is_tcp && state.opened_by == OpenedBy::PEER));
+        // A TCP connection of a peer's begins again with each SYN, which may be another's; one of
+        // the pod's, or that is introduced, does only when the old one is over.
+        let is_peers = matches!(state.opened_by, OpenedBy::PEER | OpenedBy::NODE);
+        let restarts = starts && (over || (is_tcp && is_peers));
         if !restarts {
             touch(state, packet.resets(), now);
             return;
         }
     }
     if starts {
-        begin(&key, OpenedBy::PEER, 0, now);
+        // SAFETY: a word of the context; zero where no interface of this namespace received it.
+        let is_made_here = unsafe { (*skb.skb).ingress_ifindex } == 0;
+        let opened_by = if is_made_here { OpenedBy::NODE } else { OpenedBy::PEER };
+        begin(&key, opened_by, 0, now);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! prepare   open what new pods need, seed what is known of their open connections
-//! attach    layer 3 to the links of enrolled pods
+//! attach    layer 3 to the links of enrolled pods, sk_lookup to pods with a strict port
 //! widen     new tables beside the old ones        fails: stay at N-1 everywhere, report, retry
 //! listen    new connections come to this agent's proxy and wait; an agent before had them until here
 //! publish   the proxy's members, then one store in the kernel
@@ -238,6 +238,7 @@ impl Sync {
         if !self.attached {
             self.kernel.attach()?;
             self.pods.attach_links(&self.kernel, LinkScope::Changed);
+            self.pods.guard_inbound(&self.kernel);
             connections::learn(&self.pods, &self.kernel.maps, &fresh).await;
             self.views = Arc::new(PodViews::new(snapshot, &self.pods));
             self.attached = true;
@@ -246,6 +247,7 @@ impl Sync {
             predecessor.retire().await;
         }
         self.pods.detach_links(&self.kernel);
+        self.pods.release_inbound(&self.kernel);
         published.resets = self.settle(kept, changed.as_deref()).await;
         if changed.is_some() {
             self.said = Some(desired);
@@ -263,6 +265,7 @@ impl Sync {
         }
         let scope = if reattached { LinkScope::All } else { LinkScope::Changed };
         self.pods.attach_links(&self.kernel, scope);
+        self.pods.guard_inbound(&self.kernel);
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! The planner's view of the live maps: what they hold at the start, and how entries are written.
 
-use agent_abi::{PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue};
+use agent_abi::{
+    InboundKey, InboundPort, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue,
+};
 
 use super::plan::{Found, MapWriter};
 use crate::{
@@ -15,6 +17,7 @@ pub fn found(maps: &Maps) -> Result<Found, SysError> {
         prefixes: entries(&maps.prefixes)?,
         rules: entries(&maps.rules)?,
         pods: entries(&maps.pods)?,
+        inbound: entries(&maps.inbound)?,
     })
 }
 
@@ -57,5 +60,13 @@ impl MapWriter for Writer<'_> {
 
     fn remove_pod(&mut self, key: &PodKey) -> Result<(), SysError> {
         self.0.pods.remove(key)
+    }
+
+    fn put_inbound(&mut self, key: &InboundKey, value: &InboundPort) -> Result<(), SysError> {
+        self.0.inbound.set(key, value)
+    }
+
+    fn remove_inbound(&mut self, key: &InboundKey) -> Result<(), SysError> {
+        self.0.inbound.remove(key)
     }
 }

@@ -4,8 +4,8 @@ use aya_obj::generated::bpf_attach_type::{
     BPF_CGROUP_INET_EGRESS, BPF_CGROUP_INET4_BIND, BPF_CGROUP_INET4_CONNECT,
     BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET4_GETSOCKNAME, BPF_CGROUP_INET6_BIND,
     BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET6_GETPEERNAME, BPF_CGROUP_INET6_GETSOCKNAME,
-    BPF_CGROUP_SOCK_OPS, BPF_CGROUP_UDP4_SENDMSG, BPF_CGROUP_UDP6_SENDMSG, BPF_TCX_EGRESS,
-    BPF_TCX_INGRESS,
+    BPF_CGROUP_SOCK_OPS, BPF_CGROUP_UDP4_SENDMSG, BPF_CGROUP_UDP6_SENDMSG, BPF_SK_LOOKUP,
+    BPF_TCX_EGRESS, BPF_TCX_INGRESS,
 };
 
 /// A program and its place.
@@ -54,6 +54,9 @@ pub const CGROUP: [Hook; 12] = [
         ..hook("skb_egress", "skb_egress", BPF_CGROUP_INET_EGRESS, 2)
     },
 ];
+
+/// In the network namespace of a pod with a strict port.
+pub(crate) const SK_LOOKUP: Hook = hook("sk_lookup", "sk_inbound", BPF_SK_LOOKUP, 1);
 
 /// On the host's end of an enrolled pod's link, by links of the kernel's. What learns comes before
 /// what judges.

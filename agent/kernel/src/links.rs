@@ -33,6 +33,7 @@ use std::{
 use thiserror::Error;
 
 mod filters;
+mod inbound;
 mod interfaces;
 mod pins;
 mod uninstall;
@@ -40,7 +41,7 @@ mod uninstall;
 use super::{
     clsact::ClsactError,
     hooks::{AttachMode, CGROUP, Hook},
-    load::Programs,
+    load::{LoadError, Programs},
     sys::{self, AttachPoint, SysError, Target},
 };
 use filters::Filters;
@@ -58,6 +59,9 @@ pub enum LinkError {
         /// Why.
         source: io::Error,
     },
+    /// The program for a pod cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The kernel does not attach the program.
     #[error("cannot attach {hook} to {place}")]
     Attach {
@@ -181,6 +185,7 @@ impl Links {
             place: match target {
                 Target::Cgroup(_) => self.cgroup_path.display().to_string(),
                 Target::Interface(index) => format!("interface {index}"),
+                Target::Netns(_) => "the pod's network namespace".to_owned(),
             },
             source,
         };

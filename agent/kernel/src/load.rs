@@ -20,7 +20,7 @@ use aya_log::EbpfLogger;
 use thiserror::Error;
 
 use super::{
-    hooks::{CGROUP, Hook, TCX},
+    hooks::{CGROUP, Hook, SK_LOOKUP, TCX},
     pins::MAPS,
 };
 
@@ -99,15 +99,7 @@ pub fn load(pin_dir: &Path, log: KernelLog) -> Result<Programs, LoadError> {
     let maps = maps_directory(pin_dir);
     std::fs::create_dir_all(&maps)
         .map_err(|source| LoadError::Directory { path: maps.clone(), source })?;
-    let has_set_retval = u8::from(is_at_least(5, 18));
-    let mut loader = EbpfLoader::new();
-    loader.override_global("HAS_SET_RETVAL", &has_set_retval, true);
-    let level = log_level(log);
-    loader.override_global(aya_log::LEVEL, &level, true);
-    for name in MAPS {
-        loader.map_pin_path(name, maps.join(name));
-    }
-    let mut object = loader.load(OBJECT).map_err(Box::new)?;
+    let mut object = load_object(&maps, log, 0)?;
     // The programs refer to the log's ring, so it is taken before they are loaded and kept.
     let logger = EbpfLogger::init(&mut object).map_err(LoadError::Log)?;
     let mut answer =
@@ -127,6 +119,27 @@ pub fn load(pin_dir: &Path, log: KernelLog) -> Result<Programs, LoadError> {
         }
     }
     Ok(answer)
+}
+
+/// Loads the program that judges what comes to one pod, by the cookie of its network namespace.
+pub(crate) fn load_inbound(pin_dir: &Path, netns: u64) -> Result<ProgramFd, LoadError> {
+    let mut object = load_object(&maps_directory(pin_dir), KernelLog::Off, netns)?;
+    load_program(&mut object, SK_LOOKUP.program)
+        .map_err(|source| LoadError::Program { hook: SK_LOOKUP.name, source: Box::new(source) })
+}
+
+/// Reads the object, on the pinned maps of a directory. `netns` is for the one program that is one
+/// pod's.
+fn load_object(maps: &Path, log: KernelLog, netns: u64) -> Result<Ebpf, LoadError> {
+    let (has_set_retval, level) = (u8::from(is_at_least(5, 18)), log_level(log));
+    let mut loader = EbpfLoader::new();
+    loader.override_global("HAS_SET_RETVAL", &has_set_retval, true);
+    loader.override_global("NETNS", &netns, true);
+    loader.override_global(aya_log::LEVEL, &level, true);
+    for name in MAPS {
+        loader.map_pin_path(name, maps.join(name));
+    }
+    Ok(loader.load(OBJECT).map_err(Box::new)?)
 }
 
 /// The programs' own scale: 0 is nothing, 5 everything (`aya_log::Level`).
@@ -150,6 +163,7 @@ fn load_program(object: &mut Ebpf, name: &str) -> Result<ProgramFd, ProgramError
         Program::CgroupSkb(program) => program.load()?,
         Program::SockOps(program) => program.load()?,
         Program::SchedClassifier(program) => program.load()?,
+        Program::SkLookup(program) => program.load()?,
         other => unreachable!("{name} is a program of another kind: {:?}", other.prog_type()),
     }
     program.fd()?.try_clone().map_err(|io_error| {

@@ -9,8 +9,9 @@ use std::{
 };
 
 use agent_abi::{
-    FlowKey, FlowState, NodeState, OpenedBy, Origin, OriginKey, PodKey, PodPolicy, PrefixKey,
-    PrefixValue, Proof, ProofKey, RuleKey, RuleValue, SocketKind, SocketState, Tables, counter,
+    Addr, FlowKey, FlowState, InboundKey, InboundPort, InboundTables, NodeState, OpenedBy, Origin,
+    OriginKey, PodKey, PodPolicy, PrefixKey, PrefixValue, Proof, ProofKey, RuleKey, RuleValue,
+    SocketKind, SocketState, Tables, counter,
 };
 use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
 use thiserror::Error;
@@ -23,8 +24,8 @@ pub trait Mark: Send + Sync {
     fn mark(&self, socket: BorrowedFd<'_>) -> io::Result<()>;
 }
 
-/// What is asked about the open sockets of a pod: the judgement, and who sent a flow's first packet.
-pub trait Knowledge: Tables + Send + Sync + 'static {
+/// What is asked about the open sockets of a pod: both judgements, and who sent a flow's first packet.
+pub trait Knowledge: Tables + InboundTables + Send + Sync + 'static {
     /// True for a flow whose first packet came from the peer.
     fn is_peers(&self, key: &FlowKey) -> bool;
 }
@@ -144,6 +145,8 @@ pub struct Maps {
     pub origins: RawMap<OriginKey, Origin>,
     pub flows: RawMap<FlowKey, FlowState>,
     pub veths: RawMap<u32, u64>,
+    pub inbound: RawMap<InboundKey, InboundPort>,
+    pub addresses: RawMap<Addr, u64>,
     pub proofs: RawMap<ProofKey, Proof>,
     counters: PerCpuArray<MapData, u64>,
 }
@@ -187,6 +190,8 @@ impl Maps {
             origins: raw(directory, "ORIGINS")?,
             flows: raw(directory, "FLOWS")?,
             veths: raw(directory, "VETHS")?,
+            inbound: raw(directory, "INBOUND")?,
+            addresses: raw(directory, "ADDRESSES")?,
             proofs: raw(directory, "PROOFS")?,
             counters: by_aya(directory, "COUNTERS", Map::PerCpuArray)?,
         })
@@ -214,7 +219,18 @@ impl Mark for Maps {
 impl Knowledge for Maps {
     fn is_peers(&self, key: &FlowKey) -> bool {
         let state = self.flows.get(key).ok().flatten();
-        state.is_some_and(|state| state.opened_by == OpenedBy::PEER)
+        state.is_some_and(|state| OpenedBy::is_far_end(state.opened_by))
+    }
+}
+
+impl InboundTables for Maps {
+    fn port(&self, key: &InboundKey) -> Option<InboundPort> {
+        self.inbound.get(key).ok().flatten()
+    }
+
+    fn opened_by(&self, key: &FlowKey) -> Option<u32> {
+        let state = self.flows.get(key).ok().flatten()?;
+        (state.closing == 0).then_some(state.opened_by)
     }
 }
 

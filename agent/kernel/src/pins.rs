@@ -10,7 +10,7 @@ use std::{
 use super::sys::{self, SysError};
 
 /// Maps by their names in the object, which are those of their pins.
-pub(crate) const MAPS: [&str; 12] = [
+pub(crate) const MAPS: [&str; 14] = [
     "NODE",
     "PODS",
     "PREFIXES",
@@ -20,6 +20,8 @@ pub(crate) const MAPS: [&str; 12] = [
     "FLOWS",
     "FRAGMENTS",
     "VETHS",
+    "INBOUND",
+    "ADDRESSES",
     "PROOFS",
     "EVENTS",
     "COUNTERS",

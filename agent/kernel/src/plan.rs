@@ -22,11 +22,13 @@
 //! widening is undone, and how what an earlier process left is cleared away.
 
 mod aligned;
+mod inbound;
 mod numbering;
 mod pods;
 mod prefixes;
 mod refusal;
 mod rules;
+mod slots;
 mod tables;
 mod writer;
 
@@ -36,7 +38,8 @@ use std::{
 };
 
 use agent_abi::{
-    MAX_PODS, MAX_PREFIXES, MAX_RULES, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey,
+    InboundKey, InboundPort, MAX_INBOUND, MAX_PODS, MAX_PREFIXES, MAX_RULES, PodKey, PodPolicy,
+    PrefixKey, PrefixValue, RuleKey,
 };
 use agent_model::tables::Pod;
 
@@ -45,9 +48,11 @@ use crate::rule_names::RuleNames;
 pub use refusal::PlanError;
 pub use writer::MapWriter;
 
-use pods::{PodWrites, Pods};
+use inbound::InboundEntry;
+use pods::PodEntry;
 use prefixes::{IdleSlot, Prefixes};
 use rules::{FreshSets, Numbered, Rules};
+use slots::{SlotWrites, Slots};
 use tables::{Assigned, Compiled, Tables};
 
 /// What a generation is to say: the pods of this node by the cookie of their namespace. Pods that
@@ -62,6 +67,7 @@ pub struct Found {
     pub prefixes: Vec<(PrefixKey, PrefixValue)>,
     pub rules: Vec<(RuleKey, agent_abi::RuleValue)>,
     pub pods: Vec<(PodKey, PodPolicy)>,
+    pub inbound: Vec<(InboundKey, InboundPort)>,
 }
 
 /// The writes that make a generation ready. Carried out by [`Planner::widen`].
@@ -72,7 +78,8 @@ pub struct Plan {
     edition: u64,
     sets: FreshSets,
     prefixes: Vec<(PrefixKey, PrefixValue)>,
-    pods: PodWrites,
+    pods: SlotWrites<PodEntry>,
+    inbound: SlotWrites<InboundEntry>,
     /// By table number.
     tables: BTreeMap<u32, Compiled>,
 }
@@ -85,7 +92,7 @@ impl Plan {
 
     /// How many entries are written before the flip.
     pub fn writes(&self) -> usize {
-        self.sets.len() + self.prefixes.len() + self.pods.len()
+        self.sets.len() + self.prefixes.len() + self.pods.len() + self.inbound.len()
     }
 }
 
@@ -97,14 +104,15 @@ pub struct Planner {
     edition: u64,
     prefixes: Prefixes,
     rules: Rules,
-    pods: Pods,
+    pods: Slots<PodEntry>,
+    inbound: Slots<InboundEntry>,
     tables: Tables,
 }
 
 impl Planner {
     /// Starts from what the maps hold. Numbers of tables, sets and rules begin beyond those found.
     pub fn new(found: Found) -> Self {
-        let Found { generation, prefixes, rules, pods } = found;
+        let Found { generation, prefixes, rules, pods, inbound } = found;
         let table_of = prefixes.iter().map(|(key, _)| key.table);
         let table_of = table_of.chain(pods.iter().map(|(_, policy)| policy.table));
         let sets_named = prefixes.iter().flat_map(|(_, value)| value.set).max().unwrap_or(0);
@@ -114,7 +122,8 @@ impl Planner {
             tables: Tables::beyond(table_of.max().unwrap_or(0)),
             rules: Rules::new(&rules, sets_named),
             prefixes: Prefixes::new(prefixes),
-            pods: Pods::new(&pods),
+            pods: Slots::new(&pods),
+            inbound: Slots::new(&inbound),
         }
     }
 
@@ -174,11 +183,17 @@ impl Planner {
             (*netns, pod.word(assigned.number_of.get(netns).copied().unwrap_or(0)))
         };
         let pods = self.pods.widen(desired.iter().map(word), slot(generation));
+        let ports = desired.iter().flat_map(|(netns, pod)| {
+            pod.inbound.words().map(|(port, word)| ((*netns, port), word))
+        });
+        let inbound = self.inbound.widen(ports.clone(), slot(generation));
         let rule_count = self.rules.count() + fresh.len();
         // The narrowing after it writes the other slot, too.
         let pod_count = self.pods.count_after(&pods).max(2 * desired.len());
-        refuse_past_limits(prefix_count, rule_count, pod_count)?;
-        Ok(Plan { generation, edition: self.edition, sets: fresh, prefixes, pods, tables })
+        let port_count = self.inbound.count_after(&inbound).max(2 * ports.count());
+        refuse_past_limits(prefix_count, rule_count, (pod_count, port_count))?;
+        let edition = self.edition;
+        Ok(Plan { generation, edition, sets: fresh, prefixes, pods, inbound, tables })
     }
 
     /// Writes what a plan says. Until the flip the generation in force judges as before. If a
@@ -189,6 +204,7 @@ impl Planner {
         self.edition += 1;
         let written = self.rules.write(&plan.sets, maps);
         let written = written.and_then(|()| self.prefixes.write(&plan.prefixes, maps));
+        let written = written.and_then(|()| self.inbound.write(&plan.inbound, maps));
         let written = written.and_then(|()| self.pods.write(&plan.pods, maps));
         if written.is_err() {
             // What cannot be removed either stays in the mirror, for the next narrowing to try.
@@ -212,10 +228,11 @@ impl Planner {
         self.edition += 1;
         let in_force = slot(self.generation);
         let pods = self.pods.narrow(in_force, maps);
+        let inbound = self.inbound.narrow(in_force, maps);
         let tables: HashSet<u32> = self.pods.tables(in_force).collect();
         let (prefixes, sets) = self.prefixes.narrow(&tables, in_force, maps);
         let rules = self.rules.narrow(&sets, maps);
-        pods.and(prefixes).and(rules)
+        pods.and(inbound).and(prefixes).and(rules)
     }
 }
 
@@ -232,7 +249,11 @@ fn keep_first<E>(outcome: &mut Result<(), E>, next: Result<(), E>) {
 
 /// The moment of greatest width is the end of the widening: nothing has been removed by then but
 /// pods of the idle slot, which go first.
-fn refuse_past_limits(prefixes: usize, rules: usize, pods: usize) -> Result<(), PlanError> {
+fn refuse_past_limits(
+    prefixes: usize,
+    rules: usize,
+    (pods, ports): (usize, usize),
+) -> Result<(), PlanError> {
     if prefixes > MAX_PREFIXES as usize {
         return Err(PlanError::TooManyPrefixes { needed: prefixes });
     }
@@ -241,6 +262,9 @@ fn refuse_past_limits(prefixes: usize, rules: usize, pods: usize) -> Result<(), 
     }
     if pods > MAX_PODS as usize {
         return Err(PlanError::TooManyPods { needed: pods });
+    }
+    if ports > MAX_INBOUND as usize {
+        return Err(PlanError::TooManyInbound { needed: ports });
     }
     Ok(())
 }

@@ -222,6 +222,8 @@ pub enum Target<'a> {
     Cgroup(BorrowedFd<'a>),
     /// A network interface of this namespace.
     Interface(u32),
+    /// A network namespace.
+    Netns(BorrowedFd<'a>),
 }
 
 /// Attaches a program; `attach_type` is a `bpf_attach_type`. On an interface it goes before every
@@ -236,7 +238,9 @@ pub(crate) fn link_create(
     let fields = unsafe { &mut attr.link_create };
     fields.__bindgen_anon_1.prog_fd = word(program);
     match target {
-        Target::Cgroup(directory) => fields.__bindgen_anon_2.target_fd = word(directory),
+        Target::Cgroup(place) | Target::Netns(place) => {
+            fields.__bindgen_anon_2.target_fd = word(place);
+        }
         Target::Interface(index) => {
             fields.__bindgen_anon_2.target_ifindex = index;
             fields.flags = BPF_F_BEFORE;
@@ -301,18 +305,21 @@ pub enum AttachPoint {
     Cgroup(u64),
     /// The index of an interface; zero once that has gone or the link was detached.
     Interface(u32),
+    /// The inode of a network namespace; zero once that has gone or the link was detached.
+    Netns(u32),
 }
 
 /// Asks the kernel where a link of ours is attached.
 pub(crate) fn link_point(link: BorrowedFd<'_>) -> Result<AttachPoint> {
     const BPF_LINK_TYPE_CGROUP: u32 = 3;
+    const BPF_LINK_TYPE_NETNS: u32 = 5;
     let info: bpf_link_info = object_info(link)?;
     // SAFETY: the type says which field of the union the kernel filled.
     Ok(unsafe {
-        if info.type_ == BPF_LINK_TYPE_CGROUP {
-            AttachPoint::Cgroup(info.__bindgen_anon_1.cgroup.cgroup_id)
-        } else {
-            AttachPoint::Interface(info.__bindgen_anon_1.tcx.ifindex)
+        match info.type_ {
+            BPF_LINK_TYPE_CGROUP => AttachPoint::Cgroup(info.__bindgen_anon_1.cgroup.cgroup_id),
+            BPF_LINK_TYPE_NETNS => AttachPoint::Netns(info.__bindgen_anon_1.netns.netns_ino),
+            _ => AttachPoint::Interface(info.__bindgen_anon_1.tcx.ifindex),
         }
     })
 }

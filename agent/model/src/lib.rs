@@ -15,6 +15,7 @@
 //! endpoints   where a service is
 //! registry    what is declared, and who sees it   knows no dialect
 //! compile     a rule set -> a prefix table        what the kernel's maps are filled from
+//! inbound     which ports of a pod refuse plaintext
 //! tables      compiled tables as the kernel asks
 //! requests    where requests lead                 knows no dialect
 //! snapshot    what one generation says about a node
@@ -30,6 +31,7 @@ pub mod egress;
 pub mod endpoints;
 pub mod explain;
 pub mod finding;
+pub mod inbound;
 pub mod names;
 pub mod object;
 pub mod pattern;

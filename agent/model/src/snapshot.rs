@@ -30,6 +30,8 @@ pub struct PodPlan {
     pub netns: Option<PathBuf>,
     /// Which of its requests are logged, where it or its namespace says so.
     pub access_log: Option<AccessLog>,
+    /// The ports that the kubelet probes, in order.
+    pub probes: Vec<u16>,
     /// Whether the pod is judged.
     pub enrolment: Enrolment,
 }

@@ -12,6 +12,7 @@ use agent_abi::{
 use crate::{
     compile::{Decision, Table, addr_of},
     egress::{Action, DefaultAction, EgressPolicy},
+    inbound::Inbound,
 };
 
 /// A pod as the judgement knows it.
@@ -23,6 +24,8 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// The port of the proxy's listeners in its namespace, where there are any.
     pub proxy_port: Option<NonZeroU16>,
+    /// What it lets in.
+    pub inbound: Inbound,
 }
 
 impl Pod {

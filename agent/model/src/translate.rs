@@ -32,12 +32,14 @@ mod pod_facts;
 mod pods;
 mod pods_anywhere;
 mod pods_elsewhere;
+mod probes;
 pub mod requests;
 mod resolved;
 mod retries;
 mod revisions;
 mod rules;
 mod sidecars;
+mod strict;
 mod workload_name;
 mod workloads;
 
@@ -106,6 +108,9 @@ pub fn translate(objects: &Objects, node: &NodeContext, interner: &mut Interner)
         steered: interner.steered(),
     };
     let requests = interner.requests(&inputs, members);
+    if node.mesh_tls == MeshTls::Off {
+        findings.extend(strict::findings(&pods, &*requests));
+    }
     let answers = Arc::clone(&node.answers);
     let upstreams = interner.upstreams();
     let findings = interner.findings(findings);

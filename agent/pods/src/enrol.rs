@@ -19,6 +19,7 @@ use agent_kernel::{
     netns::{NetNs, Worker},
 };
 use agent_model::{
+    inbound::Inbound,
     pod::PodId,
     snapshot::{Enrolment, PodPlan, Snapshot},
 };
@@ -31,11 +32,13 @@ use super::{
     veth::{self, HostEnds},
 };
 
+mod inbound;
 mod link_hooks;
 mod listeners;
 mod pod;
 mod problem;
 
+use inbound::Guarded;
 use problem::EnrolError;
 
 pub use link_hooks::LinkScope;
@@ -55,6 +58,7 @@ pub struct Pods {
     servers: JoinSet<()>,
     watch: LinkWatch,
     known: BTreeMap<PodId, Pod>,
+    guarded: Guarded,
     problems: BTreeMap<PodId, Problem>,
     /// Those of the look before, which are not news.
     problems_before: BTreeMap<PodId, Problem>,
@@ -77,6 +81,7 @@ impl Pods {
             servers: JoinSet::new(),
             watch: LinkWatch::new(link_changes),
             known: BTreeMap::new(),
+            guarded: Guarded::default(),
             problems: BTreeMap::new(),
             problems_before: BTreeMap::new(),
         }
@@ -139,6 +144,8 @@ impl Pods {
             }
             if let Some(pod) = self.known.get_mut(id) {
                 pod.is_awaited = is_awaited;
+                let server = pod.is_enrolled().then(|| snapshot.requests.server(id)).flatten();
+                pod.inbound = server.map(|it| it.inbound(&plan.probes)).unwrap_or_default();
             }
         }
         fresh
@@ -272,6 +279,7 @@ impl Pods {
             netns,
             addresses: plan.addresses.clone(),
             enrolment: plan.enrolment.clone(),
+            inbound: Inbound::default(),
             proxy: None,
             listening: None,
             ends: HostEnds::default(),

@@ -2,9 +2,10 @@
 //! before it was enrolled. The choice is pure: a dump and the tables in, sockets out; `sweep`
 //! carries it out.
 //!
-//! Only a socket whose verdict is Deny is reset, and only one that the pod itself has opened:
+//! Only a socket whose verdict is Deny is reset. Of what the pod itself has opened and what it has not:
 //! * what the agent holds (its own, or a pod's connection as the proxy sees it) is not the pod's;
-//! * what a peer has opened is answered, whatever the rules say of that peer;
+//! * what a peer has opened is answered, whatever the rules say of that peer; but plaintext to a port
+//!   that has become strict is reset, unless the far end is known as it would have to be today;
 //! * what leads to an address that a name has left since is kept, as long as an object names it, and so
 //!   is what leads to an endpoint that is not ready, or that left the cluster a moment ago;
 //! * an unconnected UDP socket has no verdict: each of its datagrams is judged when it is sent;
@@ -13,7 +14,8 @@
 use std::{io, os::fd::AsFd, sync::Arc};
 
 use agent_abi::{
-    Addr, Flow, FlowKey, Judgement, OpenedBy, SocketKind, SocketState, Verdict, decide, protocol,
+    Addr, Admission, Arrival, Flow, FlowKey, Judgement, OpenedBy, Reason, SocketKind, SocketState,
+    Verdict, admit, decide, protocol,
 };
 use agent_kernel::{
     maps::Knowledge,
@@ -132,8 +134,12 @@ pub(crate) fn sort_out<T: Knowledge>(
     keep: &Keep,
 ) -> Sweep {
     let mut sweep = Sweep::default();
+    let ports = ListeningPorts::of(sockets);
     for socket in sockets {
-        let Some(dst) = opened_to(socket, tables, netns) else { continue };
+        let Some(dst) = opened_to(socket, tables, netns) else {
+            sweep.reset.extend(plaintext(socket, &ports, tables, netns));
+            continue;
+        };
         let flow = Flow { netns, dst: dst.0, dst_port: dst.1, protocol: socket.protocol };
         let judgement = decide(tables, &flow);
         let is_proxied = kind(socket.stored.as_ref()) == Some(SocketKind::PROXIED);
@@ -151,6 +157,35 @@ pub(crate) fn sort_out<T: Knowledge>(
         }
     }
     sweep
+}
+
+/// A connection that the pod has accepted and that its port would refuse today.
+fn plaintext<T: Knowledge>(
+    socket: &OpenSocket,
+    ports: &ListeningPorts,
+    tables: &T,
+    netns: u64,
+) -> Option<Revoked> {
+    let marked = kind(socket.stored.as_ref());
+    if marked != Some(SocketKind::ACCEPTED) && !(marked.is_none() && ports.have_accepted(socket)) {
+        return None;
+    }
+    let (local, local_port) = socket.local;
+    let (peer, peer_port) = socket.peer;
+    let arrival = Arrival { netns, local, local_port, peer, peer_port };
+    let generation = tables.generation();
+    if admit(tables, u32::from(generation & 1 == 1), &arrival) != Admission::Refused {
+        return None;
+    }
+    let judgement = Judgement {
+        verdict: Verdict::Deny,
+        reason: Reason::Plaintext,
+        rule: 0,
+        generation,
+        default_action: 0,
+        proxy_port: 0,
+    };
+    Some(Revoked { socket: *socket, dst: socket.peer, judgement })
 }
 
 /// The flows of the connections that a pod has opened and that some rule speaks for: straight out, since

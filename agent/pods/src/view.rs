@@ -9,6 +9,7 @@ use std::{collections::HashMap, net::IpAddr, num::NonZeroU16, sync::Arc};
 use agent_kernel::{netns::NetNs, plan::Desired};
 use agent_model::{
     egress::EgressPolicy,
+    inbound::Inbound,
     pod::{AccessLog, PodId, WorkloadName},
     snapshot::{Enrolment, PodPlan, Snapshot},
     tables,
@@ -51,6 +52,8 @@ pub struct OpenedPod {
     pub addresses: Vec<IpAddr>,
     /// The port of the proxy's listeners.
     pub proxy_port: Option<u16>,
+    /// What it lets in.
+    pub inbound: Inbound,
     /// The host's ends of its links.
     pub links: Vec<HostEnd>,
     /// Its links by which nothing leaves it without another one.
@@ -84,6 +87,7 @@ impl PodView {
             netns: pod.netns.clone(),
             addresses: pod.addresses.clone(),
             proxy_port: pod.proxy_port(),
+            inbound: pod.inbound.clone(),
             links: pod.ends().to_vec(),
             inner_links: pod.inner_links().to_vec(),
             unseen_links: pod.unseen_links().to_vec(),
@@ -147,6 +151,7 @@ impl PodViews {
                 policy: pod.policy().cloned(),
                 addresses: opened.addresses.clone(),
                 proxy_port: opened.proxy_port.and_then(NonZeroU16::new),
+                inbound: opened.inbound.clone(),
             };
             Some((opened.netns.cookie(), entry))
         };

@@ -1,15 +1,17 @@
-//! Answers `sekisho config`: what requests of a pod are held against, as four flat lists.
+//! Answers `sekisho config`: what requests of a pod are held against, as flat lists.
 //!
 //! ```text
 //! listeners   what is served by port and address dialled
 //! routes      which requests go where, in the order in which they are tried
 //! clusters    what routes lead to: a service's port, or a subset of it
 //! endpoints   where each cluster is
+//! inbound     what the pod itself accepts
 //! ```
 //!
 //! The names are those of `istioctl proxy-config`. Each row has what a table shows; `detail` is the
 //! whole of it.
 
+mod inbound;
 mod listeners;
 mod words;
 
@@ -44,6 +46,8 @@ pub(crate) enum View {
     Clusters,
     /// See [`EndpointRow`].
     Endpoints,
+    /// See [`InboundRow`].
+    Inbound,
 }
 
 /// Which way connections to a port go, and what is held against them.
@@ -140,6 +144,21 @@ pub(crate) struct EndpointRow {
     pub(crate) mutual_tls: bool,
 }
 
+/// What a port of the pod accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InboundRow {
+    /// The port that the pod listens on; 0 is each that no other row names.
+    pub(crate) port: u16,
+    /// `STRICT`, `PERMISSIVE` or `DISABLE`, as `PeerAuthentication` has it; `OWN` where the listener
+    /// has a certificate of its own.
+    pub(crate) mode: String,
+    /// Whose plaintext is taken.
+    pub(crate) plaintext: String,
+    /// Whether the kubelet probes it.
+    #[serde(rename = "probed")]
+    pub(crate) is_probed: bool,
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -152,6 +171,8 @@ pub(crate) enum Rows {
     Clusters(Vec<ClusterRow>),
     /// For [`View::Endpoints`].
     Endpoints(Vec<EndpointRow>),
+    /// For [`View::Inbound`].
+    Inbound(Vec<InboundRow>),
 }
 
 /// What requests of a pod are held against; nothing for one that is in no mesh.
@@ -171,6 +192,7 @@ fn rows(snapshot: &Snapshot, pod: &agent_model::pod::PodId, view: View) -> Rows 
         all.into_values().map(served)
     };
     match view {
+        View::Inbound => Rows::Inbound(inbound::rows(snapshot, pod)),
         View::Listeners => Rows::Listeners(listeners::rows(snapshot, pod)),
         View::Routes => {
             let own = outbound.map(Outbound::routes).unwrap_or_default();

@@ -193,6 +193,8 @@ pub(crate) enum ConfigView {
     Clusters,
     /// Where each cluster is
     Endpoints,
+    /// What the pod accepts by port: mutual TLS alone, or plaintext too
+    Inbound,
 }
 
 /// `sekisho analyze`.

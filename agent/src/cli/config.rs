@@ -7,7 +7,9 @@ use super::{
 use crate::{
     admin::{
         client::Client,
-        config::{ClusterRow, EndpointRow, ListenerRow, RouteRow, Rows, Share, StreamRow},
+        config::{
+            ClusterRow, EndpointRow, InboundRow, ListenerRow, RouteRow, Rows, Share, StreamRow,
+        },
     },
     args::{ConfigArgs, ConfigView, exit},
 };
@@ -18,6 +20,7 @@ pub(super) async fn run(args: &ConfigArgs, paint: Paint) -> anyhow::Result<Answe
         ConfigView::Routes => "routes",
         ConfigView::Clusters => "clusters",
         ConfigView::Endpoints => "endpoints",
+        ConfigView::Inbound => "inbound",
     };
     let path = format!("/config?pod={}&view={view}", args.pod);
     let client = Client::new(&args.ask.run_dir);
@@ -27,6 +30,7 @@ pub(super) async fn run(args: &ConfigArgs, paint: Paint) -> anyhow::Result<Answe
         ConfigView::Routes => Rows::Routes(client.ask(&path).await?),
         ConfigView::Clusters => Rows::Clusters(client.ask(&path).await?),
         ConfigView::Endpoints => Rows::Endpoints(client.ask(&path).await?),
+        ConfigView::Inbound => Rows::Inbound(client.ask(&path).await?),
     };
     let text = match encode(args.ask.output.format, &rows)? {
         Some(text) => text,
@@ -41,6 +45,7 @@ fn table(rows: &Rows) -> Table {
         Rows::Routes(rows) => routes(rows),
         Rows::Clusters(rows) => clusters(rows),
         Rows::Endpoints(rows) => endpoints(rows),
+        Rows::Inbound(rows) => inbound(rows),
     }
 }
 
@@ -118,6 +123,15 @@ fn endpoints(rows: &[EndpointRow]) -> Table {
     for EndpointRow { cluster, endpoint, weight, locality, mutual_tls } in rows {
         let mutual = if *mutual_tls { "yes" } else { "no" };
         table.row(&[cluster, endpoint, &weight.to_string(), locality, mutual], None);
+    }
+    table
+}
+
+fn inbound(rows: &[InboundRow]) -> Table {
+    let mut table = Table::new(&["PORT", "MODE", "PLAINTEXT", "PROBED"]);
+    for InboundRow { port, mode, plaintext, is_probed } in rows {
+        let port = if *port == 0 { "others".to_owned() } else { port.to_string() };
+        table.row(&[&port, mode, plaintext, if *is_probed { "yes" } else { "no" }], None);
     }
     table
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use agent_abi::{
-    Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_LINK, LAYER_PACKET, Reason, Verdict,
-    protocol,
+    Addr, Event, EventKind, FAMILY_V4, LAYER_CONNECT, LAYER_INBOUND, LAYER_LINK, LAYER_PACKET,
+    Reason, Verdict, protocol,
 };
 use agent_model::{
     egress::RuleSource,
@@ -76,8 +76,8 @@ pub(crate) struct FlowRecord {
 pub(crate) enum Direction {
     /// The pod.
     Outbound,
-    /// Another, whose agent reached the pod by the mesh's TLS. What others open to it in plaintext is not
-    /// judged, so no flow tells of that.
+    /// Another: by the mesh's TLS, or in plaintext that a port has refused. Of plaintext that is taken no
+    /// flow tells.
     Inbound,
 }
 
@@ -111,6 +111,8 @@ pub(crate) enum Layer {
     Packet,
     /// A hook on the host's end of the pod's link.
     Link,
+    /// A hook on connections to the pod.
+    Inbound,
     /// The proxy.
     Proxy,
 }
@@ -159,17 +161,18 @@ impl FlowRecord {
             duration_us: event.duration_ns / 1_000,
             rtt_us: event.rtt_us,
         });
+        let layer = Layer::from_word(event.layer)?;
         Some(Self {
             time,
             connection: (event.socket != 0).then_some(event.socket),
-            direction: Direction::Outbound,
+            direction: layer.direction(),
             netns: event.netns,
             pod: known.pod,
             workload: known.workload,
             source: Source { address: known.address, port: port(event.src_port) },
             destination: Destination { address: ip(event.dst), port: port(event.dst_port) },
             protocol: Protocol(event.protocol),
-            layer: Layer::from_word(event.layer)?,
+            layer,
             verdict: Verdict::from_word(event.verdict)?,
             reason: FlowReason::Rules(Reason::from_word(event.reason)?),
             generation: event.generation,
@@ -188,19 +191,23 @@ impl FlowRecord {
     pub(crate) fn of_reset(reset: &Reset) -> Self {
         let Reset { pod, netns, revoked } = reset;
         let (own, own_port) = revoked.socket.local;
+        let (layer, reason) = match revoked.judgement.reason {
+            Reason::Plaintext => (Layer::Inbound, Reason::Plaintext),
+            _ => (Layer::Connect, Reason::Revoked),
+        };
         Self {
             time: Timestamp::now(),
             connection: Some(revoked.socket.id.cookie()),
-            direction: Direction::Outbound,
+            direction: layer.direction(),
             netns: *netns,
             pod: Some(pod.clone()),
             workload: None,
             source: Source { address: Some(ip(own)), port: port(own_port) },
             destination: Destination { address: ip(revoked.dst.0), port: port(revoked.dst.1) },
             protocol: Protocol(revoked.socket.protocol.into()),
-            layer: Layer::Connect,
+            layer,
             verdict: revoked.judgement.verdict,
-            reason: FlowReason::Rules(Reason::Revoked),
+            reason: FlowReason::Rules(reason),
             generation: revoked.judgement.generation,
             rule: None,
             pid: None,
@@ -241,7 +248,16 @@ impl Layer {
             LAYER_CONNECT => Some(Self::Connect),
             LAYER_PACKET => Some(Self::Packet),
             LAYER_LINK => Some(Self::Link),
+            LAYER_INBOUND => Some(Self::Inbound),
             _ => None,
+        }
+    }
+
+    /// Who opened what it judges.
+    const fn direction(self) -> Direction {
+        match self {
+            Self::Inbound => Direction::Inbound,
+            Self::Connect | Self::Packet | Self::Link | Self::Proxy => Direction::Outbound,
         }
     }
 
@@ -251,6 +267,7 @@ impl Layer {
             Self::Connect => "connect",
             Self::Packet => "packet",
             Self::Link => "link",
+            Self::Inbound => "inbound",
             Self::Proxy => "proxy",
         }
     }

@@ -3,6 +3,7 @@
 
 mod mesh;
 mod peer;
+mod strict;
 
 use std::net::SocketAddr;
 

@@ -1,9 +1,10 @@
 //! Two nodes with one CA, each with an agent and a pod: a client on the first, a server on the second.
 //! Both nodes' agents are on one machine, in the network between the pods, and each knows its own pod.
+//! Or one node with both.
 
 use std::{
-    fmt::Write as _, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::PathBuf,
-    time::Duration,
+    collections::BTreeSet, fmt::Write as _, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _,
+    path::PathBuf, time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -39,7 +40,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Mesh {
     pub(crate) net: Net,
     pub(crate) client: Process,
-    pub(crate) agents: [Agent; 2],
+    /// One a node.
+    pub(crate) agents: Vec<Agent>,
+    /// The client's node and the server's.
+    nodes: [&'static str; 2],
     _servers: [Web; 2],
     pub(crate) pod: Host,
     pub(crate) server: Host,
@@ -67,6 +71,15 @@ impl Mesh {
 
     /// With agents that are started otherwise.
     pub(crate) fn with(net: Net, prepare: impl Fn(Agent) -> Agent) -> Result<Self> {
+        Self::on(["node-1", "node-2"], net, prepare)
+    }
+
+    /// With both pods on one node.
+    pub(crate) fn of_one_node(net: Net) -> Result<Self> {
+        Self::on(["node-1"; 2], net, |agent| agent)
+    }
+
+    fn on(nodes: [&'static str; 2], net: Net, prepare: impl Fn(Agent) -> Agent) -> Result<Self> {
         let ca_dir = Folder(std::env::temp_dir().join(name::unique()));
         let ca = Authority::new("mesh")?;
         fs::create_dir_all(&ca_dir.0)?;
@@ -85,7 +98,8 @@ impl Mesh {
             let agent = Agent::new(&world)?.with("--node-name", node);
             Ok(prepare(agent.with("--ca-dir", &ca_dir.0.display().to_string())))
         };
-        let agents = [agent("node-1")?, agent("node-2")?];
+        let agents = nodes.iter().collect::<BTreeSet<_>>().into_iter();
+        let agents = agents.map(|node| agent(node)).collect::<Result<Vec<_>>>()?;
         let mut command = probe()?;
         command.arg("http");
         let client = pod.run(command)?;
@@ -93,6 +107,7 @@ impl Mesh {
             net,
             client,
             agents,
+            nodes,
             _servers: servers,
             pod,
             server,
@@ -107,7 +122,7 @@ impl Mesh {
             agent.config().namespace(true)?;
             agent.config().mesh(Mode::AllowAny)?;
         }
-        for node in 0..2 {
+        for node in 0..mesh.agents.len() {
             mesh.start(node)?;
         }
         Ok(mesh)
@@ -117,12 +132,19 @@ impl Mesh {
     pub(crate) fn start(&mut self, node: usize) -> Result<()> {
         let agent = &mut self.agents[node];
         agent.start(&self.world)?;
-        let pod = ["client", "server"][node];
-        agent.wait_until("the pod is enrolled", |agent| Ok(agent.enrolment(pod)? == "enrolled"))?;
-        agent.wait_until("the pod has a certificate", |agent| {
-            Ok(agent.status()?["identity"]["certificates"]
-                .as_array()
-                .is_some_and(|all| all.iter().any(|one| one["state"] == "valid")))
+        let name = format!("node-{}", node + 1);
+        let pods = ["client", "server"].into_iter().zip(self.nodes);
+        let pods: Vec<&str> =
+            pods.filter(|(_, node)| *node == name.as_str()).map(|(pod, _)| pod).collect();
+        for pod in &pods {
+            agent.wait_until("the pod is enrolled", |agent| {
+                Ok(agent.enrolment(pod)? == "enrolled")
+            })?;
+        }
+        agent.wait_until("the pods have certificates", |agent| {
+            let status = agent.status()?;
+            let all = status["identity"]["certificates"].as_array().cloned().unwrap_or_default();
+            Ok(all.iter().filter(|one| one["state"] == "valid").count() == pods.len())
         })
     }
 
@@ -185,8 +207,9 @@ impl Mesh {
     pub(crate) fn pods(&self, of_server: &str) -> String {
         let mut text = String::new();
         let of_client = self.pod.name();
+        let [first, second] = self.nodes;
         for (node, host, account) in
-            [("node-1", &self.pod, of_client), ("node-2", &self.server, of_server)]
+            [(first, &self.pod, of_client), (second, &self.server, of_server)]
         {
             let ([v4, v6], name) = (host.addresses(), host.name());
             let _ = write!(

@@ -1,6 +1,6 @@
 //! Why a generation is refused before anything of it is written. The one before it stays.
 
-use agent_abi::{MAX_PODS, MAX_PREFIXES, MAX_RULES};
+use agent_abi::{MAX_INBOUND, MAX_PODS, MAX_PREFIXES, MAX_RULES};
 use agent_model::compile::CompileError;
 
 /// See the module.
@@ -29,6 +29,12 @@ pub enum PlanError {
          {MAX_PODS} (MAX_PODS): run fewer pods on this node"
     )]
     TooManyPods { needed: usize },
+    #[error(
+        "the change needs {needed} entries for ports that take mutual TLS alone or are probed, one in \
+         each of two slots, and a node holds {MAX_INBOUND} (MAX_INBOUND): set STRICT for whole \
+         workloads, and fewer ports apart by portLevelMtls"
+    )]
+    TooManyInbound { needed: usize },
     #[error(
         "the numbers for tables, sets or rules are spent: `sekisho uninstall`, then start again"
     )]

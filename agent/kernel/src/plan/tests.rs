@@ -99,6 +99,16 @@ impl Agent {
                 "{key:?}"
             );
         }
+        let wanted = self.in_force.iter().flat_map(|(netns, pod)| {
+            pod.inbound.words().map(|(port, word)| ((*netns, port), word))
+        });
+        let wanted: BTreeMap<(u64, u16), InboundPort> = wanted.collect();
+        for slot in [0, 1] {
+            let held = maps.inbound.iter().filter(|(key, _)| key.slot == slot);
+            let held: BTreeMap<_, _> =
+                held.map(|(key, word)| ((key.netns, key.port), *word)).collect();
+            assert_eq!(held, wanted, "what pods let in, in slot {slot}");
+        }
         let held: BTreeSet<u32> = maps.rules.keys().map(|key| key.set).collect();
         assert_eq!(held, sets, "sets without a prefix, or prefixes without a set");
         self.assert_mirrored();
@@ -106,7 +116,8 @@ impl Agent {
 
     fn assert_mirrored(&self) {
         assert_eq!(self.planner.rules.count(), self.maps.rules.len());
-        assert_eq!(self.planner.pods.count_after(&PodWrites::default()), self.maps.pods.len());
+        assert_eq!(self.planner.pods.entries().count(), self.maps.pods.len());
+        assert_eq!(self.planner.inbound.entries().count(), self.maps.inbound.len());
         let mirrored: HashMap<PrefixKey, PrefixValue> = self.planner.prefixes.all().collect();
         assert_eq!(mirrored, self.maps.prefixes);
     }
@@ -210,6 +221,14 @@ impl MapWriter for Maps {
     }
     fn remove_pod(&mut self, key: &PodKey) -> Result<(), Infallible> {
         self.pods.remove(key);
+        Ok(())
+    }
+    fn put_inbound(&mut self, key: &InboundKey, value: &InboundPort) -> Result<(), Infallible> {
+        self.inbound.insert(*key, *value);
+        Ok(())
+    }
+    fn remove_inbound(&mut self, key: &InboundKey) -> Result<(), Infallible> {
+        self.inbound.remove(key);
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! The door to the maps.
 
-use agent_abi::{PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue};
+use agent_abi::{
+    InboundKey, InboundPort, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue,
+};
 
 /// Writes single entries. A write replaces the entry under its key in one step, so a reader sees
 /// the old value or the new one; removing a key that is not there succeeds.
@@ -13,4 +15,6 @@ pub trait MapWriter {
     fn remove_prefix(&mut self, key: &PrefixKey) -> Result<(), Self::Error>;
     fn put_pod(&mut self, key: &PodKey, value: &PodPolicy) -> Result<(), Self::Error>;
     fn remove_pod(&mut self, key: &PodKey) -> Result<(), Self::Error>;
+    fn put_inbound(&mut self, key: &InboundKey, value: &InboundPort) -> Result<(), Self::Error>;
+    fn remove_inbound(&mut self, key: &InboundKey) -> Result<(), Self::Error>;
 }

@@ -183,6 +183,8 @@ codes! {
     CLOCK = "SK0502": Error Warning,
     /// Certificates are not kept for an agent that restarts.
     NOT_KEPT = "SK0503": Warning Info,
+    /// A pod takes mutual TLS alone, and its node has no CA.
+    STRICT_WITHOUT_CA = "SK0504": Warning,
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! What a workload accepts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::Serialize;
 
 use super::policy::{Certificate, Trust};
+use crate::inbound::{Inbound, PortAccess};
 
 /// What a workload accepts, by the port that it listens on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -13,6 +17,26 @@ pub struct Server {
     pub other: Acceptance,
     /// On ports that are.
     pub ports: BTreeMap<u16, Acceptance>,
+}
+
+impl Server {
+    /// What a port accepts.
+    pub fn acceptance(&self, port: u16) -> &Acceptance {
+        self.ports.get(&port).unwrap_or(&self.other)
+    }
+
+    /// What the kernel lets in, of a pod with these probed ports.
+    pub fn inbound(&self, probes: &[u16]) -> Inbound {
+        let access = |acceptance: &Acceptance, is_probed| PortAccess {
+            is_strict: acceptance.tls == ServerTls::MeshOnly,
+            is_probed,
+        };
+        let apart: BTreeSet<u16> = self.ports.keys().chain(probes).copied().collect();
+        let apart = apart
+            .into_iter()
+            .map(|port| (port, access(self.acceptance(port), probes.binary_search(&port).is_ok())));
+        Inbound::new(access(&self.other, false), apart)
+    }
 }
 
 /// What a port accepts.

@@ -13,7 +13,8 @@ const DEFAULTS: [DefaultAction; 3] =
     [DefaultAction::AllowAny, DefaultAction::RegistryOnly, DefaultAction::Audit];
 
 fn pod(policy: Option<EgressPolicy>) -> Pod {
-    Pod { policy: policy.map(Arc::new), addresses: Vec::new(), proxy_port: None }
+    let policy = policy.map(Arc::new);
+    Pod { policy, addresses: Vec::new(), proxy_port: None, inbound: Inbound::default() }
 }
 
 /// What a policy's rules, read one by one, and its default say.
@@ -83,6 +84,7 @@ fn a_pods_word_carries_its_addresses_port_and_default() {
             .map(|ip| ip.parse().unwrap())
             .into(),
         proxy_port: NonZeroU16::new(15_001),
+        inbound: Inbound::default(),
     };
     let word = enrolled.word(7);
     assert_eq!((word.table, word.default_action, word.flags, word.proxy_port), (7, 2, 1, 15_001));

@@ -18,7 +18,7 @@ use super::{
     governing,
     intern::{Interner, View, ViewKey},
     mesh_config::{MeshSettings, outbound},
-    observe, pod_facts,
+    observe, pod_facts, probes,
     requests::{Member, Mesh},
     revisions::{Governed, Revisions},
     sidecars::{self, Sidecars},
@@ -200,7 +200,10 @@ impl<'a> Planner<'a> {
         let workload = Arc::new(workload_name(pod));
         let access_log = access_log((pod, &id), namespace, findings);
         let identity = identity((pod, &id), istio.settings);
-        Some((id, PodPlan { uid, workload, identity, addresses, netns, access_log, enrolment }))
+        let probes = probes::ports(pod);
+        let plan =
+            PodPlan { uid, workload, identity, addresses, netns, access_log, probes, enrolment };
+        Some((id, plan))
     }
 
     /// The policy of a pod that is in a mesh.

@@ -132,12 +132,13 @@ impl Pods {
         }
     }
 
-    /// True when another program has taken layer 3 off a link, or put theirs before it.
+    /// True when another program has taken layer 3 off a link, or put theirs before it, or has taken
+    /// `sk_lookup` from a pod.
     pub fn has_lost_a_link(&self, kernel: &Kernel) -> bool {
         let enrolled = self.known.values().filter(|pod| pod.is_enrolled());
         let mut attached = enrolled
             .flat_map(|pod| pod.ends().iter().filter(|end| pod.attached.contains(&end.ifindex)));
-        attached.any(|end| !is_attached(kernel, end))
+        attached.any(|end| !is_attached(kernel, end)) || self.has_lost_inbound(kernel)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use agent_kernel::netns::NetNs;
-use agent_model::snapshot::Enrolment;
+use agent_model::{inbound::Inbound, snapshot::Enrolment};
 
 use super::listeners::PodProxy;
 use crate::{
@@ -20,6 +20,8 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Enrolled or not.
     pub enrolment: Enrolment,
+    /// What it lets in.
+    pub inbound: Inbound,
     /// The proxy inside it, when enrolled.
     pub(super) proxy: Option<PodProxy>,
     /// Hears of changes of its links, when enrolled.

@@ -27,6 +27,7 @@ fn plan(uid: &str, netns: Option<&str>) -> PodPlan {
         addresses: Vec::new(),
         netns: netns.map(PathBuf::from),
         access_log: None,
+        probes: Vec::new(),
         enrolment: Enrolment::NotEnrolled(String::new()),
     }
 }

@@ -4,8 +4,8 @@ use std::{
 };
 
 use agent_abi::{
-    PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue, Tables, node_flag,
-    policy_default, policy_flag, rule_action,
+    InboundKey, InboundPort, InboundTables, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey,
+    RuleValue, Tables, inbound_flag, node_flag, policy_default, policy_flag, rule_action,
 };
 use agent_kernel::{
     sock_diag::{SocketId, testing::storage_map},
@@ -53,6 +53,16 @@ impl Tables for OnlyGood {
     }
     fn rule(&self, key: &RuleKey) -> Option<RuleValue> {
         (key.port == 0).then_some(RuleValue { action: rule_action::DIRECT, rule: 1 })
+    }
+}
+
+/// Port 8443 is strict, and what comes from the good address was introduced.
+impl InboundTables for OnlyGood {
+    fn port(&self, key: &InboundKey) -> Option<InboundPort> {
+        (key.port == 8443).then_some(InboundPort { flags: inbound_flag::STRICT })
+    }
+    fn opened_by(&self, key: &FlowKey) -> Option<u32> {
+        Some(if key.peer == addr(GOOD) { OpenedBy::MEMBER } else { OpenedBy::PEER })
     }
 }
 
@@ -107,6 +117,25 @@ fn what_the_pod_has_opened_is_reset_where_the_verdict_is_deny() {
     assert!(is_reset(&direct));
     let found = sort_out(&[direct], &OnlyGood::registry(), POD, &nothing()).reset;
     assert_eq!((found[0].dst, found[0].judgement.generation), ((addr(BAD), 443), 4));
+}
+
+#[test]
+fn what_was_accepted_is_reset_where_its_port_is_strict_and_the_peer_a_stranger() {
+    let accepted = |port, peer| {
+        let local = (addr(1), port);
+        marked(SocketKind::ACCEPTED, Addr::NONE, OpenSocket { local, ..open(peer) })
+    };
+    assert!(is_reset(&accepted(8443, addr(BAD))));
+    assert!(!is_reset(&accepted(8443, addr(GOOD))));
+    assert!(!is_reset(&accepted(8443, addr(1))), "the pod itself");
+    assert!(!is_reset(&accepted(8080, addr(BAD))));
+    let stranger = accepted(8443, addr(BAD));
+    let found = sort_out(&[stranger], &OnlyGood::registry(), POD, &Keep::All).reset;
+    assert_eq!(found[0].judgement.reason, agent_abi::Reason::Plaintext);
+    // Before the hooks were there to mark it: known by its listener.
+    let unmarked = OpenSocket { stored: None, ..stranger };
+    let listener = OpenSocket { state: State::Listening, ..unmarked };
+    assert_eq!(reset_among(&[unmarked, listener]), 1);
 }
 
 #[test]

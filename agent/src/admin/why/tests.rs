@@ -73,7 +73,8 @@ impl Sample {
             let rules =
                 policy.as_ref().map(|policy| policy.rules.rules().to_vec()).unwrap_or_default();
             let table = compile(&agent_model::egress::RuleSet::new(rules)).unwrap();
-            let pod = tables::Pod { policy, addresses: plan.addresses.clone(), proxy_port: None };
+            let (addresses, inbound) = (plan.addresses.clone(), Inbound::default());
+            let pod = tables::Pod { policy, addresses, proxy_port: None, inbound };
             tables.insert(cookie, &pod, &Arc::new(table));
             netns.insert(id.clone(), cookie);
         }

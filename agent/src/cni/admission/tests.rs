@@ -146,6 +146,7 @@ fn snapshot(enrolment: Enrolment) -> Snapshot {
         addresses: Vec::new(),
         netns: None,
         access_log: None,
+        probes: Vec::new(),
         enrolment,
     };
     Snapshot { pods: [(id(), plan)].into(), ..Snapshot::default() }

@@ -23,6 +23,7 @@ pub(super) const ORDERS: [Order; 8] = [
             "registry",
             "universe",
             "compile",
+            "inbound",
             "tables",
             "requests",
             "snapshot",

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use agent_abi::{
-    Addr, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue, Tables, node_flag,
+    Addr, InboundKey, InboundPort, PodKey, PodPolicy, PrefixKey, PrefixValue, RuleKey, RuleValue,
+    Tables, node_flag,
 };
 
 use super::super::{Found, MapWriter};
@@ -17,6 +18,7 @@ pub(super) struct Maps {
     pub(super) prefixes: HashMap<PrefixKey, PrefixValue>,
     pub(super) rules: HashMap<RuleKey, RuleValue>,
     pub(super) pods: HashMap<PodKey, PodPolicy>,
+    pub(super) inbound: HashMap<InboundKey, InboundPort>,
 }
 
 impl Maps {
@@ -27,6 +29,7 @@ impl Maps {
             prefixes: self.prefixes.iter().map(|(key, value)| (*key, *value)).collect(),
             rules: self.rules.iter().map(|(key, value)| (*key, *value)).collect(),
             pods: self.pods.iter().map(|(key, value)| (*key, *value)).collect(),
+            inbound: self.inbound.iter().map(|(key, value)| (*key, *value)).collect(),
         }
     }
 
@@ -117,5 +120,12 @@ impl MapWriter for Watched<'_> {
     }
     fn remove_pod(&mut self, key: &PodKey) -> Result<(), Full> {
         self.write(|maps| assert!(maps.pods.remove(key).is_some(), "{key:?} is not there"))
+    }
+    fn put_inbound(&mut self, key: &InboundKey, value: &InboundPort) -> Result<(), Full> {
+        assert_ne!(usize::try_from(key.slot).unwrap(), self.maps.slot(), "the slot in force");
+        self.write(|maps| *maps.inbound.entry(*key).or_default() = *value)
+    }
+    fn remove_inbound(&mut self, key: &InboundKey) -> Result<(), Full> {
+        self.write(|maps| assert!(maps.inbound.remove(key).is_some(), "{key:?} is not there"))
     }
 }

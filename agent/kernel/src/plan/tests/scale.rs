@@ -73,7 +73,7 @@ fn a_thousand_pods_with_the_same_rules_hold_the_rules_once() {
 #[test]
 fn past_a_limit_a_generation_is_refused_by_name_and_the_one_before_stays() {
     let (mut planner, mut maps) = (Planner::new(Found::default()), Maps::default());
-    let not_enrolled = Pod { policy: None, addresses: Vec::new(), proxy_port: None };
+    let not_enrolled = Pod { policy: None, ..pod(&Arc::default()) };
     let pods = |from: u64, count: u64| -> Desired {
         (from..from + count).map(|netns| (netns, not_enrolled.clone())).collect()
     };

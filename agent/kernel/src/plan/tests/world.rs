@@ -13,6 +13,7 @@ use agent_model::{
     egress::{
         Action, Class, DefaultAction, EgressPolicy, Protocol, ProxyDuty, Rule, RuleSet, RuleSource,
     },
+    inbound::{Inbound, PortAccess},
     tables::Pod,
 };
 use fastrand::Rng;
@@ -49,7 +50,8 @@ pub(super) fn rule(cidr: IpNet, port: u16, source: &Arc<RuleSource>) -> Rule {
 pub(super) fn pod(rules: &Arc<RuleSet>) -> Pod {
     let default_action = DefaultAction::RegistryOnly;
     let policy = EgressPolicy { default_action, reads_all: false, rules: rules.clone() };
-    Pod { policy: Some(Arc::new(policy)), addresses: Vec::new(), proxy_port: None }
+    let policy = Some(Arc::new(policy));
+    Pod { policy, addresses: Vec::new(), proxy_port: None, inbound: Inbound::default() }
 }
 
 fn random_ip(random: &mut Rng) -> IpAddr {
@@ -80,6 +82,13 @@ fn random_rule(random: &mut Rng) -> Rule {
         rule.action = Action::Proxy(ProxyDuty::NameRequired);
     }
     rule
+}
+
+fn random_inbound(random: &mut Rng) -> Inbound {
+    let mut access =
+        || PortAccess { is_strict: random.u8(..3) == 0, is_probed: random.u8(..3) == 0 };
+    let other = access();
+    Inbound::new(other, [(1, access()), (3, access())])
 }
 
 /// The rules of a few roles, and the pods that have them.
@@ -157,6 +166,7 @@ impl World {
             policy: (random.u8(..6) > 0).then(|| Arc::new(policy)),
             addresses: (0..random.u8(..3)).map(|_| random_ip(random)).collect(),
             proxy_port: NonZeroU16::new(random.u16(..2)),
+            inbound: random_inbound(random),
         }
     }
 
