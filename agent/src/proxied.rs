@@ -100,6 +100,10 @@ impl Origins for Borrowed {
 }
 
 impl Judge for Borrowed {
+    fn version(&self) -> u64 {
+        self.members.load().version
+    }
+
     fn judge(&self, workload: WorkloadId, origin: &Origin) -> Option<Ruling> {
         let members = self.members.load();
         let policy = members.pods.in_netns(workload.0)?.policy()?;
