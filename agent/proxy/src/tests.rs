@@ -10,7 +10,7 @@ mod names;
 mod policies;
 mod refusing;
 mod requests;
-mod rig;
+pub(crate) mod rig;
 mod secure;
 mod streams;
 mod talk;
