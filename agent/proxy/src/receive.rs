@@ -5,8 +5,9 @@
 //! between a read and what is told here are not lost, as they are newer than the state that it is about.
 //! An end or an error stays known in any case.
 //!
-//! Only urgent data ends a read early while more is there. No message of HTTP or TLS has any; what is
-//! carried as it is may, and is read until the kernel says that there is no more.
+//! Two kinds of bytes are read until the kernel says that there is no more. What is carried as it is may
+//! have urgent data, the only thing that ends a read early while more is there. And a body's sender is
+//! often quicker than the news: an answer that comes before the body's end closes the connection.
 
 use std::io;
 

@@ -275,6 +275,19 @@ impl ResetStream {
 
     /// Reads what there is, after waiting for it; 0 is the end. Nothing is lost when it is given up.
     pub(crate) async fn read_some(&self, inbox: &mut Vec<u8>) -> io::Result<usize> {
+        self.read(inbox, receive::read_buf).await
+    }
+
+    /// The same of what goes on and on: its sender may well be quicker than the news of it.
+    pub(crate) async fn read_more(&self, inbox: &mut Vec<u8>) -> io::Result<usize> {
+        self.read(inbox, TcpStream::try_read_buf).await
+    }
+
+    async fn read(
+        &self,
+        inbox: &mut Vec<u8>,
+        read: fn(&TcpStream, &mut Vec<u8>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         loop {
             if !self.has_news() {
                 // A buffer is held only while there is something in it.
@@ -285,7 +298,7 @@ impl ResetStream {
             }
             let room = if inbox.capacity() > SMALL { LARGE } else { SMALL };
             inbox.reserve(room);
-            match self.try_fill(inbox, receive::read_buf) {
+            match self.try_fill(inbox, read) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,
             }
