@@ -14,4 +14,4 @@ pub(crate) mod rig;
 mod secure;
 mod streams;
 mod talk;
-mod way;
+pub(crate) mod way;

@@ -36,3 +36,57 @@ impl Cluster {
         endpoints
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU16, Ordering};
+
+    use agent_model::{endpoints::Endpoint, requests::outbound::Outbound};
+
+    use super::*;
+    use crate::{Origin, Ruling, WorkloadId, tests::way::backend};
+
+    /// A configuration that changes. All endpoints have its version and the count of questions as
+    /// their port and weight.
+    #[derive(Default)]
+    struct Changing {
+        version: AtomicU16,
+        asked: AtomicU16,
+    }
+
+    impl Judge for Changing {
+        fn version(&self) -> u64 {
+            self.version.load(Ordering::Relaxed).into()
+        }
+
+        fn judge(&self, _: WorkloadId, _: &Origin) -> Option<Ruling> {
+            None
+        }
+
+        fn outbound(&self, _: WorkloadId) -> Option<Arc<Outbound>> {
+            None
+        }
+
+        fn endpoints(&self, _: &Backend) -> Endpoints {
+            let port = (self.version.load(Ordering::Relaxed) + 1).try_into().unwrap();
+            let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+            Endpoints::Listed([Endpoint::new([203, 0, 113, 1].into(), port, asked.into())].into())
+        }
+    }
+
+    #[test]
+    fn an_answer_holds_for_one_version_and_one_backend() {
+        let backend = || backend(&[([203, 0, 113, 1], 80).into()], |_| {});
+        let (judge, one, other) = (Changing::default(), backend(), backend());
+        let cluster = Cluster::new(Some(Arc::clone(&one)));
+        let found = |of| match cluster.endpoints(of, &judge) {
+            Endpoints::Listed(listed) => (listed[0].port.get(), listed[0].weight),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([found(&one), found(&one)], [(1, 0); 2]);
+        judge.version.store(1, Ordering::Relaxed);
+        assert_eq!([found(&one), found(&one)], [(2, 1); 2]);
+        // It is equal, and its endpoints may be others all the same.
+        assert_eq!([found(&other), found(&other)], [(2, 2); 2]);
+    }
+}

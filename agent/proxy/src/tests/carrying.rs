@@ -57,19 +57,6 @@ async fn a_server_that_speaks_first_is_heard_at_once() {
 }
 
 #[tokio::test]
-async fn urgent_data_holds_up_nothing_behind_it() {
-    let rig = Rig::new(Answers::allow()).await;
-    let (client, mut server) = rig.pair().await;
-    let socket = SockRef::from(&client);
-    socket.send(b"before").unwrap();
-    socket.send_out_of_band(b"!").unwrap();
-    socket.send(b"after").unwrap();
-    let mut read = [0; 11];
-    soon(server.read_exact(&mut read)).await.unwrap();
-    assert_eq!(&read, b"beforeafter");
-}
-
-#[tokio::test]
 async fn the_end_of_either_way_leaves_the_other_open() {
     let mut rig = Rig::new(Answers::allow()).await;
     for client_ends_first in [true, false] {
