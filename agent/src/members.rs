@@ -25,16 +25,19 @@ pub(crate) struct Members {
     pub(crate) pods: Arc<PodViews>,
     /// Where rules send what they match, by their source; see [`Snapshot::upstreams`].
     pub(crate) upstreams: Arc<BTreeMap<Arc<RuleSource>, Endpoints>>,
+    /// Tells it from those before: each is one more.
+    pub(crate) version: u64,
     /// Where the pods' requests lead.
     requests: Arc<dyn Requests>,
-    /// The same, of the pods that have asked: each request asks.
+    /// The same, of the pods that have asked: each connection asks.
     outbound: Mutex<HashMap<u64, Option<Arc<Outbound>>>>,
 }
 
 impl Members {
     /// Of a snapshot.
-    pub(crate) fn new(pods: Arc<PodViews>, snapshot: &Snapshot) -> Self {
+    pub(crate) fn new(pods: Arc<PodViews>, snapshot: &Snapshot, version: u64) -> Self {
         Self {
+            version,
             pods,
             upstreams: Arc::clone(&snapshot.upstreams),
             requests: Arc::clone(&snapshot.requests),
@@ -77,6 +80,7 @@ impl Members {
 impl Default for Members {
     fn default() -> Self {
         Self {
+            version: 0,
             pods: Arc::default(),
             upstreams: Arc::default(),
             requests: Arc::new(NoRequests),

@@ -100,6 +100,10 @@ impl Origins for Borrowed {
 }
 
 impl Judge for Borrowed {
+    fn version(&self) -> u64 {
+        self.members.load().version
+    }
+
     fn judge(&self, workload: WorkloadId, origin: &Origin) -> Option<Ruling> {
         let members = self.members.load();
         let policy = members.pods.in_netns(workload.0)?.policy()?;
@@ -260,8 +264,7 @@ impl Records for Borrowed {
     }
 
     fn exchanged(&self, exchanged: Exchanged) {
-        let Exchanged { workload, client, origin, upstream, would_deny, is_denied, .. } =
-            &exchanged;
+        let Exchanged { workload, client, origin, upstream, would_deny, is_denied, .. } = exchanged;
         let members = self.members.load();
         let pod = members.pods.in_netns(workload.0);
         let destination = origin.dst.0;
@@ -279,7 +282,7 @@ impl Records for Borrowed {
             destination: destination.into(),
             protocol: Protocol::TCP,
             layer: Layer::Proxy,
-            verdict: if *is_denied { Verdict::Deny } else { Verdict::Proxy },
+            verdict: if is_denied { Verdict::Deny } else { Verdict::Proxy },
             reason: match (is_denied, would_deny) {
                 (true, _) => FlowReason::Proxy("unknown-host"),
                 (false, true) => FlowReason::Rules(Reason::WouldDeny),
@@ -298,7 +301,7 @@ impl Records for Borrowed {
                 duration_us: u64::try_from(exchanged.duration.as_micros()).unwrap_or(u64::MAX),
                 rtt_us: 0,
             }),
-            request: Some(Box::new(FlowRequest::from(&exchanged))),
+            request: Some(Box::new(FlowRequest::from(exchanged))),
         });
         self.access_log.take(&record, pod.and_then(|pod| pod.access_log));
         self.flows.record(record);

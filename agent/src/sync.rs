@@ -370,7 +370,8 @@ impl Sync {
 
     /// What the proxy and the log of flows read from here on.
     fn store_members(&self, snapshot: &Snapshot) {
-        let members = Members::new(Arc::clone(&self.views), snapshot);
+        let version = self.members.load().version + 1;
+        let members = Members::new(Arc::clone(&self.views), snapshot, version);
         self.members.store(Arc::new(members));
     }
 

@@ -3,6 +3,7 @@
 //! cluster.
 //!
 //! ```text
+//! located    where the endpoints are
 //! choose     which endpoint is next
 //! table      where a key leads: ring hash, Maglev
 //! outlier    which endpoints are left out for a while
@@ -12,6 +13,7 @@
 
 mod choose;
 mod leases;
+mod located;
 mod outlier;
 mod streams;
 mod table;
@@ -35,6 +37,7 @@ use tokio::{task::JoinSet, time::Instant};
 use crate::{Origin, UpstreamAddr, reach::Apart};
 use choose::{Candidate, candidates};
 pub(crate) use leases::{Lease, Obtained, USUAL_IDLE, Upstream};
+use located::Located;
 pub(crate) use outlier::Seen;
 use outlier::{Health, is_panic, may_eject};
 pub(crate) use streams::NoStream;
@@ -52,6 +55,7 @@ pub(crate) struct Cluster {
     backend: Option<Arc<Backend>>,
     began: Instant,
     state: Mutex<State>,
+    located: Mutex<Option<Located>>,
     /// What drives connections of HTTP/2.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -134,6 +138,7 @@ impl Cluster {
             backend,
             began: Instant::now(),
             state: Mutex::default(),
+            located: Mutex::default(),
             tasks: Mutex::default(),
         })
     }

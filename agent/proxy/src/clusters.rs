@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{Hash, Hasher},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,13 +31,25 @@ pub(crate) struct Clusters {
 }
 
 /// By name; a destination is dialled in one way at a time.
-type Routed = HashMap<Name, Arc<Cluster>>;
+type Routed = HashMap<ByName, Arc<Cluster>>;
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Name {
-    service: String,
-    port: u16,
-    subset: Option<String>,
+/// A destination, told from others by its name alone. Each request looks for one, so no text is made
+/// for that.
+#[derive(Debug)]
+struct ByName(Arc<Backend>);
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.name() == other.0.name()
+    }
+}
+
+impl Eq for ByName {}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name().hash(state);
+    }
 }
 
 impl Default for Clusters {
@@ -65,8 +78,7 @@ impl Clusters {
     /// the other way end with the requests that they carry.
     pub(crate) fn of(&self, backend: &Arc<Backend>) -> Arc<Cluster> {
         self.used.notify_one();
-        let Backend { service, port, subset, .. } = &**backend;
-        let name = Name { service: service.clone(), port: *port, subset: subset.clone() };
+        let name = ByName(Arc::clone(backend));
         let mut routed = self.lock();
         if let Some(cluster) = routed.get(&name) {
             let is_same = |own: &Arc<Backend>| Arc::ptr_eq(own, backend) || own == backend;
@@ -75,7 +87,9 @@ impl Clusters {
             }
         }
         let cluster = Cluster::new(Some(Arc::clone(backend)));
-        let former = routed.insert(name, Arc::clone(&cluster));
+        // With its name, which keeps a backend.
+        let former = routed.remove_entry(&name);
+        routed.insert(name, Arc::clone(&cluster));
         drop(routed);
         // Its connections are closed outside of the lock.
         drop(former);

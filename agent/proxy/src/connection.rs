@@ -1,6 +1,6 @@
 //! The way of one connection, from accept to record.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use agent_model::requests::Sent;
 use tokio::{net::TcpStream, time::timeout};
@@ -235,6 +235,7 @@ impl Proxy {
             policy,
             clusters: &by.clusters,
             drain: by.drain.clone(),
+            outbound: Mutex::default(),
         };
         connection.serve(client, tally).await
     }

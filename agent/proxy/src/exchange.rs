@@ -48,10 +48,13 @@ mod upstream;
 
 use std::{
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use agent_model::egress::{DefaultAction, ProxyDuty};
+use agent_model::{
+    egress::{DefaultAction, ProxyDuty},
+    requests::outbound::Outbound,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -77,6 +80,22 @@ pub(crate) struct Connection<'a> {
     pub(crate) policy: Policy,
     pub(crate) clusters: &'a Clusters,
     pub(crate) drain: Drain,
+    /// What the model said last, and of which version.
+    pub(crate) outbound: Mutex<Option<(u64, Option<Arc<Outbound>>)>>,
+}
+
+impl Connection<'_> {
+    /// What the workload may dial. Each request asks, and the answer holds for as long as the
+    /// configuration stays.
+    fn outbound(&self) -> Option<Arc<Outbound>> {
+        let judge = &self.seams.judge;
+        let version = judge.version();
+        let mut last = self.outbound.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((of, outbound)) if *of == version => outbound.clone(),
+            _ => last.insert((version, judge.outbound(self.workload))).1.clone(),
+        }
+    }
 }
 
 /// Where a connection was dialled, and what its workload may do there.

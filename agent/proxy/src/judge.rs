@@ -28,6 +28,9 @@ pub struct Ruling {
 
 /// Asks the snapshot in force.
 pub trait Judge: Send + Sync {
+    /// Another number for each configuration: while it stays, so do the other answers.
+    fn version(&self) -> u64;
+
     /// The ruling for one connection; `None` when the rule or the workload is not known (any
     /// more), and then the connection is refused.
     fn judge(&self, workload: WorkloadId, origin: &Origin) -> Option<Ruling>;

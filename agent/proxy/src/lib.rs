@@ -47,6 +47,7 @@ mod peers;
 mod proxy_header;
 mod race;
 mod reach;
+mod receive;
 mod record;
 mod reset_stream;
 mod route;

@@ -53,7 +53,7 @@ impl Streams<'_> {
         };
         let backend = destination(route)?;
         let cluster = self.clusters.of(backend);
-        let endpoints = self.seams.judge.endpoints(backend);
+        let endpoints = cluster.endpoints(backend, &*self.seams.judge);
         let (cluster, endpoints, key) = (&cluster, &endpoints, self.key(backend));
         let mutual = |to: UpstreamAddr| endpoints.is_mutual(to.0);
         let mut tried = Vec::new();

@@ -39,7 +39,7 @@ pub(crate) struct FlowRequest {
     /// The status that the client was told; 0 where it was told none.
     pub(crate) status: u16,
     /// What went wrong, in Envoy's words; `-` for nothing.
-    pub(crate) flags: String,
+    pub(crate) flags: Text,
     /// How often it was sent.
     pub(crate) tries: u32,
 }
@@ -53,35 +53,26 @@ const fn name(protocol: RequestProtocol) -> &'static str {
     }
 }
 
-impl From<&Exchanged> for FlowRequest {
-    fn from(exchanged: &Exchanged) -> Self {
-        let Exchanged {
-            protocol,
+impl From<Exchanged> for FlowRequest {
+    fn from(exchanged: Exchanged) -> Self {
+        let Exchanged { protocol, method, authority, path, route, .. } = exchanged;
+        let Exchanged { cluster, status, flags, tries, .. } = exchanged;
+        let Exchanged { request_id, user_agent, forwarded_for, span, .. } = exchanged;
+        Self {
+            protocol: name(protocol).into(),
             method,
-            authority,
+            host: authority,
             path,
+            request_id,
+            user_agent,
+            forwarded_for,
+            span,
             route,
             cluster,
             status,
-            flags,
+            // Most have none, and none needs no text of its own.
+            flags: if flags.is_empty() { "-".into() } else { flags.to_string().into() },
             tries,
-            ..
-        } = exchanged;
-        let Exchanged { request_id, user_agent, forwarded_for, span, .. } = exchanged;
-        Self {
-            protocol: name(*protocol).into(),
-            method: method.clone(),
-            host: authority.clone(),
-            path: path.clone(),
-            request_id: request_id.clone(),
-            user_agent: user_agent.clone(),
-            forwarded_for: forwarded_for.clone(),
-            span: *span,
-            route: route.clone(),
-            cluster: cluster.clone(),
-            status: *status,
-            flags: flags.to_string(),
-            tries: *tries,
         }
     }
 }

@@ -132,7 +132,7 @@ fn request(record: &FlowRecord, request: &FlowRequest) {
         http.route = request.route,
         http.cluster = request.cluster,
         http.status = request.status,
-        http.flags = request.flags,
+        http.flags = &*request.flags,
         http.tries = request.tries,
         generation = record.generation,
         bytes.sent = carried.map(|carried| carried.bytes_sent),

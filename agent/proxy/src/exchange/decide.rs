@@ -73,7 +73,7 @@ impl Exchange<'_> {
         upload: Upload<'_>,
         story: &mut Story,
     ) -> Outcome {
-        let outbound = self.on.seams.judge.outbound(self.on.workload);
+        let outbound = self.on.outbound();
         // A pod that is in no mesh any more has nothing routed, and nothing allowed by a name.
         let way =
             outbound.as_deref().map_or_else(|| self.by_policy(), |all| self.decide(asked, all));

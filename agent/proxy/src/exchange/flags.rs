@@ -66,6 +66,11 @@ impl Flags {
         self.0 |= 1 << flag as u8;
     }
 
+    /// Whether nothing went wrong.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     /// Whether it is among them.
     pub const fn has(self, flag: Flag) -> bool {
         self.0 & 1 << flag as u8 != 0

@@ -85,9 +85,10 @@ impl Exchange<'_> {
         if let Some(line) = &sticky.set_cookie {
             edits.append_line("set-cookie", line);
         }
+        let cluster = self.on.clusters.of(backend);
         let tries = Tries {
-            cluster: self.on.clusters.of(backend),
-            endpoints: self.on.seams.judge.endpoints(backend),
+            endpoints: cluster.endpoints(backend, &*self.on.seams.judge),
+            cluster,
             key: sticky.key,
             apart: self.apart(backend, host.unwrap_or(request.authority())),
             retries: forward.retries.as_ref(),

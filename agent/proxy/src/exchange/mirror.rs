@@ -58,13 +58,14 @@ impl Exchange<'_> {
         edits.supply(&request.marks().lines);
         let target = route.rewritten(request.target());
         let host = edits.host().or(route.rewritten_authority());
+        let cluster = self.on.clusters.of(backend);
         Some(Copy {
             seams: self.on.seams.clone(),
             workload: self.on.workload,
             origin: self.on.policy.origin,
-            cluster: self.on.clusters.of(backend),
+            endpoints: cluster.endpoints(backend, &*self.on.seams.judge),
+            cluster,
             apart: self.apart(backend, host.unwrap_or(request.authority())),
-            endpoints: self.on.seams.judge.endpoints(backend),
             head: request_head(request, Some(backend), (&target, host), &edits).ok()?,
             body: None,
             asked: request.asked(),

@@ -90,6 +90,11 @@ impl Origins for Fixed {
 }
 
 impl Judge for Fixed {
+    fn version(&self) -> u64 {
+        let outbound = self.answers.outbound.lock().unwrap();
+        outbound.as_ref().map_or(0, |outbound| Arc::as_ptr(outbound).addr() as u64)
+    }
+
     fn judge(&self, _: WorkloadId, origin: &Origin) -> Option<Ruling> {
         assert_eq!((origin.rule, origin.generation), (3, 9));
         self.answers.ruling.clone()
@@ -245,7 +250,7 @@ impl Rig {
 }
 
 /// A test that would hang fails instead.
-pub(super) async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("nothing happened")
 }
 
@@ -258,7 +263,7 @@ pub(super) async fn end_of(stream: &mut TcpStream) -> (usize, Option<std::io::Er
 }
 
 /// The peer will see a reset.
-pub(super) fn reset(stream: TcpStream) {
+pub(crate) fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
 }

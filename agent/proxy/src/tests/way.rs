@@ -118,7 +118,7 @@ pub(super) async fn speaking(protocol: AppProtocol, change: impl FnOnce(&mut Rou
 }
 
 /// A destination of HTTP/1 with these endpoints.
-pub(super) fn backend(at: &[SocketAddr], change: impl FnOnce(&mut ClientPolicy)) -> Arc<Backend> {
+pub(crate) fn backend(at: &[SocketAddr], change: impl FnOnce(&mut ClientPolicy)) -> Arc<Backend> {
     backend_of(AppProtocol::Http, at, change)
 }
 

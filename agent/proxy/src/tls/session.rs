@@ -14,6 +14,8 @@ use rustls::{
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use crate::receive;
+
 /// The most that waits to be sent: what is taken from a writer while its reader is slow.
 const MOST_WAITING: usize = 64 * 1024;
 
@@ -54,7 +56,7 @@ struct Watched<'a>(&'a TcpStream);
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        receive::read(self.0, buffer)
     }
 }
 

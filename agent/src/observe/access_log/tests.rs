@@ -14,7 +14,7 @@ fn record(status: u16, flags: &str) -> Arc<FlowRecord> {
         route: "all".into(),
         cluster: Some("outbound|9080||reviews.shop.svc.cluster.local".into()),
         status,
-        flags: flags.into(),
+        flags: flags.to_owned().into(),
         tries: 1,
         request_id: "0f0e".into(),
         user_agent: Some("curl/8".into()),

@@ -145,7 +145,7 @@ impl LabelSet {
             to: Destination::default(),
             protocol,
             code,
-            flags: request.flags.clone(),
+            flags: request.flags.to_string(),
         }
     }
 
