@@ -90,7 +90,7 @@ async fn drain(
 ) -> Result<Flow, Broken> {
     let mut buffer = Vec::with_capacity(SMALL);
     loop {
-        match source.try_carry(&mut buffer) {
+        match source.try_read_buf(&mut buffer) {
             Ok(0) => return Ok(Flow::Ended),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flow::Paused),

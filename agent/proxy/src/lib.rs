@@ -47,7 +47,6 @@ mod peers;
 mod proxy_header;
 mod race;
 mod reach;
-mod receive;
 mod record;
 mod reset_stream;
 mod route;

@@ -25,7 +25,6 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{io::Interest, net::TcpStream};
 
 use crate::{
-    receive,
     tls::{Agreed, Secured, Session},
     tunnel::Tunnel,
 };
@@ -247,24 +246,16 @@ impl ResetStream {
     /// Reads what there is; 0 is the end.
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
-            Carrier::Tcp(tcp) => receive::read(tcp, buffer),
+            Carrier::Tcp(tcp) => tcp.try_read(buffer),
             Carrier::Tls(tcp, session) => lock(session).read(tcp, buffer),
             Carrier::Tunnel(tunnel) => lock(tunnel).read(buffer),
         }
     }
 
-    /// The same for what is carried as it is, into the room that a buffer has left.
-    pub(crate) fn try_carry(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        self.try_fill(buffer, TcpStream::try_read_buf)
-    }
-
-    fn try_fill(
-        &self,
-        buffer: &mut Vec<u8>,
-        read: fn(&TcpStream, &mut Vec<u8>) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    /// The same, into the room that a buffer has left.
+    pub(crate) fn try_read_buf(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         if let Carrier::Tcp(tcp) = &self.0 {
-            return read(tcp, buffer);
+            return tcp.try_read_buf(buffer);
         }
         let length = buffer.len();
         buffer.resize(buffer.capacity(), 0);
@@ -275,42 +266,19 @@ impl ResetStream {
 
     /// Reads what there is, after waiting for it; 0 is the end. Nothing is lost when it is given up.
     pub(crate) async fn read_some(&self, inbox: &mut Vec<u8>) -> io::Result<usize> {
-        self.read(inbox, receive::read_buf).await
-    }
-
-    /// The same of what goes on and on: its sender may well be quicker than the news of it.
-    pub(crate) async fn read_more(&self, inbox: &mut Vec<u8>) -> io::Result<usize> {
-        self.read(inbox, TcpStream::try_read_buf).await
-    }
-
-    async fn read(
-        &self,
-        inbox: &mut Vec<u8>,
-        read: fn(&TcpStream, &mut Vec<u8>) -> io::Result<usize>,
-    ) -> io::Result<usize> {
         loop {
-            if !self.has_news() {
-                // A buffer is held only while there is something in it.
-                if inbox.is_empty() {
-                    *inbox = Vec::new();
-                }
-                self.arrival().await?;
-            }
             let room = if inbox.capacity() > SMALL { LARGE } else { SMALL };
             inbox.reserve(room);
-            match self.try_fill(inbox, read) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            match self.try_read_buf(inbox) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // A buffer is held only while there is something in it.
+                    if inbox.is_empty() {
+                        *inbox = Vec::new();
+                    }
+                    self.arrival().await?;
+                }
                 read => return read,
             }
-        }
-    }
-
-    /// Whether there may be something to read, as far as is known without asking the kernel.
-    fn has_news(&self) -> bool {
-        match &self.0 {
-            Carrier::Tcp(tcp) => receive::has_news(tcp),
-            Carrier::Tls(tcp, session) => lock(session).is_ready() || receive::has_news(tcp),
-            Carrier::Tunnel(tunnel) => !lock(tunnel).is_quiet(),
         }
     }
 

@@ -10,7 +10,7 @@ mod names;
 mod policies;
 mod refusing;
 mod requests;
-pub(crate) mod rig;
+mod rig;
 mod secure;
 mod streams;
 mod talk;

@@ -28,7 +28,9 @@ impl Pods {
         if let Err(error) = self.introduce(kernel) {
             let error = EnrolError::map("ADDRESSES")(error);
             let strict: Vec<_> = self.strict().map(|(id, _)| id.clone()).collect();
-            strict.iter().for_each(|id| self.report(id, &error));
+            for id in &strict {
+                self.report(id, &error);
+            }
         }
         let mut failures = Vec::new();
         let mut attached = BTreeSet::new();

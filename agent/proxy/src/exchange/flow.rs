@@ -89,7 +89,7 @@ async fn next_http1(
         if piece.is_last {
             return Ok(Next::End(Trailers::Lines(body.trailers().to_vec())));
         }
-        if piece.skip == 0 && from.read_more(inbox).await.map_err(Broken::Source)? == 0 {
+        if piece.skip == 0 && from.read_some(inbox).await.map_err(Broken::Source)? == 0 {
             if body.may_end() {
                 return Ok(Next::End(Trailers::default()));
             }

@@ -14,8 +14,6 @@ use rustls::{
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::receive;
-
 /// The most that waits to be sent: what is taken from a writer while its reader is slow.
 const MOST_WAITING: usize = 64 * 1024;
 
@@ -56,7 +54,7 @@ struct Watched<'a>(&'a TcpStream);
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        receive::read(self.0, buffer)
+        self.0.try_read(buffer)
     }
 }
 
