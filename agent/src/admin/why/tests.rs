@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use agent_abi::{Judgement, decide};
 use agent_model::{
     compile::compile,
+    inbound::Inbound,
     snapshot::Enrolment,
     tables::{self, HostTables},
 };

@@ -3,6 +3,7 @@ use std::path::Path;
 use agent_kernel::netns::NetNs;
 use agent_model::{
     egress::{DefaultAction, EgressPolicy},
+    inbound::Inbound,
     pod::{PodId, WorkloadName},
     snapshot::{Enrolment, PodPlan, Snapshot},
 };
@@ -45,6 +46,7 @@ fn view(uid: &str, enrolment: Enrolment) -> PodView {
         netns,
         addresses: Vec::new(),
         proxy_port: None,
+        inbound: Inbound::default(),
         links: Vec::new(),
         inner_links: Vec::new(),
         unseen_links: Vec::new(),
