@@ -79,6 +79,7 @@ pub(crate) const FIELDS: &[Field] = &[
     field("lease", &[Config], "The name of a Lease"),
     field("limit", &[Module], "The limit of open files"),
     field("listen", &[Module], "Where the CA answers"),
+    field("netns", &[Module], "The kernel's number (cookie) of a network namespace"),
     field("node", &[Config, Module], "The name of a node"),
     field("object", &[Config], "The object, as `Kind namespace/name`"),
     field("objects", &[Config], "How many objects the generation is made from"),
