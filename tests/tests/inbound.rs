@@ -69,8 +69,8 @@ impl Scene {
         agent.config().mesh(Mode::AllowAny)?;
         agent.config().pod(&client)?;
         agent.config().write("server", &server_pod(&server))?;
-        let _servers = servers.into_iter().collect::<Result<_>>()?;
-        Ok(Self { agent, _servers, server, client, stranger, far, world, net })
+        let echoes = servers.into_iter().collect::<Result<_>>()?;
+        Ok(Self { agent, _servers: echoes, server, client, stranger, far, world, net })
     }
 
     /// With the agent started, and the server's ports strict.
