@@ -1,7 +1,7 @@
 //! What a pod lets in: the second judgement, of a connection's first segment and by the port that it is
 //! for. Istio's `PeerAuthentication` decides it: a `STRICT` port takes nothing but the mesh's mutual TLS.
 
-use crate::{Addr, FlowKey, OpenedBy, protocol};
+use crate::{Addr, FlowKey, Judgement, OpenedBy, Reason, Verdict, protocol};
 
 /// Where agents of other nodes reach a pod with mutual TLS: HBONE's port. Taken in every mode, as Istio
 /// does.
@@ -77,6 +77,21 @@ pub enum Admission {
     Known,
     /// Its port is strict, and it is plaintext of a stranger.
     Refused,
+}
+
+impl Judgement {
+    /// What is said of plaintext that [`admit`] refuses.
+    #[inline(always)]
+    pub const fn plaintext(generation: u64) -> Self {
+        Self {
+            verdict: Verdict::Deny,
+            reason: Reason::Plaintext,
+            rule: 0,
+            generation,
+            default_action: 0,
+            proxy_port: 0,
+        }
+    }
 }
 
 /// Where the judgement reads.

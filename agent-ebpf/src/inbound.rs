@@ -9,7 +9,7 @@
 
 use agent_abi::{
     Addr, Admission, Arrival, Flow, FlowKey, InboundKey, InboundPort, InboundTables, Judgement,
-    LAYER_INBOUND, Reason, Tables as _, Verdict, admit, protocol,
+    LAYER_INBOUND, Tables as _, admit, protocol,
 };
 use aya_ebpf::{
     bindings::{bpf_sk_lookup, sk_action},
@@ -52,16 +52,8 @@ fn takes(ctx: &SkLookupContext) -> bool {
         dst_port: arrival.peer_port,
         protocol: protocol::TCP,
     };
-    let judgement = Judgement {
-        verdict: Verdict::Deny,
-        reason: Reason::Plaintext,
-        rule: 0,
-        generation,
-        default_action: 0,
-        proxy_port: 0,
-    };
     let own = Own { port: arrival.local_port, socket: 0 };
-    report::verdict(LAYER_INBOUND, &flow, own, &judgement);
+    report::verdict(LAYER_INBOUND, &flow, own, &Judgement::plaintext(generation));
     false
 }
 

@@ -28,6 +28,7 @@ use crate::{
 
 /// Loopback is the first interface of every namespace.
 pub(crate) const LOOPBACK: u32 = 1;
+
 /// Where a packet was seen, and what else is known of it.
 pub(crate) struct PacketContext<'a> {
     pub(crate) layer: u32,

@@ -14,8 +14,8 @@
 use std::{io, os::fd::AsFd, sync::Arc};
 
 use agent_abi::{
-    Addr, Admission, Arrival, Flow, FlowKey, Judgement, OpenedBy, Reason, SocketKind, SocketState,
-    Verdict, admit, decide, protocol,
+    Addr, Admission, Arrival, Flow, FlowKey, Judgement, OpenedBy, SocketKind, SocketState, Verdict,
+    admit, decide, protocol,
 };
 use agent_kernel::{
     maps::Knowledge,
@@ -177,15 +177,7 @@ fn plaintext<T: Knowledge>(
     if admit(tables, u32::from(generation & 1 == 1), &arrival) != Admission::Refused {
         return None;
     }
-    let judgement = Judgement {
-        verdict: Verdict::Deny,
-        reason: Reason::Plaintext,
-        rule: 0,
-        generation,
-        default_action: 0,
-        proxy_port: 0,
-    };
-    Some(Revoked { socket: *socket, dst: socket.peer, judgement })
+    Some(Revoked { socket: *socket, dst: socket.peer, judgement: Judgement::plaintext(generation) })
 }
 
 /// The flows of the connections that a pod has opened and that some rule speaks for: straight out, since
